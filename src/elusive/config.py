@@ -1,0 +1,371 @@
+"""Every setting has one home: these frozen dataclasses, from which recipes (TOML) and flags derive."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+
+from .errors import ElusiveError
+
+Arm = Literal[
+    "plain",
+    "random",
+    "random-matched",
+    "attention",
+    "distance",
+    "contrast-all",
+    "contrast-cues",
+]
+Queries = Literal["cues", "spans", "all"]
+UnseenTokens = Literal["last", "keep"]
+Precision = Literal["auto", "bf16", "fp32"]
+CorpusFormat = Literal["auto", "jsonl", "tagged-csv", "text", "squad"]
+
+SettingsT = TypeVar("SettingsT")
+
+
+def _check(condition: bool, setting: str, expected: str, value: object) -> None:
+    if not condition:
+        raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSettings:
+    """Where documents and questions come from."""
+
+    source: str = "biographies"
+    """A file or folder, or `biographies` for new fictional people."""
+    format: CorpusFormat = "auto"
+    """How to read `source`; auto sees it from the name."""
+    questions: str = ""
+    """A JSONL file of questions (id, question, answers, field, document_id), if the corpus brings none."""
+    people: int = 100
+    """How many fictional people, with source = biographies."""
+    seed: int = 0
+    """Seed of the fictional people."""
+    name_position: Literal["first", "random"] = "first"
+    """Sentence that holds the name: the first (paper's main form) or a random one (Table 7)."""
+    limit: int = 0
+    """Read only the first so many documents (0: all)."""
+
+    def __post_init__(self) -> None:
+        _check(self.people > 0, "corpus.people", "at least 1", self.people)
+        _check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The pair of one family, and how it is loaded."""
+
+    large: str = "elusive/large"
+    """Folder or hub name of the large model; elusive/large ships with the package."""
+    small: str = "elusive/small"
+    """Folder or hub name of the small model."""
+    large_revision: str = ""
+    """Commit or branch of a hub model (empty: its default)."""
+    small_revision: str = ""
+    """Commit or branch of a hub model (empty: its default)."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Weights' type; float32 is exact, bfloat16 halves memory and moves the contrast (see docs)."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """How attention is read out."""
+
+    queries: Queries = "cues"
+    """Positions read by the attention and distance arms: before each answer span, all that predict it, or all."""
+    head_fields: tuple[str, ...] = ("name",)
+    """Span fields that are head entities: clues, not answers, so never queries."""
+    include_self: bool = True
+    """Count a token's attention to itself (q >= k); false leaves it out (q > k)."""
+    max_length: int = 0
+    """Longest window in tokens (0: the model's own context)."""
+    max_batch_tokens: int = 4096
+    """Tokens in one forward pass, padding included."""
+    shard_documents: int = 256
+    """Documents in one Parquet file; an interrupted run loses at most one."""
+
+    def __post_init__(self) -> None:
+        _check(self.max_length >= 0, "score.max_length", "0 or more", self.max_length)
+        _check(self.max_batch_tokens > 0, "score.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        _check(self.shard_documents > 0, "score.shard_documents", "at least 1", self.shard_documents)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentSettings:
+    """Token dropout guided by ranks: p(r) = alpha * (1 - exp(-beta * r)), Equation 1."""
+
+    alpha: float = 0.6
+    """Largest drop probability."""
+    beta: float = 0.05
+    """How fast the drop probability grows with the rank."""
+    copies: int = 10
+    """Augmented copies of each document, beside the original."""
+    seed: int = 0
+    """A copy's draws derive from (seed, document id, copy number) alone."""
+    unseen_tokens: UnseenTokens = "last"
+    """Tokens that no query can see, alike in every arm: ranked after the rest, or kept."""
+    excluded_tokens: tuple[str, ...] = (".", ",")
+    """Never ranked and never dropped, beside special tokens and white space."""
+    blank: bool = False
+    """Overwrite dropped characters with spaces (the released code) instead of deleting tokens."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
+        _check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
+        _check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """Continual pretraining on one arm's texts."""
+
+    model: str = "large"
+    """Which model learns: large, small, or a folder or hub name of its own."""
+    method: Literal["lora", "full"] = "lora"
+    """Low-rank adapters, or all weights."""
+    lora_rank: int = 16
+    """Rank of the adapters, on every linear layer but embedding and head."""
+    lora_alpha: float = 16.0
+    """Scale of the adapters: their product is multiplied by lora_alpha / lora_rank."""
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Shape of the learning rate after the warm-up."""
+    warmup_share: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    clip_norm: float = 1.0
+    """Gradients longer than this are scaled down to it."""
+    epochs: float = 10.0
+    """Passes over the arm's texts, where max_steps is 0."""
+    max_steps: int = 0
+    """Optimizer steps, the same for every arm (0: by epochs)."""
+    batch_size: int = 8
+    """Texts of the arm in one step."""
+    replay: str = ""
+    """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
+    replay_batch_size: int = 4
+    """Texts of the replay corpus added to each step, where there is one."""
+    max_length: int = 0
+    """Longest row in tokens; longer texts become several rows (0: the model's context, at most 1,024)."""
+    precision: Precision = "auto"
+    """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
+    seed: int = 0
+    """Order of the rows and start of the adapters."""
+    save_steps: int = 200
+    """Steps between checkpoints (0: none)."""
+    gradient_checkpointing: bool = False
+    """Less memory, more time."""
+
+    def __post_init__(self) -> None:
+        _check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
+        _check(self.learning_rate > 0, "train.learning_rate", "above 0", self.learning_rate)
+        _check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
+        _check(self.epochs > 0, "train.epochs", "above 0", self.epochs)
+        _check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
+        _check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
+        _check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
+        _check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """Closed-book questions, few-shot, greedy."""
+
+    shots: int = 5
+    """Question-answer pairs about well-known people before each question."""
+    max_new_tokens: int = 32
+    """Longest answer in tokens; answers end earlier at a newline, eos or bos."""
+    max_batch_tokens: int = 16384
+    """Prompt tokens in one batch, padding included."""
+    seed: int = 0
+    """Which examples each question gets, together with the question's id."""
+    resamples: int = 10_000
+    """Bootstrap resamples of documents behind each 95% interval."""
+
+    def __post_init__(self) -> None:
+        _check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
+        _check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
+        _check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        _check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportSettings:
+    """Tables, plots and the page."""
+
+    documents: int = 3
+    """Documents shown with each token coloured by its chance to stay."""
+    cue_field: str = ""
+    """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+    """A tokenizer and a Llama-architecture model from scratch, on text about fictional people."""
+
+    output: str = "pretrained"
+    """Folder of the new model."""
+    seed: int = 0
+    """Seed of the people, their text, the weights and the order."""
+    people: int = 400
+    """Fictional people in the text."""
+    asked_share: float = 0.5
+    """Share of them about whom the text asks questions; the others appear in biographies only."""
+    tokens: int = 8_000_000
+    """Tokens of text to train on; the text never repeats word for word, the people do."""
+    question_share: float = 0.3
+    """Share of the text that is blocks of questions and answers."""
+    vocabulary: int = 2048
+    """Byte-level BPE entries."""
+    hidden_size: int = 128
+    """Width of the model."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
+    """Attention heads."""
+    intermediate_size: int = 384
+    """Width of the feed-forward layers."""
+    context: int = 512
+    """Longest context in tokens."""
+    row_tokens: int = 256
+    """Tokens in one packed training row."""
+    batch_size: int = 16
+    """Rows in one step."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of a cosine schedule."""
+    warmup_share: float = 0.03
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    precision: Precision = "auto"
+    """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
+    save_steps: int = 500
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.asked_share <= 1, "pretrain.asked_share", "a share in [0, 1]", self.asked_share)
+        _check(0 <= self.question_share < 1, "pretrain.question_share", "a share in [0, 1)", self.question_share)
+        _check(
+            self.hidden_size % self.heads == 0,
+            "pretrain.hidden_size",
+            f"a multiple of heads ({self.heads})",
+            self.hidden_size,
+        )
+        _check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One run, from the corpus to the report."""
+
+    output: str = "runs/run"
+    """The run folder."""
+    title: str = "Elusive run"
+    """Heading of the report."""
+    arms: tuple[Arm, ...] = ("plain", "random-matched", "attention", "contrast-cues")
+    """What is compared."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds; each arm is trained once with each."""
+    parallel: int = 0
+    """Arms trained and evaluated side by side (0: one a core on a CPU, one on a GPU)."""
+    corpus: CorpusSettings = dataclasses.field(default_factory=CorpusSettings)
+    models: ModelSettings = dataclasses.field(default_factory=ModelSettings)
+    score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
+    augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
+    train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
+    report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
+
+    def __post_init__(self) -> None:
+        _check(len(self.arms) > 0, "arms", "at least one arm", self.arms)
+        _check(len(set(self.arms)) == len(self.arms), "arms", "each arm once", self.arms)
+        _check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
+        _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
+
+
+def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:
+    """Read a TOML recipe.
+
+    Args:
+        path: the recipe.
+        kind: the dataclass that it describes, Recipe or PretrainSettings.
+
+    Raises:
+        ElusiveError: if the file is missing or not TOML, or holds an unknown key or a bad value.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ElusiveError(f"No recipe at {path}. Give the path of a TOML recipe, e.g. recipes/demo.toml.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ElusiveError(f"{path} is not valid TOML: {error}") from None
+    return from_table(kind, table, str(path))
+
+
+def from_table(kind: type[SettingsT], table: Mapping[str, Any], where: str) -> SettingsT:
+    """Build a settings dataclass from nested tables, refusing unknown keys and wrong types."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(fields)}."
+            raise ElusiveError(f"{where}: unknown key '{key}'.{hint}")
+        values[key] = _convert(hints[key], value, f"{where}: {key}")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """One TOML value as the type that its dataclass field declares."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ElusiveError(f"{where}: expected a table, got {value!r}.")
+        return from_table(typing.cast(type, hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            near = difflib.get_close_matches(str(value), arguments, n=1)
+            hint_text = f" Did you mean '{near[0]}'?" if near else ""
+            raise ElusiveError(f"{where}: expected one of {', '.join(arguments)}, got {value!r}.{hint_text}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ElusiveError(f"{where}: expected a list, got {value!r}.")
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
+        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+            raise ElusiveError(f"{where}: expected {hint.__name__}, got {value!r}.")
+    return value
+
+
+def to_table(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as nested tables of TOML's and JSON's types (tuples become lists)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(dataclasses.asdict(settings))
+
+
+def dump_recipe(settings: Any) -> str:
+    """The TOML text that `load_recipe` reads back as the same settings."""
+    return tomli_w.dumps(to_table(settings))

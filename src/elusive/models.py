@@ -1,0 +1,138 @@
+"""The only place that loads tokenizers and models: safetensors only, no remote code, dtype and device explicit."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from .errors import ElusiveError
+
+EMBEDDED = {
+    "elusive/large": Path(__file__).parent / "embedded" / "large",
+    "elusive/small": Path(__file__).parent / "embedded" / "small",
+}
+
+
+def resolve(name: str) -> str:
+    """The folder of an embedded model, or the name as it is."""
+    return str(EMBEDDED.get(name, name))
+
+
+def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
+    """Load a fast tokenizer; only these give the character offsets that scores are tied to.
+
+    Raises:
+        ElusiveError: if there is no tokenizer at `name`, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("tokenizer", name, error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ElusiveError(
+            f"The tokenizer of {name} is {type(tokenizer).__name__}, which gives no character offsets. "
+            "Elusive needs a fast tokenizer (a tokenizer.json); convert it, or choose a model that has one."
+        )
+    return tokenizer
+
+
+def load_model(
+    name: str,
+    *,
+    revision: str = "",
+    dtype: str | torch.dtype = "float32",
+    device: str = "auto",
+    attention: str = "sdpa",
+) -> PreTrainedModel:
+    """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
+
+    Args:
+        name: folder, hub name, or elusive/large, elusive/small.
+        revision: commit or branch of a hub model.
+        dtype: float32, bfloat16, float16, or auto (as saved).
+        device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map.
+        attention: transformers' attn_implementation.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ElusiveError: if it cannot be loaded, with the reason.
+    """
+    path = resolve(name)
+    device = default_device() if device == "auto" else device
+    options: dict[str, Any] = {
+        "dtype": dtype if isinstance(dtype, torch.dtype) or dtype == "auto" else getattr(torch, dtype),
+        "attn_implementation": attention,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    on_one_device = device.split(":")[0] in ("cpu", "cuda", "mps")
+    if not on_one_device:
+        options["device_map"] = device
+    try:
+        if (Path(path) / "adapter_config.json").exists():
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(path, **options)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(path, revision=revision or None, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("model", name, error) from error
+    model = model.to(device) if on_one_device else model
+    return model.eval()
+
+
+def default_device() -> str:
+    """cuda where there is one, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def computes_bfloat16(device: str | torch.device) -> bool:
+    """Whether bf16 is computed by the hardware there; where it is emulated, it is many times slower than fp32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return torch.device(device).type == "cpu" and _cpu_flag("avx512_bf16", "amx_bf16", "bf16") and capabilities != "DEFAULT"
+
+
+def _cpu_flag(*names: str) -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return any(name in flags for name in names)
+
+
+def context_length(name: str, revision: str = "") -> int:
+    """Longest context of a model in tokens, as its configuration says.
+
+    Raises:
+        ElusiveError: if the configuration cannot be read or names no length.
+    """
+    try:
+        config = AutoConfig.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("configuration", name, error) from error
+    return config_context(config, name)
+
+
+def config_context(config: Any, name: str) -> int:
+    """Longest context in tokens that a loaded configuration names."""
+    text_config = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx"):
+        length = getattr(text_config, key, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    raise ElusiveError(f"The configuration of {name} names no context length. Set score.max_length (in tokens).")
+
+
+def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:
+    if Path(resolve(name)).is_absolute() and not Path(resolve(name)).exists():
+        return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ElusiveError(
+        f"The {what} of '{name}' could not be loaded: {reason}\n"
+        "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or elusive/small."
+    )

@@ -1,0 +1,169 @@
+"""The run folder: atomic writes, and stages that know what they were asked and whether they are done."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ElusiveError
+
+ProgressFunction = Callable[[int, int], None]
+"""Called with (done, total) while a stage works."""
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place once the block ends well.
+
+    The file is flushed to disk before the rename, so a reader sees the old content or the new, never a part.
+
+    Raises:
+        ElusiveError: if the disk is full or the folder cannot be written; whatever stood at `path` still stands.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays last: libraries choose a format by it.
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ElusiveError(
+                f"The disk is full: {path} could not be written. Free some space and run the same command again; "
+                "everything finished before this file is kept."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
+            raise ElusiveError(f"Cannot write {path}: {error.strerror}. Choose another output folder.") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ElusiveError: if it is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ElusiveError(f"{path} is not valid JSON ({error}). Delete its folder and run the stage again.") from None
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file that an earlier stage wrote, in order."""
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ElusiveError(f"{path}, line {number}: not valid JSON ({error.msg}).") from None
+    except FileNotFoundError:
+        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
+
+
+def file_hash(*paths: str | Path) -> str:
+    """SHA-256 over the content of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with Path(path).open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except FileNotFoundError:
+            raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
+    return digest.hexdigest()
+
+
+class Stage:
+    """A folder written by one stage: `settings.json` first, its files, `done.json` last.
+
+    Args:
+        folder: the stage's own folder.
+        settings: all that its result depends on, hashes of its inputs included; JSON types only.
+
+    Raises:
+        ElusiveError: if the folder holds the result of other settings.
+    """
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        path = self.folder / "settings.json"
+        if path.exists():
+            _refuse_other_settings(self.folder, read_json(path), settings)
+        else:
+            write_json(path, settings)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is written."""
+        return (self.folder / "done.json").exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was given."""
+        return read_json(self.folder / "done.json")
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Mark the stage as done; its figures are kept with the mark."""
+        write_json(self.folder / "done.json", summary)
+
+
+def _refuse_other_settings(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
+    old, new = _flat(before), _flat(now)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if changed:
+        lines = "\n".join(f"  {key}: was {old.get(key)!r}, now {new.get(key)!r}" for key in changed[:10])
+        raise ElusiveError(
+            f"{folder} was begun with other settings:\n{lines}\n"
+            "Results of different settings are never mixed. Give another output folder, or delete this one."
+        )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
