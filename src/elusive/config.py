@@ -166,7 +166,7 @@ class TrainSettings:
     """Order of the rows and start of the adapters."""
     save_steps: int = 200
     """Steps between checkpoints (0: none)."""
-    gradient_checkpointing: bool = False
+    activation_checkpointing: bool = False
     """Less memory, more time."""
 
     def __post_init__(self) -> None:
@@ -192,6 +192,8 @@ class EvaluateSettings:
     """Prompt tokens in one batch, padding included."""
     seed: int = 0
     """Which examples each question gets, together with the question's id."""
+    examples: str = ""
+    """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
     resamples: int = 10_000
     """Bootstrap resamples of documents behind each 95% interval."""
 

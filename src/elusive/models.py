@@ -1,10 +1,11 @@
 """The only place that loads tokenizers and models: safetensors only, no remote code, dtype and device explicit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from .errors import ElusiveError
 
@@ -72,16 +73,22 @@ def load_model(
     if not on_one_device:
         options["device_map"] = device
     try:
-        if (Path(path) / "adapter_config.json").exists():
-            from peft import AutoPeftModelForCausalLM
+        base = _adapted_model(path)
+        model = AutoModelForCausalLM.from_pretrained(resolve(base or path), revision=revision or None, **options)
+        if base:
+            from peft import PeftModel
 
-            model = AutoPeftModelForCausalLM.from_pretrained(path, **options)
-        else:
-            model = AutoModelForCausalLM.from_pretrained(path, revision=revision or None, **options)
+            model = PeftModel.from_pretrained(model, path)
     except (OSError, ValueError, KeyError) as error:
         raise _loading_error("model", name, error) from error
     model = model.to(device) if on_one_device else model
     return model.eval()
+
+
+def _adapted_model(path: str) -> str:
+    """The model that a folder of peft adapters belongs to (empty: the folder holds no adapters)."""
+    config = Path(path) / "adapter_config.json"
+    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.exists() else ""
 
 
 def default_device() -> str:
@@ -93,29 +100,18 @@ def computes_bfloat16(device: str | torch.device) -> bool:
     """Whether bf16 is computed by the hardware there; where it is emulated, it is many times slower than fp32."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    return torch.device(device).type == "cpu" and _cpu_flag("avx512_bf16", "amx_bf16", "bf16") and capabilities != "DEFAULT"
+    return torch.device(device).type == "cpu" and not _CPU_BFLOAT16.isdisjoint(_cpu_flags())
 
 
-def _cpu_flag(*names: str) -> bool:
+_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Names that Linux gives to bf16 arithmetic on x86-64 and Arm."""
+
+
+def _cpu_flags() -> set[str]:
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
-        return False
-    return any(name in flags for name in names)
-
-
-def context_length(name: str, revision: str = "") -> int:
-    """Longest context of a model in tokens, as its configuration says.
-
-    Raises:
-        ElusiveError: if the configuration cannot be read or names no length.
-    """
-    try:
-        config = AutoConfig.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _loading_error("configuration", name, error) from error
-    return config_context(config, name)
+        return set()
 
 
 def config_context(config: Any, name: str) -> int:

@@ -1,0 +1,338 @@
+"""The verbs. Flags derive from the settings' dataclasses; each verb imports its stage when it runs."""
+
+import dataclasses
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from . import __version__
+from .config import (
+    Arm,
+    AugmentSettings,
+    CorpusSettings,
+    EvaluateSettings,
+    ModelSettings,
+    PretrainSettings,
+    Queries,
+    Recipe,
+    ReportSettings,
+    ScoreSettings,
+    TrainSettings,
+    load_recipe,
+)
+from .errors import ElusiveError
+
+# Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.
+_FLAT = tyro.conf.arg(name="")
+
+
+def generate(output: Path, settings: Annotated[CorpusSettings, _FLAT] = CorpusSettings()) -> None:
+    """Write a corpus folder: new fictional people and the questions about them, or any source read and checked.
+
+    Args:
+        output: folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
+        settings: what to generate or read.
+    """
+    from .pipeline import make_corpus
+
+    corpus = make_corpus(settings, output)
+    print(f"{output}: {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
+
+
+def score(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    model: str = "elusive/large",
+    revision: str = "",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    device: str = "auto",
+    fields: tuple[str, ...] = (),
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """Score each token of a corpus by the attention that it receives from the queries.
+
+    Args:
+        corpus: a corpus folder, or any file or folder that can be read as one.
+        output: folder for the Parquet shards.
+        model: folder, hub name, elusive/large or elusive/small.
+        revision: commit or branch of a hub model.
+        dtype: type of the weights.
+        device: cpu, cuda, auto or a device map.
+        fields: read only the spans of these fields (none: all).
+        settings: queries and batches.
+    """
+    from .progress import shown
+    from .scoring import score_corpus
+
+    with shown(f"score {model}") as progress:
+        score_corpus(
+            _corpus(corpus).documents,
+            output,
+            model=model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            queries=settings.queries,
+            fields=fields,
+            settings=settings,
+            progress=progress,
+        )
+    print(f"{output}: scored")
+
+
+def augment(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    large: Path,
+    small: Path | None = None,
+    arm: Arm = "contrast-cues",
+    trained: Literal["large", "small"] = "large",
+    tokenizer: str = "elusive/large",
+    score: tyro.conf.OmitArgPrefixes[ScoreSettings] = ScoreSettings(),
+    settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
+) -> None:
+    """Write one arm's training texts: the originals and copies with dropped tokens.
+
+    Args:
+        corpus: the corpus that was scored.
+        output: folder for train.jsonl, train.parquet and ranking.parquet.
+        large: folder of the large model's scores.
+        small: folder of the small model's scores; contrast arms need it.
+        arm: how tokens are chosen.
+        trained: whose own attention the arm `attention` ranks by.
+        tokenizer: the model whose tokenizer made the scores.
+        score: the queries that the scores were made with.
+        settings: dropout.
+    """
+    from .models import load_tokenizer
+    from .pipeline import augment_corpus
+    from .progress import shown
+    from .runs import file_hash
+    from .scoring import read_scores
+
+    queries: Queries = "all" if arm == "contrast-all" else "cues" if arm == "contrast-cues" else score.queries
+    folders = {"large": large} | ({"small": small} if small else {})
+    score_sets = {
+        f"{name}-{queries}": {item.document_id: item for item in read_scores(folder)}
+        for name, folder in folders.items()
+    }
+    with shown(f"augment {arm}") as progress:
+        figures = augment_corpus(
+            tuple(_corpus(corpus).documents),
+            output,
+            arm,
+            score_sets,
+            trained=trained,
+            tokenizer=load_tokenizer(tokenizer),
+            score=dataclasses.replace(score, queries=queries),
+            settings=settings,
+            inputs=file_hash(*(path for folder in folders.values() for path in sorted(folder.glob("*.parquet")))),
+            progress=progress,
+        )
+    print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")
+
+
+def train(
+    texts: tyro.conf.Positional[Path],
+    output: Path,
+    model: str = "elusive/large",
+    revision: str = "",
+    loading: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
+) -> None:
+    """Continue a model's pretraining on one arm's texts.
+
+    Args:
+        texts: a train.jsonl.
+        output: folder for the model or its adapters.
+        model: folder, hub name, elusive/large or elusive/small.
+        revision: commit or branch of a hub model.
+        loading: dtype and device.
+        settings: how to train.
+    """
+    from .progress import shown
+    from .training import train as train_model
+
+    with shown(f"train {model}") as progress:
+        figures = train_model(
+            texts, output, model=model, revision=revision, loading=loading, settings=settings, progress=progress
+        )
+    print(f"{output}: {figures['steps']:,} steps, loss {figures['loss']}, {figures['seconds']} s")
+
+
+def evaluate(
+    model: tyro.conf.Positional[str],
+    questions: Path,
+    output: Path,
+    revision: str = "",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    device: str = "auto",
+    settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
+) -> None:
+    """Ask a model closed-book questions: exact match and F1.
+
+    Args:
+        model: folder, hub name, elusive/large or elusive/small.
+        questions: JSONL of id, question, answers, field, document_id.
+        output: folder for predictions.jsonl and metrics.json.
+        revision: commit or branch of a hub model.
+        dtype: type of the weights.
+        device: cpu, cuda, auto or a device map.
+        settings: shots and batches.
+    """
+    from .evaluation import evaluate_model
+    from .pipeline import few_shot_examples
+    from .progress import shown
+    from .questions import read_questions
+
+    with shown(f"evaluate {model}") as progress:
+        figures = evaluate_model(
+            read_questions(questions),
+            list(few_shot_examples(settings.examples)),
+            output,
+            model=model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            settings=settings,
+            progress=progress,
+        )
+    for field, values in {**figures["fields"], "all": figures}.items():
+        print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
+
+
+def report(
+    folder: tyro.conf.Positional[Path], settings: Annotated[ReportSettings, _FLAT] = ReportSettings()
+) -> None:
+    """Write the tables, plots and page of a run folder.
+
+    Args:
+        folder: the run folder.
+        settings: what to show.
+    """
+    from .progress import shown
+    from .reporting import write_report
+
+    with shown("report") as progress:
+        page = write_report(folder, settings, progress=progress)
+    _print_results(page)
+
+
+def run(recipe: Recipe) -> None:
+    """Everything, from a recipe: corpus, scores, augmented texts, trained models, answers, report."""
+    from .pipeline import run as run_recipe
+
+    page = run_recipe(recipe, announce=lambda line: print(line, flush=True))
+    _print_results(page)
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
+    from .pretraining import pretrain as pretrain_model
+    from .progress import shown
+
+    with shown(f"pretrain {settings.output}") as progress:
+        folder = pretrain_model(settings, progress=progress)
+    print(f"{folder}: pretrained")
+
+
+def _print_results(page: Path) -> None:
+    from .reporting import results_table
+    from .runs import read_json
+
+    print(results_table(read_json(page.parent / "results.json")))
+    print(f"\nPage: {page.resolve()}")
+
+
+def _corpus(path: Path):
+    """A corpus folder as `generate` writes it, or anything that can be read as a corpus."""
+    from .documents import load_corpus, read_corpus
+
+    return load_corpus(path) if (path / "documents.jsonl").exists() else read_corpus(path)
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "generate": generate,
+    "pretrain": pretrain,
+    "score": score,
+    "augment": augment,
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+}
+_FROM_RECIPE = {"run": Recipe, "pretrain": PretrainSettings}
+
+
+def usage() -> str:
+    """The verbs, one line each."""
+    lines = [f"  {verb:10} {(function.__doc__ or '').splitlines()[0]}" for verb, function in _VERBS.items()]
+    return (
+        "usage: elusive VERB ...   (elusive VERB --help: its flags)\n\n"
+        "Find the clues that language models overlook, and train on text that brings them out.\n\n"
+        + "\n".join(lines)
+        + "\n\nTry: elusive run recipes/demo.toml"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; bad input ends in a message and exit code 2, Ctrl-C in 130."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(arguments)
+    except ElusiveError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("stopped; run the same command again to go on where it was", 130)
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        _stop("The disk is full. Free some space and run the same command again; finished files are kept.", 2)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+    elif arguments[0] == "--version":
+        print(__version__)
+    elif arguments[0] not in _VERBS:
+        raise ElusiveError(f"Expected a verb ({', '.join(_VERBS)}), got '{arguments[0]}'.")
+    elif arguments[0] in _FROM_RECIPE:
+        _run_recipe(arguments[0], arguments[1:])
+    else:
+        tyro.cli(_VERBS[arguments[0]], args=arguments[1:], prog=f"elusive {arguments[0]}")
+
+
+def _run_recipe(verb: str, arguments: list[str]) -> None:
+    """`elusive run RECIPE [flags]`: the recipe gives the flags' defaults."""
+    kind = _FROM_RECIPE[verb]
+    description = f"{(_VERBS[verb].__doc__ or '').strip()}\n\nRECIPE is a TOML file; flags override what it says."
+    with_recipe = bool(arguments) and not arguments[0].startswith("-")
+    if not with_recipe and not {"-h", "--help"} & set(arguments):
+        raise ElusiveError(f"Expected a recipe: elusive {verb} RECIPE.toml [flags].")
+    settings = tyro.cli(
+        kind,
+        args=arguments[with_recipe:],
+        default=load_recipe(arguments[0], kind) if with_recipe else kind(),
+        prog=f"elusive {verb} {arguments[0] if with_recipe else 'RECIPE'}",
+        description=description,
+    )
+    _VERBS[verb](settings)
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an exception; safetensors and torch raise types of their own for it."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"elusive: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,150 @@
+"""The arms: what each token's chance to be dropped is, and the draws."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import AugmentSettings
+from .errors import ElusiveError
+from .ranking import rank_tokens
+
+
+@dataclass(frozen=True)
+class Signals:
+    """All that an arm may look at in one document; a signal that was not computed is None.
+
+    Attributes:
+        rankable: bool, (tokens,); false for tokens that are never ranked and never dropped.
+        seen: bool, (tokens,); whether a query of the run (score.queries) sees the token.
+        attention: float32, (tokens,); scores of the model to be trained.
+        distance: float64, (tokens,); mean distance to the queries.
+        contrast_cues: float32, (tokens,); large minus small at the cues.
+        contrast_all: float32, (tokens,); large minus small over all queries.
+    """
+
+    rankable: np.ndarray
+    seen: np.ndarray
+    attention: np.ndarray | None = None
+    distance: np.ndarray | None = None
+    contrast_cues: np.ndarray | None = None
+    contrast_all: np.ndarray | None = None
+
+
+def drop_probability(rank: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    """p(r) = alpha * (1 - exp(-beta * r)); 0 for rank 0.
+
+    Args:
+        rank: int, any shape; 1 is the best clue.
+        alpha: largest drop probability.
+        beta: how fast it is reached.
+
+    Returns:
+        float64 in [0, alpha], the shape of `rank`.
+
+    Raises:
+        ElusiveError: if alpha is not a probability or beta is negative.
+
+    Reference:
+        Gao et al. 2025, Equation 1.
+    """
+    if not 0 <= alpha <= 1:
+        raise ElusiveError(f"alpha: expected a probability in [0, 1], got {alpha!r}.")
+    if beta < 0:
+        raise ElusiveError(f"beta: expected 0 or more, got {beta!r}.")
+    return alpha * -np.expm1(-beta * np.asarray(rank, dtype=np.float64))
+
+
+def _plain(signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    return np.zeros(len(signals.rankable))
+
+
+def _random(signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    """The paper's random arm: alpha for every token."""
+    return np.where(signals.rankable, settings.alpha, 0.0)
+
+
+def _random_matched(signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    """Each document at the rate of the guided arms: they differ from it only in which seen tokens they drop."""
+    guided = _by_rank(np.zeros(len(signals.rankable)), signals, settings)
+    ranked = signals.rankable & signals.seen
+    return np.where(ranked, guided[ranked].mean() if ranked.any() else 0.0, guided)
+
+
+def _by_rank(signal: np.ndarray, signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    return drop_probability(rank_tokens(signal, signals.rankable, signals.seen), settings.alpha, settings.beta)
+
+
+def _guided(name: str) -> Callable[[Signals, AugmentSettings], np.ndarray]:
+    return lambda signals, settings: _by_rank(signal_of(name, signals), signals, settings)
+
+
+SIGNAL = {
+    "attention": "attention",
+    "distance": "distance",
+    "contrast-cues": "contrast_cues",
+    "contrast-all": "contrast_all",
+}
+"""The signal that each rank-guided arm ranks by."""
+
+ARMS: dict[str, Callable[[Signals, AugmentSettings], np.ndarray]] = {
+    "plain": _plain,
+    "random": _random,
+    "random-matched": _random_matched,
+    **{arm: _guided(arm) for arm in SIGNAL},
+}
+"""Each arm's drop probabilities, float64 (tokens,), before the setting for unseen tokens."""
+
+
+def signal_of(arm: str, signals: Signals) -> np.ndarray:
+    """The signal that a rank-guided arm ranks by, (tokens,).
+
+    Raises:
+        ElusiveError: if it was not computed.
+    """
+    signal = getattr(signals, SIGNAL[arm])
+    if signal is None:
+        raise ElusiveError(f"Arm {arm} ranks by {SIGNAL[arm]}, which was not given. Score the corpus for it first.")
+    return signal
+
+
+def drop_probabilities(arm: str, signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    """Each token's chance to be dropped under an arm.
+
+    Tokens that no query sees get the same chance in every guided arm and in random-matched: that of the ranks after
+    all others (`last`), or 0 in every arm (`keep`).
+
+    Args:
+        arm: a key of ARMS.
+        signals: the document.
+        settings: alpha, beta, unseen_tokens.
+
+    Returns:
+        float64 in [0, 1], (tokens,).
+    """
+    probability = ARMS[arm](signals, settings)
+    return np.where(signals.seen, probability, 0.0) if settings.unseen_tokens == "keep" else probability
+
+
+def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generator:
+    """The generator of one copy: the same whatever the batch, the shard, the worker or the arm.
+
+    Arms share their draws, so a token kept at one chance is kept at every smaller one, which lowers the noise of
+    comparisons between arms.
+    """
+    digest = hashlib.blake2b(f"{seed}\0{copy}\0{document_id}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def kept_tokens(probability: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw which tokens stay.
+
+    Args:
+        probability: float, (tokens,).
+        generator: of this copy.
+
+    Returns:
+        bool, (tokens,).
+    """
+    return generator.random(len(probability)) >= probability

@@ -1,0 +1,380 @@
+"""Closed-book questions answered by batched greedy decoding, and their exact match and F1."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from . import models
+from .config import EvaluateSettings, to_table
+from .errors import ElusiveError
+from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
+from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_jsonl
+
+MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of a local model folder that its answers depend on."""
+
+
+def stop_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids at which an answer ends: every token whose text contains a newline, eos, and bos.
+
+    A vocabulary has many tokens with a newline in them ("\\n\\n", ".\\n"), so a single id would miss answers that
+    end in one of the others. Models trained on texts that each begin with bos say bos, not eos, when a text is over.
+
+    Args:
+        tokenizer: any fast tokenizer.
+
+    Returns:
+        Sorted ids.
+
+    Reference:
+        NOTES, "Questions": the answer ends at the first newline. FINDINGS: without bos, EM 1.00 became 0.
+    """
+    # The backend decodes all at once: 256,000 entries take a fraction of what tokenizer.batch_decode needs.
+    ids = [[token] for token in range(len(tokenizer))]
+    texts = tokenizer.backend_tokenizer.decode_batch(ids, skip_special_tokens=False)
+    newlines = {token for token, text in enumerate(texts) if "\n" in text}
+    return sorted(newlines | _end_ids(tokenizer))
+
+
+def generate_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    max_batch_tokens: int,
+    progress: ProgressFunction = silent,
+) -> list[str]:
+    """Continue each prompt greedily, in left-padded batches of prompts of similar length.
+
+    Greedy whatever the model's own generation settings say; of these only its end-of-text ids are kept.
+    The model is put in evaluation mode, and left as it was found.
+
+    Args:
+        model: a causal language model, peft-wrapped or not.
+        tokenizer: its tokenizer.
+        prompts: one text per question.
+        max_new_tokens: longest answer in tokens.
+        max_batch_tokens: prompt tokens in one batch, padding included; a longer prompt is a batch of its own.
+        progress: called with (prompts done, prompts in all).
+
+    Returns:
+        The raw continuation of each prompt, in the order of `prompts`; what follows a stop token is cut.
+
+    Raises:
+        ElusiveError: if a prompt and its answer do not fit the model's context, or a batch does not fit the memory.
+    """
+    token_ids = _prompt_ids(tokenizer, prompts)
+    context = models.config_context(model.config, getattr(model, "name_or_path", "") or "this model")
+    _refuse_long_prompts(token_ids, context, max_new_tokens)
+    ends = _end_ids(tokenizer) | _own_end_ids(model)
+    stops = sorted(set(stop_token_ids(tokenizer)) | ends)
+    pad = [*_ids(tokenizer.pad_token_id), *_ids(tokenizer.eos_token_id), *stops, 0][0]
+    config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=stops or None,
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    texts, done = [""] * len(prompts), 0
+    with torch.inference_mode(), _only_greedy(model, config):
+        for rows in length_batches([len(ids) for ids in token_ids], max_batch_tokens):
+            answers = _continue(model, [token_ids[row] for row in rows], pad, max_batch_tokens)
+            kept = [_cut(answer, stops, ends) for answer in answers]
+            decoded = tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for row, text in zip(rows, decoded, strict=True):
+                texts[row] = text
+            done += len(rows)
+            progress(done, len(prompts))
+    return texts
+
+
+def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Indices grouped so that rows x longest row stays within a budget, longest first.
+
+    Longest first, so that a batch too large for the memory fails at once, not after an hour.
+
+    Example:
+        >>> length_batches([2, 9, 3, 4], 8)
+        [[1], [3, 2], [0]]
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def clean_answer(text: str) -> str:
+    """The answer in a raw continuation: what stands before the first newline, without white space around it.
+
+    Example:
+        >>> clean_answer(" Melbourne, Australia\\nQuestion: Who")
+        'Melbourne, Australia'
+    """
+    return text.split("\n", 1)[0].strip()
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    settings: EvaluateSettings,
+    progress: ProgressFunction = silent,
+) -> list[dict[str, Any]]:
+    """Ask a model every question closed-book and mark its answers.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        settings: shots, seed, lengths.
+        progress: called with (questions done, questions in all).
+
+    Returns:
+        One prediction row per question, in order: id, document_id, field, question, answers, prediction, text
+        (the raw continuation), em and f1 (floats in [0, 1], the best over the reference answers).
+
+    Raises:
+        ElusiveError: if there are no questions, or a prompt does not fit the model's context.
+    """
+    _refuse_no_questions(items)
+    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed) for item in items]
+    texts = generate_answers(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=settings.max_new_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+        progress=progress,
+    )
+    return [_row(item, text) for item, text in zip(items, texts, strict=True)]
+
+
+def metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean EM and F1 over prediction rows, and per field.
+
+    Args:
+        rows: what `evaluate` returns.
+
+    Returns:
+        {"em", "f1", "fields": {field: {"em", "f1", "questions"}}, "questions"}; means in [0, 1], fields in the
+        order of their first row.
+
+    Raises:
+        ElusiveError: if there are no rows.
+    """
+    _refuse_no_questions(rows)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["field"], []).append(row)
+    overall = _means(rows)
+    return {
+        "em": overall["em"],
+        "f1": overall["f1"],
+        "fields": {field: _means(group) for field, group in groups.items()},
+        "questions": len(rows),
+    }
+
+
+def evaluate_model(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    folder: str | Path,
+    *,
+    model: str,
+    revision: str = "",
+    dtype: str = "float32",
+    device: str = "auto",
+    settings: EvaluateSettings | None = None,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Evaluate a saved model into a stage folder: predictions.jsonl and metrics.json.
+
+    A finished folder is read, not computed again, and the model is not loaded. Nothing is written before the
+    answers are there, so a run that failed (a prompt too long, memory) can be started again with other settings.
+
+    Args:
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        folder: the stage's folder, e.g. RUN/evaluation/contrast-cues/seed-0.
+        model: folder or hub name, adapters included.
+        revision: commit or branch of a hub model.
+        dtype: weights' type, see `models.load_model`.
+        device: see `models.load_model`.
+        settings: shots, seed, lengths; the defaults where None.
+        progress: called with (questions done, questions in all).
+
+    Returns:
+        `metrics` of the predictions, and "seconds" that loading and answering took.
+
+    Raises:
+        ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
+    """
+    settings, folder = settings or EvaluateSettings(), Path(folder)
+    identity = _identity(items, examples, model, revision, dtype, settings)
+    stage = Stage(folder, identity) if (folder / "settings.json").exists() else None
+    if stage is not None and stage.done:
+        return read_json(folder / "metrics.json")
+    _refuse_no_questions(items)
+    start = time.perf_counter()
+    tokenizer = models.load_tokenizer(model, revision)
+    loaded = models.load_model(model, revision=revision, dtype=dtype, device=device)
+    rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
+    figures = metrics(rows) | {"seconds": round(time.perf_counter() - start, 3)}
+    stage = stage or Stage(folder, identity)
+    write_jsonl(folder / "predictions.jsonl", rows)
+    write_json(folder / "metrics.json", figures)
+    stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
+    return figures
+
+
+def _identity(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    model: str,
+    revision: str,
+    dtype: str,
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
+    folder = Path(models.resolve(model))
+    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)) if folder.is_dir() else []
+    return {
+        "model": folder.name if folder.is_dir() and model not in models.EMBEDDED else model,
+        "model_hash": file_hash(*files) if files else "",
+        "revision": revision,
+        "dtype": dtype,
+        "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
+        "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),
+        # Batch size and the bootstrap do not belong to the answers: one may be changed after a full memory.
+        "settings": {name: to_table(settings)[name] for name in ("shots", "max_new_tokens", "seed")},
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def _row(item: QuestionItem, text: str) -> dict[str, Any]:
+    prediction = clean_answer(text)
+    return {
+        "id": item.id,
+        "document_id": item.document_id,
+        "field": item.field,
+        "question": item.question,
+        "answers": list(item.answers),
+        "prediction": prediction,
+        "text": text,
+        "em": exact_match(prediction, item.answers),
+        "f1": f1(prediction, item.answers),
+    }
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    means: dict[str, Any] = {name: sum(row[name] for row in rows) / len(rows) for name in ("em", "f1")}
+    return means | {"questions": len(rows)}
+
+
+def _refuse_no_questions(items: Sequence[Any]) -> None:
+    if not items:
+        raise ElusiveError(
+            "Expected at least one question, got none. Give corpus.questions, or a corpus that has them."
+        )
+
+
+def _prompt_ids(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids with bos where the tokenizer adds it, without the eos that some append: after it there is no answer."""
+    if not prompts:
+        return []
+    rows = tokenizer(list(prompts), return_attention_mask=False, verbose=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    appends_end = end != tokenizer.bos_token_id and tokenizer("")["input_ids"][-1:] == [end]
+    return [row[:-1] if appends_end else row for row in rows]
+
+
+def _refuse_long_prompts(token_ids: Sequence[list[int]], context: int, max_new_tokens: int) -> None:
+    lengths = [len(ids) for ids in token_ids]
+    if lengths and max(lengths) > context - max_new_tokens:
+        too_long = sum(length > context - max_new_tokens for length in lengths)
+        raise ElusiveError(
+            f"{too_long} of {len(lengths)} prompts are too long: the longest has {max(lengths)} tokens, but only "
+            f"{max(0, context - max_new_tokens)} fit (context {context} less {max_new_tokens} for the answer). "
+            "Lower evaluate.shots or evaluate.max_new_tokens."
+        )
+
+
+def _end_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    return {*_ids(tokenizer.eos_token_id), *_ids(tokenizer.bos_token_id)}
+
+
+def _own_end_ids(model: PreTrainedModel) -> set[int]:
+    """Ends of text named by the model's generation settings only, e.g. the end of a turn of instruction models."""
+    return set(_ids(_innermost(model).generation_config.eos_token_id))
+
+
+def _ids(value: Any) -> list[int]:
+    """A setting that transformers lets be None, one id or several."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _innermost(model: Any) -> Any:
+    """The transformers model within a peft wrapper: there `generate` looks for its settings."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _only_greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Swap the model's generation settings and mode for the block.
+
+    Passing a config to `generate` is not enough: transformers fills what it leaves open (repetition penalty,
+    suppressed tokens) from the model's own.
+    """
+    inner, was_training = _innermost(model), model.training
+    own = inner.generation_config
+    inner.generation_config = config
+    model.eval()
+    try:
+        yield
+    finally:
+        inner.generation_config = own
+        if was_training:
+            model.train()
+
+
+def _continue(model: Any, token_ids: list[list[int]], pad: int, max_batch_tokens: int) -> list[list[int]]:
+    """New token ids of one left-padded batch; rows that ended early carry pad ids after their stop token."""
+    length = max(map(len, token_ids))
+    ids_BT = torch.tensor([[pad] * (length - len(row)) + row for row in token_ids], device=model.device)
+    mask_BT = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in token_ids], device=model.device)
+    try:
+        output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT)
+    except torch.OutOfMemoryError as error:
+        raise ElusiveError(
+            f"The memory of {model.device} is too small for {len(token_ids)} prompts of {length} tokens at once. "
+            f"Lower evaluate.max_batch_tokens (now {max_batch_tokens})."
+        ) from error
+    return output_BT[:, length:].tolist()
+
+
+def _cut(token_ids: list[int], stops: Sequence[int], ends: set[int]) -> list[int]:
+    """Ids before the first stop, with it where it is a newline: such a token may hold the answer's last characters."""
+    wanted = set(stops)
+    for place, token in enumerate(token_ids):
+        if token in wanted:
+            return token_ids[:place] if token in ends else token_ids[: place + 1]
+    return token_ids

@@ -1,0 +1,353 @@
+"""One run, left to right: corpus, scores, augmented texts, trained models, answers, report.
+
+Each stage reads what the stage before it wrote in the run folder and is skipped where it is done, so a run that was
+stopped goes on where it was.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .augmentation import ScoreSet, augment, write_augmented
+from .biographies import biography_corpus, well_known_examples
+from .config import Arm, AugmentSettings, CorpusSettings, Recipe, ScoreSettings, dump_recipe, to_table
+from .documents import Corpus, Document, load_corpus, read_corpus, write_corpus
+from .errors import ElusiveError
+from .evaluation import evaluate_model
+from .models import load_tokenizer
+from .progress import shown, shown_together
+from .questions import Example, read_questions
+from .reporting import write_report
+from .runs import ProgressFunction, Stage, file_hash, silent, write_json, write_text
+from .scoring import read_scores, score_corpus
+from .training import train
+
+Announce = Callable[[str], None]
+
+
+def run(recipe: Recipe, *, announce: Announce = print) -> Path:
+    """Run a recipe from its corpus to its report, doing only what its folder does not hold yet.
+
+    Args:
+        recipe: what to do, and in which folder.
+        announce: told of each stage, in words.
+
+    Returns:
+        The report's page.
+
+    Raises:
+        ElusiveError: on bad input, or if the folder holds results of other settings.
+    """
+    folder = Path(recipe.output)
+    write_text(folder / "recipe.toml", dump_recipe(recipe))
+    write_json(folder / "run.json", versions())
+    announce(f"1/6 corpus: {recipe.corpus.source}")
+    corpus = make_corpus(recipe.corpus, folder / "corpus")
+    announce(f"    {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
+    announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
+    score_sets = _score(recipe, corpus, folder)
+    announce(f"3/6 augment: {', '.join(recipe.arms)}")
+    _augment(recipe, corpus, score_sets, folder)
+    announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {_jobs_in_words(recipe)}")
+    _train_and_evaluate(recipe, corpus, folder)
+    announce("6/6 report")
+    with shown("report") as progress:
+        return write_report(folder, recipe.report, progress=progress)
+
+
+def versions() -> dict[str, Any]:
+    """What a run was made with."""
+    packages = ("elusive", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def make_corpus(settings: CorpusSettings, folder: str | Path) -> Corpus:
+    """Read or generate the corpus and write it to the run folder; read it back where that is done.
+
+    Args:
+        settings: the source.
+        folder: RUN/corpus.
+
+    Returns:
+        Documents sorted by id, and questions.
+    """
+    source = Path(settings.source)
+    stage = Stage(folder, {"corpus": to_table(settings), "source": file_hash(source) if source.is_file() else ""})
+    if not stage.done:
+        corpus = _read(settings)
+        if settings.questions:
+            corpus = Corpus(corpus.documents, tuple(read_questions(settings.questions)), corpus.quarantined)
+        write_corpus(stage.folder, corpus)
+        stage.finish({"documents": len(corpus.documents), "questions": len(corpus.questions)})
+    return load_corpus(stage.folder)
+
+
+def _read(settings: CorpusSettings) -> Corpus:
+    if settings.source == "biographies":
+        count = min(settings.people, settings.limit or settings.people)
+        documents, questions = biography_corpus(count, settings.seed, settings.name_position)
+        return Corpus(tuple(documents), tuple(questions))
+    if (Path(settings.source) / "documents.jsonl").exists():
+        return load_corpus(Path(settings.source))
+    return read_corpus(settings.source, settings.format, settings.limit)
+
+
+def trained_model(recipe: Recipe) -> tuple[str, str, str]:
+    """The model to be trained: its name in score sets, its folder or hub name, its revision."""
+    known = {
+        "large": (recipe.models.large, recipe.models.large_revision),
+        "small": (recipe.models.small, recipe.models.small_revision),
+    }
+    if recipe.train.model in known:
+        return recipe.train.model, *known[recipe.train.model]
+    return "trained", recipe.train.model, ""
+
+
+def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, str, str]]:
+    """Which scores the arms and the report of a run need: (model, queries, field).
+
+    Raises:
+        ElusiveError: if cues are asked for and no document has an answer span.
+    """
+    trained, _, _ = trained_model(recipe)
+    needed = [(trained, recipe.score.queries, "")]
+    contrasts = [queries for queries in ("cues", "all") if f"contrast-{queries}" in recipe.arms]
+    needed += [(model, queries, "") for queries in contrasts for model in ("large", "small")]
+    field = cue_field(recipe, documents)
+    if field:
+        needed += [(model, "cues", field) for model in ("large", "small")]
+    asks_cues = [queries for _, queries, _ in needed if queries != "all"]
+    heads = set(recipe.score.head_fields)
+    if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
+        raise ElusiveError(
+            f"Queries '{asks_cues[0]}' read attention before marked answers, but no document has any span. "
+            "Mark spans in the corpus (JSONL `spans`, tagged CSV or SQuAD), or set score.queries = \"all\" and use the "
+            "arm contrast-all instead of contrast-cues."
+        )
+    return list(dict.fromkeys(needed))
+
+
+def cue_field(recipe: Recipe, documents: tuple[Document, ...]) -> str:
+    """The field whose cue the report's rank bars look from: the one farthest from the head entity ("" if none)."""
+    if recipe.report.cue_field:
+        return recipe.report.cue_field
+    heads = set(recipe.score.head_fields)
+    starts: dict[str, list[int]] = {}
+    for document in documents:
+        head = [span.start for span in document.spans if span.field in heads]
+        for span in document.spans if head else ():
+            if span.field not in heads:
+                starts.setdefault(span.field, []).append(span.start - min(head))
+    return max(starts, key=lambda field: sum(starts[field]) / len(starts[field])) if starts else ""
+
+
+def score_set_name(model: str, queries: str, field: str) -> str:
+    """The folder of one score set: large-cues, small-all, large-cue-company."""
+    return f"{model}-cue-{field}" if field else f"{model}-{queries}"
+
+
+def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
+    trained, trained_name, trained_revision = trained_model(recipe)
+    models = {
+        "large": (recipe.models.large, recipe.models.large_revision),
+        "small": (recipe.models.small, recipe.models.small_revision),
+        trained: (trained_name, trained_revision),
+    }
+    score_sets = {}
+    for model, queries, field in needed_scores(recipe, corpus.documents):
+        name = score_set_name(model, queries, field)
+        with shown(f"score {name}") as progress:
+            score_corpus(
+                corpus.documents,
+                folder / "scores" / name,
+                model=models[model][0],
+                revision=models[model][1],
+                dtype=recipe.models.dtype,
+                device=recipe.models.device,
+                queries=queries,  # type: ignore[arg-type]
+                fields=(field,) if field else (),
+                settings=recipe.score,
+                progress=progress,
+            )
+        score_sets[name] = {scores.document_id: scores for scores in read_scores(folder / "scores" / name)}
+    return score_sets
+
+
+def _augment(recipe: Recipe, corpus: Corpus, score_sets: dict[str, ScoreSet], folder: Path) -> None:
+    trained, model, revision = trained_model(recipe)
+    tokenizer = load_tokenizer(model, revision)
+    for arm in recipe.arms:
+        with shown(f"augment {arm}") as progress:
+            augment_corpus(
+                corpus.documents,
+                folder / "augmented" / arm,
+                arm,
+                score_sets,
+                trained=trained,
+                tokenizer=tokenizer,
+                score=recipe.score,
+                settings=recipe.augment,
+                inputs=file_hash(folder / "corpus" / "documents.jsonl", *sorted((folder / "scores").rglob("*.parquet"))),
+                progress=progress,
+            )
+
+
+def augment_corpus(
+    documents: tuple[Document, ...],
+    folder: str | Path,
+    arm: Arm,
+    score_sets: dict[str, ScoreSet],
+    *,
+    trained: str,
+    tokenizer: Any,
+    score: ScoreSettings,
+    settings: AugmentSettings,
+    inputs: str = "",
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Write one arm's training texts, unless they are there.
+
+    Args:
+        documents: the corpus.
+        folder: RUN/augmented/ARM.
+        arm: a key of dropout.ARMS.
+        score_sets: scores by `<model>-<queries>` and document id.
+        trained: the model to be trained among them.
+        tokenizer: its tokenizer.
+        score: queries and head fields.
+        settings: dropout.
+        inputs: hash of the corpus and the scores.
+        progress: called with (documents, of how many).
+
+    Returns:
+        documents, texts, mean_drop_rate.
+    """
+    asked = {"arm": arm, "augment": to_table(settings), "queries": score.queries, "trained": trained, "inputs": inputs}
+    stage = Stage(folder, asked)
+    if not stage.done:
+        augmented = augment(
+            documents,
+            arm,
+            score_sets,
+            trained=trained,
+            tokenizer=tokenizer,
+            score=score,
+            settings=settings,
+            progress=progress,
+        )
+        stage.finish(write_augmented(stage.folder, augmented))
+    return stage.summary
+
+
+def few_shot_examples(path: str) -> tuple[Example, ...]:
+    """Examples from a question file, or about well-known people where there is none."""
+    if not path:
+        return well_known_examples()
+    return tuple(Example(item.question, item.answers[0]) for item in read_questions(path))
+
+
+def _jobs_in_words(recipe: Recipe) -> str:
+    count = len(recipe.arms) * len(recipe.seeds)
+    return f"{count} model{'s' if count > 1 else ''}, {min(count, side_by_side(recipe))} at a time"
+
+
+def side_by_side(recipe: Recipe) -> int:
+    """How many arms to train at once: recipe.parallel, or one a core on a CPU and one on a GPU."""
+    on_gpu = torch.cuda.is_available() and recipe.models.device != "cpu"
+    return recipe.parallel or (1 if on_gpu else _cores())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
+    jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
+    jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
+    at_once = min(side_by_side(recipe), len(jobs))
+    with shown_together() as show:
+        if at_once == 1:
+            for arm, seed in jobs:
+                _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
+            return
+        for name, done, total in _in_processes(recipe, corpus, folder, jobs, at_once):
+            show(name, done, total)
+
+
+def _in_processes(
+    recipe: Recipe, corpus: Corpus, folder: Path, jobs: list[tuple[str, int]], at_once: int
+) -> Iterator[tuple[str, int, int]]:
+    """Train side by side in processes of their own; yields their progress as (name, done, total)."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, _cores() // at_once)
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(at_once, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
+    ):
+        queue = manager.Queue()
+        pending: set[Future] = {
+            pool.submit(_train_and_evaluate_one, recipe, corpus, folder, arm, seed, functools.partial(_send, queue))
+            for arm, seed in jobs
+        }
+        try:
+            while pending:
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not queue.empty():
+                    yield queue.get()
+                for future in finished:
+                    future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _send(queue: Any, name: str, done: int, total: int) -> None:
+    # Every step of a small model would flood the queue.
+    if done == total or done % 5 == 0:
+        queue.put((name, done, total))
+
+
+def _train_and_evaluate_one(
+    recipe: Recipe, corpus: Corpus, folder: Path, arm: str, seed: int, show: Callable[[str, int, int], None]
+) -> None:
+    """Train one arm with one seed and ask it all questions; the arm `untrained` is only asked."""
+    _, model, revision = trained_model(recipe)
+    label = f"{arm}, seed {seed}" if len(recipe.seeds) > 1 else arm
+    if arm != "untrained":
+        learned = folder / "models" / arm / f"seed-{seed}"
+        train(
+            folder / "augmented" / arm / "train.jsonl",
+            learned,
+            model=model,
+            revision=revision,
+            loading=recipe.models,
+            settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
+            progress=functools.partial(show, f"train {label}"),
+        )
+        model, revision = str(learned), ""
+    if corpus.questions:
+        evaluate_model(
+            list(corpus.questions),
+            list(few_shot_examples(recipe.evaluate.examples)),
+            folder / "evaluation" / arm / f"seed-{seed}",
+            model=model,
+            revision=revision,
+            dtype=recipe.models.dtype,
+            device=recipe.models.device,
+            settings=recipe.evaluate,
+            progress=functools.partial(show, f"evaluate {label}"),
+        )

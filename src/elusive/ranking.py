@@ -1,0 +1,137 @@
+"""From scores to ranks: rank 1 is the clue to keep most, 0 is never ranked and never dropped."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import ElusiveError
+from .scoring import TokenScores
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranks of one document's tokens under one arm.
+
+    Attributes:
+        document_id: the document.
+        token_ids: int32, (tokens,).
+        offsets: int32 character positions [start, end), (tokens, 2).
+        ranks: int32, (tokens,); 1 is the best clue, 0 an excluded token.
+        seen: bool, (tokens,); whether any query sees the token. Unseen tokens rank after all seen ones.
+    """
+
+    document_id: str
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    ranks: np.ndarray
+    seen: np.ndarray
+
+
+def rankable_tokens(
+    text: str, scores: TokenScores, special_ids: Collection[int], excluded: Sequence[str]
+) -> np.ndarray:
+    """Which tokens may be ranked and dropped: not special, not white space only, not an excluded string.
+
+    Args:
+        text: the document's text.
+        scores: its tokens.
+        special_ids: ids of bos, eos, pad and the like.
+        excluded: strings such as "." that are never ranked; compared without surrounding white space.
+
+    Returns:
+        bool, (tokens,).
+
+    Reference:
+        Gao et al. 2025, footnote 3: periods, commas, spaces and placeholders such as <bos> are removed.
+    """
+    never = {"", *excluded}
+    words = [text[start:end].strip() for start, end in scores.offsets.tolist()]
+    special = np.isin(scores.token_ids, list(special_ids))
+    return np.array([word not in never for word in words], dtype=bool) & ~special
+
+
+def contrast(large: TokenScores, small: TokenScores) -> np.ndarray:
+    """What the large model attends to and the small one overlooks: s_large - s_small.
+
+    Args:
+        large: scores of the large model.
+        small: scores of the small model for the same document and queries.
+
+    Returns:
+        float32, (tokens,).
+
+    Raises:
+        ElusiveError: if documents, token ids or queries differ; models contrast only where their tokens agree.
+
+    Reference:
+        d(k) in the paper's "Contrasting attention of large and small language models".
+    """
+    if large.document_id != small.document_id:
+        raise ElusiveError(
+            f"Expected scores of the same document, got {large.document_id!r} and {small.document_id!r}. "
+            "Score one corpus with both models."
+        )
+    if not np.array_equal(large.token_ids, small.token_ids):
+        raise ElusiveError(
+            f"The two models split document {large.document_id!r} into different tokens "
+            f"({len(large.token_ids)} and {len(small.token_ids)}; first difference at token "
+            f"{_first_difference(large.token_ids, small.token_ids)}). "
+            "Attention can be contrasted only where token ids agree: choose two models of one family."
+        )
+    if not np.array_equal(large.queries, small.queries):
+        raise ElusiveError(
+            f"The two models' scores of document {large.document_id!r} come from different queries. "
+            "Score both with the same queries, fields and window length (score.max_length)."
+        )
+    return large.scores - small.scores
+
+
+def _first_difference(first: np.ndarray, second: np.ndarray) -> int:
+    length = min(len(first), len(second))
+    different = np.flatnonzero(first[:length] != second[:length])
+    return int(different[0]) if len(different) else length
+
+
+def rank_tokens(signal: np.ndarray, rankable: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Rank tokens by a signal, the largest first, ties by position.
+
+    Args:
+        signal: float, (tokens,); -inf where it is not defined.
+        rankable: bool, (tokens,); others get rank 0.
+        seen: bool, (tokens,); rankable tokens that no query sees rank after the rest, by position.
+
+    Returns:
+        int32 ranks from 1, (tokens,).
+
+    Example:
+        >>> rank_tokens(np.array([0.1, 0.5, 0.3]), np.array([True, False, True]), np.array([True] * 3))
+        array([2, 0, 1], dtype=int32)
+    """
+    key = np.where(seen, -np.asarray(signal, dtype=np.float64), np.inf)
+    order = np.argsort(key, kind="stable")
+    order = order[rankable[order]]
+    ranks = np.zeros(len(key), dtype=np.int32)
+    ranks[order] = np.arange(1, len(order) + 1, dtype=np.int32)
+    return ranks
+
+
+def distance_signal(positions: np.ndarray, tokens: int) -> np.ndarray:
+    """Mean distance of each token from the queries after it: the farthest token is rank 1.
+
+    Args:
+        positions: int, query positions.
+        tokens: number of tokens.
+
+    Returns:
+        float64, (tokens,): mean of (q - k) over queries q >= k; -inf where there is none.
+
+    Reference:
+        "Token-dropout by distance" in the paper's "More results".
+    """
+    token_K = np.arange(tokens)
+    distance_QK = np.asarray(positions)[:, None] - token_K[None, :]
+    after_QK = distance_QK >= 0
+    count_K = after_QK.sum(axis=0)
+    total_K = np.where(after_QK, distance_QK, 0).sum(axis=0)
+    return np.where(count_K > 0, total_K / np.maximum(count_K, 1), -np.inf)

@@ -1,0 +1,55 @@
+"""Tables, plots and the page of a run: reads every stage's files, writes `report/`."""
+
+from pathlib import Path
+
+from .. import config
+from ..errors import ElusiveError
+from ..runs import ProgressFunction, silent, write_json, write_text
+from .results import collect, results_markdown, results_table
+from .tokens import cue_ranks, field_distances, longest_rank, read_documents, shown_documents
+
+__all__ = ["results_markdown", "results_table", "write_report"]
+
+
+def write_report(
+    run_folder: str | Path, settings: config.ReportSettings, *, progress: ProgressFunction = silent
+) -> Path:
+    """Write the report of a finished run; an earlier report is replaced, file by file.
+
+    Args:
+        run_folder: a run whose stages up to `evaluate` are done.
+        settings: documents to show, and the field whose cue the rank bars look from.
+        progress: called with (parts done, parts in all).
+
+    Returns:
+        `report/index.html`; beside it lie results.json, results.md and plots/.
+
+    Raises:
+        ElusiveError: if the folder is no run, or a stage's files are missing; the message names the stage.
+    """
+    # Plotting and templates load slowly; `results_table` needs neither.
+    from . import page, plots
+
+    run = Path(run_folder)
+    if not (run / "recipe.toml").exists():
+        raise ElusiveError(f"{run} is not a run folder: it has no recipe.toml. Give the output folder of a run.")
+    recipe = config.load_recipe(run / "recipe.toml", config.Recipe)
+    documents = read_documents(run)
+    progress(0, 4)
+    distances = field_distances(run, documents, recipe.score.head_fields)
+    results = collect(run, recipe, documents, distances)
+    cue_field = settings.cue_field or results["farthest_field"]
+    results["cue_ranks"] = cue_ranks(run, documents, cue_field, recipe, required=bool(settings.cue_field))
+    progress(1, 4)
+    figures = plots.draw(results, longest_rank(run, recipe.arms))
+    report = run / "report"
+    plots.save(figures, report / "plots")
+    progress(2, 4)
+    shown = shown_documents(run, documents, recipe, settings.documents)
+    text = page.render(results, figures, shown, config.dump_recipe(recipe))
+    progress(3, 4)
+    write_json(report / "results.json", results)
+    write_text(report / "results.md", results_markdown(results))
+    write_text(report / "index.html", text)
+    progress(4, 4)
+    return report / "index.html"

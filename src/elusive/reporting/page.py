@@ -1,0 +1,92 @@
+"""The report as one self-contained HTML page: no network, no fonts or scripts of others, everything escaped."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from . import plots, results
+from .tokens import RANK_GUIDED
+
+PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "pyarrow")
+FIGURE_LABELS = {
+    "em-by-field": "Bars: exact match of each arm in each field, with 95% intervals",
+    "em-by-distance": "Lines: exact match of each arm against the distance from the head entity in tokens",
+    "ranks-at-cue": "Stacked bars: kinds of token at ranks 1 to 10, by the large model, the small one, and both",
+    "drop-probability": "Curve: drop probability against rank, with the mean drop rates",
+}
+
+
+def render(
+    numbers: Mapping[str, Any], figures: plots.Figures, shown: Sequence[Mapping[str, Any]], recipe_text: str
+) -> str:
+    """The page's HTML.
+
+    Args:
+        numbers: what results.json holds.
+        figures: from `plots.draw`.
+        shown: from `tokens.shown_documents`.
+        recipe_text: the resolved recipe as TOML.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": results.score,
+        "signed": lambda value: _minus(results.signed(value)),
+        "range": results.range_text,
+        "signed_range": lambda pair: _minus(results.range_text(pair, results.signed)),
+        "minus": _minus,
+        "whole": lambda value: "-" if value is None else f"{value:,.0f}",
+    }
+    svgs = {
+        name: {
+            layout: Markup(plots.inline_svg(figure, f"{name}-{layout}", FIGURE_LABELS[name]))
+            for layout, figure in layouts.items()
+        }
+        for name, layouts in figures.items()
+    }
+    keeps = [piece["keep"] for one in shown for arm in one["arms"].values() for piece in arm]
+    lowest = min([keep for keep in keeps if keep is not None], default=0.0)
+    return environment.get_template("template.html").render(
+        results=numbers,
+        evaluated=bool(numbers["fields"]),
+        figures=svgs,
+        shown=shown,
+        any_arms=any(one["arms"] for one in shown),
+        lowest=int(lowest * 10) / 10,
+        guided=[arm for arm in numbers["arms"] if arm in RANK_GUIDED],
+        pair_scale=pair_scale(numbers["pairs"]),
+        recipe_text=recipe_text,
+        versions=versions(),
+    )
+
+
+def pair_scale(pairs: Sequence[Mapping[str, Any]]) -> float:
+    """Largest absolute end of an interval: the half-width of the little axes beside the differences."""
+    ends = [abs(pair[key]) for pair in pairs for key in ("difference", "low", "high") if pair[key] is not None]
+    return max([*ends, 0.01])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages behind a run, as installed now."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _minus(text: str) -> str:
+    """Typographic minus signs in numbers; hyphens inside names stay."""
+    return text.replace("-.", "\u2212.").replace("-1.", "\u2212" + "1.")

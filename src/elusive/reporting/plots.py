@@ -1,0 +1,325 @@
+"""The figures of a report: one function each, as files for papers and as SVG that follows the page's theme."""
+
+import html
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..runs import atomic_path
+from .results import score
+from .tokens import OTHER_WORDS, TOP
+
+WIDE, NARROW = 10.6, 3.7
+"""Widths in inches: for a screen and for paper, and for a telephone."""
+
+# Okabe and Ito's colours, which stay apart under colour blindness; one for each arm in every figure. Each colour
+# written here stands once in the files and as a CSS variable of this name on the page, where dark mode changes it.
+ARM_COLORS = {
+    "untrained": "#9aa0a5",
+    "plain": "#56b4e9",
+    "random": "#4b4f54",
+    "random-matched": "#e69f00",
+    "attention": "#009e73",
+    "distance": "#cc79a7",
+    "contrast-all": "#0072b2",
+    "contrast-cues": "#d55e00",
+}
+OTHER_ARM = "#7a7f85"
+ARM_MARKERS = dict(zip(ARM_COLORS, "osDv^PXo", strict=True))
+HEAD_COLOR = "#cc3311"
+FIELD_COLORS = ("#0077ba", "#33bbee", "#009988", "#ee9933", "#aa4499", "#997700")
+WORD_COLORS = ("#5f656c", "#747a81", "#888e94", "#9ca1a7", "#aeb3b8", "#bfc3c7", "#cfd2d5", "#dcdfe1", "#e8eaeb")
+ON_STRONG_WORD, ON_WEAK_WORD = "#fffffe", "#111112"
+INK, MUTED, RULE, PAPER = "#1b1d20", "#5c6268", "#dfe1e0", "#fdfdfc"
+
+VARIABLES = {
+    **{color: f"--arm-{arm}" for arm, color in ARM_COLORS.items()},
+    OTHER_ARM: "--arm-other",
+    HEAD_COLOR: "--head",
+    **{color: f"--field-{number}" for number, color in enumerate(FIELD_COLORS)},
+    **{color: f"--word-{number}" for number, color in enumerate(WORD_COLORS)},
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    PAPER: "--paper",
+    ON_STRONG_WORD: "--on-strong-word",
+    ON_WEAK_WORD: "--on-weak-word",
+}
+Figures = dict[str, dict[str, Figure]]
+
+
+def draw(results: Mapping[str, Any], longest: int) -> Figures:
+    """Draw every figure that the results allow, each {"wide", "narrow"}.
+
+    Args:
+        results: what results.json holds, cue_ranks included.
+        longest: last rank of the p(r) curve; 0 leaves it out.
+    """
+    figures: Figures = {}
+    with _style():
+        for layout, width in (("wide", WIDE), ("narrow", NARROW)):
+            if results["fields"]:
+                figures.setdefault("em-by-field", {})[layout] = em_bars(results, width)
+            if len(results["distances"]) > 1:
+                figures.setdefault("em-by-distance", {})[layout] = em_by_distance(results, width)
+            if results["cue_ranks"]:
+                figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results["cue_ranks"], width)
+            if longest:
+                figures.setdefault("drop-probability", {})[layout] = drop_curve(results, longest, width)
+    return figures
+
+
+def save(figures: Figures, folder: Path) -> None:
+    """Write each wide figure as PNG (150 dots per inch) and SVG."""
+    for name, layouts in figures.items():
+        with atomic_path(folder / f"{name}.png") as path, _style():
+            layouts["wide"].savefig(path, format="png", dpi=150)
+        with atomic_path(folder / f"{name}.svg") as path, _style(name):
+            layouts["wide"].savefig(path, format="svg", metadata={"Date": None})
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an SVG element for the page: its colours are CSS variables, its fonts the page's.
+
+    Args:
+        figure: one layout of a figure.
+        name: unique on the page; every id inside starts with it.
+        label: what screen readers say.
+    """
+    stream = io.StringIO()
+    with _style(name):
+        figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="none")
+    text = stream.getvalue()
+    body = text[text.index("<defs>") : text.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]+)"', text)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
+    body = re.sub(r"font-family: [^;\"]+", "font-family: inherit", body)
+    body = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1; font-family: inherit", body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _variable(match.group()), body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    view = box.group(1) if box else ""
+    return f'<svg viewBox="{view}" role="img" aria-label="{html.escape(label)}">{body}</svg>'
+
+
+def em_bars(results: Mapping[str, Any], width: float) -> Figure:
+    """EM of each arm in each field and over all, with 95% intervals."""
+    arms = list(results["arms"])
+    fields = results["fields"] if len(results["fields"]) > 1 else []
+    narrow = width < 6
+    groups = [*fields, "all"]
+    height = 1.0 + 0.15 * len(groups) * (len(arms) + 1.2) if narrow else 3.5
+    figure, axes = _figure(width, height)
+    size = 0.82 / len(arms)
+    for number, arm in enumerate(arms):
+        row = results["arms"][arm]
+        numbers = [*(row["fields"][field]["em"] for field in fields), row["em"]]
+        middle = np.arange(len(groups)) + (number - (len(arms) - 1) / 2) * size
+        _bars(axes, middle, numbers, size * 0.86, arm, across=narrow)
+    if narrow:
+        axes.set_yticks(range(len(groups)), groups)
+        axes.invert_yaxis()
+        axes.set_xlabel("exact match")
+    else:
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_ylabel("exact match")
+    if fields:
+        line = axes.axhline if narrow else axes.axvline
+        line(len(groups) - 1.5, color=RULE, linewidth=0.8)
+    _score_axis(axes.xaxis if narrow else axes.yaxis, axes)
+    _legend(figure, axes, columns=2 if narrow else 8)
+    return figure
+
+
+def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
+    """EM against the mean distance between a field and the head entity in tokens (the paper's Figure 1)."""
+    narrow = width < 6
+    figure, axes = _figure(width, 3.9 if narrow else 3.6)
+    distances = results["distances"]
+    for arm, row in results["arms"].items():
+        axes.plot(
+            list(distances.values()),
+            [row["fields"][field]["em"]["value"] for field in distances],
+            color=ARM_COLORS.get(arm, OTHER_ARM),
+            marker=ARM_MARKERS.get(arm, "o"),
+            linestyle=":" if arm == "untrained" else "-",
+            linewidth=1.6,
+            markersize=5,
+            label=arm,
+        )
+    axes.set_xlabel("mean distance from the head entity, tokens")
+    axes.set_ylabel("exact match")
+    _score_axis(axes.yaxis, axes)
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(list(distances.values()), list(distances), rotation=45, ha="left", rotation_mode="anchor")
+    top.tick_params(length=3, pad=3, color=RULE, labelcolor=MUTED)
+    top.spines["top"].set_visible(False)
+    for distance in distances.values():
+        axes.axvline(distance, color=RULE, linewidth=0.7, zorder=0)
+    _legend(figure, axes, columns=2 if narrow else 8)
+    return figure
+
+
+def rank_bars(ranks: Mapping[str, Any], width: float) -> Figure:
+    """Share of each kind of token at ranks 1 to 10: large, small, large minus small (Figures 2 and 3)."""
+    narrow = width < 6
+    names = {"large": "large", "small": "small", "contrast": "large minus small"}
+    kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"])
+    rows = -(-len(kinds) // (3 if narrow else 9))
+    figure = Figure(figsize=(width, (8.6 if narrow else 3.3) + 0.2 * rows), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.06 if narrow else 0.02)  # type: ignore[union-attr]
+    every = figure.subplots(3 if narrow else 1, 1 if narrow else 3, sharey=True)
+    for axes, (name, title) in zip(every, names.items(), strict=True):
+        shares = np.array(ranks["rankings"][name])
+        left = np.zeros(len(shares))
+        for number, kind in enumerate(kinds):
+            bars = axes.barh(
+                range(1, TOP + 1), shares[:, number], left=left, height=0.84, color=colors[kind],
+                edgecolor=PAPER, linewidth=0.6, label=kind if name == "large" else None,
+            )  # fmt: skip
+            _name_wide_segments(axes, bars, kind, colors[kind], 0.021 if narrow else 0.026)
+            left += shares[:, number]
+        axes.set(xlim=(0, 1), ylim=(TOP + 0.6, 0.4))
+        axes.set_yticks(range(1, TOP + 1))
+        axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+        axes.set_title(title, loc="left", fontweight="semibold", color=INK)
+        axes.spines[:].set_visible(False)
+        if name == "large" or narrow:
+            axes.set_ylabel("rank by attention" if name != "contrast" else "rank by difference")
+    figure.legend(
+        *every[0].get_legend_handles_labels(), loc="outside lower left", ncols=3 if narrow else 9,
+        frameon=False, handlelength=0.9, handleheight=0.9, columnspacing=1.2, labelcolor=INK,
+    )  # fmt: skip
+    return figure
+
+
+def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure:
+    """p(r) at the run's alpha and beta, with the mean drop rate of each arm (the paper's Figure 5)."""
+    alpha, beta = results["augment"]["alpha"], results["augment"]["beta"]
+    figure, axes = _figure(width, 3.0)
+    ranks = np.linspace(0, longest, 200)
+    axes.plot(ranks, alpha * (1 - np.exp(-beta * ranks)), color=INK, linewidth=1.8)
+    rates: dict[str, list[str]] = {}
+    for arm, row in results["arms"].items():
+        if row["mean_drop_rate"]:
+            rates.setdefault(f"{row['mean_drop_rate']:.2f}", []).append(arm)
+    for rate, arms in rates.items():
+        color = ARM_COLORS.get(arms[-1], OTHER_ARM)
+        axes.axhline(float(rate), color=color, linewidth=1.1, linestyle=(0, (4, 3)))
+        text = f"{score(float(rate))[:-1]}  mean of {arms[0]}" + (f" and {len(arms) - 1} more" if arms[1:] else "")
+        axes.annotate(
+            text, (1, float(rate)), xycoords=("axes fraction", "data"), xytext=(-2, 3),
+            textcoords="offset points", ha="right", va="bottom", color=MUTED,
+        )  # fmt: skip
+    axes.set(xlim=(0, longest), ylim=(0, min(1.0, max([alpha, *map(float, rates), 0.05]) * 1.18)))
+    axes.set_xlabel("rank r")
+    axes.set_ylabel("drop probability p(r)")
+    _plain_numbers(axes.yaxis)
+    return figure
+
+
+def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str]) -> dict[str, str]:
+    """Red for the head entity as in the paper, a hue for each other field, greys for single words."""
+    fields = [kind for kind in kinds if kind.startswith("(") and kind not in head_kinds]
+    words = [kind for kind in kinds if kind not in fields and kind not in head_kinds and kind != OTHER_WORDS]
+    colors = dict.fromkeys(head_kinds, HEAD_COLOR) | {OTHER_WORDS: WORD_COLORS[-1]}
+    colors |= {kind: FIELD_COLORS[number % len(FIELD_COLORS)] for number, kind in enumerate(fields)}
+    return colors | {kind: WORD_COLORS[number % len(WORD_COLORS)] for number, kind in enumerate(words)}
+
+
+@contextmanager
+def _style(salt: str = "elusive") -> Iterator[None]:
+    """Matplotlib's settings while a figure is drawn or saved; the caller's come back afterwards."""
+    settings = {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.edgecolor": RULE,
+        "axes.labelcolor": MUTED,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": RULE,
+        "grid.linewidth": 0.7,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
+        "text.parse_math": False,
+        "figure.facecolor": PAPER,
+        "axes.facecolor": "none",
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _bars(
+    axes: Axes, middle: np.ndarray, numbers: Sequence[Mapping[str, Any]], size: float, arm: str, *, across: bool
+) -> None:
+    values = np.array([one["value"] for one in numbers])
+    low = np.array([one["value"] if one["low"] is None else one["low"] for one in numbers])
+    high = np.array([one["value"] if one["high"] is None else one["high"] for one in numbers])
+    whiskers = np.maximum([values - low, high - values], 0)
+    color = ARM_COLORS.get(arm, OTHER_ARM)
+    lines = {"elinewidth": 0.9, "ecolor": INK, "capsize": 0}
+    if across:
+        axes.barh(middle, values, size, color=color, label=arm, xerr=whiskers, error_kw=lines)
+    else:
+        axes.bar(middle, values, size, color=color, label=arm, yerr=whiskers, error_kw=lines)
+
+
+def _score_axis(axis: Any, axes: Axes) -> None:
+    """From 0 to a little above the data, never beyond 1; with a quiet grid."""
+    low, high = axis.get_data_interval()
+    limit = (min(0.0, float(low)), min(1.02, max(float(high) * 1.06, 0.05)))
+    axes.set(**{"xlim" if axis.axis_name == "x" else "ylim": limit})
+    axis.grid(True)
+    _plain_numbers(axis)
+
+
+def _plain_numbers(axis: Any) -> None:
+    axis.set_major_formatter(lambda value, _: f"{value:.2f}".replace("0.", ".", 1) if value > 1e-9 else "0")
+    axis.set_tick_params(length=0)
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.1,
+        handleheight=0.8, columnspacing=1.4, labelcolor=INK,
+    )  # fmt: skip
+
+
+def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character: float) -> None:
+    """Write the kind into the segments that have room for it; `character` is its width as a share of the axis."""
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    light = 0.299 * red + 0.587 * green + 0.114 * blue > 150
+    ink = (ON_WEAK_WORD if light else ON_STRONG_WORD) if color in WORD_COLORS else "#111111" if light else "#ffffff"
+    for bar in bars:
+        if bar.get_width() > character * len(kind) + 0.03:
+            middle = bar.get_x() + bar.get_width() / 2
+            text = axes.text(middle, bar.get_y() + bar.get_height() / 2, kind, ha="center", va="center_baseline")
+            text.set(color=ink, fontsize=7.2)
+
+
+def _variable(color: str) -> str:
+    name = VARIABLES.get(color)
+    return f"var({name})" if name else color

@@ -1,0 +1,369 @@
+"""The numbers of a run, the sentence they allow, and both as plain text."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Recipe, to_table
+from ..errors import ElusiveError
+from ..intervals import interval, paired_interval
+from ..runs import read_json, read_jsonl
+
+UNTRAINED = "untrained"
+"""Name of the model before training, in the place of an arm."""
+NEAR_ZERO = 0.02
+"""Below this EM in every arm, a comparison says nothing; above 1 minus this, nothing is left to compare."""
+FEW_DOCUMENTS = 20
+"""Percentile intervals over fewer documents come out too narrow."""
+TABLE_COLUMNS = 120
+"""Width that the command line's table keeps to."""
+Numbers = dict[str, np.ndarray]
+
+
+def collect(
+    run: Path, recipe: Recipe, documents: Sequence[Mapping[str, Any]], distances: Mapping[str, float]
+) -> dict[str, Any]:
+    """Gather the figures of a run's stages, with intervals and paired differences.
+
+    A question's score is averaged over the training seeds first, so intervals resample documents, not seeds.
+
+    Args:
+        run: the run folder.
+        recipe: its recipe.
+        documents: rows of corpus/documents.jsonl.
+        distances: mean head-to-tail distance of each field in tokens; may be empty.
+
+    Returns:
+        What results.json holds: JSON types only, None where a number does not exist.
+
+    Raises:
+        ElusiveError: if a stage's files are missing or arms were asked different questions.
+    """
+    questions = _read_questions(run)
+    results: dict[str, Any] = {
+        "title": recipe.title,
+        "corpus": {
+            "source": recipe.corpus.source,
+            "documents": len(documents),
+            "questions": len(questions),
+            "quarantined": _count_lines(run / "corpus" / "quarantine.jsonl"),
+        },
+        "models": {"large": recipe.models.large, "small": recipe.models.small, "trained": recipe.train.model},
+        "train": to_table(recipe.train),
+        "augment": to_table(recipe.augment),
+        "seeds": list(recipe.seeds),
+        "fields": [],
+        "distances": {},
+        "farthest_field": None,
+        "arms": {},
+        "pairs": [],
+    }
+    for arm in recipe.arms:
+        results["arms"][arm] = _training_figures(run, arm, recipe.seeds)
+    if questions:
+        _add_evaluation(results, run, recipe, questions, distances)
+    results["verdict"] = verdict(results)
+    return results
+
+
+def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What the paired intervals allow to be said, and no more.
+
+    Returns:
+        headline: one sentence; separated, not_separated: differences between trained arms, as text;
+        notes: sentences on the model before training and on what the intervals cover.
+    """
+    trained = [arm for arm in results["arms"] if arm != UNTRAINED]
+    overall = {arm: row["em"]["value"] for arm, row in results["arms"].items() if row.get("em")}
+    if not overall:
+        headline = "Nothing was evaluated: the corpus brings no questions."
+        return {"headline": headline, "separated": [], "not_separated": [], "notes": _training_notes(results)}
+    pairs = [pair for pair in results["pairs"] if pair["field"] == "all"]
+    between = [pair for pair in pairs if UNTRAINED not in (pair["a"], pair["b"])]
+    best = max(overall, key=lambda arm: overall[arm])
+    notes = []
+    if overall[best] < NEAR_ZERO:
+        headline = f"No arm can answer these questions: the highest EM is {score(overall[best])} ({best})."
+        notes.append("At this level, differences between arms say nothing about how the text was augmented.")
+    elif min(overall[arm] for arm in trained) > 1 - NEAR_ZERO:
+        headline = "Every trained arm answers nearly all questions, so this corpus cannot tell the arms apart."
+    else:
+        headline = _headline(len(trained), sum(pair["separated"] for pair in between), len(between))
+    notes += _untrained_notes(pairs, overall) + _interval_notes(results, between) + _training_notes(results)
+    return {
+        "headline": headline,
+        "separated": [pair_text(pair) for pair in between if pair["separated"]],
+        "not_separated": [pair_text(pair) for pair in between if not pair["separated"]],
+        "notes": notes,
+    }
+
+
+def score(value: float | None) -> str:
+    """A share as three decimals without the zero, as tables in this field print it: .250."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign: +.031, -.010; .000 only where it is exactly zero."""
+    if value is None:
+        return "-"
+    sign = "+" if value > 0 else "-" if value < 0 else ""
+    return sign + score(abs(value))
+
+
+def range_text(numbers: Mapping[str, Any], number: Any = score) -> str:
+    """An interval as text, or what stands in its place."""
+    return "[no interval]" if numbers["low"] is None else f"[{number(numbers['low'])}, {number(numbers['high'])}]"
+
+
+def pair_text(pair: Mapping[str, Any]) -> str:
+    """One paired difference as text."""
+    return f"{pair['a']} minus {pair['b']}: {signed(pair['difference'])} {range_text(pair, signed)}"
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+    """The plain-text table that a command prints at its end: two lines an arm, at most 120 columns.
+
+    Intervals stand beside the mean over all fields; those of each field are in results.md and on the page.
+    """
+    evaluated = any(row.get("em") for row in results["arms"].values())
+    fields = _fields_that_fit(results) if evaluated else []
+    left = max([len(arm) for arm in results["arms"]] + [3])
+    widths = {field: max(len(field), 5) + 2 for field in fields}
+    header = f"{'arm':<{left}}  " + (f"{'':<2}" if evaluated else "")
+    header += "".join(f"{field:>{widths[field]}}" for field in fields)
+    header += (f"{'all':>7}  {'95% interval':<14}" if evaluated else "") + f"{'dropped':>9}{'steps':>8}"
+    lines = [header.rstrip(), "-" * len(header)]
+    for arm, row in results["arms"].items():
+        training = f"{score(row['mean_drop_rate']):>9}{_whole(row['steps']):>8}"
+        if not evaluated:
+            lines.append(f"{arm:<{left}}  {training}")
+            continue
+        for metric, label in (("em", "EM"), ("f1", "F1")):
+            cells = "".join(f"{score(row['fields'][field][metric]['value']):>{widths[field]}}" for field in fields)
+            whole = f"{score(row[metric]['value']):>7}  {range_text(row[metric]):<14}"
+            name, tail = (arm, training) if metric == "em" else ("", "")
+            lines.append(f"{name:<{left}}  {label}{cells}{whole}{tail}".rstrip())
+    return "\n".join(lines)
+
+
+def results_markdown(results: Mapping[str, Any]) -> str:
+    """The tables of a run as Markdown, with every interval."""
+    said = results["verdict"]
+    lines = [f"# {_cell(results['title'])}", "", said["headline"], ""]
+    for name, texts in (("Separated from zero at 95%", said["separated"]), ("Not separated", said["not_separated"])):
+        if texts:
+            lines += [f"{name}:", "", *[f"- {_cell(text)}" for text in texts], ""]
+    lines += [_cell(note) + "\n" for note in said["notes"]]
+    for metric, name in (("em", "EM"), ("f1", "F1")):
+        lines += _markdown_scores(results, metric, name)
+    lines += ["## Training", "", "| arm | mean drop rate | texts | steps | seconds |", "| --- " * 5 + "|"]
+    for arm, row in results["arms"].items():
+        cells = [arm, score(row["mean_drop_rate"]), _whole(row["texts"]), _whole(row["steps"]), _whole(row["seconds"])]
+        lines.append(_markdown_row(cells))
+    if results["pairs"]:
+        lines += ["", "## Paired differences in EM", ""]
+        lines.append("| a minus b | field | difference | 95% interval | separated |")
+        lines.append("| --- " * 5 + "|")
+    for pair in results["pairs"]:
+        cells = [f"{pair['a']} minus {pair['b']}", pair["field"], signed(pair["difference"]), range_text(pair, signed)]
+        lines.append(_markdown_row([*cells, "yes" if pair["separated"] else "no"]))
+    return "\n".join(lines) + "\n"
+
+
+def _read_questions(run: Path) -> list[dict[str, Any]]:
+    path = run / "corpus" / "questions.jsonl"
+    return list(read_jsonl(path)) if path.exists() else []
+
+
+def _count_lines(path: Path) -> int:
+    return sum(1 for _ in read_jsonl(path)) if path.exists() else 0
+
+
+def _stage_file(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise ElusiveError(f"{path} is missing. Run the stage '{stage}' of this run first, then the report again.")
+    return path
+
+
+def _training_figures(run: Path, arm: str, seeds: Sequence[int]) -> dict[str, Any]:
+    dropped = read_json(_stage_file(run / "augmented" / arm / "done.json", "augment"))
+    done = [read_json(_stage_file(run / "models" / arm / f"seed-{seed}" / "done.json", "train")) for seed in seeds]
+    means = {key: float(np.mean([row[key] for row in done])) for key in ("steps", "texts", "seconds", "loss")}
+    return {"mean_drop_rate": float(dropped["mean_drop_rate"]), **means}
+
+
+def _add_evaluation(
+    results: dict[str, Any],
+    run: Path,
+    recipe: Recipe,
+    questions: Sequence[Mapping[str, Any]],
+    distances: Mapping[str, float],
+) -> None:
+    ids = [question["id"] for question in questions]
+    scores = {UNTRAINED: _read_scores(run, UNTRAINED, (0,), ids)}
+    scores |= {arm: _read_scores(run, arm, recipe.seeds, ids) for arm in recipe.arms}
+    fields = list(dict.fromkeys(question["field"] for question in questions))
+    known = {field: distances[field] for field in fields if field in distances}
+    fields.sort(key=lambda field: known.get(field, math.inf))
+    results["fields"], results["distances"] = fields, known
+    results["farthest_field"] = max(known, key=lambda field: known[field]) if known else None
+    nothing = dict.fromkeys(("mean_drop_rate", "steps", "texts", "seconds", "loss"))
+    results["arms"] = {UNTRAINED: nothing, **results["arms"]}
+    sampling = {"resamples": recipe.evaluate.resamples, "seed": recipe.evaluate.seed}
+    of_field = np.array([question["field"] for question in questions], dtype=object)
+    about = np.array([question["document_id"] for question in questions], dtype=object)
+    for arm, numbers in scores.items():
+        row = {metric: _estimate(numbers[metric], about, sampling) for metric in ("em", "f1")}
+        row["em_per_seed"] = numbers["em_per_seed"].tolist()
+        row["fields"] = {}
+        for field in fields:
+            here = of_field == field
+            estimates = {metric: _estimate(numbers[metric][here], about[here], sampling) for metric in ("em", "f1")}
+            row["fields"][field] = {"questions": int(here.sum()), **estimates}
+        results["arms"][arm] = {**results["arms"][arm], **row}
+    everywhere = np.ones(len(ids), dtype=bool)
+    parts = {"all": everywhere}
+    if results["farthest_field"] is not None and len(fields) > 1:
+        parts[results["farthest_field"]] = of_field == results["farthest_field"]
+    for name, here in parts.items():
+        for b, a in itertools.combinations(scores, 2):
+            difference, low, high = paired_interval(
+                scores[a]["em"][here], scores[b]["em"][here], about[here].tolist(), **sampling
+            )
+            separated = math.isfinite(low) and (low > 0 or high < 0)
+            numbers = {"difference": difference, "low": _finite(low), "high": _finite(high), "separated": separated}
+            results["pairs"].append({"a": a, "b": b, "field": name, **numbers})
+
+
+def _read_scores(run: Path, arm: str, seeds: Sequence[int], ids: Sequence[str]) -> Numbers:
+    """EM and F1 of each question, float64 (questions,), averaged over seeds; and each seed's mean EM."""
+    tables: dict[str, list[list[float]]] = {"em": [], "f1": []}
+    for seed in seeds:
+        path = _stage_file(run / "evaluation" / arm / f"seed-{seed}" / "predictions.jsonl", "evaluate")
+        rows = {row["id"]: row for row in read_jsonl(path)}
+        if rows.keys() != set(ids):
+            raise ElusiveError(
+                f"Expected answers to the {len(ids)} questions of corpus/questions.jsonl, got {len(rows)} answers in "
+                f"{path}, not the same questions. Delete that folder and run the stage 'evaluate' again."
+            )
+        for metric, table in tables.items():
+            table.append([float(rows[question][metric]) for question in ids])
+    em, f1 = np.array(tables["em"]), np.array(tables["f1"])
+    return {"em": em.mean(axis=0), "f1": f1.mean(axis=0), "em_per_seed": em.mean(axis=1)}
+
+
+def _estimate(values: np.ndarray, about: np.ndarray, sampling: Mapping[str, int]) -> dict[str, float | None]:
+    low, high = interval(values, about.tolist(), **sampling)
+    return {"value": float(values.mean()), "low": _finite(low), "high": _finite(high)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _headline(arms: int, separated: int, pairs: int) -> str:
+    if arms == 1:
+        return "One arm was trained, so there is nothing to compare it with but the model before training."
+    if pairs == 1:
+        is_it = "is" if separated else "is not"
+        return f"The difference in EM between the two trained arms {is_it} separated from zero at 95%."
+    if separated == 0:
+        return "No difference in EM between the trained arms is separated from zero at 95%."
+    if separated == pairs:
+        return f"All {pairs} differences in EM between the trained arms are separated from zero at 95%."
+    verb = "is" if separated == 1 else "are"
+    return f"{separated} of {pairs} differences in EM between the trained arms {verb} separated from zero at 95%."
+
+
+def _untrained_notes(pairs: Sequence[Mapping[str, Any]], overall: Mapping[str, float]) -> list[str]:
+    against = [pair for pair in pairs if pair["b"] == UNTRAINED]
+    groups = {
+        "above it": [pair["a"] for pair in against if pair["separated"] and pair["difference"] > 0],
+        "below it": [pair["a"] for pair in against if pair["separated"] and pair["difference"] < 0],
+        "not separated from it": [pair["a"] for pair in against if not pair["separated"]],
+    }
+    said = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
+    return [f"The model before training has an EM of {score(overall[UNTRAINED])} ({said})."]
+
+
+def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    seeds, documents = len(results["seeds"]), results["corpus"]["documents"]
+    if any(not pair["separated"] for pair in between):
+        notes.append("Not separated does not mean equal: the interval shows which differences remain possible.")
+    if seeds == 1:
+        notes.append(
+            "Each arm was trained with one seed: the intervals cover the choice of documents (people), "
+            "not the training seed. Another seed can move every number."
+        )
+    else:
+        notes.append(
+            f"A question's score is averaged over {seeds} training seeds first; the intervals cover the choice of "
+            "documents (people), and not how far other seeds would differ from these."
+        )
+    if len(between) > 1:
+        notes.append(
+            f"{len(between)} pairs are compared without correction: at 95%, about one in twenty equal pairs "
+            "would look separated."
+        )
+    if documents < 2:
+        notes.append("One document allows no interval.")
+    elif documents < FEW_DOCUMENTS:
+        notes.append(f"Intervals over only {documents} documents come out too narrow: read them as rough.")
+    return notes
+
+
+def _training_notes(results: Mapping[str, Any]) -> list[str]:
+    notes = []
+    steps = {arm: round(row["steps"]) for arm, row in results["arms"].items() if row["steps"] is not None}
+    if len(set(steps.values())) > 1:
+        listed = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())
+        notes.append(f"Arms were trained for different numbers of optimizer steps ({listed}).")
+    rates = {arm: row["mean_drop_rate"] for arm, row in results["arms"].items() if row["mean_drop_rate"]}
+    if rates and max(rates.values()) - min(rates.values()) > 0.05:
+        listed = ", ".join(f"{arm} {score(rate)}" for arm, rate in rates.items())
+        notes.append(
+            f"Arms drop different shares of the tokens ({listed}), so a difference may come from how much "
+            "is dropped and not from which tokens."
+        )
+    return notes
+
+
+def _fields_that_fit(results: Mapping[str, Any]) -> list[str]:
+    """Fields whose columns leave the table within its width; "all" alone where there is but one field."""
+    fields = results["fields"] if len(results["fields"]) > 1 else []
+    room = TABLE_COLUMNS - max(len(arm) for arm in results["arms"]) - 44
+    widths = itertools.accumulate(max(len(field), 5) + 2 for field in fields)
+    return [field for field, width in zip(fields, widths, strict=True) if width <= room]
+
+
+def _whole(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def _markdown_scores(results: Mapping[str, Any], metric: str, name: str) -> list[str]:
+    rows = {arm: row for arm, row in results["arms"].items() if row.get(metric)}
+    if not rows:
+        return []
+    fields = results["fields"] if len(results["fields"]) > 1 else []
+    lines = [f"## {name}, with 95% intervals", "", _markdown_row(["arm", *fields, "all"])]
+    lines.append("| --- " * (len(fields) + 2) + "|")
+    for arm, row in rows.items():
+        numbers = [*(row["fields"][field][metric] for field in fields), row[metric]]
+        lines.append(_markdown_row([arm, *[f"{score(one['value'])} {range_text(one)}" for one in numbers]]))
+    return [*lines, ""]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -1,0 +1,392 @@
+"""Training on rows of tokens with transformers' Trainer: continual (LoRA or full) and from scratch.
+
+Both ways go through `fit`. The order of all rows is drawn before the first step, so a run that was stopped and
+resumed sees exactly the rows that it would have seen.
+"""
+
+import json
+import logging
+import math
+import shutil
+import time
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+
+from .config import ModelSettings, Precision, TrainSettings, to_table
+from .documents import read_corpus
+from .errors import ElusiveError
+from .models import computes_bfloat16, config_context, load_model, load_tokenizer
+from .runs import ProgressFunction, Stage, file_hash, read_jsonl, silent
+
+_LONGEST_DEFAULT_ROW = 1024
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What `fit` needs beside the rows; both kinds of training translate their settings to this."""
+
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_share: float
+    weight_decay: float
+    clip_norm: float
+    precision: Precision
+    seed: int
+    save_steps: int
+    activation_checkpointing: bool = False
+
+
+def tokenize_rows(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerFast, max_length: int, name: str = "text"
+) -> list[np.ndarray]:
+    """Token rows to train on: special tokens as the tokenizer adds them, eos at the end of each text.
+
+    A text longer than `max_length` becomes several rows; no token is left out.
+
+    Args:
+        texts: the texts.
+        tokenizer: fast tokenizer.
+        max_length: longest row in tokens, at least 2.
+        name: what the texts are, for messages.
+
+    Returns:
+        int32 arrays, (tokens,), one or more a text.
+
+    Raises:
+        ElusiveError: if there are no texts.
+    """
+    texts = list(texts)
+    if not texts:
+        raise ElusiveError(f"No {name} to train on: expected at least one text.")
+    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    rows = []
+    for ids in tokenizer(texts, add_special_tokens=True)["input_ids"]:
+        ids = ids if end and ids[-1:] == end else ids + end
+        pieces = max(1, math.ceil(len(ids) / max_length))
+        rows += [piece.astype(np.int32) for piece in np.array_split(np.asarray(ids), pieces) if len(piece)]
+    return rows
+
+
+def pack_rows(rows: Iterable[np.ndarray], row_tokens: int) -> list[np.ndarray]:
+    """Texts one after another in rows of exactly `row_tokens`; the last, shorter row is kept too.
+
+    Args:
+        rows: int32 token arrays.
+        row_tokens: tokens in a packed row.
+
+    Returns:
+        int32 arrays, (row_tokens,), the last one perhaps shorter.
+    """
+    stream = np.concatenate(list(rows))
+    return [stream[start : start + row_tokens] for start in range(0, len(stream), row_tokens)]
+
+
+def row_order(
+    rows: int, replay_rows: int, *, batch_size: int, replay_batch_size: int, steps: int, seed: int
+) -> np.ndarray:
+    """Which row stands where in each step.
+
+    Each pass over the rows is a new permutation, and passes follow each other without a gap, so every row is
+    seen equally often (to within one). Replay rows are numbered after the others.
+
+    Args:
+        rows: number of the arm's rows.
+        replay_rows: number of replay rows (0: none).
+        batch_size: the arm's rows in one step.
+        replay_batch_size: replay rows in one step.
+        steps: optimizer steps.
+        seed: of the permutations.
+
+    Returns:
+        int64 row numbers, (steps, batch_size + replay_batch_size).
+    """
+    generator = np.random.default_rng(seed)
+    own = _permutations(generator, rows, steps * batch_size).reshape(steps, batch_size)
+    if not replay_rows or not replay_batch_size:
+        return own
+    replay = rows + _permutations(generator, replay_rows, steps * replay_batch_size)
+    return np.concatenate([own, replay.reshape(steps, replay_batch_size)], axis=1)
+
+
+def _permutations(generator: np.random.Generator, count: int, length: int) -> np.ndarray:
+    passes = math.ceil(length / count)
+    return np.concatenate([generator.permutation(count) for _ in range(passes)])[:length]
+
+
+class _OrderedRows(Dataset):
+    def __init__(self, rows: Sequence[np.ndarray], order: np.ndarray) -> None:
+        self.rows, self.order = rows, order.reshape(-1)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.rows[self.order[index]]
+
+
+@dataclass(frozen=True)
+class PadRight:
+    """Collates token rows: padding on the right, ignored by the loss.
+
+    There is no attention mask: under causal attention no token sees what stands to its right, so the result is the
+    same, and attention kernels keep their fast causal path.
+    """
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """Rows of int32 (tokens,) to input_ids and labels, int64 (rows, longest); labels are -100 on padding."""
+        longest = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
+        labels = torch.full((len(rows), longest), -100, dtype=torch.long)
+        for index, row in enumerate(rows):
+            tokens = torch.from_numpy(row.astype(np.int64))
+            input_ids[index, : len(row)] = tokens
+            labels[index, : len(row)] = tokens
+        return {"input_ids": input_ids, "labels": labels}
+
+
+class _OrderedTrainer(Trainer):
+    """Takes the rows in the order in which they come; it was drawn before."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+
+class _Report(TrainerCallback):
+    def __init__(self, progress: ProgressFunction) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:  # noqa: ANN001, ANN003
+        self.progress(state.global_step, state.max_steps)
+
+
+def fit(
+    model: Any,
+    rows: Sequence[np.ndarray],
+    order: np.ndarray,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    pad_id: int,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Train a model on rows in a given order; resumes from the newest whole checkpoint in `folder`.
+
+    Args:
+        model: transformers or peft model; trained in place.
+        rows: int32 token arrays, (tokens,).
+        order: row numbers, (steps, batch).
+        settings: optimisation.
+        folder: where checkpoints go; they are left for the caller to remove once its own result is written.
+        pad_id: any token id; padding is masked out of the loss.
+        progress: called with (steps done, steps).
+
+    Returns:
+        steps, the last logged mean loss, and seconds of this call (a resumed run: since resuming).
+    """
+    device = next(model.parameters()).device
+    bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
+    steps = len(order)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=order.shape[1],
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(settings.warmup_share * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.clip_norm,
+        bf16=bfloat16,
+        use_cpu=device.type == "cpu",
+        optim="adamw_torch_fused",
+        seed=settings.seed,
+        save_strategy="steps" if settings.save_steps else "no",
+        save_steps=settings.save_steps or 500,
+        save_total_limit=2,
+        logging_steps=max(1, min(50, steps // 10)),
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        activation_checkpointing=settings.activation_checkpointing,
+        dataloader_drop_last=False,
+    )
+    transformers.utils.logging.disable_progress_bar()
+    # The Trainer prints its log dictionaries; progress is shown by the callback instead.
+    trainer = _OrderedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_OrderedRows(rows, order),
+        data_collator=PadRight(pad_id),
+        callbacks=[_Report(progress)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    began = time.monotonic()
+    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+    result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "steps": result.global_step,
+        "loss": round(float(losses[-1] if losses else result.training_loss), 4),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; a half-written one would make resuming fail."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((str(path) for path in found if _is_whole(path)), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    weights = list(checkpoint.glob("*.safetensors"))
+    parts = [checkpoint / name for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")]
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in weights:
+            with safe_open(path, framework="pt") as tensors:
+                tensors.keys()
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return bool(weights) and all(zipfile.is_zipfile(path) for path in parts)
+
+
+def steps_for(rows: int, settings: TrainSettings) -> int:
+    """Optimizer steps: max_steps, or as many as `epochs` passes take."""
+    return settings.max_steps or max(1, math.ceil(settings.epochs * rows / settings.batch_size))
+
+
+def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
+    """The model with LoRA adapters on every linear layer but embedding and output head.
+
+    Reference:
+        Gao et al. 2025, "Results"; Hu et al. 2022.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    transformers.set_seed(settings.seed)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",  # peft leaves the output head out
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def default_row_length(context: int, settings: TrainSettings) -> int:
+    """Longest training row in tokens.
+
+    Raises:
+        ElusiveError: if more is asked for than the model's context holds.
+    """
+    if settings.max_length > context:
+        raise ElusiveError(
+            f"train.max_length: expected at most the model's context of {context} tokens, got {settings.max_length}."
+        )
+    return settings.max_length or min(context, _LONGEST_DEFAULT_ROW)
+
+
+def train(
+    texts: str | Path,
+    folder: str | Path,
+    *,
+    model: str,
+    revision: str = "",
+    loading: ModelSettings | None = None,
+    settings: TrainSettings | None = None,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Continue the pretraining of a model on one arm's texts.
+
+    Args:
+        texts: a `train.jsonl` (`text` in each line).
+        folder: where the model or its adapters, and the tokenizer, go.
+        model: folder or hub name.
+        revision: commit or branch of a hub model.
+        loading: dtype and device.
+        settings: how to train.
+        progress: called with (steps done, steps).
+
+    Returns:
+        steps, loss, seconds, texts and rows; at once if the folder is done.
+
+    Raises:
+        ElusiveError: if the folder was begun with other settings, or there is nothing to train on.
+    """
+    loading, settings = loading or ModelSettings(), settings or TrainSettings()
+    asked = {"texts": file_hash(texts), "model": model, "revision": revision, "train": to_table(settings)}
+    stage = Stage(folder, asked | {"dtype": loading.dtype})
+    if stage.done:
+        return stage.summary
+    tokenizer = load_tokenizer(model, revision)
+    learner: Any = load_model(model, revision=revision, dtype=loading.dtype, device=loading.device)
+    max_length = default_row_length(config_context(learner.config, model), settings)
+    rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
+    steps = steps_for(len(rows), settings)
+    replay = _replay_rows(model, tokenizer, max_length, steps, settings)
+    order = row_order(
+        len(rows),
+        len(replay),
+        batch_size=settings.batch_size,
+        replay_batch_size=settings.replay_batch_size,
+        steps=steps,
+        seed=settings.seed,
+    )
+    learner = with_adapters(learner, settings) if settings.method == "lora" else learner
+    pad_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
+    checkpoints = stage.folder / "checkpoints"
+    figures = fit(learner, rows + replay, order, _fit_settings(settings), checkpoints, pad_id=pad_id, progress=progress)
+    if settings.method == "lora":
+        # The name, not the folder that it stood for on this machine.
+        learner.peft_config["default"].base_model_name_or_path = model
+    learner.save_pretrained(stage.folder)
+    tokenizer.save_pretrained(stage.folder)
+    stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts)), "rows": len(rows)})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return stage.summary
+
+
+def _replay_rows(
+    model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, steps: int, settings: TrainSettings
+) -> list[np.ndarray]:
+    if not settings.replay:
+        return []
+    if settings.replay == "pretraining":
+        from .pretraining import replay_texts
+
+        texts = replay_texts(model, steps * settings.replay_batch_size)
+    else:
+        texts = [document.text for document in read_corpus(settings.replay).documents]
+    return tokenize_rows(texts, tokenizer, max_length, "replay text")
+
+
+def _fit_settings(settings: TrainSettings) -> FitSettings:
+    return FitSettings(
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup_share=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        precision=settings.precision,
+        seed=settings.seed,
+        save_steps=settings.save_steps,
+        activation_checkpointing=settings.activation_checkpointing,
+    )

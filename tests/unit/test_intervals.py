@@ -1,0 +1,141 @@
+"""Bootstrap intervals: by hand, against a loop, and by how often they hold the true mean."""
+
+import math
+
+import numpy as np
+import pytest
+
+from elusive import intervals
+from elusive.errors import ElusiveError
+from elusive.intervals import interval, paired_interval
+
+
+def test_equal_values_give_an_interval_of_no_width():
+    assert interval([0.25] * 6, ["a", "a", "b", "b", "c", "c"]) == (0.25, 0.25)
+
+
+def test_two_documents_worked_by_hand():
+    # Draws of two out of {0, 1}: means 0, 1/2, 1 with chances 1/4, 1/2, 1/4, so both 2.5% tails are the ends.
+    assert interval([0.0, 1.0], ["a", "b"]) == (0.0, 1.0)
+
+
+def test_eight_documents_worked_by_hand():
+    # One success in eight: the number of times it is drawn is binomial(8, 1/8); P(0) = .344, P(<= 2) = .936,
+    # P(<= 3) = .989, so the 2.5% quantile is 0 and the 97.5% quantile is 3 of 8.
+    values = [1.0] + [0.0] * 7
+    assert interval(values, [f"d{i}" for i in range(8)]) == (0.0, 3 / 8)
+
+
+def test_questions_of_a_document_stay_together():
+    # Fifty questions each about two documents: as many as two documents, not a hundred questions.
+    values, documents = [0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50
+    assert interval(values, documents) == (0.0, 1.0)
+    alone = interval(values, [str(i) for i in range(100)])
+    assert 0.35 < alone[0] < 0.45 and 0.55 < alone[1] < 0.65
+
+
+def test_documents_with_more_questions_weigh_more():
+    # a has one question (0), b has three (1): draws aa, ab, bb have means 0, 3/4, 1; mean of all is 3/4.
+    values, documents = [0.0, 1.0, 1.0, 1.0], ["a", "b", "b", "b"]
+    means = intervals._resampled_means(np.array([0.0, 3.0]), np.array([1, 3]), 4000, seed=0)
+    assert set(means) == {0.0, 0.75, 1.0}
+    assert np.mean(means == 0.75) == pytest.approx(0.5, abs=0.03)
+    assert interval(values, documents) == (0.0, 1.0)
+
+
+def test_same_as_a_plain_loop_over_the_same_draws():
+    random = np.random.default_rng(3)
+    documents = [f"d{i}" for i in random.integers(7, size=40)]
+    values = random.random(40)
+    names = sorted(set(documents))
+    by_document = [values[[d == name for d in documents]] for name in names]
+    drawn = np.random.default_rng(5).integers(len(names), size=(300, len(names)))
+    means = [np.concatenate([by_document[i] for i in row]).mean() for row in drawn]
+    expected = np.quantile(means, (0.025, 0.975))
+    assert interval(values, documents, resamples=300, seed=5) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_chunks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch):
+    values, documents = np.arange(9.0), [str(i % 5) for i in range(9)]
+    whole = interval(values, documents, resamples=1001, seed=2)
+    monkeypatch.setattr(intervals, "CHUNK_NUMBERS", 35)
+    assert interval(values, documents, resamples=1001, seed=2) == whole
+
+
+def test_seed_repeats_and_matters():
+    values, documents = np.random.default_rng(0).random(60), [str(i // 3) for i in range(60)]
+    assert interval(values, documents, seed=1) == interval(values, documents, seed=1)
+    assert interval(values, documents, seed=1) != interval(values, documents, seed=2)
+
+
+def test_order_of_rows_does_not_matter():
+    values, documents = [0.0, 1.0, 0.5, 0.25], ["a", "b", "a", "c"]
+    order = [3, 1, 2, 0]
+    assert interval(values, documents) == interval([values[i] for i in order], [documents[i] for i in order])
+
+
+def test_fewer_than_two_documents_give_no_interval():
+    assert all(math.isnan(end) for end in interval([0.0, 1.0], ["a", "a"]))
+    assert all(math.isnan(end) for end in interval([], []))
+    difference, low, high = paired_interval([1.0, 1.0], [0.0, 1.0], ["a", "a"])
+    assert difference == 0.5 and math.isnan(low) and math.isnan(high)
+
+
+def test_coverage_is_about_95_percent():
+    # 40 documents of 3 questions; document effects make questions within a document alike.
+    random, documents, held, trials = np.random.default_rng(11), [str(i // 3) for i in range(120)], 0, 400
+    too_narrow = 0
+    for trial in range(trials):
+        values = np.repeat(random.normal(0.3, 1.0, 40), 3) + random.normal(0.0, 0.5, 120)
+        low, high = interval(values, documents, resamples=800, seed=trial)
+        held += low <= 0.3 <= high
+        half = 1.96 * values.std(ddof=1) / math.sqrt(120)
+        too_narrow += abs(values.mean() - 0.3) > half
+    assert 0.91 <= held / trials <= 0.97
+    # The same data as 120 independent questions would miss far more often: the clusters are what makes it hold.
+    assert too_narrow / trials > 0.15
+
+
+def test_paired_is_narrower_than_unpaired_where_arms_are_alike():
+    random, documents = np.random.default_rng(4), [str(i // 5) for i in range(500)]
+    hard = np.repeat(random.normal(0.0, 1.0, 100), 5)
+    a, b = hard + random.normal(0.1, 0.2, 500), hard + random.normal(0.0, 0.2, 500)
+    difference, low, high = paired_interval(a, b, documents)
+    assert difference == pytest.approx(a.mean() - b.mean(), abs=1e-12)
+    assert 0 < low < difference < high
+    ends_a, ends_b = interval(a, documents), interval(b, documents)
+    assert high - low < 0.2 * min(ends_a[1] - ends_a[0], ends_b[1] - ends_b[0])
+
+
+def test_paired_is_the_difference_of_means_in_the_same_draws():
+    a, b, documents = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.5]), ["a", "a", "b", "c"]
+    counts = np.array([2, 1, 1])
+    means_a = intervals._resampled_means(np.array([1.0, 1.0, 1.0]), counts, 500, seed=9)
+    means_b = intervals._resampled_means(np.array([0.0, 1.0, 0.5]), counts, 500, seed=9)
+    expected = np.quantile(means_a - means_b, (0.025, 0.975))
+    difference, low, high = paired_interval(a, b, documents, resamples=500, seed=9)
+    assert difference == 0.375
+    assert (low, high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_swapping_the_arms_swaps_the_signs():
+    a, b = np.random.default_rng(0).random((2, 50))
+    documents = [str(i // 2) for i in range(50)]
+    forward, back = paired_interval(a, b, documents), paired_interval(b, a, documents)
+    assert forward == pytest.approx((-back[0], -back[2], -back[1]), abs=1e-12)
+
+
+def test_refusals_say_what_is_wrong():
+    with pytest.raises(ElusiveError, match=r"same questions on both sides, got 2 and 1 values"):
+        paired_interval([0.0, 1.0], [0.0], ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"values of shape \(2,\) and 3 document ids"):
+        interval([0.0, 1.0], ["a", "b", "c"])
+    with pytest.raises(ElusiveError, match=r"got 'q2' and 'q3' at place 1\. Evaluate both models on one question file"):
+        paired_interval([0.0, 1.0], [0.0, 1.0], ["a", "b"], ids_a=["q1", "q2"], ids_b=["q1", "q3"])
+    with pytest.raises(ElusiveError, match=r"got 2 and 1 ids"):
+        paired_interval([0.0, 1.0], [0.0, 1.0], ["a", "b"], ids_a=["q1", "q2"], ids_b=["q1"])
+    with pytest.raises(ElusiveError, match=r"finite values, got nan for a question about document 'b'"):
+        interval([0.0, math.nan], ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"evaluate\.resamples: expected at least 1, got 0"):
+        interval([0.0, 1.0], ["a", "b"], resamples=0)
+    assert paired_interval([1.0, 1.0], [0.0, 0.0], ["a", "b"], ids_a=["q1", "q2"], ids_b=["q1", "q2"]) == (1, 1, 1)
