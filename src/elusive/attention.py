@@ -159,9 +159,10 @@ def recorded_attention(
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
     _check_mask(attention_mask, query.shape[2])
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     few = 4 * recorder.positions_BQ.shape[1] < query.shape[2]
-    if few and softcap is None and s_aux is None:
+    # torch's fused kernels have neither cap nor sinks, and fall back to the whole map where channels differ.
+    if few and softcap is None and s_aux is None and key.shape[-1] == value.shape[-1]:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, is_causal=True)
         received_BT = _received_by_rows(recorder, query, key, attention_mask, scaling)
     else:
@@ -243,11 +244,11 @@ def _check_mask(mask: Tensor | None, tokens: int) -> None:
         return
     if mask.ndim != 4 or tuple(mask.shape[-2:]) != (tokens, tokens):
         raise ElusiveError(f"Expected an attention mask (batch, heads, {tokens}, {tokens}), got {tuple(mask.shape)}.")
-    if _attended_QK(mask).triu(1).any():
+    if _attended_pairs(mask).triu(1).any():
         raise ElusiveError("Expected causal attention, but a token's mask lets it see a later one.")
 
 
-def _attended_QK(mask: Tensor) -> Tensor:
+def _attended_pairs(mask: Tensor) -> Tensor:
     """Pairs that any text or head of the batch attends to, boolean (tokens, tokens)."""
     allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     return allowed.flatten(0, 1).any(0)
@@ -270,7 +271,7 @@ def _tiled_attention(
     received_BT = torch.zeros(batch, tokens, device=query_BHTD.device)
     weights_BT = recorder.query_weights_BT.to(query_BHTD.device)
     # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
-    first_keys = _attended_QK(mask).int().argmax(-1).tolist() if mask is not None else [0] * tokens
+    first_keys = _attended_pairs(mask).int().argmax(-1).tolist() if mask is not None else [0] * tokens
     size = _tile_queries(batch * heads * tokens, query_BHTD.device)
     for start in range(0, tokens, size):
         end = min(start + size, tokens)

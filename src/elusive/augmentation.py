@@ -16,6 +16,7 @@ from .config import AugmentSettings, ScoreSettings
 from .documents import Document
 from .dropout import SIGNAL, Signals, copy_generator, drop_probabilities, kept_tokens, signal_of
 from .errors import ElusiveError
+from .models import special_token_ids
 from .ranking import Ranking, contrast, distance_signal, rank_tokens, rankable_tokens
 from .runs import ProgressFunction, atomic_path, silent, write_jsonl
 from .scoring import TokenScores, query_positions
@@ -82,23 +83,24 @@ def document_signals(
         augment: excluded tokens.
 
     Raises:
-        ElusiveError: if scores of the model to be trained are missing for this document.
+        ElusiveError: if scores of the model to be trained are missing for this document, or its tokens are not those
+            of the contrasted pair.
     """
     own = _scores_of(scores, f"{trained}-{score.queries}", document)
     positions = query_positions(
         document,
         own.offsets,
-        np.isin(own.token_ids, tokenizer.all_special_ids),
+        np.isin(own.token_ids, special_token_ids(tokenizer)),
         score.queries,
         score.head_fields,
     )
     pairs = {
-        queries: _contrast_signal(scores, queries, document)
+        queries: _contrast_signal(scores, queries, document, own)
         for queries in ("cues", "all")
         if f"large-{queries}" in scores and f"small-{queries}" in scores
     }
     return Signals(
-        rankable=rankable_tokens(document.text, own, tokenizer.all_special_ids, augment.excluded_tokens),
+        rankable=rankable_tokens(document.text, own, special_token_ids(tokenizer), augment.excluded_tokens),
         seen=own.queries > 0,
         attention=own.scores,
         distance=distance_signal(positions, len(own.token_ids)),
@@ -113,12 +115,15 @@ def _scores_of(scores: Mapping[str, ScoreSet], name: str, document: Document) ->
     return scores[name][document.id]
 
 
-def _contrast_signal(scores: Mapping[str, ScoreSet], queries: str, document: Document) -> np.ndarray:
+def _contrast_signal(scores: Mapping[str, ScoreSet], queries: str, document: Document, own: TokenScores) -> np.ndarray:
     large = _scores_of(scores, f"large-{queries}", document)
+    if not np.array_equal(own.token_ids, large.token_ids):
+        raise ElusiveError(
+            f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
+            "Train a model of the pair's family, or leave the contrast arms out."
+        )
     # A token that these queries do not see has no contrast: 0 would put it in the middle.
-    return np.where(
-        large.queries > 0, contrast(large, _scores_of(scores, f"small-{queries}", document)), -np.inf
-    )
+    return np.where(large.queries > 0, contrast(large, _scores_of(scores, f"small-{queries}", document)), -np.inf)
 
 
 def augment_document(
@@ -145,17 +150,22 @@ def augment_document(
     probability = drop_probabilities(arm, signals, settings)
     signal = signal_of(arm, signals) if arm in SIGNAL else np.zeros(len(probability))
     ranks = rank_tokens(signal, signals.rankable, signals.seen) if arm in SIGNAL else np.zeros(len(signal), np.int32)
-    special = np.isin(tokens.token_ids, tokenizer.all_special_ids)
+    special = np.isin(tokens.token_ids, special_token_ids(tokenizer))
     texts = [AugmentedText(document.id, 0, arm, document.text, tokens.token_ids[~special])]
     dropped = 0
     for copy in range(1, settings.copies + 1 if arm != "plain" else 1):
         kept = kept_tokens(probability, copy_generator(settings.seed, document.id, copy))
         dropped += int((~kept).sum())
         ids = tokens.token_ids[kept & ~special]
-        text = _blanked(document.text, tokens.offsets[~kept]) if settings.blank else tokenizer.decode(ids.tolist())
-        texts.append(AugmentedText(document.id, copy, arm, str(text), ids))
+        text = _blanked(document.text, tokens.offsets[~kept]) if settings.blank else _decoded(tokenizer, ids)
+        texts.append(AugmentedText(document.id, copy, arm, text, ids))
     ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
     return AugmentedDocument(ranking, probability, tuple(texts), int(signals.rankable.sum()), dropped)
+
+
+def _decoded(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
+    # Some tokenizers would "clean up" spaces before punctuation, which no draw has dropped.
+    return str(tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False))
 
 
 def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
@@ -197,10 +207,8 @@ def augment(
     """
     ordered = sorted(documents, key=lambda document: document.id)
     options = {"trained": trained, "tokenizer": tokenizer, "score": score, "augment": settings}
-    jobs = (
-        (ordered[start : start + batch_documents], arm, _only(scores, ordered[start : start + batch_documents]), options)
-        for start in range(0, len(ordered), batch_documents)
-    )
+    batches = (ordered[start : start + batch_documents] for start in range(0, len(ordered), batch_documents))
+    jobs = ((batch, arm, _only(scores, batch), options) for batch in batches)
     done = 0
     for batch in _mapped(jobs, workers):
         done += len(batch)
@@ -236,14 +244,15 @@ def write_augmented(folder: Path, augmented: Iterable[AugmentedDocument]) -> dic
     """Write train.jsonl, train.parquet and ranking.parquet.
 
     Returns:
-        documents, texts, copies, and mean_drop_rate: dropped tokens over rankable tokens of all copies.
+        documents, texts, and mean_drop_rate: dropped tokens over rankable tokens of all copies.
     """
     held = list(augmented)
     texts = [text for document in held for text in document.texts]
     rows = [{"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm} for text in texts]
     write_jsonl(folder / "train.jsonl", rows)
     _write_table(folder / "train.parquet", pa.Table.from_pylist(rows, schema=_TRAIN_SCHEMA))
-    _write_table(folder / "ranking.parquet", pa.Table.from_pylist([_ranking_row(item) for item in held], schema=_RANKING_SCHEMA))
+    rankings = [_ranking_row(item) for item in held]
+    _write_table(folder / "ranking.parquet", pa.Table.from_pylist(rankings, schema=_RANKING_SCHEMA))
     chances = sum(item.droppable * (len(item.texts) - 1) for item in held)
     return {
         "documents": len(held),

@@ -1,6 +1,5 @@
 """The verbs. Flags derive from the settings' dataclasses; each verb imports its stage when it runs."""
 
-import dataclasses
 import errno
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ from .config import (
     EvaluateSettings,
     ModelSettings,
     PretrainSettings,
-    Queries,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -41,6 +39,8 @@ def generate(output: Path, settings: Annotated[CorpusSettings, _FLAT] = CorpusSe
 
     corpus = make_corpus(settings, output)
     print(f"{output}: {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
+    if corpus.quarantined:
+        print(f"bad rows set aside in {output / 'quarantine.jsonl'}: {len(corpus.quarantined):,}")
 
 
 def score(
@@ -91,8 +91,6 @@ def augment(
     small: Path | None = None,
     arm: Arm = "contrast-cues",
     trained: Literal["large", "small"] = "large",
-    tokenizer: str = "elusive/large",
-    score: tyro.conf.OmitArgPrefixes[ScoreSettings] = ScoreSettings(),
     settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
 ) -> None:
     """Write one arm's training texts: the originals and copies with dropped tokens.
@@ -104,20 +102,20 @@ def augment(
         small: folder of the small model's scores; contrast arms need it.
         arm: how tokens are chosen.
         trained: whose own attention the arm `attention` ranks by.
-        tokenizer: the model whose tokenizer made the scores.
-        score: the queries that the scores were made with.
         settings: dropout.
     """
     from .models import load_tokenizer
     from .pipeline import augment_corpus
     from .progress import shown
-    from .runs import file_hash
+    from .runs import file_hash, read_json
     from .scoring import read_scores
 
-    queries: Queries = "all" if arm == "contrast-all" else "cues" if arm == "contrast-cues" else score.queries
     folders = {"large": large} | ({"small": small} if small else {})
+    if trained not in folders:
+        raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
+    asked = read_json(folders[trained] / "settings.json")
     score_sets = {
-        f"{name}-{queries}": {item.document_id: item for item in read_scores(folder)}
+        f"{name}-{asked['queries']}": {item.document_id: item for item in read_scores(folder)}
         for name, folder in folders.items()
     }
     with shown(f"augment {arm}") as progress:
@@ -127,8 +125,8 @@ def augment(
             arm,
             score_sets,
             trained=trained,
-            tokenizer=load_tokenizer(tokenizer),
-            score=dataclasses.replace(score, queries=queries),
+            tokenizer=load_tokenizer(asked["model"], asked["revision"]),
+            score=ScoreSettings(queries=asked["queries"], head_fields=tuple(asked["head_fields"])),
             settings=settings,
             inputs=file_hash(*(path for folder in folders.values() for path in sorted(folder.glob("*.parquet")))),
             progress=progress,

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import math
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +35,12 @@ def _check(condition: bool, setting: str, expected: str, value: object) -> None:
         raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
 
 
+def _check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _check(value >= least, f"{section}.{name}", f"at least {least}", value)
+
+
 @dataclasses.dataclass(frozen=True)
 class CorpusSettings:
     """Where documents and questions come from."""
@@ -54,6 +59,8 @@ class CorpusSettings:
     """Sentence that holds the name: the first (paper's main form) or a random one (Table 7)."""
     limit: int = 0
     """Read only the first so many documents (0: all)."""
+    skip_bad: bool = False
+    """Set bad rows aside in quarantine.jsonl and go on, instead of stopping."""
 
     def __post_init__(self) -> None:
         _check(self.people > 0, "corpus.people", "at least 1", self.people)
@@ -114,7 +121,7 @@ class AugmentSettings:
     seed: int = 0
     """A copy's draws derive from (seed, document id, copy number) alone."""
     unseen_tokens: UnseenTokens = "last"
-    """Tokens that no query can see, alike in every arm: ranked after the rest, or kept."""
+    """Tokens that no query can see, alike in every guided arm and random-matched: ranked last, or kept."""
     excluded_tokens: tuple[str, ...] = (".", ",")
     """Never ranked and never dropped, beside special tokens and white space."""
     blank: bool = False
@@ -147,7 +154,7 @@ class TrainSettings:
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     clip_norm: float = 1.0
-    """Gradients longer than this are scaled down to it."""
+    """Gradients longer than this are scaled down to it (0: none)."""
     epochs: float = 10.0
     """Passes over the arm's texts, where max_steps is 0."""
     max_steps: int = 0
@@ -171,12 +178,16 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
-        _check(self.learning_rate > 0, "train.learning_rate", "above 0", self.learning_rate)
+        _check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
         _check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
-        _check(self.epochs > 0, "train.epochs", "above 0", self.epochs)
+        _check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
+        _check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
+        _check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
         _check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
         _check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
         _check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
+        _check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
+        _check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         _check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
 
 
@@ -212,6 +223,9 @@ class ReportSettings:
     """Documents shown with each token coloured by its chance to stay."""
     cue_field: str = ""
     """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
+
+    def __post_init__(self) -> None:
+        _check(self.documents >= 0, "report.documents", "0 or more", self.documents)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,17 +269,24 @@ class PretrainSettings:
     precision: Precision = "auto"
     """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
     save_steps: int = 500
-    """Steps between checkpoints."""
+    """Steps between checkpoints (0: none)."""
 
     def __post_init__(self) -> None:
+        _check_each("pretrain", self, ("seed", "save_steps"), 0)
+        sizes = ("people", "hidden_size", "layers", "heads", "intermediate_size", "row_tokens", "batch_size")
+        _check_each("pretrain", self, sizes, 1)
+        _check_each("pretrain", self, ("vocabulary",), 256 + 3)  # every byte, <bos>, <eos>, <pad>
+        _check_each("pretrain", self, ("tokens",), self.row_tokens * self.batch_size)  # one step
         _check(0 <= self.asked_share <= 1, "pretrain.asked_share", "a share in [0, 1]", self.asked_share)
         _check(0 <= self.question_share < 1, "pretrain.question_share", "a share in [0, 1)", self.question_share)
         _check(
-            self.hidden_size % self.heads == 0,
+            self.hidden_size % (2 * self.heads) == 0,  # rotary positions turn pairs of numbers
             "pretrain.hidden_size",
-            f"a multiple of heads ({self.heads})",
+            f"a multiple of twice the heads ({2 * self.heads})",
             self.hidden_size,
         )
+        _check(0 < self.learning_rate < math.inf, "pretrain.learning_rate", "above 0", self.learning_rate)
+        _check(0 <= self.warmup_share <= 1, "pretrain.warmup_share", "a share in [0, 1]", self.warmup_share)
         _check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
 
 
@@ -295,6 +316,8 @@ class Recipe:
         _check(len(self.arms) > 0, "arms", "at least one arm", self.arms)
         _check(len(set(self.arms)) == len(self.arms), "arms", "each arm once", self.arms)
         _check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
+        _check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
+        _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
         _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
 
 
@@ -306,13 +329,15 @@ def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:
         kind: the dataclass that it describes, Recipe or PretrainSettings.
 
     Raises:
-        ElusiveError: if the file is missing or not TOML, or holds an unknown key or a bad value.
+        ElusiveError: if the file cannot be read or is not TOML, or holds an unknown key or a bad value.
     """
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ElusiveError(f"No recipe at {path}. Give the path of a TOML recipe, e.g. recipes/demo.toml.") from None
+    except OSError as error:
+        raise ElusiveError(f"Cannot read the recipe {path}: {error.strerror}. Give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ElusiveError(f"{path} is not valid TOML: {error}") from None
     return from_table(kind, table, str(path))
@@ -351,9 +376,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(arguments[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
-        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-            raise ElusiveError(f"{where}: expected {hint.__name__}, got {value!r}.")
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ElusiveError(f"{where}: expected {hint.__name__}, got {value!r}.")
     return value
 
 

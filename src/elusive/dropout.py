@@ -1,6 +1,7 @@
 """The arms: what each token's chance to be dropped is, and the draws."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,14 +45,14 @@ def drop_probability(rank: np.ndarray, alpha: float, beta: float) -> np.ndarray:
         float64 in [0, alpha], the shape of `rank`.
 
     Raises:
-        ElusiveError: if alpha is not a probability or beta is negative.
+        ElusiveError: if alpha is not a probability, or beta is negative or not finite.
 
     Reference:
         Gao et al. 2025, Equation 1.
     """
     if not 0 <= alpha <= 1:
         raise ElusiveError(f"alpha: expected a probability in [0, 1], got {alpha!r}.")
-    if beta < 0:
+    if not 0 <= beta < math.inf:
         raise ElusiveError(f"beta: expected 0 or more, got {beta!r}.")
     return alpha * -np.expm1(-beta * np.asarray(rank, dtype=np.float64))
 

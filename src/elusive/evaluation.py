@@ -205,8 +205,7 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Evaluate a saved model into a stage folder: predictions.jsonl and metrics.json.
 
-    A finished folder is read, not computed again, and the model is not loaded. Nothing is written before the
-    answers are there, so a run that failed (a prompt too long, memory) can be started again with other settings.
+    A finished folder is read, not computed again, and the model is not loaded.
 
     Args:
         items: the questions.
@@ -226,9 +225,8 @@ def evaluate_model(
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    identity = _identity(items, examples, model, revision, dtype, settings)
-    stage = Stage(folder, identity) if (folder / "settings.json").exists() else None
-    if stage is not None and stage.done:
+    stage = Stage(folder, _identity(items, examples, model, revision, dtype, settings))
+    if stage.done:
         return read_json(folder / "metrics.json")
     _refuse_no_questions(items)
     start = time.perf_counter()
@@ -236,7 +234,6 @@ def evaluate_model(
     loaded = models.load_model(model, revision=revision, dtype=dtype, device=device)
     rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
     figures = metrics(rows) | {"seconds": round(time.perf_counter() - start, 3)}
-    stage = stage or Stage(folder, identity)
     write_jsonl(folder / "predictions.jsonl", rows)
     write_json(folder / "metrics.json", figures)
     stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})

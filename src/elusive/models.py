@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from .errors import ElusiveError
@@ -38,6 +39,12 @@ def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids that are no part of a text: bos, eos, pad and the like, but not unk, which stands for a word of the text."""
+    controls = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
+
+
 def load_model(
     name: str,
     *,
@@ -61,6 +68,8 @@ def load_model(
     Raises:
         ElusiveError: if it cannot be loaded, with the reason.
     """
+    # Bars for weights that load in a moment would bury the stages' own progress.
+    transformers.utils.logging.disable_progress_bar()
     path = resolve(name)
     device = default_device() if device == "auto" else device
     options: dict[str, Any] = {

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from . import __version__
 from .augmentation import ScoreSet, augment, write_augmented
 from .biographies import biography_corpus, well_known_examples
 from .config import Arm, AugmentSettings, CorpusSettings, Recipe, ScoreSettings, dump_recipe, to_table
@@ -48,8 +49,8 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
     folder = Path(recipe.output)
-    write_text(folder / "recipe.toml", dump_recipe(recipe))
-    write_json(folder / "run.json", versions())
+    if not (folder / "recipe.toml").exists():
+        write_text(folder / "recipe.toml", dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
     corpus = make_corpus(recipe.corpus, folder / "corpus")
     announce(f"    {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
@@ -59,6 +60,9 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     _augment(recipe, corpus, score_sets, folder)
     announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {_jobs_in_words(recipe)}")
     _train_and_evaluate(recipe, corpus, folder)
+    # Only now is it certain that no stage refuses these settings.
+    write_text(folder / "recipe.toml", dump_recipe(recipe))
+    write_json(folder / "run.json", versions())
     announce("6/6 report")
     with shown("report") as progress:
         return write_report(folder, recipe.report, progress=progress)
@@ -66,11 +70,12 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
 
 def versions() -> dict[str, Any]:
     """What a run was made with."""
-    packages = ("elusive", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pyarrow")
+    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pyarrow")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "elusive": __version__,
         **{name: metadata.version(name) for name in packages},
     }
 
@@ -103,7 +108,7 @@ def _read(settings: CorpusSettings) -> Corpus:
         return Corpus(tuple(documents), tuple(questions))
     if (Path(settings.source) / "documents.jsonl").exists():
         return load_corpus(Path(settings.source))
-    return read_corpus(settings.source, settings.format, settings.limit)
+    return read_corpus(settings.source, settings.format, settings.limit, skip_bad=settings.skip_bad)
 
 
 def trained_model(recipe: Recipe) -> tuple[str, str, str]:
@@ -191,17 +196,21 @@ def _augment(recipe: Recipe, corpus: Corpus, score_sets: dict[str, ScoreSet], fo
     trained, model, revision = trained_model(recipe)
     tokenizer = load_tokenizer(model, revision)
     for arm in recipe.arms:
+        used = [f"{trained}-{recipe.score.queries}"]
+        if arm.startswith("contrast-"):
+            used += [f"{model}-{arm.removeprefix('contrast-')}" for model in ("large", "small")]
+        shards = (path for name in used for path in sorted((folder / "scores" / name).glob("part-*.parquet")))
         with shown(f"augment {arm}") as progress:
             augment_corpus(
                 corpus.documents,
                 folder / "augmented" / arm,
                 arm,
-                score_sets,
+                {name: score_sets[name] for name in used},
                 trained=trained,
                 tokenizer=tokenizer,
                 score=recipe.score,
                 settings=recipe.augment,
-                inputs=file_hash(folder / "corpus" / "documents.jsonl", *sorted((folder / "scores").rglob("*.parquet"))),
+                inputs=file_hash(folder / "corpus" / "documents.jsonl", *shards),
                 progress=progress,
             )
 

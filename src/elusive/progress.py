@@ -1,6 +1,7 @@
 """Progress for people: bars on a terminal, a line every few seconds in a log."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -65,9 +66,16 @@ class Display:
             self._bars.stop()
 
 
-def _bars():  # noqa: ANN202 - rich is imported only where it is drawn
+def _bars():
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),
@@ -85,7 +93,7 @@ class _Line:
         self.name = name
         self.began = time.monotonic()
         self.first: int | None = None
-        self.last = 0.0
+        self.last = -math.inf
 
     def show(self, done: int, total: int) -> None:
         now = time.monotonic()

@@ -2,19 +2,16 @@
 
 import collections
 import hashlib
-import json
 import random
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import ElusiveError
-
-LISTED_ROWS = 10
-"""How many bad rows an error message lists."""
+from .rows import byte_lines, checked_text, counted, kind, listed, parse_row, row_id, text_value
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -173,113 +170,6 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
     return _best(lambda answer: _f1(normalize_answer(prediction).split(), normalize_answer(answer).split()), answers)
 
 
-def byte_lines(path: Path) -> Iterable[tuple[int, bytes]]:
-    """The non-blank lines of a file as (line number from 1, bytes), without a byte order mark.
-
-    Raises:
-        ElusiveError: if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
-    except OSError as error:
-        raise cannot_read(path, error) from None
-
-
-def cannot_read(path: Path, error: OSError) -> ElusiveError:
-    """What to tell the user about a file that cannot be opened."""
-    if isinstance(error, FileNotFoundError):
-        return ElusiveError(f"No file or folder at {path}. Give the path of one that exists.")
-    if isinstance(error, IsADirectoryError):
-        return ElusiveError(f"{path}: expected a file, got a folder. Give the path of one file.")
-    return ElusiveError(f"{path} could not be read: {error.strerror or error}. Check the file and its permissions.")
-
-
-def parse_row(raw: bytes) -> dict[str, Any]:
-    """The JSON object on one line.
-
-    Raises:
-        ElusiveError: with the reason only, if the line is not UTF-8, not JSON, or not an object.
-    """
-    try:
-        value = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ElusiveError(not_utf8(raw, error)) from None
-    except json.JSONDecodeError as error:
-        raise ElusiveError(f"malformed JSON ({error.msg}, column {error.colno})") from None
-    except (ValueError, RecursionError) as error:
-        raise ElusiveError(f"JSON that cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise ElusiveError(f"expected a JSON object {{...}}, got {kind(value)}")
-    return value
-
-
-def not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
-    """Why bytes are not UTF-8, in words."""
-    return f"not UTF-8 (byte 0x{raw[error.start]:02x} at position {error.start})"
-
-
-def text_value(row: Mapping[str, Any], key: str) -> str:
-    """A text under `key` that holds more than white space and can be written as UTF-8.
-
-    Raises:
-        ElusiveError: with the reason only.
-    """
-    if key not in row:
-        raise ElusiveError(f"no {key!r}: expected a string, got the keys {', '.join(map(repr, row)) or '(none)'}")
-    return checked_text(row[key], key)
-
-
-def checked_text(value: object, name: str) -> str:
-    """A value that is text of more than white space and can be written as UTF-8.
-
-    Raises:
-        ElusiveError: with the reason only.
-    """
-    if not isinstance(value, str):
-        raise ElusiveError(f"{name!r}: expected a string, got {kind(value)}")
-    if not value.strip():
-        raise ElusiveError(f"empty {name}: expected at least one character that is not white space")
-    if not _is_unicode(value):
-        raise ElusiveError(f"{name!r} holds half of a surrogate pair (a \\ud800-\\udfff escape), which is no character")
-    return value
-
-
-def row_id(row: Mapping[str, Any], key: str, default: str) -> str:
-    """The id under `key` as a string, or `default` where it is absent, null or empty.
-
-    Raises:
-        ElusiveError: with the reason only, if it is neither a string nor a whole number.
-    """
-    value = row.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return checked_text(value, key)
-
-
-def kind(value: object) -> str:
-    """JSON's name of a value's type."""
-    names = {bool: "true or false", dict: "an object", list: "a list", str: "a string", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, e.g. `1 bad row`, `12 bad rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def listed(problems: Sequence[str]) -> str:
-    """The first ten problems, one a line, and how many more there are."""
-    lines = [f"  {problem}" for problem in problems[:LISTED_ROWS]]
-    more = len(problems) - LISTED_ROWS
-    return "\n".join([*lines, f"  ... and {more:,} more"] if more > 0 else lines)
-
-
 def _question_item(row: Mapping[str, Any], default_id: str) -> QuestionItem:
     question_id = row_id(row, "id", default_id)
     return QuestionItem(
@@ -303,14 +193,6 @@ def _answers(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not answers:
         raise ElusiveError("'answers': expected at least one answer, got an empty list")
     return tuple(dict.fromkeys(checked_text(answer, "answers") for answer in answers))
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _draw_seed(seed: int, item_id: str) -> int:

@@ -45,7 +45,7 @@ def rankable_tokens(
     Reference:
         Gao et al. 2025, footnote 3: periods, commas, spaces and placeholders such as <bos> are removed.
     """
-    never = {"", *excluded}
+    never = {"", *(word.strip() for word in excluded)}
     words = [text[start:end].strip() for start, end in scores.offsets.tolist()]
     special = np.isin(scores.token_ids, list(special_ids))
     return np.array([word not in never for word in words], dtype=bool) & ~special
@@ -108,10 +108,11 @@ def rank_tokens(signal: np.ndarray, rankable: np.ndarray, seen: np.ndarray) -> n
         >>> rank_tokens(np.array([0.1, 0.5, 0.3]), np.array([True, False, True]), np.array([True] * 3))
         array([2, 0, 1], dtype=int32)
     """
-    key = np.where(seen, -np.asarray(signal, dtype=np.float64), np.inf)
-    order = np.argsort(key, kind="stable")
+    unseen = ~np.asarray(seen, dtype=bool)
+    # Two keys: a seen token whose signal is -inf still comes before every unseen one.
+    order = np.lexsort((np.where(unseen, 0.0, -np.asarray(signal, dtype=np.float64)), unseen))
     order = order[rankable[order]]
-    ranks = np.zeros(len(key), dtype=np.int32)
+    ranks = np.zeros(len(unseen), dtype=np.int32)
     ranks[order] = np.arange(1, len(order) + 1, dtype=np.int32)
     return ranks
 
@@ -130,8 +131,10 @@ def distance_signal(positions: np.ndarray, tokens: int) -> np.ndarray:
         "Token-dropout by distance" in the paper's "More results".
     """
     token_K = np.arange(tokens)
-    distance_QK = np.asarray(positions)[:, None] - token_K[None, :]
-    after_QK = distance_QK >= 0
-    count_K = after_QK.sum(axis=0)
-    total_K = np.where(after_QK, distance_QK, 0).sum(axis=0)
+    position_Q = np.sort(np.asarray(positions, dtype=np.int64))
+    # By sums over the queries that follow, as a table of queries x tokens would not fit the memory for long texts.
+    total_Q = np.append(np.cumsum(position_Q[::-1])[::-1], 0)
+    first_K = np.searchsorted(position_Q, token_K)
+    count_K = len(position_Q) - first_K
+    total_K = total_Q[first_K] - count_K * token_K
     return np.where(count_K > 0, total_K / np.maximum(count_K, 1), -np.inf)

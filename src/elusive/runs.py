@@ -48,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 f"The disk is full: {path} could not be written. Free some space and run the same command again; "
                 "everything finished before this file is kept."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EPERM):
             raise ElusiveError(f"Cannot write {path}: {error.strerror}. Choose another output folder.") from error
         raise
     finally:
@@ -89,7 +89,11 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file that an earlier stage wrote, in order."""
+    """The objects of a JSONL file that an earlier stage wrote, in order.
+
+    Raises:
+        ElusiveError: if it is missing, or a line is not JSON.
+    """
     try:
         with Path(path).open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):
@@ -97,6 +101,8 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
                 except json.JSONDecodeError as error:
                     raise ElusiveError(f"{path}, line {number}: not valid JSON ({error.msg}).") from None
+    except UnicodeDecodeError as error:
+        raise ElusiveError(f"{path} is not valid UTF-8 ({error}). Delete its folder and run the stage again.") from None
     except FileNotFoundError:
         raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
 
@@ -122,13 +128,14 @@ class Stage:
         settings: all that its result depends on, hashes of its inputs included; JSON types only.
 
     Raises:
-        ElusiveError: if the folder holds the result of other settings.
+        ElusiveError: if the folder holds anything that other settings made.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         path = self.folder / "settings.json"
-        if path.exists():
+        # A stage that failed before it wrote anything may be begun again with other settings.
+        if path.exists() and any(other != path for other in self.folder.iterdir()):
             _refuse_other_settings(self.folder, read_json(path), settings)
         else:
             write_json(path, settings)

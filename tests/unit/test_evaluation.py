@@ -237,6 +237,8 @@ def test_prompt_that_does_not_fit(tokenizer: PreTrainedTokenizerFast):
     model = random_model(len(tokenizer), context=40)
     fits = "x" * 31  # and bos: 32 tokens, 8 are left for the answer
     assert len(answers(model, tokenizer, [fits])) == 1
+    with pytest.raises(ElusiveError, match="the longest has 33 tokens"):
+        answers(model, tokenizer, [fits + "x"])
     with pytest.raises(ElusiveError) as error:
         answers(model, tokenizer, [fits, fits + "x", "y" * 60])
     assert str(error.value) == (
@@ -362,7 +364,8 @@ def test_evaluate_model_writes_predictions_and_metrics(saved: Path, tmp_path: Pa
     figures = run(folder, saved)
     assert figures["em"] == pytest.approx(1 / 3)
     assert figures["fields"]["city"] == {"em": 0.5, "f1": 0.5, "questions": 2}
-    assert figures["questions"] == 3 and figures["seconds"] > 0
+    assert figures["questions"] == 3
+    assert figures["seconds"] > 0
     assert json.loads((folder / "metrics.json").read_text()) == figures
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert [(row["id"], row["prediction"], row["em"]) for row in rows] == [

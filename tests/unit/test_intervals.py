@@ -31,7 +31,8 @@ def test_questions_of_a_document_stay_together():
     values, documents = [0.0] * 50 + [1.0] * 50, ["a"] * 50 + ["b"] * 50
     assert interval(values, documents) == (0.0, 1.0)
     alone = interval(values, [str(i) for i in range(100)])
-    assert 0.35 < alone[0] < 0.45 and 0.55 < alone[1] < 0.65
+    assert 0.35 < alone[0] < 0.45
+    assert 0.55 < alone[1] < 0.65
 
 
 def test_documents_with_more_questions_weigh_more():
@@ -78,7 +79,9 @@ def test_fewer_than_two_documents_give_no_interval():
     assert all(math.isnan(end) for end in interval([0.0, 1.0], ["a", "a"]))
     assert all(math.isnan(end) for end in interval([], []))
     difference, low, high = paired_interval([1.0, 1.0], [0.0, 1.0], ["a", "a"])
-    assert difference == 0.5 and math.isnan(low) and math.isnan(high)
+    assert difference == 0.5
+    assert math.isnan(low)
+    assert math.isnan(high)
 
 
 def test_coverage_is_about_95_percent():

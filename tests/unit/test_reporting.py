@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from elusive.reporting.tokens import (
     longest_rank,
     ranked_tokens,
     read_documents,
+    scored_cue_field,
     shown_documents,
     token_fields,
     token_pieces,
@@ -266,6 +269,7 @@ def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **m
         | {arm: dict(row) for arm in arms},
         "seeds": [0],
         "corpus": {"documents": 100},
+        "models": {"large": "big", "small": "little"},
         "pairs": [],
     }
     names = [("random-matched", "plain"), ("contrast-cues", "plain"), ("contrast-cues", "random-matched")]
@@ -351,6 +355,21 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     assert sum(ranks["rankings"]["large"][4]) == 0
     assert ranks["head_share"] == {"large": 0.25, "small": 0.25, "contrast": 0.25}
     assert ranks["chance"] == 0.25
+
+
+def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
+    write_tokens(run / "scores" / "large-cue-company" / "part-00000.parquet", rows)
+    ranks = cue_ranks(run, read_documents(run), "company", Recipe())
+    assert ranks is not None
+    # Ties by position would put the name first in every text, which would look like a finding.
+    assert ranks["head_share"] == {"large": 0.0, "small": 0.0, "contrast": None}
+    assert not any(map(any, ranks["rankings"]["contrast"]))
+    assert score(ranks["head_share"]["contrast"]) == "-"
+    notes = said([TOGETHER] * 3, models={"large": "one", "small": "one"})["notes"]
+    assert any(note.startswith("Large and small are one model (one): there is no contrast") for note in notes)
+    assert not any("one model" in note for note in said([TOGETHER] * 3)["notes"])
 
 
 def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -449,7 +468,8 @@ def test_page_loads_nothing_and_follows_the_theme(finished: tuple[Path, dict[str
     assert used <= set(re.findall(r"(--[\w-]+):", text))
 
 
-def test_markup_in_the_corpus_is_escaped(tmp_path: Path) -> None:
+def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # the next test draws with markup
     run = make_run(tmp_path, evil=True, title=f"Title {SCRIPT}")
     text = write_report(run, ReportSettings()).read_text()
     assert SCRIPT not in text
@@ -573,7 +593,23 @@ def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path) -> 
     assert {row["field"] for row in results["pairs"]} == {"all"}
 
 
-def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
+def test_the_cue_field_with_scores_is_taken(tmp_path: Path) -> None:
+    assert scored_cue_field(tmp_path, {}) == ""
+    for folder in ("large-cue-city", "small-cue-city", "large-cue-date", "large-cues", "small-all"):
+        (tmp_path / "scores" / folder).mkdir(parents=True)
+    assert scored_cue_field(tmp_path, {"date": 7.0, "city": 18.0, "company": 30.0}) == "city"
+
+
+def test_importing_the_report_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, elusive.reporting; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_second_report_replaces_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # drawing takes most of the time
     run = make_run(tmp_path)
     seen: list[tuple[int, int]] = []
     write_report(run, ReportSettings(), progress=lambda done, total: seen.append((done, total)))

@@ -6,7 +6,7 @@ from .. import config
 from ..errors import ElusiveError
 from ..runs import ProgressFunction, silent, write_json, write_text
 from .results import collect, results_markdown, results_table
-from .tokens import cue_ranks, field_distances, longest_rank, read_documents, shown_documents
+from .tokens import cue_ranks, field_distances, longest_rank, read_documents, scored_cue_field, shown_documents
 
 __all__ = ["results_markdown", "results_table", "write_report"]
 
@@ -38,14 +38,14 @@ def write_report(
     progress(0, 4)
     distances = field_distances(run, documents, recipe.score.head_fields)
     results = collect(run, recipe, documents, distances)
-    cue_field = settings.cue_field or results["farthest_field"]
-    results["cue_ranks"] = cue_ranks(run, documents, cue_field, recipe, required=bool(settings.cue_field))
+    cue_field = settings.cue_field or scored_cue_field(run, distances)
+    results["cue_ranks"] = cue_ranks(run, documents, cue_field, recipe)
+    shown = shown_documents(run, documents, recipe, settings.documents)
     progress(1, 4)
     figures = plots.draw(results, longest_rank(run, recipe.arms))
     report = run / "report"
     plots.save(figures, report / "plots")
     progress(2, 4)
-    shown = shown_documents(run, documents, recipe, settings.documents)
     text = page.render(results, figures, shown, config.dump_recipe(recipe))
     progress(3, 4)
     write_json(report / "results.json", results)

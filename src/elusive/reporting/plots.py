@@ -12,9 +12,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..runs import atomic_path
-from .results import score
 from .tokens import OTHER_WORDS, TOP
 
 WIDE, NARROW = 10.6, 3.7
@@ -74,6 +74,10 @@ def draw(results: Mapping[str, Any], longest: int) -> Figures:
                 figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results["cue_ranks"], width)
             if longest:
                 figures.setdefault("drop-probability", {})[layout] = drop_curve(results, longest, width)
+        for figure in (figure for layouts in figures.values() for figure in layouts.values()):
+            # The layout is worked out once and kept: each save would do it again, and that takes most of its time.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
     return figures
 
 
@@ -176,27 +180,30 @@ def rank_bars(ranks: Mapping[str, Any], width: float) -> Figure:
     kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"])
     rows = -(-len(kinds) // (3 if narrow else 9))
     figure = Figure(figsize=(width, (8.6 if narrow else 3.3) + 0.2 * rows), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.06 if narrow else 0.02)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(hspace=0.06 if narrow else 0.02, wspace=0.05)  # type: ignore[union-attr]
     every = figure.subplots(3 if narrow else 1, 1 if narrow else 3, sharey=True)
     for axes, (name, title) in zip(every, names.items(), strict=True):
         shares = np.array(ranks["rankings"][name])
         left = np.zeros(len(shares))
         for number, kind in enumerate(kinds):
+            rows_here = np.flatnonzero(shares[:, number])
             bars = axes.barh(
-                range(1, TOP + 1), shares[:, number], left=left, height=0.84, color=colors[kind],
-                edgecolor=PAPER, linewidth=0.6, label=kind if name == "large" else None,
+                rows_here + 1, shares[rows_here, number], left=left[rows_here], height=0.84, color=colors[kind],
+                edgecolor=PAPER, linewidth=0.6,
             )  # fmt: skip
             _name_wide_segments(axes, bars, kind, colors[kind], 0.021 if narrow else 0.026)
             left += shares[:, number]
+        if not shares.any():
+            axes.text(0.5, TOP / 2 + 0.5, "all tokens are tied", ha="center", color=MUTED)
         axes.set(xlim=(0, 1), ylim=(TOP + 0.6, 0.4))
         axes.set_yticks(range(1, TOP + 1))
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
-        axes.set_title(title, loc="left", fontweight="semibold", color=INK)
+        axes.set_title(title, loc="left", fontweight="bold", color=INK)
         axes.spines[:].set_visible(False)
         if name == "large" or narrow:
             axes.set_ylabel("rank by attention" if name != "contrast" else "rank by difference")
     figure.legend(
-        *every[0].get_legend_handles_labels(), loc="outside lower left", ncols=3 if narrow else 9,
+        [Patch(color=colors[kind]) for kind in kinds], kinds, loc="outside lower left", ncols=3 if narrow else 9,
         frameon=False, handlelength=0.9, handleheight=0.9, columnspacing=1.2, labelcolor=INK,
     )  # fmt: skip
     return figure
@@ -207,20 +214,23 @@ def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure
     alpha, beta = results["augment"]["alpha"], results["augment"]["beta"]
     figure, axes = _figure(width, 3.0)
     ranks = np.linspace(0, longest, 200)
-    axes.plot(ranks, alpha * (1 - np.exp(-beta * ranks)), color=INK, linewidth=1.8)
-    rates: dict[str, list[str]] = {}
-    for arm, row in results["arms"].items():
-        if row["mean_drop_rate"]:
-            rates.setdefault(f"{row['mean_drop_rate']:.2f}", []).append(arm)
-    for rate, arms in rates.items():
-        color = ARM_COLORS.get(arms[-1], OTHER_ARM)
-        axes.axhline(float(rate), color=color, linewidth=1.1, linestyle=(0, (4, 3)))
-        text = f"{score(float(rate))[:-1]}  mean of {arms[0]}" + (f" and {len(arms) - 1} more" if arms[1:] else "")
+    curve = alpha * (1 - np.exp(-beta * ranks))
+    axes.plot(ranks, curve, color=INK, linewidth=1.8)
+    rates = {arm: row["mean_drop_rate"] for arm, row in results["arms"].items() if row["mean_drop_rate"]}
+    for arms in _near(rates):
+        low, high = rates[arms[0]], rates[arms[-1]]
+        for rate in sorted({low, high}):
+            color = ARM_COLORS.get(arms[0], OTHER_ARM) if len(arms) == 1 else OTHER_ARM
+            axes.axhline(rate, color=color, linewidth=1.1, linestyle=(0, (4, 3)))
+        several = f"{arms[0]} and {len(arms) - 1} more" if width < 6 and arms[1:] else ", ".join(arms)
+        ends = list(dict.fromkeys(f"{rate:.2f}".replace("0.", ".", 1) for rate in (low, high)))
+        below = high < curve[-1] - 0.02  # where the curve runs above the line's right end
         axes.annotate(
-            text, (1, float(rate)), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-            textcoords="offset points", ha="right", va="bottom", color=MUTED,
+            f"mean {' to '.join(ends)}: {several}", (1, low if below else high), xycoords=("axes fraction", "data"),
+            xytext=(-2, -3 if below else 3), textcoords="offset points", ha="right", va="top" if below else "bottom",
+            color=MUTED,
         )  # fmt: skip
-    axes.set(xlim=(0, longest), ylim=(0, min(1.0, max([alpha, *map(float, rates), 0.05]) * 1.18)))
+    axes.set(xlim=(0, longest), ylim=(0, min(1.0, max([alpha, *rates.values(), 0.05]) * 1.18)))
     axes.set_xlabel("rank r")
     axes.set_ylabel("drop probability p(r)")
     _plain_numbers(axes.yaxis)
@@ -239,7 +249,7 @@ def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str]) -> dict[str, st
 @contextmanager
 def _style(salt: str = "elusive") -> Iterator[None]:
     """Matplotlib's settings while a figure is drawn or saved; the caller's come back afterwards."""
-    settings = {
+    settings: Any = {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 8.5,
@@ -279,11 +289,14 @@ def _bars(
     high = np.array([one["value"] if one["high"] is None else one["high"] for one in numbers])
     whiskers = np.maximum([values - low, high - values], 0)
     color = ARM_COLORS.get(arm, OTHER_ARM)
-    lines = {"elinewidth": 0.9, "ecolor": INK, "capsize": 0}
-    if across:
-        axes.barh(middle, values, size, color=color, label=arm, xerr=whiskers, error_kw=lines)
-    else:
-        axes.bar(middle, values, size, color=color, label=arm, yerr=whiskers, error_kw=lines)
+    draw_bars = axes.barh if across else axes.bar
+    draw_bars(middle, values, size, color=color, label=arm)
+    # A wider line of the paper's colour underneath keeps whiskers readable on bars and beside them, in both themes.
+    for line_color, line_width in ((PAPER, 2.6), (INK, 1.0)):
+        if across:
+            axes.errorbar(values, middle, xerr=whiskers, fmt="none", ecolor=line_color, elinewidth=line_width)
+        else:
+            axes.errorbar(middle, values, yerr=whiskers, fmt="none", ecolor=line_color, elinewidth=line_width)
 
 
 def _score_axis(axis: Any, axes: Axes) -> None:
@@ -308,6 +321,17 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
     )  # fmt: skip
 
 
+def _near(rates: Mapping[str, float]) -> list[list[str]]:
+    """Arms grouped where their rates are too close for a label each, lowest first."""
+    groups: list[list[str]] = []
+    for arm in sorted(rates, key=lambda arm: rates[arm]):
+        if groups and rates[arm] - rates[groups[-1][-1]] < 0.04:
+            groups[-1].append(arm)
+        else:
+            groups.append([arm])
+    return groups
+
+
 def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character: float) -> None:
     """Write the kind into the segments that have room for it; `character` is its width as a share of the axis."""
     red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
@@ -317,7 +341,7 @@ def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character:
         if bar.get_width() > character * len(kind) + 0.03:
             middle = bar.get_x() + bar.get_width() / 2
             text = axes.text(middle, bar.get_y() + bar.get_height() / 2, kind, ha="center", va="center_baseline")
-            text.set(color=ink, fontsize=7.2)
+            text.set(color=ink, fontsize=7.2, in_layout=False)
 
 
 def _variable(color: str) -> str:

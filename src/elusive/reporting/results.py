@@ -12,6 +12,7 @@ from ..config import Recipe, to_table
 from ..errors import ElusiveError
 from ..intervals import interval, paired_interval
 from ..runs import read_json, read_jsonl
+from .tokens import missing
 
 UNTRAINED = "untrained"
 """Name of the model before training, in the place of an arm."""
@@ -188,7 +189,7 @@ def _count_lines(path: Path) -> int:
 
 def _stage_file(path: Path, stage: str) -> Path:
     if not path.exists():
-        raise ElusiveError(f"{path} is missing. Run the stage '{stage}' of this run first, then the report again.")
+        raise missing(path, stage)
     return path
 
 
@@ -216,11 +217,11 @@ def _add_evaluation(
     results["farthest_field"] = max(known, key=lambda field: known[field]) if known else None
     nothing = dict.fromkeys(("mean_drop_rate", "steps", "texts", "seconds", "loss"))
     results["arms"] = {UNTRAINED: nothing, **results["arms"]}
-    sampling = {"resamples": recipe.evaluate.resamples, "seed": recipe.evaluate.seed}
+    sampling = (recipe.evaluate.resamples, recipe.evaluate.seed)
     of_field = np.array([question["field"] for question in questions], dtype=object)
     about = np.array([question["document_id"] for question in questions], dtype=object)
     for arm, numbers in scores.items():
-        row = {metric: _estimate(numbers[metric], about, sampling) for metric in ("em", "f1")}
+        row: dict[str, Any] = {metric: _estimate(numbers[metric], about, sampling) for metric in ("em", "f1")}
         row["em_per_seed"] = numbers["em_per_seed"].tolist()
         row["fields"] = {}
         for field in fields:
@@ -235,7 +236,7 @@ def _add_evaluation(
     for name, here in parts.items():
         for b, a in itertools.combinations(scores, 2):
             difference, low, high = paired_interval(
-                scores[a]["em"][here], scores[b]["em"][here], about[here].tolist(), **sampling
+                scores[a]["em"][here], scores[b]["em"][here], about[here].tolist(), *sampling
             )
             separated = math.isfinite(low) and (low > 0 or high < 0)
             numbers = {"difference": difference, "low": _finite(low), "high": _finite(high), "separated": separated}
@@ -259,8 +260,8 @@ def _read_scores(run: Path, arm: str, seeds: Sequence[int], ids: Sequence[str]) 
     return {"em": em.mean(axis=0), "f1": f1.mean(axis=0), "em_per_seed": em.mean(axis=1)}
 
 
-def _estimate(values: np.ndarray, about: np.ndarray, sampling: Mapping[str, int]) -> dict[str, float | None]:
-    low, high = interval(values, about.tolist(), **sampling)
+def _estimate(values: np.ndarray, about: np.ndarray, sampling: tuple[int, int]) -> dict[str, float | None]:
+    low, high = interval(values, about.tolist(), *sampling)
     return {"value": float(values.mean()), "low": _finite(low), "high": _finite(high)}
 
 
@@ -322,6 +323,12 @@ def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, A
 
 def _training_notes(results: Mapping[str, Any]) -> list[str]:
     notes = []
+    models = results["models"]
+    if models["large"] == models["small"] and any(arm.startswith("contrast-") for arm in results["arms"]):
+        notes.append(
+            f"Large and small are one model ({models['large']}): there is no contrast, and the contrast arms rank "
+            "tokens by nothing but their order in the text."
+        )
     steps = {arm: round(row["steps"]) for arm, row in results["arms"].items() if row["steps"] is not None}
     if len(set(steps.values())) > 1:
         listed = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())

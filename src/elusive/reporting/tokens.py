@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..config import Recipe
@@ -28,6 +27,14 @@ SHOWN_QUESTIONS = 8
 Row = dict[str, Any]
 
 
+def missing(path: Path, stage: str) -> ElusiveError:
+    """The error for a file that a stage has not written."""
+    return ElusiveError(
+        f"{path} is missing. Run the stage '{stage}' of this run first, then the report again; `elusive run` with the "
+        "run's recipe.toml does only what is missing."
+    )
+
+
 def read_documents(run: Path) -> list[Row]:
     """Rows of corpus/documents.jsonl.
 
@@ -36,7 +43,7 @@ def read_documents(run: Path) -> list[Row]:
     """
     path = run / "corpus" / "documents.jsonl"
     if not path.exists():
-        raise ElusiveError(f"{path} is missing. Run the stage 'corpus' of this run first, then the report again.")
+        raise missing(path, "corpus")
     return list(read_jsonl(path))
 
 
@@ -89,40 +96,43 @@ def ranked_tokens(text: str, starts: Sequence[int], ends: Sequence[int], exclude
     return np.array([bool(piece) and piece not in excluded for piece in pieces], dtype=bool)
 
 
-def cue_ranks(
-    run: Path, documents: Sequence[Row], field: str | None, recipe: Recipe, *, required: bool = False
-) -> dict[str, Any] | None:
+def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
+    """The field of the single-cue scores in this run, the farthest one where there are several; "" if none."""
+    fields = {path.name.split("-cue-", 1)[1] for path in sorted((run / "scores").glob("*-cue-*"))}
+    return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
+
+
+def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -> dict[str, Any] | None:
     """Which kinds of token lead the ranking at the cue before a field: by large, small, and large minus small.
 
     Args:
         run: the run folder, with scores/large-cue-<field> and scores/small-cue-<field>.
         documents: rows of corpus/documents.jsonl.
-        field: whose cue to look from.
+        field: whose cue to look from; "" for none.
         recipe: head fields and excluded tokens.
-        required: whether missing scores are an error.
 
     Returns:
         kinds: "(field)" for tokens of spans, single words, "other words"; rankings: for each of large, small,
         contrast the share of each kind at ranks 1 to 10, ranks x kinds; head_share: share of head tokens among
-        the ten best; chance: their share among all ranked tokens. None where there are no scores.
+        the ten best; chance: their share among all ranked tokens. None where no document has the cue. Documents
+        whose scores are all tied do not count in that ranking; where none is left, its shares are 0 and its
+        head_share is None.
 
     Raises:
-        ElusiveError: if only one model's scores are there, or the two differ in their tokens.
+        ElusiveError: if a model's scores are missing, or the two differ in their tokens.
 
     Reference:
         Gao et al. 2025, arXiv 2409.17954, Figures 2 and 3.
     """
-    if field is None:
+    if not field:
         return None
     folders = [run / "scores" / f"{model}-cue-{field}" for model in ("large", "small")]
-    there = [any(folder.glob("part-*.parquet")) for folder in folders]
-    if not all(there):
-        if any(there) or required:
+    for folder in folders:
+        if not any(folder.glob("part-*.parquet")):
             raise ElusiveError(
-                f"{folders[there.index(False)]} holds no scores, and the rank bars look from the cue before '{field}'. "
+                f"{folder} holds no scores, and the rank bars look from the cue before '{field}'. "
                 "Run the stage 'score' of this run first, or choose another report.cue_field."
             )
-        return None
     by_id = {row["id"]: row for row in documents}
     best: dict[str, list[list[str]]] = {"large": [], "small": [], "contrast": []}
     heads = ranked = 0
@@ -141,6 +151,8 @@ def cue_ranks(
         scores["contrast"] = scores["large"] - scores["small"]
         for name, values in scores.items():
             positions = np.flatnonzero(chosen)
+            if len(positions) > 1 and np.ptp(values[positions]) == 0:
+                continue  # all tied, as when both models are one: the order would be that of the text
             order = positions[np.argsort(-values[positions], kind="stable")]
             best[name].append([kinds[position] for position in order[:TOP]])
     if ranked == 0:
@@ -158,8 +170,8 @@ def longest_rank(run: Path, arms: Sequence[str]) -> int:
     """The last rank that a rank-guided arm of this run gave to a token; 0 where there is no such arm."""
     for arm in arms:
         if arm in RANK_GUIDED:
-            ranks = _read_ranking(run, arm, ["ranks"]).column("ranks")
-            return int(pc.max(pc.list_flatten(ranks)).as_py() or 0)
+            rows = _read_ranking(run, arm, ["ranks"]).column("ranks")
+            return max((max(ranks) for ranks in rows.to_pylist() if ranks), default=0)
     return 0
 
 
@@ -178,8 +190,8 @@ def shown_documents(run: Path, documents: Sequence[Row], recipe: Recipe, number:
             continue
         columns = ["document_id", "starts", "ends", "ranks", "drop_probability"]
         table = _read_ranking(run, arm, columns)
-        rows = table.filter(pc.is_in(table.column("document_id"), value_set=pa.array(list(first)))).to_pylist()
-        for tokens in rows:
+        places = [place for place, one in enumerate(table.column("document_id").to_pylist()) if one in first]
+        for tokens in table.take(pa.array(places, pa.int64())).to_pylist():
             document = tokens["document_id"]
             pieces[document][arm], cut[document] = token_pieces(first[document]["text"], tokens)
     answers = _answers(run, recipe, first) if first else {}
@@ -230,7 +242,7 @@ def _read_scores(folder: Path) -> Iterator[Row]:
 def _read_ranking(run: Path, arm: str, columns: list[str]) -> pa.Table:
     path = run / "augmented" / arm / "ranking.parquet"
     if not path.exists():
-        raise ElusiveError(f"{path} is missing. Run the stage 'augment' of this run first, then the report again.")
+        raise missing(path, "augment")
     return pq.read_table(path, columns=columns)
 
 
@@ -259,7 +271,8 @@ def _shares(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[st
     fields = sorted((kind for kind in everything if _is_field(kind)), key=lambda kind: (kind not in head_kinds, kind))
     words = [kind for kind, _ in everything.most_common() if not _is_field(kind)]
     kinds = [*fields, *words[:WORDS], *([OTHER_WORDS] if len(words) > WORDS else [])]
-    rankings, head_share = {}, {}
+    rankings: dict[str, list[list[float]]] = {}
+    head_share: dict[str, float | None] = {}
     for name, documents in best.items():
         counts = np.zeros((TOP, len(kinds)))
         for ranked in documents:
@@ -267,7 +280,7 @@ def _shares(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[st
                 counts[rank, kinds.index(kind if kind in kinds else OTHER_WORDS)] += 1
         rankings[name] = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()
         heads = sum(counts[:, kinds.index(kind)].sum() for kind in head_kinds if kind in kinds)
-        head_share[name] = float(heads / counts.sum())
+        head_share[name] = float(heads / counts.sum()) if counts.any() else None
     return {"kinds": kinds, "rankings": rankings, "head_share": head_share}
 
 

@@ -1,0 +1,96 @@
+"""What the embedded pair can do: the figures of its model card.
+
+    python benchmarks/embedded_pair.py [--large FOLDER --small FOLDER]
+
+Prints five-shot EM on people of the pretraining text (asked about there, or only told about), on new people, and the
+share of name tokens among the ten best ranked tokens at each cue of new people's biographies: by the large model's
+attention, the small one's, and their contrast, beside chance (the name's share of all tokens that the cue sees).
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from elusive.biographies import (
+    FIELDS,
+    Person,
+    biography_corpus,
+    people,
+    pretraining_people,
+    questions_about,
+    well_known_examples,
+)
+from elusive.config import AugmentSettings, EvaluateSettings, PretrainSettings, load_recipe
+from elusive.evaluation import evaluate, metrics
+from elusive.models import load_model, load_tokenizer, resolve, special_token_ids
+from elusive.pretraining import RECIPE_NAME
+from elusive.progress import shown
+from elusive.ranking import contrast, rank_tokens, rankable_tokens
+from elusive.scoring import TokenScores, score_documents
+
+BEST = 10
+
+
+def exact_match_rows(name: str, groups: dict[str, list[Person]]) -> None:
+    """Print a Markdown row of five-shot EM by field for each group of people."""
+    model, tokenizer = load_model(name), load_tokenizer(name)
+    for group, persons in groups.items():
+        items = [item for number, person in enumerate(persons) for item in questions_about(person, f"{group} {number}")]
+        with shown(f"ask {name} about {group}") as progress:
+            rows = evaluate(
+                model, tokenizer, items, well_known_examples(), EvaluateSettings(max_batch_tokens=4096), progress
+            )
+        result = metrics(rows)
+        cells = " | ".join(f"{result['fields'][field]['em']:.2f}" for field in FIELDS)
+        print(f"| {name} | {group} ({len(persons)}) | {cells} | {result['em']:.3f} |", flush=True)
+
+
+def name_shares(large: str, small: str, count: int) -> None:
+    """Print Markdown rows of the name's share of the ten best ranked tokens, by cue."""
+    documents, _ = biography_corpus(count, seed=1)
+    tokenizer = load_tokenizer(large)
+    models = {"large": load_model(large, attention="elusive"), "small": load_model(small, attention="elusive")}
+    excluded, special = AugmentSettings().excluded_tokens, special_token_ids(tokenizer)
+    for label, fields in [*((field, (field,)) for field in FIELDS), ("all five", ())]:
+        scored = {
+            key: score_documents(documents, model, tokenizer, queries="cues", fields=fields)
+            for key, model in models.items()
+        }
+        shares: dict[str, list[float]] = {"large": [], "small": [], "contrast": [], "chance": []}
+        for document, big, little in zip(documents, scored["large"], scored["small"], strict=True):
+            seen = big.queries > 0
+            ranked = rankable_tokens(document.text, big, special, excluded) & seen
+            is_name = _inside(big, document.spans[0].start, document.spans[0].end)
+            for key, signal in (("large", big.scores), ("small", little.scores), ("contrast", contrast(big, little))):
+                ranks = rank_tokens(signal, ranked, seen)
+                shares[key].append(float(is_name[(ranks > 0) & (ranks <= BEST)].mean()))
+            shares["chance"].append(float(is_name[ranked].mean()))
+        print(f"| {label} | " + " | ".join(f"{np.mean(values):.3f}" for values in shares.values()) + " |", flush=True)
+
+
+def _inside(scores: TokenScores, start: int, end: int) -> np.ndarray:
+    return (scores.offsets[:, 0] < end) & (scores.offsets[:, 1] > start)
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", default="elusive/large")
+    parser.add_argument("--small", default="elusive/small")
+    parser.add_argument("--people", type=int, default=200, help="people asked about in each group")
+    arguments = parser.parse_args()
+    settings = load_recipe(Path(resolve(arguments.large)) / RECIPE_NAME, PretrainSettings)
+    told, asked = pretraining_people(settings.seed, settings.people, settings.asked_share)
+    new = list(itertools.islice(people(1), arguments.people))
+    groups = {"told only": told[: arguments.people], "asked": asked[: arguments.people], "new": new}
+    print("| model | people | " + " | ".join(FIELDS) + " | all |\n|" + " --- |" * 8)
+    for name in (arguments.large, arguments.small):
+        exact_match_rows(name, groups)
+    print(f"\n| cue | large | small | contrast | chance |\n|{' --- |' * 5}")
+    name_shares(arguments.large, arguments.small, arguments.people)
+
+
+if __name__ == "__main__":
+    main()

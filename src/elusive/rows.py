@@ -1,0 +1,195 @@
+"""Rows of any input file: reading them, checking their values, and saying what is wrong with the bad ones."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ElusiveError
+
+LISTED_ROWS = 10
+"""How many bad rows an error message lists."""
+PROBLEM_CHARACTERS = 400
+"""How much of each."""
+RAW_CHARACTERS = 2_000
+"""How much of a bad row is kept."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read.
+
+    Attributes:
+        source: the file.
+        line: its first line there, from 1; 0 where the file has no lines (SQuAD: `reason` says where).
+        reason: why.
+        raw: its bytes as text, bytes that are not UTF-8 as `\\xNN`; at most 2,000 characters.
+    """
+
+    source: str
+    line: int
+    reason: str
+    raw: str
+
+
+def bad_row(source: Path, line: int, reason: str, raw: bytes) -> BadRow:
+    """A bad row with its bytes made text and cut to size."""
+    # A character has at most four bytes; the cut keeps a huge row from being decoded for its first few characters.
+    text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace")
+    return BadRow(str(source), line, reason, text[:RAW_CHARACTERS])
+
+
+def byte_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The non-blank lines of a file as (line number from 1, bytes), without a byte order mark.
+
+    Raises:
+        ElusiveError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if line.strip():
+                    yield number, line.rstrip(b"\r\n")
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+
+
+def csv_records(path: Path) -> Iterator[tuple[int, bytes, list[str] | csv.Error]]:
+    """The non-blank records of a CSV file as (first line from 1, bytes, cells or why there are none).
+
+    Raises:
+        ElusiveError: if the file cannot be read.
+    """
+    # Bytes that are not UTF-8 pass through as surrogates, so that they cost one row and not the file.
+    text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    lines = list(io.StringIO(text, newline=""))
+    # Strict, or a quote that is never closed would swallow the rest of the file in silence.
+    reader = csv.reader(lines, strict=True)
+    limit_before = csv.field_size_limit(2**31 - 1)  # csv's own limit is 131,072 characters in a cell
+    try:
+        while reader.line_num < len(lines):
+            first = reader.line_num
+            try:
+                cells = next(reader)
+            except csv.Error as error:
+                cells = error
+            if cells:
+                raw = "".join(lines[first : reader.line_num]).encode("utf-8", "surrogateescape")
+                yield first + 1, raw, cells
+    finally:
+        csv.field_size_limit(limit_before)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ElusiveError: if the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+
+
+def parse_row(raw: bytes) -> dict[str, Any]:
+    """The JSON object on one line.
+
+    Raises:
+        ElusiveError: with the reason only, if the line is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ElusiveError(not_utf8(error)) from None
+    except json.JSONDecodeError as error:
+        raise ElusiveError(f"malformed JSON ({error.msg}, column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise ElusiveError(f"JSON that cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise ElusiveError(f"expected a JSON object {{...}}, got {kind(value)}")
+    return value
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Why bytes are not UTF-8, in words."""
+    return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start})"
+
+
+def text_value(row: Mapping[str, Any], key: str) -> str:
+    """A text under `key` that holds more than white space and can be written as UTF-8.
+
+    Raises:
+        ElusiveError: with the reason only.
+    """
+    if key not in row:
+        raise ElusiveError(f"no {key!r}: expected a string, got the keys {', '.join(map(repr, row)) or '(none)'}")
+    return checked_text(row[key], key)
+
+
+def checked_text(value: object, name: str) -> str:
+    """A value that is text of more than white space and can be written as UTF-8.
+
+    Raises:
+        ElusiveError: with the reason only.
+    """
+    if not isinstance(value, str):
+        raise ElusiveError(f"{name!r}: expected a string, got {kind(value)}")
+    if not value.strip():
+        raise ElusiveError(f"empty {name}: expected at least one character that is not white space")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ElusiveError(
+            f"{name!r} holds half of a surrogate pair (a \\ud800-\\udfff escape), which is no character"
+        ) from None
+    return value
+
+
+def row_id(row: Mapping[str, Any], key: str, default: str) -> str:
+    """The id under `key` as a string, or `default` where it is absent, null or empty.
+
+    Raises:
+        ElusiveError: with the reason only, if it is neither a string nor a whole number.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return default
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return checked_text(value, key)
+
+
+def kind(value: object) -> str:
+    """JSON's name of a value's type."""
+    names = {bool: "true or false", dict: "an object", list: "a list", str: "a string", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, e.g. `1 bad row`, `12 bad rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first ten problems, one a line, and how many more there are; long ones are cut."""
+    lines = [f"  {_shortened(problem)}" for problem in problems[:LISTED_ROWS]]
+    more = len(problems) - LISTED_ROWS
+    return "\n".join([*lines, f"  ... and {more:,} more"] if more > 0 else lines)
+
+
+def _shortened(problem: str) -> str:
+    # A reason may quote the row, which may be a whole book.
+    return problem if len(problem) <= PROBLEM_CHARACTERS else problem[:PROBLEM_CHARACTERS] + "..."
+
+
+def _cannot_read(path: Path, error: OSError) -> ElusiveError:
+    if isinstance(error, FileNotFoundError):
+        return ElusiveError(f"No file or folder at {path}. Give the path of one that exists.")
+    if isinstance(error, IsADirectoryError):
+        return ElusiveError(f"{path}: expected a file, got a folder. Give the path of one file.")
+    return ElusiveError(f"{path} could not be read: {error.strerror or error}. Check the file and its permissions.")

@@ -1,0 +1,208 @@
+"""`elusive generate --source FILE --output DIR`: every format read, and every bad input refused in one screen."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elusive.cli import main
+from elusive.documents import Document, Span, load_corpus
+from elusive.questions import QuestionItem
+
+
+def generate(source: Path, output: Path, *flags: str) -> None:
+    main(["generate", "--source", str(source), "--output", str(output), *flags])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], source: Path, output: Path, *flags: str) -> str:
+    """What stderr says; checks what every refusal has in common."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        generate(source, output, *flags)
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert "Traceback" not in printed.err
+    assert 0 < len(printed.err.splitlines()) <= 24
+    assert printed.out == ""
+    return printed.err
+
+
+def write_jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestFormats:
+    def test_jsonl(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        rows = [{"id": "z", "text": "Zoë, 1815", "spans": [["name", 0, 3], ["date", 5, 9]]}, {"text": "Ada"}]
+        generate(write_jsonl(tmp_path / "people.jsonl", *rows), tmp_path / "corpus")
+        assert capsys.readouterr().out == f"{tmp_path / 'corpus'}: 2 documents, 0 questions\n"
+        assert load_corpus(tmp_path / "corpus").documents == (
+            Document("people-000002", "Ada"),
+            Document("z", "Zoë, 1815", (Span("name", 0, 3), Span("date", 5, 9))),
+        )
+
+    def test_tagged_csv(self, tmp_path: Path) -> None:
+        source = tmp_path / "people.csv"
+        source.write_text('id,text\n7,"<name>Zoë</name>, <date>1815</date>"\n', encoding="utf-8")
+        generate(source, tmp_path / "corpus")
+        [document] = load_corpus(tmp_path / "corpus").documents
+        assert document == Document("7", "Zoë, 1815", (Span("name", 0, 3), Span("date", 5, 9)))
+
+    def test_folder_of_markdown(self, tmp_path: Path) -> None:
+        (tmp_path / "notes" / "old").mkdir(parents=True)
+        (tmp_path / "notes" / "a.md").write_text("# Zoë\n\nBorn in 1815.\n", encoding="utf-8")
+        (tmp_path / "notes" / "old" / "b.md").write_text("Ada\n", encoding="utf-8")
+        generate(tmp_path / "notes", tmp_path / "corpus")
+        assert load_corpus(tmp_path / "corpus").documents == (
+            Document("a.md", "# Zoë\n\nBorn in 1815."),
+            Document("old/b.md", "Ada"),
+        )
+
+    def test_squad(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        question = {"id": "q1", "question": "When?", "answers": [{"text": "1815", "answer_start": 5}]}
+        article = {"title": "Zoë", "paragraphs": [{"context": "Zoë, 1815", "qas": [question]}]}
+        write_jsonl(tmp_path / "set.json", {"data": [article]})
+        generate(tmp_path / "set.json", tmp_path / "corpus")
+        assert "1 documents, 1 questions" in capsys.readouterr().out
+        corpus = load_corpus(tmp_path / "corpus")
+        assert corpus.documents == (Document("Zoë-0001", "Zoë, 1815", (Span("answer", 5, 9),)),)
+        assert corpus.questions == (QuestionItem("q1", "When?", ("1815",), "answer", "Zoë-0001"),)
+
+    def test_format_named_by_hand(self, tmp_path: Path) -> None:
+        source = write_jsonl(tmp_path / "people.log", {"text": "Ada"})
+        generate(source, tmp_path / "corpus", "--format", "jsonl")
+        assert load_corpus(tmp_path / "corpus").documents == (Document("people-000001", "Ada"),)
+
+    def test_a_corpus_folder_is_read_as_it_is(self, tmp_path: Path) -> None:
+        generate(
+            write_jsonl(tmp_path / "c.jsonl", {"id": "b", "text": "x"}, {"id": "a", "text": "y"}), tmp_path / "one"
+        )
+        generate(tmp_path / "one", tmp_path / "two")
+        assert (tmp_path / "two/documents.jsonl").read_bytes() == (tmp_path / "one/documents.jsonl").read_bytes()
+
+
+def missing(folder: Path) -> Path:
+    return folder / "none.jsonl"
+
+
+def malformed_line(folder: Path) -> Path:
+    path = folder / "c.jsonl"
+    path.write_text('{"text": "one"}\n\n{"text": "two"\n', encoding="utf-8")
+    return path
+
+
+def no_rows(folder: Path) -> Path:
+    return write_jsonl(folder / "c.jsonl")
+
+
+def empty_folder(folder: Path) -> Path:
+    (folder / "notes").mkdir()
+    return folder / "notes"
+
+
+def empty_text(folder: Path) -> Path:
+    return write_jsonl(folder / "c.jsonl", {"text": "one"}, {"text": " \n"})
+
+
+def not_utf8(folder: Path) -> Path:
+    (folder / "note.md").write_bytes(b"one\ncaf\xe9\n")
+    return folder / "note.md"
+
+
+def unknown_suffix(folder: Path) -> Path:
+    return write_jsonl(folder / "c.parquet")
+
+
+def repeated_id(folder: Path) -> Path:
+    return write_jsonl(folder / "c.jsonl", {"id": "a", "text": "one"}, {"id": "a", "text": "two"})
+
+
+def span_outside(folder: Path) -> Path:
+    return write_jsonl(folder / "c.jsonl", {"id": "a", "text": "Ada", "spans": [["name", 0, 4]]})
+
+
+def many_bad_rows(folder: Path) -> Path:
+    return write_jsonl(folder / "c.jsonl", *[{"text": None, "x" * 5_000: 1}] * 300)
+
+
+BAD: list[tuple[Callable[[Path], Path], list[str]]] = [
+    (missing, ["No file or folder at {source}."]),
+    (malformed_line, ["{source}, line 3: malformed JSON (Expecting ',' delimiter", "column 15", "1 bad row"]),
+    (no_rows, ["{source} holds no document: expected one JSON object a line, got none"]),
+    (empty_folder, ["{source} holds no document: expected a .txt, .md or .markdown file, got none"]),
+    (empty_text, ["{source}, line 2: empty text: expected at least one character"]),
+    (not_utf8, ["{source}, line 2: not UTF-8 (byte 0xe9 at position 7)"]),
+    (unknown_suffix, ["{source}: expected .jsonl, .csv (tagged)", "got '.parquet'", "corpus.format"]),
+    (repeated_id, ["{source}, line 2: id 'a' is already used on line 1"]),
+    (span_outside, ["{source}, line 1: document 'a': span 'name' outside the text", "got start 0, end 4"]),
+    (many_bad_rows, ["got 300 bad rows", "line 10: 'text': expected a string, got null", "... and 290 more"]),
+]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("make", "expected"), BAD, ids=[make.__name__ for make, _ in BAD])
+    def test_message(
+        self, make: Callable[[Path], Path], expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = make(tmp_path)
+        message = refusal(capsys, source, tmp_path / "corpus")
+        assert message.startswith("elusive: ")
+        for part in expected:
+            assert part.format(source=source) in message
+        assert not (tmp_path / "corpus" / "documents.jsonl").exists()
+
+    @pytest.mark.parametrize(("make", "expected"), BAD, ids=[make.__name__ for make, _ in BAD])
+    def test_what_was_written_before_stays(
+        self, make: Callable[[Path], Path], expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        good = write_jsonl(tmp_path / "good.jsonl", {"text": "good"})
+        generate(good, tmp_path / "corpus")
+        before = files(tmp_path / "corpus")
+        assert {"documents.jsonl", "questions.jsonl", "quarantine.jsonl", "done.json"} <= before.keys()
+        (tmp_path / "bad").mkdir()
+        refusal(capsys, make(tmp_path / "bad"), tmp_path / "corpus")
+        assert files(tmp_path / "corpus") == before
+
+    def test_unknown_format(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        source = write_jsonl(tmp_path / "c.jsonl", {"text": "x"})
+        message = refusal(capsys, source, tmp_path / "corpus", "--format", "xml")
+        assert "--format" in message
+        assert "tagged-csv" in message
+        assert "xml" in message
+        assert not (tmp_path / "corpus").exists()
+
+    def test_same_command_once_the_source_is_right(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        source = empty_text(tmp_path)
+        refusal(capsys, source, tmp_path / "corpus")
+        write_jsonl(source, {"text": "one"}, {"text": "two"})
+        generate(source, tmp_path / "corpus")
+        assert [document.text for document in load_corpus(tmp_path / "corpus").documents] == ["one", "two"]
+
+
+class TestSkipBad:
+    def test_the_refusal_names_the_setting_and_the_setting_helps(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = malformed_line(tmp_path)
+        message = refusal(capsys, source, tmp_path / "corpus")
+        assert "corpus.skip_bad = true" in message
+        assert "--skip-bad" in message
+        generate(source, tmp_path / "corpus", "--skip-bad")
+        quarantine = tmp_path / "corpus" / "quarantine.jsonl"
+        assert capsys.readouterr().out == (
+            f"{tmp_path / 'corpus'}: 1 documents, 0 questions\nbad rows set aside in {quarantine}: 1\n"
+        )
+        [bad] = [json.loads(line) for line in quarantine.read_text("utf-8").splitlines()]
+        assert (bad["source"], bad["line"], bad["raw"]) == (str(source), 3, '{"text": "two"')
+        assert bad["reason"].startswith("malformed JSON (Expecting ',' delimiter")
+
+    def test_nothing_good(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        message = refusal(capsys, many_bad_rows(tmp_path), tmp_path / "corpus", "--skip-bad")
+        assert "expected at least one document, got 300 bad rows and nothing else" in message

@@ -1,0 +1,147 @@
+"""Ranks, contrasts and distances, worked by hand."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elusive.errors import ElusiveError
+from elusive.ranking import contrast, distance_signal, rank_tokens, rankable_tokens
+from elusive.scoring import TokenScores
+
+
+def scores(token_ids: list[int], values: list[float], queries: list[int], name: str = "d1") -> TokenScores:
+    offsets = np.array([(index, index + 1) for index in range(len(token_ids))], dtype=np.int32)
+    return TokenScores(
+        name, np.array(token_ids, np.int32), offsets, np.array(values, np.float32), np.array(queries, np.int32)
+    )
+
+
+def tokenised(text: str, tokenizer: Any, name: str = "d1") -> TokenScores:
+    encoded = tokenizer(text, return_offsets_mapping=True)
+    count = len(encoded["input_ids"])
+    return TokenScores(
+        name,
+        np.array(encoded["input_ids"], np.int32),
+        np.array(encoded["offset_mapping"], np.int32),
+        np.zeros(count, np.float32),
+        np.ones(count, np.int32),
+    )
+
+
+class TestRankTokens:
+    def test_largest_signal_is_rank_1(self) -> None:
+        ranks = rank_tokens(np.array([0.1, 0.9, -0.5, 0.4]), np.ones(4, bool), np.ones(4, bool))
+        assert ranks.tolist() == [3, 1, 4, 2]
+        assert ranks.dtype == np.int32
+
+    def test_excluded_tokens_get_0_and_take_no_rank(self) -> None:
+        rankable = np.array([False, True, False, True, True])
+        assert rank_tokens(np.array([9.0, 1, 8, 3, 2]), rankable, np.ones(5, bool)).tolist() == [0, 3, 0, 1, 2]
+
+    def test_ties_by_position(self) -> None:
+        ranks = rank_tokens(np.array([0.5, 0.7, 0.5, 0.7, 0.5]), np.ones(5, bool), np.ones(5, bool))
+        assert ranks.tolist() == [3, 1, 4, 2, 5]
+
+    def test_unseen_tokens_come_last_by_position_whatever_their_signal(self) -> None:
+        seen = np.array([True, False, True, False])
+        assert rank_tokens(np.array([0.1, 5.0, 0.2, 9.0]), np.ones(4, bool), seen).tolist() == [2, 3, 1, 4]
+
+    def test_seen_token_without_a_signal_comes_before_an_unseen_one(self) -> None:
+        # In a long text read in windows, an unseen token may stand before one that other queries see.
+        signal = np.array([0.3, 0.9, -np.inf, -np.inf])
+        assert rank_tokens(signal, np.ones(4, bool), np.array([True, False, True, True])).tolist() == [1, 4, 2, 3]
+
+    def test_nothing_to_rank(self) -> None:
+        assert rank_tokens(np.array([1.0, 2.0]), np.zeros(2, bool), np.ones(2, bool)).tolist() == [0, 0]
+        assert rank_tokens(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool)).tolist() == []
+
+
+class TestRankable:
+    def test_special_white_space_and_punctuation_are_not(self, tokenizer: Any) -> None:
+        text = "Ann, 5 .  \n"
+        tokens = tokenised(text, tokenizer)
+        rankable = rankable_tokens(text, tokens, tokenizer.all_special_ids, (".", ","))
+        words = [text[start:end] for start, end in tokens.offsets.tolist()]
+        assert tokenizer.bos_token_id == tokens.token_ids[0]
+        assert "".join(word for word, may in zip(words, rankable, strict=True) if may).replace(" ", "") == "Ann5"
+        refused = [word for word, may in zip(words, rankable, strict=True) if not may]
+        assert sorted({word.strip() for word in refused}) == ["", ",", "."]
+        assert rankable.dtype == bool
+
+    def test_special_token_that_stands_in_the_text_is_not(self, tokenizer: Any) -> None:
+        text = "Ann<eos>"
+        tokens = tokenised(text, tokenizer)
+        assert (tokens.token_ids[-1], *tokens.offsets[-1]) == (tokenizer.eos_token_id, 3, 8)
+        rankable = rankable_tokens(text, tokens, tokenizer.all_special_ids, ())
+        assert rankable.tolist() == [False, *[True] * (len(rankable) - 2), False]
+
+    def test_the_list_is_a_setting(self, tokenizer: Any) -> None:
+        text = "Ann,5."
+        tokens = tokenised(text, tokenizer)
+        assert rankable_tokens(text, tokens, tokenizer.all_special_ids, ()).sum() == len(tokens.token_ids) - 1
+        # White space around a string of the list does not count either.
+        assert rankable_tokens(text, tokens, [], (" 5 ", "."))[-3:].tolist() == [True, False, False]
+
+    def test_a_word_that_holds_a_period_is(self) -> None:
+        tokens = scores([5, 6], [0, 0], [1, 1])
+        tokens.offsets[:] = [(0, 3), (3, 5)]
+        assert rankable_tokens("No.,.", tokens, [], (".", ",")).tolist() == [True, True]
+
+
+class TestContrast:
+    def test_large_minus_small(self) -> None:
+        large = scores([7, 8, 9], [0.5, 0.25, 0.125], [2, 1, 0])
+        small = scores([7, 8, 9], [0.25, 0.5, 0.125], [2, 1, 0])
+        assert contrast(large, small).tolist() == [0.25, -0.25, 0.0]
+        assert contrast(large, small).dtype == np.float32
+
+    @pytest.mark.parametrize(
+        ("token_ids", "message"),
+        [
+            ([7, 8, 5], "different tokens (3 and 3; first difference at token 2)"),
+            ([7, 8, 9, 10], "different tokens (3 and 4; first difference at token 3)"),
+        ],
+    )
+    def test_other_tokens_are_refused(self, token_ids: list[int], message: str) -> None:
+        large = scores([7, 8, 9], [0.5] * 3, [1] * 3)
+        small = scores(token_ids, [0.5] * len(token_ids), [1] * len(token_ids))
+        with pytest.raises(ElusiveError, match=re.escape(message)) as caught:
+            contrast(large, small)
+        assert str(caught.value).startswith("The two models split document 'd1' into different tokens")
+        assert "choose two models of one family" in str(caught.value)
+
+    def test_other_document_is_refused(self) -> None:
+        with pytest.raises(ElusiveError, match="Expected scores of the same document, got 'd1' and 'd2'"):
+            contrast(scores([7], [0.5], [1]), scores([7], [0.5], [1], "d2"))
+
+    def test_other_queries_are_refused(self) -> None:
+        with pytest.raises(ElusiveError, match="scores of document 'd1' come from different queries"):
+            contrast(scores([7, 8], [0.5, 0.5], [2, 1]), scores([7, 8], [0.5, 0.5], [1, 1]))
+
+
+class TestDistance:
+    def test_by_hand(self) -> None:
+        # Token 0 is 2 and 4 before the queries; token 2 is a query itself; nothing reads token 5.
+        expected = [3.0, 2.0, 1.0, 1.0, 0.0, -np.inf]
+        assert distance_signal(np.array([2, 4]), 6).tolist() == expected
+        assert distance_signal(np.array([4, 2]), 6).tolist() == expected
+
+    def test_farthest_token_is_rank_1(self) -> None:
+        # Tokens 2 and 3 tie: queries 2 and 4 are 0 and 2 away from the one, query 4 is 1 away from the other.
+        signal = distance_signal(np.array([2, 4]), 6)
+        assert rank_tokens(signal, np.ones(6, bool), np.array([True] * 5 + [False])).tolist() == [1, 2, 3, 4, 5, 6]
+
+    def test_nearer_query_set_can_make_a_later_token_farther(self) -> None:
+        # Token 0 averages over queries 1 and 9 (5 away), token 2 over query 9 alone (7 away).
+        signal = distance_signal(np.array([1, 9]), 10)
+        assert signal[[0, 1, 2]].tolist() == [5.0, 4.0, 7.0]
+
+    def test_no_query(self) -> None:
+        assert distance_signal(np.array([], dtype=int), 2).tolist() == [-np.inf, -np.inf]
+
+    def test_all_queries_of_a_long_text(self) -> None:
+        # A table of queries x tokens would take 80 GB.
+        signal = distance_signal(np.arange(100_000), 100_000)
+        assert signal[[0, 50_000, 99_999]].tolist() == [49_999.5, 24_999.5, 0.0]

@@ -1,0 +1,401 @@
+"""Query positions, windows, batches and the resumable shards, on hand-worked cases and a tiny model."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, LlamaConfig, PreTrainedTokenizerFast
+
+from elusive import scoring
+from elusive.config import Queries, ScoreSettings
+from elusive.documents import Document, Span
+from elusive.errors import ElusiveError
+from elusive.scoring import TokenScores, query_positions, read_scores, score_corpus, score_documents
+
+WORDS = ["<s>", "<unk>", "Ann", "was", "born", "in", "Rome", "and", "studied", "Law", "there", "."]
+TEXT = "Ann was born in Rome and studied Law ."
+SPANS = (Span("name", 0, 3), Span("city", 16, 20), Span("major", 33, 36))
+DOCUMENT = Document("ann", TEXT, SPANS)
+#    <s> Ann was born in Rome and studied Law .
+#     0   1   2   3    4   5   6    7      8   9
+OFFSETS = np.array([(0, 0), (0, 3), (4, 7), (8, 12), (13, 15), (16, 20), (21, 24), (25, 32), (33, 36), (37, 38)])
+SPECIAL = np.array([1] + [0] * 9, dtype=bool)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def word_tokenizer(bos=True):
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>", unk_token="<unk>")
+
+
+def tiny_llama(vocabulary=len(WORDS), context=64):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=context,
+        initializer_range=0.5,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return AutoModelForCausalLM.from_config(config, attn_implementation="elusive").eval()
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_llama().save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def corpus(count=5):
+    words = " and studied Law there" * 2
+    return [Document(f"ann-{i}", TEXT + words[: 23 * (i % 3)].rstrip(), SPANS) for i in range(count)]
+
+
+# --- query positions
+
+
+@pytest.mark.parametrize(
+    ("queries", "fields", "expected"),
+    [
+        ("cues", (), [4, 7]),
+        ("spans", (), [4, 7]),
+        ("cues", ("major",), [7]),
+        ("all", (), [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_query_positions_by_hand(queries, fields, expected):
+    got = query_positions(DOCUMENT, OFFSETS, SPECIAL, queries, ("name",), fields)
+    assert got.tolist() == expected
+    assert got.dtype == np.int64
+
+
+def test_a_span_of_several_tokens_and_overlapping_spans():
+    document = Document("x", TEXT, (Span("city", 13, 20), Span("place", 16, 24), Span("name", 0, 3)))
+    assert query_positions(document, OFFSETS, SPECIAL, "cues", ()).tolist() == [0, 3, 4]
+    assert query_positions(document, OFFSETS, SPECIAL, "spans", ()).tolist() == [0, 3, 4, 5], "each position once"
+    assert query_positions(document, OFFSETS, SPECIAL, "spans", ("name", "city")).tolist() == [4, 5]
+
+
+def test_without_bos_a_span_at_the_front_has_no_cue():
+    assert query_positions(DOCUMENT, OFFSETS[1:], SPECIAL[1:], "cues", ()).tolist() == [3, 6]
+    assert query_positions(DOCUMENT, OFFSETS[1:], SPECIAL[1:], "spans", ()).tolist() == [3, 6]
+
+
+def test_the_space_before_a_word_belongs_to_no_span():
+    spaced = OFFSETS.copy()
+    spaced[2:, 0] -= 1  # " was", " born", ...: byte-level offsets that are not trimmed
+    ends_with_space = Document("x", TEXT, (Span("city", 15, 21),))
+    for offsets in (OFFSETS, spaced):
+        assert query_positions(DOCUMENT, offsets, SPECIAL, "spans", ("name",)).tolist() == [4, 7]
+        assert query_positions(ends_with_space, offsets, SPECIAL, "spans", ()).tolist() == [4]
+
+
+def test_a_space_token_inside_a_span_is_one_of_its_tokens_with_width_or_without():
+    document = Document("x", "a b  c", (Span("city", 2, 6),))
+    for space in ((4, 5), (5, 5)):  # the second space stands alone: b, " ", " c"
+        offsets = np.array([(0, 1), (2, 3), space, (5, 6)])
+        assert query_positions(document, offsets, np.zeros(4, bool), "spans", ()).tolist() == [0, 1, 2]
+
+
+def test_tokens_of_one_character_all_belong_to_its_span():
+    document = Document("x", "a \u00e9", (Span("city", 2, 3),))  # two bytes, two tokens, the same characters
+    offsets = np.array([(0, 1), (2, 3), (2, 3)])
+    assert query_positions(document, offsets, np.zeros(3, bool), "spans", ()).tolist() == [0, 1]
+    assert query_positions(document, offsets, np.zeros(3, bool), "cues", ()).tolist() == [0]
+
+
+def test_bad_queries_are_refused():
+    with pytest.raises(ElusiveError, match=r"'ann': no token overlaps its span 'city' \(16 to 20 of 38 .* 'Rome'"):
+        query_positions(DOCUMENT, OFFSETS[:5], SPECIAL[:5], "cues", ("name",))
+    with pytest.raises(ElusiveError, match="queries = all reads every token, but fields"):
+        query_positions(DOCUMENT, OFFSETS, SPECIAL, "all", (), ("city",))
+    with pytest.raises(ElusiveError, match="expected cues, spans or all, got 'cue'"):
+        query_positions(DOCUMENT, OFFSETS, SPECIAL, "cue", ())  # type: ignore[arg-type]
+
+
+# --- windows and batches
+
+
+def text_of(tokens, front, queries):
+    special_T = np.arange(tokens) < front
+    zeros = np.zeros((tokens, 2), np.int32)
+    return scoring._Text(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, np.array(queries))
+
+
+def as_lists(windows):
+    return [(w.positions.tolist(), w.positions[w.is_query].tolist()) for w in windows]
+
+
+def test_a_text_that_fits_is_one_window_up_to_its_last_query():
+    assert as_lists(scoring._windows(0, text_of(30, 1, [2, 6]), 8)) == [([0, 1, 2, 3, 4, 5, 6], [2, 6])]
+    assert scoring._windows(0, text_of(30, 1, []), 8) == []
+
+
+def test_windows_by_hand():
+    # Without bos, 4 tokens a window, half a window on: 0-3, 2-5, 4-7, 6-9.
+    assert as_lists(scoring._windows(0, text_of(10, 0, range(10)), 4)) == [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([2, 3, 4, 5], [4, 5]),
+        ([4, 5, 6, 7], [6, 7]),
+        ([6, 7, 8, 9], [8, 9]),
+    ]
+    # With bos, it stands in each window of 5; windows without a query are left out, the last is cut at its query.
+    assert as_lists(scoring._windows(0, text_of(12, 1, [0, 2, 7]), 5)) == [
+        ([0, 1, 2], [0, 2]),
+        ([0, 5, 6, 7], [7]),
+    ]
+
+
+@pytest.mark.parametrize("front", [0, 1, 2])
+@pytest.mark.parametrize("max_length", [3, 4, 7, 10, 39])
+def test_every_query_is_read_once_with_half_a_window_of_context(front, max_length):
+    text = text_of(40, front, range(front, 40))
+    windows = scoring._windows(0, text, max_length)
+    read = [q for w in windows for q in w.positions[w.is_query].tolist()]
+    assert sorted(read) == list(range(front, 40))
+    width = max_length - front
+    stride = max(1, width // 2)
+    for window in windows:
+        positions = window.positions.tolist()
+        assert len(positions) <= max_length
+        assert positions[:front] == list(range(front))
+        assert positions[front:] == list(range(positions[front], positions[-1] + 1))
+        for q in window.positions[window.is_query].tolist():
+            assert q - positions[front] >= min(width - stride, q - front)
+
+
+def test_a_window_that_holds_no_text_is_refused():
+    with pytest.raises(ElusiveError, match="max_length is 2, but the tokenizer puts 2 special tokens"):
+        scoring._windows(0, text_of(40, 2, [30]), 2)
+
+
+def test_seeing_queries_by_hand():
+    is_query = np.array([False, True, False, True, False])
+    assert scoring._seeing_queries(is_query, True).tolist() == [2, 2, 1, 1, 0]
+    assert scoring._seeing_queries(is_query, False).tolist() == [2, 1, 1, 0, 0]
+
+
+def test_batches_hold_windows_of_like_length_within_the_budget():
+    windows = [scoring._Window(i, np.arange(n), np.ones(n, bool)) for i, n in enumerate([3, 9, 5, 4, 20, 3])]
+    batches = scoring._batches(windows, 12)
+    assert [[len(w.positions) for w in batch] for batch in batches] == [[20], [9], [5, 4], [3, 3]]
+
+
+# --- scoring
+
+
+def test_arrays_cover_the_whole_text_and_are_zero_behind_the_last_query():
+    document = Document("ann", TEXT, SPANS[:2])
+    scores = score_documents([document], tiny_llama(), word_tokenizer(), queries="cues")[0]
+    assert scores.token_ids.tolist() == [0, 2, 3, 4, 5, 6, 7, 8, 9, 11]
+    assert scores.offsets.tolist() == OFFSETS.tolist()
+    assert scores.queries.tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert (scores.scores[:5] > 0).all()
+    assert not scores.scores[5:].any()
+    assert float(scores.scores.sum()) == pytest.approx(1.0, abs=1e-6)  # one query: one row of probabilities
+    alone = score_documents([document], tiny_llama(), word_tokenizer(), queries="cues", include_self=False)[0]
+    assert alone.queries.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert not alone.scores[4:].any()
+
+
+def test_text_behind_the_last_query_does_not_run(monkeypatch):
+    lengths = []
+    forward = scoring._forward
+    monkeypatch.setattr(scoring, "_forward", lambda *a: lengths.extend(len(w.positions) for w in a[1]) or forward(*a))
+    documents = [Document("none", TEXT, SPANS[:1]), Document("ann", TEXT, SPANS[:2]), DOCUMENT]
+    seen = []
+    got = score_documents(
+        documents, tiny_llama(), word_tokenizer(), queries="cues", progress=lambda *counts: seen.append(counts)
+    )
+    assert lengths == [8, 5], "longest first; the text without a query never runs"
+    assert not got[0].queries.any()
+    assert not got[0].scores.any()
+    assert len(got[0].token_ids) == 10
+    assert seen[0] == (1, 3)
+    assert seen[-1] == (3, 3)
+
+
+def test_the_language_model_head_does_not_run():
+    model = tiny_llama()
+    model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("the head ran"))
+    assert len(score_documents([DOCUMENT], model, word_tokenizer(), queries="all")) == 1
+
+
+def test_longer_than_the_models_context_is_never_cut():
+    document = Document("long", " ".join([TEXT] * 8), ())
+    scores = score_documents([document], tiny_llama(context=16), word_tokenizer(), queries="all")[0]
+    assert len(scores.token_ids) == 73
+    assert (scores.queries > 0).all()
+    assert (scores.scores[1:] > 0).all()
+    assert scores.queries[0] == 72, "bos stands in every window"
+    assert scores.queries[1:].max() <= 15
+    same = score_documents([document], tiny_llama(), word_tokenizer(), queries="all", max_length=16)[0]
+    np.testing.assert_allclose(same.scores, scores.scores, rtol=0, atol=1e-6)
+
+
+def test_unknown_words_are_words_and_control_tokens_are_not():
+    document = Document("x", "Ann zzz <s> was", ())
+    scores = score_documents([document], tiny_llama(), word_tokenizer(), queries="all")[0]
+    assert scores.token_ids.tolist() == [0, 2, 1, 0, 3]
+    assert scores.queries.tolist() == [3, 3, 2, 1, 1], "the <s> in the text is no query"
+
+
+def test_what_cannot_be_scored_is_refused():
+    tokenizer = word_tokenizer()
+    with pytest.raises(ElusiveError, match=r"Document 'blank' has no token: its text is '  '. Remove it"):
+        score_documents([Document("blank", "  ")], tiny_llama(), tokenizer, queries="all")
+    with pytest.raises(ElusiveError, match="token id 11, but LlamaForCausalLM embeds only 10 ids"):
+        score_documents([DOCUMENT], tiny_llama(vocabulary=10), tokenizer, queries="all")
+    with pytest.raises(ElusiveError, match="training mode, where dropout changes its attention"):
+        score_documents([DOCUMENT], tiny_llama().train(), tokenizer, queries="all")
+
+
+def test_running_out_of_memory_names_the_setting(monkeypatch):
+    model = tiny_llama()
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.model.register_forward_pre_hook(fail)
+    with pytest.raises(ElusiveError, match=r"batch of 1 x 10 tokens. Lower score.max_batch_tokens"):
+        score_documents([DOCUMENT], model, word_tokenizer(), queries="all")
+
+
+def test_prompt_tuning_is_refused():
+    from peft import PromptTuningConfig, TaskType, get_peft_model
+
+    config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2)
+    tuned = get_peft_model(tiny_llama(), config).eval()
+    with pytest.raises(ElusiveError, match="add tokens that are not in the text"):
+        score_documents([DOCUMENT], tuned, word_tokenizer(), queries="all")
+
+
+# --- shards
+
+
+def score(
+    documents, folder, model, queries: Queries = "cues", fields=(), shard=2, include_self=True, progress=scoring.silent
+):
+    settings = ScoreSettings(shard_documents=shard, include_self=include_self)
+    score_corpus(
+        documents,
+        folder,
+        model=model,
+        device="cpu",
+        queries=queries,
+        fields=fields,
+        settings=settings,
+        progress=progress,
+    )
+
+
+def test_shards_hold_what_score_documents_gives(tmp_path, model_folder):
+    documents = corpus()
+    seen = []
+    score(documents, tmp_path / "scores", model_folder, progress=lambda *counts: seen.append(counts))
+    names = sorted(path.name for path in (tmp_path / "scores").iterdir())
+    assert names == ["done.json", *(f"part-0000{i}.parquet" for i in range(3)), "settings.json"]
+    assert seen[-1] == (5, 5)
+    expected = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues")
+    got = read_scores(tmp_path / "scores")
+    assert [row.document_id for row in got] == [document.id for document in documents]
+    for one, two in zip(got, expected, strict=True):
+        assert isinstance(one, TokenScores)
+        for field in ("token_ids", "offsets", "queries"):
+            assert getattr(one, field).dtype == np.int32
+            np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+        assert one.scores.dtype == np.float32
+        np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-6)
+
+
+def test_a_run_begun_again_scores_only_the_missing_shard(tmp_path, model_folder):
+    documents, folder = corpus(), tmp_path / "scores"
+    score(documents, folder, model_folder)
+    shards = sorted(folder.glob("*.parquet"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in shards}
+    shards[1].unlink()
+    (folder / "done.json").unlink()
+    with pytest.raises(ElusiveError, match=r"are not finished. Run the score stage first"):
+        read_scores(folder)
+    seen = []
+    score(documents, folder, model_folder, progress=lambda *counts: seen.append(counts))
+    assert seen[0][0] >= 3, "three documents were done already"
+    assert seen[-1] == (5, 5)
+    for path in shards:
+        content, modified, inode = before[path]
+        assert path.read_bytes() == content
+        unchanged = path.stat().st_mtime_ns == modified and path.stat().st_ino == inode
+        assert unchanged == (path != shards[1])
+    assert len(read_scores(folder)) == 5
+
+
+def test_a_finished_run_loads_no_model(tmp_path, model_folder, monkeypatch):
+    score(corpus(), tmp_path / "scores", model_folder)
+    monkeypatch.setattr(scoring, "_load", lambda *_: pytest.fail("the model was loaded"))
+    score(corpus(), tmp_path / "scores", model_folder)
+    (tmp_path / "scores" / "done.json").unlink()
+    score(corpus(), tmp_path / "scores", model_folder)
+    assert json.loads((tmp_path / "scores" / "done.json").read_text())["documents"] == 5
+
+
+def test_other_settings_or_another_corpus_are_refused(tmp_path, model_folder):
+    folder = tmp_path / "scores"
+    score(corpus(), folder, model_folder)
+    with pytest.raises(ElusiveError, match="begun with other settings:\n  queries: was 'cues', now 'spans'"):
+        score(corpus(), folder, model_folder, queries="spans")
+    with pytest.raises(ElusiveError, match=r"fields: was .., now .'major'"):
+        score(corpus(), folder, model_folder, fields=("major",))
+    with pytest.raises(ElusiveError, match="include_self: was True, now False"):
+        score(corpus(), folder, model_folder, include_self=False)
+    with pytest.raises(ElusiveError, match="shard_documents: was 2, now 3"):
+        score(corpus(), folder, model_folder, shard=3)
+    with pytest.raises(ElusiveError, match="corpus: was"):
+        score(corpus(4), folder, model_folder)
+
+
+def test_an_empty_corpus_and_one_without_spans_are_refused(tmp_path, model_folder):
+    with pytest.raises(ElusiveError, match="Expected documents to score, got none"):
+        score([], tmp_path / "scores", model_folder)
+    with pytest.raises(
+        ElusiveError, match=r"no document has a span of an answer field .fields: name; head fields: name"
+    ):
+        score([Document("x", TEXT, SPANS[:1])], tmp_path / "scores", model_folder)
+    with pytest.raises(ElusiveError, match=r"no document has a span of town .fields: city, major, name"):
+        score(corpus(), tmp_path / "scores", model_folder, fields=("town",))
+    assert not (tmp_path / "scores").exists()
+
+
+def test_a_damaged_shard_is_named(tmp_path, model_folder):
+    score(corpus(), tmp_path / "scores", model_folder)
+    (tmp_path / "scores" / "part-00001.parquet").write_bytes(b"half")
+    with pytest.raises(ElusiveError, match=r"part-00001.parquet cannot be read .* Delete it and done.json"):
+        read_scores(tmp_path / "scores")
+
+
+@pytest.mark.parametrize("kind", ["falcon", "bloom"])
+def test_a_saved_model_without_the_interface_is_refused(tmp_path, kind):
+    sizes: dict[str, Any] = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "bos_token_id": 0, "eos_token_id": 0, "seq_length": 64}
+    config = (FalconConfig if kind == "falcon" else BloomConfig)(**sizes)
+    AutoModelForCausalLM.from_config(config, attn_implementation="eager").save_pretrained(tmp_path / "model")
+    word_tokenizer().save_pretrained(tmp_path / "model")
+    message = "records nothing: its attention does not go through transformers' attention interface"
+    with pytest.raises(ElusiveError, match=message):
+        score(corpus(), tmp_path / "scores", str(tmp_path / "model"))
+    assert not list((tmp_path / "scores").glob("*.parquet"))
