@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -114,7 +114,7 @@ def augment(
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
     asked = read_json(folders[trained] / "settings.json")
-    score_sets = {
+    score_sets: dict[str, Mapping] = {
         f"{name}-{asked['queries']}": {item.document_id: item for item in read_scores(folder)}
         for name, folder in folders.items()
     }
@@ -203,9 +203,7 @@ def evaluate(
         print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
 
 
-def report(
-    folder: tyro.conf.Positional[Path], settings: Annotated[ReportSettings, _FLAT] = ReportSettings()
-) -> None:
+def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSettings, _FLAT] = ReportSettings()) -> None:
     """Write the tables, plots and page of a run folder.
 
     Args:

@@ -16,10 +16,7 @@ from . import models
 from .config import EvaluateSettings, to_table
 from .errors import ElusiveError
 from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
-from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_jsonl
-
-MODEL_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
-"""Files of a local model folder that its answers depend on."""
+from .runs import ProgressFunction, Stage, read_json, silent, write_json, write_jsonl
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -250,10 +247,9 @@ def _identity(
 ) -> dict[str, Any]:
     """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
     folder = Path(models.resolve(model))
-    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)) if folder.is_dir() else []
     return {
         "model": folder.name if folder.is_dir() and model not in models.EMBEDDED else model,
-        "model_hash": file_hash(*files) if files else "",
+        "model_hash": models.model_hash(model),
         "revision": revision,
         "dtype": dtype,
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),

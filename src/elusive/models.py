@@ -1,5 +1,6 @@
 """The only place that loads tokenizers and models: safetensors only, no remote code, dtype and device explicit."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from .errors import ElusiveError
+from .runs import file_hash
 
 EMBEDDED = {
     "elusive/large": Path(__file__).parent / "embedded" / "large",
@@ -37,6 +39,22 @@ def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
             "Elusive needs a fast tokenizer (a tokenizer.json); convert it, or choose a model that has one."
         )
     return tokenizer
+
+
+_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def model_hash(name: str) -> str:
+    """SHA-256 of a local model's files, so that a model retrained in the same folder is noticed ("" for hub names)."""
+    folder = Path(resolve(name))
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern)) if folder.is_dir() else []
+    return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)) if files else ""
+
+
+@functools.lru_cache(maxsize=8)
+def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    # Remembered by size and time, because each stage of a run asks, and large weights take a while to read.
+    return file_hash(*(path for path, _, _ in files))
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:

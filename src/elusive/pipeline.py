@@ -140,7 +140,7 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
     if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
         raise ElusiveError(
             f"Queries '{asks_cues[0]}' read attention before marked answers, but no document has any span. "
-            "Mark spans in the corpus (JSONL `spans`, tagged CSV or SQuAD), or set score.queries = \"all\" and use the "
+            'Mark spans in the corpus (JSONL `spans`, tagged CSV or SQuAD), or set score.queries = "all" and use the '
             "arm contrast-all instead of contrast-cues."
         )
     return list(dict.fromkeys(needed))

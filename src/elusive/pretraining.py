@@ -121,7 +121,9 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     figures = fit(model, rows, order, _fit_settings(settings), checkpoints, pad_id=0, progress=progress)
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
-    stage.finish({**figures, "parameters": model.num_parameters(), "tokens": steps * order.shape[1] * settings.row_tokens})
+    stage.finish(
+        {**figures, "parameters": model.num_parameters(), "tokens": steps * order.shape[1] * settings.row_tokens}
+    )
     shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
 

@@ -234,6 +234,7 @@ def score_corpus(
         folder,
         {
             "model": model,
+            "model_hash": models.model_hash(model),
             "revision": revision,
             "dtype": dtype,
             "torch": torch.__version__,

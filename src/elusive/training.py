@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, Trai
 from .config import ModelSettings, Precision, TrainSettings, to_table
 from .documents import read_corpus
 from .errors import ElusiveError
-from .models import computes_bfloat16, config_context, load_model, load_tokenizer
+from .models import computes_bfloat16, config_context, load_model, load_tokenizer, model_hash
 from .runs import ProgressFunction, Stage, file_hash, read_jsonl, silent
 
 _LONGEST_DEFAULT_ROW = 1024
@@ -167,7 +167,7 @@ class _Report(TrainerCallback):
     def __init__(self, progress: ProgressFunction) -> None:
         self.progress = progress
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:  # noqa: ANN001, ANN003
+    def on_step_end(self, args, state, control, **kwargs) -> None:
         self.progress(state.global_step, state.max_steps)
 
 
@@ -330,8 +330,15 @@ def train(
         ElusiveError: if the folder was begun with other settings, or there is nothing to train on.
     """
     loading, settings = loading or ModelSettings(), settings or TrainSettings()
-    asked = {"texts": file_hash(texts), "model": model, "revision": revision, "train": to_table(settings)}
-    stage = Stage(folder, asked | {"dtype": loading.dtype})
+    asked = {
+        "texts": file_hash(texts),
+        "model": model,
+        "model_hash": model_hash(model),
+        "revision": revision,
+        "dtype": loading.dtype,
+        "train": to_table(settings),
+    }
+    stage = Stage(folder, asked)
     if stage.done:
         return stage.summary
     tokenizer = load_tokenizer(model, revision)

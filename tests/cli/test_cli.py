@@ -78,7 +78,8 @@ def test_alpha_outside_its_range(capsys, tmp_path):
     assert "augment.alpha: expected a probability in [0, 1], got 1.5" in stopped(capsys, "run", str(recipe))
     recipe.write_text("")
     message = stopped(capsys, "run", str(recipe), "--augment.alpha", "1.5")
-    assert "expected a probability in [0, 1], got 1.5" in message
+    in_a_box = " ".join(word for word in message.split() if word != "│")
+    assert "augment.alpha: expected a probability in [0, 1], got 1.5" in in_a_box
 
 
 def test_a_corpus_without_spans_cannot_be_read_at_cues(capsys, tmp_path):

@@ -66,6 +66,4 @@ def test_the_context_is_read_from_the_configuration():
 
 
 def test_unknown_words_are_part_of_the_text(tokenizer):
-    assert set(models.special_token_ids(tokenizer)) == set(
-        tokenizer.convert_tokens_to_ids(["<bos>", "<eos>", "<pad>"])
-    )
+    assert set(models.special_token_ids(tokenizer)) == set(tokenizer.convert_tokens_to_ids(["<bos>", "<eos>", "<pad>"]))

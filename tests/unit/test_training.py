@@ -136,13 +136,17 @@ def test_steps_from_epochs_or_as_asked():
 def test_a_row_cannot_be_longer_than_the_context():
     assert default_row_length(64, TrainSettings()) == 64
     assert default_row_length(8192, TrainSettings()) == 1024
-    with pytest.raises(ElusiveError, match=r"train.max_length: expected at most the model's context of 64 tokens, got 65"):
+    with pytest.raises(
+        ElusiveError, match=r"train.max_length: expected at most the model's context of 64 tokens, got 65"
+    ):
         default_row_length(64, TrainSettings(max_length=65))
 
 
 def test_adapters_sit_on_every_linear_layer_but_the_head(tokenizer):
     learner = with_adapters(tiny_model(tokenizer), TrainSettings(lora_rank=4))
-    adapted = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in learner.named_parameters() if "lora_A" in name}
+    adapted = {
+        name.split(".lora_A")[0].rpartition(".")[2] for name, _ in learner.named_parameters() if "lora_A" in name
+    }
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert all("lora" in name for name, weight in learner.named_parameters() if weight.requires_grad)
     assert learner.peft_config["default"].r == 4
@@ -151,7 +155,9 @@ def test_adapters_sit_on_every_linear_layer_but_the_head(tokenizer):
 def test_training_lowers_the_loss_and_a_done_folder_is_not_touched(model_folder, texts_file, tmp_path):
     settings = TrainSettings(method="full", learning_rate=1e-2, max_steps=30, batch_size=4, save_steps=0)
     seen = []
-    figures = train(texts_file, tmp_path / "out", model=model_folder, settings=settings, progress=lambda *p: seen.append(p))
+    figures = train(
+        texts_file, tmp_path / "out", model=model_folder, settings=settings, progress=lambda *p: seen.append(p)
+    )
     assert figures["steps"] == 30
     assert figures["texts"] == figures["rows"] == 10
     assert figures["loss"] < 0.7 * math.log(500)
@@ -222,7 +228,9 @@ def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
 
 
 def test_replay_of_pretraining_text_needs_a_model_that_has_some(model_folder, texts_file, tmp_path):
-    with pytest.raises(ElusiveError, match=r"train.replay = 'pretraining' works for models that `elusive pretrain` made"):
+    with pytest.raises(
+        ElusiveError, match=r"train.replay = 'pretraining' works for models that `elusive pretrain` made"
+    ):
         train(
             texts_file,
             tmp_path / "out",
