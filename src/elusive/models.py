@@ -157,5 +157,6 @@ def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ElusiveError(
         f"The {what} of '{name}' could not be loaded: {reason}\n"
-        "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or elusive/small."
+        "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or "
+        "elusive/small."
     )

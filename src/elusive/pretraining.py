@@ -41,8 +41,8 @@ def replay_texts(model: str, count: int) -> list[str]:
     path = Path(resolve(model)) / RECIPE_NAME
     if not path.exists():
         raise ElusiveError(
-            f"train.replay = 'pretraining' works for models that `elusive pretrain` made; {model} has no {RECIPE_NAME}. "
-            "Give a corpus path instead."
+            f"train.replay = 'pretraining' works for models that `elusive pretrain` made; {model} has no {RECIPE_NAME}."
+            " Give a corpus path instead."
         )
     return list(itertools.islice(texts(load_recipe(path, PretrainSettings), "replay"), count))
 
@@ -114,9 +114,8 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     rows = _packed_rows(settings, tokenizer)
     steps = len(rows) // settings.batch_size
     model = new_model(settings, tokenizer).to(default_device())
-    order = row_order(
-        len(rows), 0, batch_size=settings.batch_size, replay_batch_size=0, steps=steps, seed=settings.seed
-    )
+    lengths = [len(row) for row in rows]
+    order = row_order(lengths, batch_size=settings.batch_size, steps=steps, seed=settings.seed)
     checkpoints = folder / "checkpoints"
     figures = fit(model, rows, order, _fit_settings(settings), checkpoints, pad_id=0, progress=progress)
     model.to(torch.bfloat16).save_pretrained(folder)

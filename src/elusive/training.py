@@ -92,16 +92,23 @@ def pack_rows(rows: Iterable[np.ndarray], row_tokens: int) -> list[np.ndarray]:
 
 
 def row_order(
-    rows: int, replay_rows: int, *, batch_size: int, replay_batch_size: int, steps: int, seed: int
+    lengths: Sequence[int],
+    replay_lengths: Sequence[int] = (),
+    *,
+    batch_size: int,
+    replay_batch_size: int = 0,
+    steps: int,
+    seed: int,
 ) -> np.ndarray:
     """Which row stands where in each step.
 
     Each pass over the rows is a new permutation, and passes follow each other without a gap, so every row is
-    seen equally often (to within one). Replay rows are numbered after the others.
+    seen equally often (to within one). Within 16 steps, rows of like length share a step, in a random order of
+    steps: little padding, and the same rows. Replay rows are numbered after the others.
 
     Args:
-        rows: number of the arm's rows.
-        replay_rows: number of replay rows (0: none).
+        lengths: tokens of each of the arm's rows.
+        replay_lengths: tokens of each replay row (none: no replay).
         batch_size: the arm's rows in one step.
         replay_batch_size: replay rows in one step.
         steps: optimizer steps.
@@ -111,16 +118,34 @@ def row_order(
         int64 row numbers, (steps, batch_size + replay_batch_size).
     """
     generator = np.random.default_rng(seed)
-    own = _permutations(generator, rows, steps * batch_size).reshape(steps, batch_size)
-    if not replay_rows or not replay_batch_size:
-        return own
-    replay = rows + _permutations(generator, replay_rows, steps * replay_batch_size)
-    return np.concatenate([own, replay.reshape(steps, replay_batch_size)], axis=1)
+    own = _permutations(generator, len(lengths), steps, batch_size)
+    if len(replay_lengths) and replay_batch_size:
+        replay = len(lengths) + _permutations(generator, len(replay_lengths), steps, replay_batch_size)
+    else:
+        replay = np.empty((steps, 0), dtype=own.dtype)
+    lengths_N = np.asarray([*lengths, *replay_lengths])
+    if lengths_N.min() == lengths_N.max():
+        return np.concatenate([own, replay], axis=1)  # packed rows: nothing to pad
+    order = np.concatenate([_by_length(own, lengths_N), _by_length(replay, lengths_N)], axis=1)
+    for start in range(0, steps, _STEPS_OF_LIKE_LENGTHS):
+        generator.shuffle(order[start : start + _STEPS_OF_LIKE_LENGTHS], axis=0)
+    return order
 
 
-def _permutations(generator: np.random.Generator, count: int, length: int) -> np.ndarray:
-    passes = math.ceil(length / count)
-    return np.concatenate([generator.permutation(count) for _ in range(passes)])[:length]
+_STEPS_OF_LIKE_LENGTHS = 16
+
+
+def _permutations(generator: np.random.Generator, count: int, steps: int, batch_size: int) -> np.ndarray:
+    passes = math.ceil(steps * batch_size / count)
+    order = np.concatenate([generator.permutation(count) for _ in range(passes)])
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _by_length(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The same rows within each group of steps, the shortest in its first step."""
+    blocks = [order[start : start + _STEPS_OF_LIKE_LENGTHS] for start in range(0, len(order), _STEPS_OF_LIKE_LENGTHS)]
+    flat = [block.ravel()[np.argsort(lengths[block.ravel()], kind="stable")] for block in blocks]
+    return np.concatenate(flat).reshape(order.shape)
 
 
 class _OrderedRows(Dataset):
@@ -220,7 +245,7 @@ def fit(
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
         activation_checkpointing=settings.activation_checkpointing,
-        dataloader_drop_last=False,
+        use_cache=model.config.use_cache,  # the Trainer writes it into the configuration that is saved
     )
     trainer = _OrderedTrainer(
         model=model,
@@ -348,8 +373,8 @@ def train(
     steps = steps_for(len(rows), settings)
     replay = _replay_rows(model, tokenizer, max_length, steps, settings)
     order = row_order(
-        len(rows),
-        len(replay),
+        [len(row) for row in rows],
+        [len(row) for row in replay],
         batch_size=settings.batch_size,
         replay_batch_size=settings.replay_batch_size,
         steps=steps,

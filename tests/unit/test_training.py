@@ -95,21 +95,36 @@ def test_packing_keeps_the_tail():
 
 
 def test_every_row_is_seen_equally_often_and_replay_stands_behind():
-    order = row_order(10, 5, batch_size=4, replay_batch_size=2, steps=10, seed=3)
+    lengths, replay_lengths = [7] * 10, [9] * 5
+    order = row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=3)
     assert order.shape == (10, 6)
     own, replay = order[:, :4], order[:, 4:]
     assert np.bincount(own.ravel(), minlength=10).tolist() == [4] * 10
     assert set(replay.ravel()) == set(range(10, 15))
     assert np.bincount(replay.ravel() - 10).tolist() == [4] * 5
-    first_pass = own.ravel()[:10]
-    assert sorted(first_pass) == list(range(10))
-    assert not np.array_equal(first_pass, own.ravel()[10:20])
-    assert np.array_equal(order, row_order(10, 5, batch_size=4, replay_batch_size=2, steps=10, seed=3))
-    assert not np.array_equal(order, row_order(10, 5, batch_size=4, replay_batch_size=2, steps=10, seed=4))
+    assert np.array_equal(
+        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=3)
+    )
+    assert not np.array_equal(
+        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=4)
+    )
+
+
+def test_rows_of_like_length_share_a_step():
+    lengths = np.random.default_rng(0).integers(5, 100, 320)
+    order = row_order(lengths, batch_size=8, steps=40, seed=0)
+    assert sorted(order.ravel()) == list(range(320))
+    padded = lengths[order].max(axis=1).sum() * 8
+    in_any_order = lengths[np.arange(320).reshape(40, 8)].max(axis=1).sum() * 8
+    assert padded < 0.75 * in_any_order
+    longest = lengths[order].max(axis=1)
+    assert not np.array_equal(longest, np.sort(longest))  # no step order by length, which would order learning
+
+
 
 
 def test_no_replay_rows_mean_a_smaller_batch():
-    assert row_order(3, 0, batch_size=2, replay_batch_size=4, steps=3, seed=0).shape == (3, 2)
+    assert row_order([5, 5, 5], batch_size=2, replay_batch_size=4, steps=3, seed=0).shape == (3, 2)
 
 
 def test_padding_is_on_the_right_and_ignored_by_the_loss():
@@ -190,19 +205,19 @@ def test_an_adapter_is_saved_by_the_models_name_and_loads_again(model_folder, te
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
-    order = row_order(len(rows), 0, batch_size=2, replay_batch_size=0, steps=6, seed=0)
+    order = row_order([len(row) for row in rows], batch_size=2, steps=6, seed=0)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop_after_three(done, total):
         if done == 3:
-            raise Stopped
+            raise StoppedError
 
     whole = tiny_model(tokenizer)
     fit(whole, rows, order, FIT, tmp_path / "whole", pad_id=0)
     halved = tiny_model(tokenizer)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fit(halved, rows, order, FIT, tmp_path / "halved", pad_id=0, progress=stop_after_three)
     assert newest_checkpoint(tmp_path / "halved").endswith("checkpoint-2")
     steps = []
@@ -215,7 +230,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
 
 def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
-    order = row_order(len(rows), 0, batch_size=2, replay_batch_size=0, steps=4, seed=0)
+    order = row_order([len(row) for row in rows], batch_size=2, steps=4, seed=0)
     fit(tiny_model(tokenizer), rows, order, FIT, tmp_path, pad_id=0)
     assert newest_checkpoint(tmp_path).endswith("checkpoint-4")
     weights = tmp_path / "checkpoint-4" / "model.safetensors"
