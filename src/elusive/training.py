@@ -70,7 +70,8 @@ def tokenize_rows(
         raise ElusiveError(f"No {name} to train on: expected at least one text.")
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
     rows = []
-    for ids in tokenizer(texts, add_special_tokens=True)["input_ids"]:
+    # verbose: longer than the context is fine, such texts become several rows
+    for ids in tokenizer(texts, add_special_tokens=True, verbose=False)["input_ids"]:
         ids = ids if end and ids[-1:] == end else ids + end
         pieces = max(1, math.ceil(len(ids) / max_length))
         rows += [piece.astype(np.int32) for piece in np.array_split(np.asarray(ids), pieces) if len(piece)]
