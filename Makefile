@@ -14,7 +14,7 @@ test: $(READY)
 check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elusive needs Python >= 3.11, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 demo")'

@@ -137,9 +137,7 @@ def augment(
 def train(
     texts: tyro.conf.Positional[Path],
     output: Path,
-    model: str = "elusive/large",
-    revision: str = "",
-    loading: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    models: Annotated[ModelSettings, _FLAT] = ModelSettings(),
     settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
 ) -> None:
     """Continue a model's pretraining on one arm's texts.
@@ -147,17 +145,17 @@ def train(
     Args:
         texts: a train.jsonl.
         output: folder for the model or its adapters.
-        model: folder, hub name, elusive/large or elusive/small.
-        revision: commit or branch of a hub model.
-        loading: dtype and device.
+        models: what `--model large` and `--model small` stand for; dtype and device.
         settings: how to train.
     """
     from .progress import shown
+    from .training import model_to_train
     from .training import train as train_model
 
+    _, model, revision = model_to_train(models, settings)
     with shown(f"train {model}") as progress:
         figures = train_model(
-            texts, output, model=model, revision=revision, loading=loading, settings=settings, progress=progress
+            texts, output, model=model, revision=revision, loading=models, settings=settings, progress=progress
         )
     print(f"{output}: {figures['steps']:,} steps, loss {figures['loss']}, {figures['seconds']} s")
 

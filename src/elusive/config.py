@@ -139,11 +139,13 @@ class TrainSettings:
 
     model: str = "large"
     """Which model learns: large, small, or a folder or hub name of its own."""
+    revision: str = ""
+    """Commit or branch of a hub model of its own."""
     method: Literal["lora", "full"] = "lora"
     """Low-rank adapters, or all weights."""
     lora_rank: int = 16
     """Rank of the adapters, on every linear layer but embedding and head."""
-    lora_alpha: float = 16.0
+    lora_alpha: int = 16
     """Scale of the adapters: their product is multiplied by lora_alpha / lora_rank."""
     learning_rate: float = 5e-4
     """Peak learning rate."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from .errors import ElusiveError
 from .runs import file_hash
@@ -59,7 +59,7 @@ def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Ids that are no part of a text: bos, eos, pad and the like, but not unk, which stands for a word of the text."""
-    controls = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    controls = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
     return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
 
 
@@ -70,7 +70,7 @@ def load_model(
     dtype: str | torch.dtype = "float32",
     device: str = "auto",
     attention: str = "sdpa",
-) -> PreTrainedModel:
+) -> Any:
     """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
 
     Args:
@@ -81,10 +81,10 @@ def load_model(
         attention: transformers' attn_implementation.
 
     Returns:
-        The model in evaluation mode.
+        A PreTrainedModel, or the PeftModel around it, in evaluation mode.
 
     Raises:
-        ElusiveError: if it cannot be loaded, with the reason.
+        ElusiveError: if it cannot be loaded, with the reason; weights other than safetensors are refused.
     """
     # Bars for weights that load in a moment would bury the stages' own progress.
     transformers.utils.logging.disable_progress_bar()
@@ -101,7 +101,7 @@ def load_model(
         options["device_map"] = device
     try:
         base = _adapted_model(path)
-        model = AutoModelForCausalLM.from_pretrained(resolve(base or path), revision=revision or None, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(resolve(base or path), revision=revision or None, **options)
         if base:
             from peft import PeftModel
 
@@ -115,7 +115,13 @@ def load_model(
 def _adapted_model(path: str) -> str:
     """The model that a folder of peft adapters belongs to (empty: the folder holds no adapters)."""
     config = Path(path) / "adapter_config.json"
-    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.exists() else ""
+    if not config.exists():
+        return ""
+    if not (config.parent / "adapter_model.safetensors").exists():
+        raise ElusiveError(
+            f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
+        )
+    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def default_device() -> str:

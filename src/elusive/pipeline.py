@@ -30,7 +30,7 @@ from .questions import Example, read_questions
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, silent, write_json, write_text
 from .scoring import read_scores, score_corpus
-from .training import train
+from .training import model_to_train, train
 
 Announce = Callable[[str], None]
 
@@ -111,24 +111,13 @@ def _read(settings: CorpusSettings) -> Corpus:
     return read_corpus(settings.source, settings.format, settings.limit, skip_bad=settings.skip_bad)
 
 
-def trained_model(recipe: Recipe) -> tuple[str, str, str]:
-    """The model to be trained: its name in score sets, its folder or hub name, its revision."""
-    known = {
-        "large": (recipe.models.large, recipe.models.large_revision),
-        "small": (recipe.models.small, recipe.models.small_revision),
-    }
-    if recipe.train.model in known:
-        return recipe.train.model, *known[recipe.train.model]
-    return "trained", recipe.train.model, ""
-
-
 def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, str, str]]:
     """Which scores the arms and the report of a run need: (model, queries, field).
 
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
-    trained, _, _ = trained_model(recipe)
+    trained, _, _ = model_to_train(recipe.models, recipe.train)
     needed = [(trained, recipe.score.queries, "")]
     contrasts = [queries for queries in ("cues", "all") if f"contrast-{queries}" in recipe.arms]
     needed += [(model, queries, "") for queries in contrasts for model in ("large", "small")]
@@ -166,7 +155,7 @@ def score_set_name(model: str, queries: str, field: str) -> str:
 
 
 def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
-    trained, trained_name, trained_revision = trained_model(recipe)
+    trained, trained_name, trained_revision = model_to_train(recipe.models, recipe.train)
     models = {
         "large": (recipe.models.large, recipe.models.large_revision),
         "small": (recipe.models.small, recipe.models.small_revision),
@@ -193,7 +182,7 @@ def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
 
 
 def _augment(recipe: Recipe, corpus: Corpus, score_sets: dict[str, ScoreSet], folder: Path) -> None:
-    trained, model, revision = trained_model(recipe)
+    trained, model, revision = model_to_train(recipe.models, recipe.train)
     tokenizer = load_tokenizer(model, revision)
     for arm in recipe.arms:
         used = [f"{trained}-{recipe.score.queries}"]
@@ -334,7 +323,7 @@ def _train_and_evaluate_one(
     recipe: Recipe, corpus: Corpus, folder: Path, arm: str, seed: int, show: Callable[[str, int, int], None]
 ) -> None:
     """Train one arm with one seed and ask it all questions; the arm `untrained` is only asked."""
-    _, model, revision = trained_model(recipe)
+    _, model, revision = model_to_train(recipe.models, recipe.train)
     label = f"{arm}, seed {seed}" if len(recipe.seeds) > 1 else arm
     if arm != "untrained":
         learned = folder / "models" / arm / f"seed-{seed}"

@@ -20,6 +20,9 @@ from .training import FitSettings, fit, pack_rows, row_order, tokenize_rows
 RECIPE_NAME = "pretrain.toml"
 """Saved beside the weights; replay of the pretraining text reads it."""
 
+BOS, EOS, PAD = range(3)
+"""Ids of the special tokens."""
+
 
 def texts(settings: PretrainSettings, part: str = "training"):
     """The endless text that these settings describe; `part` names a stream of its own over the same people."""
@@ -56,13 +59,13 @@ def train_tokenizer(settings: PretrainSettings) -> PreTrainedTokenizerFast:
         itertools.islice(texts(settings, "tokenizer"), 20_000),
         trainers.BpeTrainer(
             vocab_size=settings.vocabulary,
-            special_tokens=["<bos>", "<eos>", "<pad>"],
+            special_tokens=["<bos>", "<eos>", "<pad>"],  # BOS, EOS, PAD
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 0)]
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", BOS)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -86,9 +89,9 @@ def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) ->
             num_attention_heads=settings.heads,
             max_position_embeddings=settings.context,
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=BOS,
+            eos_token_id=EOS,
+            pad_token_id=PAD,
             initializer_range=0.05,
         )
     )
@@ -113,11 +116,12 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     tokenizer = load_tokenizer(str(folder))
     rows = _packed_rows(settings, tokenizer)
     steps = len(rows) // settings.batch_size
-    model = new_model(settings, tokenizer).to(default_device())
+    model: Any = new_model(settings, tokenizer)
+    model.to(default_device())
     lengths = [len(row) for row in rows]
     order = row_order(lengths, batch_size=settings.batch_size, steps=steps, seed=settings.seed)
     checkpoints = folder / "checkpoints"
-    figures = fit(model, rows, order, _fit_settings(settings), checkpoints, pad_id=0, progress=progress)
+    figures = fit(model, rows, order, _fit_settings(settings), checkpoints, progress=progress)
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
     stage.finish(

@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from .runs import ProgressFunction
 
@@ -47,7 +48,7 @@ class Display:
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, Any] = {}
         self._bars = _bars() if sys.stderr.isatty() else None
         if self._bars:
             self._bars.start()

@@ -25,7 +25,7 @@ from .config import ModelSettings, Precision, TrainSettings, to_table
 from .documents import read_corpus
 from .errors import ElusiveError
 from .models import computes_bfloat16, config_context, load_model, load_tokenizer, model_hash
-from .runs import ProgressFunction, Stage, file_hash, read_jsonl, silent
+from .runs import ProgressFunction, Stage, file_hash, read_json, read_jsonl, silent, write_json
 
 _LONGEST_DEFAULT_ROW = 1024
 
@@ -160,33 +160,33 @@ class _OrderedRows(Dataset):
         return self.rows[self.order[index]]
 
 
-@dataclass(frozen=True)
-class PadRight:
-    """Collates token rows: padding on the right, ignored by the loss.
+def pad_right(rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    """Collate token rows: padding (id 0) on the right, ignored by the loss.
 
     There is no attention mask: under causal attention no token sees what stands to its right, so the result is the
     same, and attention kernels keep their fast causal path.
+
+    Args:
+        rows: int32 token arrays, (tokens,).
+
+    Returns:
+        input_ids and labels, int64 (rows, longest); labels are -100 on padding.
     """
-
-    pad_id: int
-
-    def __call__(self, rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Rows of int32 (tokens,) to input_ids and labels, int64 (rows, longest); labels are -100 on padding."""
-        longest = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
-        labels = torch.full((len(rows), longest), -100, dtype=torch.long)
-        for index, row in enumerate(rows):
-            tokens = torch.from_numpy(row.astype(np.int64))
-            input_ids[index, : len(row)] = tokens
-            labels[index, : len(row)] = tokens
-        return {"input_ids": input_ids, "labels": labels}
+    longest = max(len(row) for row in rows)
+    input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    labels = torch.full((len(rows), longest), -100, dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens = torch.from_numpy(row.astype(np.int64))
+        input_ids[index, : len(row)] = tokens
+        labels[index, : len(row)] = tokens
+    return {"input_ids": input_ids, "labels": labels}
 
 
 class _OrderedTrainer(Trainer):
     """Takes the rows in the order in which they come; it was drawn before."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
 
 
 class _Report(TrainerCallback):
@@ -204,7 +204,6 @@ def fit(
     settings: FitSettings,
     folder: Path,
     *,
-    pad_id: int,
     progress: ProgressFunction = silent,
 ) -> dict[str, Any]:
     """Train a model on rows in a given order; resumes from the newest whole checkpoint in `folder`.
@@ -215,7 +214,6 @@ def fit(
         order: row numbers, (steps, batch).
         settings: optimisation.
         folder: where checkpoints go; they are left for the caller to remove once its own result is written.
-        pad_id: any token id; padding is masked out of the loss.
         progress: called with (steps done, steps).
 
     Returns:
@@ -252,7 +250,7 @@ def fit(
         model=model,
         args=arguments,
         train_dataset=_OrderedRows(rows, order),
-        data_collator=PadRight(pad_id),
+        data_collator=pad_right,
         callbacks=[_Report(progress)],
     )
     # It prints its log dictionaries; progress is shown by our callback instead.
@@ -328,6 +326,15 @@ def default_row_length(context: int, settings: TrainSettings) -> int:
     return settings.max_length or min(context, _LONGEST_DEFAULT_ROW)
 
 
+def model_to_train(models: ModelSettings, settings: TrainSettings) -> tuple[str, str, str]:
+    """Which model learns: its name in score sets (large, small, trained), its folder or hub name, its revision."""
+    if settings.model == "large":
+        return "large", models.large, models.large_revision
+    if settings.model == "small":
+        return "small", models.small, models.small_revision
+    return "trained", settings.model, settings.revision
+
+
 def train(
     texts: str | Path,
     folder: str | Path,
@@ -382,17 +389,23 @@ def train(
         seed=settings.seed,
     )
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
-    pad_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
     checkpoints = stage.folder / "checkpoints"
-    figures = fit(learner, rows + replay, order, _fit_settings(settings), checkpoints, pad_id=pad_id, progress=progress)
-    if settings.method == "lora":
-        # The name, not the folder that it stood for on this machine.
-        learner.peft_config["default"].base_model_name_or_path = model
+    figures = fit(learner, rows + replay, order, _fit_settings(settings), checkpoints, progress=progress)
     learner.save_pretrained(stage.folder)
+    if settings.method == "lora":
+        _name_base_model(stage.folder / "adapter_config.json", model)
     tokenizer.save_pretrained(stage.folder)
     stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts)), "rows": len(rows)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return stage.summary
+
+
+def _name_base_model(adapter_config: Path, model: str) -> None:
+    """Let adapters name their model as it was asked for (elusive/large), not by the folder it has on this machine.
+
+    Written afterwards: peft would look a name up on the hub while it saves.
+    """
+    write_json(adapter_config, read_json(adapter_config) | {"base_model_name_or_path": model})
 
 
 def _replay_rows(

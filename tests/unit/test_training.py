@@ -16,11 +16,11 @@ from elusive.models import load_model
 from elusive.runs import write_jsonl
 from elusive.training import (
     FitSettings,
-    PadRight,
     default_row_length,
     fit,
     newest_checkpoint,
     pack_rows,
+    pad_right,
     row_order,
     steps_for,
     tokenize_rows,
@@ -121,15 +121,13 @@ def test_rows_of_like_length_share_a_step():
     assert not np.array_equal(longest, np.sort(longest))  # no step order by length, which would order learning
 
 
-
-
 def test_no_replay_rows_mean_a_smaller_batch():
     assert row_order([5, 5, 5], batch_size=2, replay_batch_size=4, steps=3, seed=0).shape == (3, 2)
 
 
 def test_padding_is_on_the_right_and_ignored_by_the_loss():
-    batch = PadRight(pad_id=9)([np.array([1, 2, 3], np.int32), np.array([4], np.int32)])
-    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 9, 9]]
+    batch = pad_right([np.array([1, 2, 3], np.int32), np.array([4], np.int32)])
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
     assert batch["labels"].tolist() == [[1, 2, 3], [4, -100, -100]]
 
 
@@ -137,8 +135,8 @@ def test_padding_changes_no_loss(tokenizer):
     model = tiny_model(tokenizer).eval()
     long, short = np.arange(20, 40, dtype=np.int32), np.arange(50, 57, dtype=np.int32)
     with torch.no_grad():
-        together = model(**PadRight(0)([long, short])).loss
-        alone = [model(**PadRight(0)([row])).loss for row in (long, short)]
+        together = model(**pad_right([long, short])).loss
+        alone = [model(**pad_right([row])).loss for row in (long, short)]
     weighted = (alone[0] * 19 + alone[1] * 6) / 25  # predictions: one fewer than tokens
     assert together.item() == pytest.approx(weighted.item(), abs=1e-5)
 
@@ -215,14 +213,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
             raise StoppedError
 
     whole = tiny_model(tokenizer)
-    fit(whole, rows, order, FIT, tmp_path / "whole", pad_id=0)
+    fit(whole, rows, order, FIT, tmp_path / "whole")
     halved = tiny_model(tokenizer)
     with pytest.raises(StoppedError):
-        fit(halved, rows, order, FIT, tmp_path / "halved", pad_id=0, progress=stop_after_three)
+        fit(halved, rows, order, FIT, tmp_path / "halved", progress=stop_after_three)
     assert newest_checkpoint(tmp_path / "halved").endswith("checkpoint-2")
     steps = []
     again = tiny_model(tokenizer)
-    fit(again, rows, order, FIT, tmp_path / "halved", pad_id=0, progress=lambda done, total: steps.append(done))
+    fit(again, rows, order, FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
     assert steps == [3, 4, 5, 6]
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -231,7 +229,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
 def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
     order = row_order([len(row) for row in rows], batch_size=2, steps=4, seed=0)
-    fit(tiny_model(tokenizer), rows, order, FIT, tmp_path, pad_id=0)
+    fit(tiny_model(tokenizer), rows, order, FIT, tmp_path)
     assert newest_checkpoint(tmp_path).endswith("checkpoint-4")
     weights = tmp_path / "checkpoint-4" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

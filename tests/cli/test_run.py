@@ -1,0 +1,252 @@
+"""The whole way through on the embedded pair, small: each verb alone, a recipe, and what a second run does."""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from elusive.cli import main
+from elusive.config import ModelSettings, PretrainSettings, Recipe, load_recipe
+from elusive.errors import ElusiveError
+from elusive.models import load_model, load_tokenizer
+from elusive.pipeline import cue_field, needed_scores
+from elusive.pretraining import pretrain
+from elusive.runs import read_json, read_jsonl
+from elusive.training import model_to_train
+
+ROOT = Path(__file__).parents[2]
+ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues")
+RECIPE = f"""
+title = "All arms"
+arms = {json.dumps(ARMS)}
+parallel = 1
+[corpus]
+people = 6
+[augment]
+copies = 2
+[train]
+max_steps = 2
+replay = "pretraining"
+[evaluate]
+max_batch_tokens = 4096
+"""
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of every arm with adapters, two steps each."""
+    folder = tmp_path_factory.mktemp("all")
+    (folder / "recipe.toml").write_text(f'output = "{folder / "run"}"\n{RECIPE}')
+    main(["run", str(folder / "recipe.toml")])
+    return folder / "run"
+
+
+def test_a_run_leaves_every_file_that_the_stages_promise(run_folder):
+    assert load_recipe(run_folder / "recipe.toml", Recipe).arms == ARMS
+    assert len(list(read_jsonl(run_folder / "corpus" / "documents.jsonl"))) == 6
+    for name in ("large-cues", "small-cues", "large-all", "small-all", "large-cue-company", "small-cue-company"):
+        assert pq.read_table(run_folder / "scores" / name / "part-00000.parquet").num_rows == 6
+    for arm in ARMS:
+        rows = list(read_jsonl(run_folder / "augmented" / arm / "train.jsonl"))
+        assert len(rows) == (6 if arm == "plain" else 18)
+        assert pq.read_table(run_folder / "augmented" / arm / "train.parquet").to_pylist() == rows
+        assert read_json(run_folder / "models" / arm / "seed-0" / "done.json")["steps"] == 2
+        assert len(list(read_jsonl(run_folder / "evaluation" / arm / "seed-0" / "predictions.jsonl"))) == 30
+    page = (run_folder / "report" / "index.html").read_text()
+    assert "All arms" in page
+    assert set(read_json(run_folder / "run.json")) >= {"elusive", "torch", "transformers", "python"}
+
+
+def test_guided_arms_and_matched_random_drop_at_one_rate_and_random_at_alpha(run_folder):
+    rates = {arm: read_json(run_folder / "augmented" / arm / "done.json")["mean_drop_rate"] for arm in ARMS}
+    assert rates["plain"] == 0
+    guided = [rates[arm] for arm in ("random-matched", "attention", "distance", "contrast-all", "contrast-cues")]
+    assert max(guided) - min(guided) < 0.05
+    assert rates["random"] == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_second_run_does_nothing_again(run_folder, monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError("a done stage loaded a model")
+
+    monkeypatch.setattr("elusive.training.load_model", fail)
+    monkeypatch.setattr("elusive.models.load_model", fail)
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*.safetensors")}
+    assert before
+    main(["run", str(run_folder / "recipe.toml")])
+    assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*.safetensors")} == before
+
+
+def test_other_settings_are_refused_and_the_old_recipe_stays(run_folder, capsys):
+    before = (run_folder / "recipe.toml").read_text()
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(run_folder / "recipe.toml"), "--augment.alpha", "0.3"])
+    assert stop.value.code == 2
+    assert "augment.alpha: was 0.6, now 0.3" in capsys.readouterr().err
+    assert (run_folder / "recipe.toml").read_text() == before
+
+
+def test_arms_side_by_side_give_the_same_answers(run_folder, tmp_path):
+    """Two processes, and the arms' own models: the same predictions as one after another."""
+    main(
+        [
+            *("run", str(run_folder / "recipe.toml"), "--output", str(tmp_path / "run"), "--parallel", "2"),
+            *("--arms", "plain", "contrast-cues"),
+        ]
+    )
+    for arm in ("plain", "contrast-cues"):
+        one, other = (
+            [row["text"] for row in read_jsonl(folder / "evaluation" / arm / "seed-0" / "predictions.jsonl")]
+            for folder in (run_folder, tmp_path / "run")
+        )
+        assert one == other
+
+
+def test_two_models_whose_tokens_differ_are_refused(tokenizer, tmp_path, capsys):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    (tmp_path / "r.toml").write_text(f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n')
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(tmp_path / "r.toml"), "--models.small", str(tmp_path / "other")])
+    assert stop.value.code == 2
+    assert "The two models split document 'person-00001' into different tokens" in capsys.readouterr().err
+
+
+def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
+    context = "The Amazon is a river. It flows through Brazil, and its mouth was seen by Pinzon in 1500."
+    answer = {"text": "Brazil", "answer_start": context.index("Brazil")}
+    paragraph = {
+        "context": context,
+        "qas": [{"id": "q1", "question": "Through which land does the Amazon flow?", "answers": [answer]}],
+    }
+    squad = {
+        "version": "1.1",
+        "data": [{"title": "Amazon", "paragraphs": [paragraph, paragraph | {"context": "x" * 9, "qas": []}]}],
+    }
+    (tmp_path / "s.json").write_text(json.dumps(squad))
+    (tmp_path / "r.toml").write_text(
+        f'output = "{tmp_path}/run"\narms = ["plain", "contrast-cues"]\nparallel = 1\n'
+        f'[corpus]\nsource = "{tmp_path}/s.json"\n'
+        "[train]\nmax_steps = 1\n[augment]\ncopies = 1\n"
+    )
+    main(["run", str(tmp_path / "r.toml")])
+    predictions = list(read_jsonl(tmp_path / "run" / "evaluation" / "plain" / "seed-0" / "predictions.jsonl"))
+    assert [row["id"] for row in predictions] == ["q1"]
+    assert "no arm can answer" in (tmp_path / "run" / "report" / "index.html").read_text().lower()
+
+
+def test_what_a_run_scores_follows_from_its_arms(tmp_path):
+    from elusive.biographies import biography_corpus
+
+    documents = tuple(biography_corpus(3, seed=0)[0])
+    field = [("large", "cues", "company"), ("small", "cues", "company")]
+    assert cue_field(Recipe(), documents) == "company"
+    assert needed_scores(Recipe(arms=("plain",)), documents) == [("large", "cues", ""), *field]
+    assert needed_scores(Recipe(arms=("contrast-all",)), documents) == [
+        ("large", "cues", ""),
+        ("large", "all", ""),
+        ("small", "all", ""),
+        *field,
+    ]
+
+    small = dataclasses.replace(Recipe().train, model="small")
+    assert model_to_train(ModelSettings(), small) == ("small", "elusive/small", "")
+    other = dataclasses.replace(Recipe().train, model="org/other", revision="abc")
+    assert model_to_train(ModelSettings(), other) == ("trained", "org/other", "abc")
+
+
+def test_the_readmes_shell_commands_run(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("elusive ")]
+    assert len(commands) >= 6
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        main(shlex.split(command, comments=True)[1:])
+    assert "EM" in capsys.readouterr().out
+
+
+def test_the_readmes_make_targets_exist():
+    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(targets) == {"demo", "test"}
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets)
+
+
+def test_the_readmes_python_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["clues"].shape == names["large"][0].token_ids.shape
+
+
+def test_the_readmes_file_tree_is_true():
+    (tree,) = re.findall(r"```\n(Makefile.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    folder = ROOT
+    named = set()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folder = ROOT / "src" / "elusive" if line.startswith("  ") else ROOT
+        assert (folder / name).exists(), name
+        named.add(name.rstrip("/"))
+    extra = {"rows.py", "tags.py", "squad.py"}  # named in one phrase with documents.py
+    modules = {path.name for path in (ROOT / "src" / "elusive").glob("*.py")} - {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+    }
+    assert modules <= named | extra
+
+
+def test_pretraining_makes_a_model_that_loads_and_resumes(tmp_path):
+    settings = PretrainSettings(
+        output=str(tmp_path / "model"), people=10, tokens=4096, vocabulary=400, hidden_size=16, layers=1, heads=2,
+        intermediate_size=16, context=64, row_tokens=64, batch_size=8, save_steps=4,
+    )  # fmt: skip
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 5:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        pretrain(settings, progress=stop)
+    steps = []
+    folder = pretrain(settings, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(5, 8), (6, 8), (7, 8), (8, 8)]
+    model, tokenizer = load_model(str(folder)), load_tokenizer(str(folder))
+    assert model.config.use_cache
+    assert not list(folder.glob("*.bin"))
+    assert load_model(str(folder), dtype="auto").dtype == torch.bfloat16
+    assert len(tokenizer) == 400
+    assert load_recipe(folder / "pretrain.toml", PretrainSettings) == settings
+    assert not (folder / "checkpoints").exists()
+    again = []
+    pretrain(settings, progress=lambda *progress: again.append(progress))
+    assert again == []
+    with pytest.raises(ElusiveError, match=r"pretrain.people: was 10, now 11"):
+        pretrain(dataclasses.replace(settings, people=11))
+
+
+def test_the_embedded_pair_is_small_and_shares_one_tokenizer():
+    folder = ROOT / "src" / "elusive" / "embedded"
+    weights = list(folder.rglob("*.safetensors"))
+    assert len(weights) == 2
+    assert sum(path.stat().st_size for path in weights) < 8e6
+    assert (folder / "large" / "tokenizer.json").read_bytes() == (folder / "small" / "tokenizer.json").read_bytes()
+    for name in ("large", "small"):
+        assert load_model(f"elusive/{name}", dtype="auto").dtype == torch.bfloat16
+        recipe = load_recipe(ROOT / "recipes" / f"embedded-{name}.toml", PretrainSettings)
+        assert load_recipe(folder / name / "pretrain.toml", PretrainSettings) == recipe
