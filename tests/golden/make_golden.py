@@ -1,0 +1,62 @@
+"""Makes golden.json: what the embedded pair and the arms gave for two biographies when last looked at.
+
+    python tests/golden/make_golden.py
+
+Run it again only if a change of these numbers is meant, and say in the commit why.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from elusive.augmentation import augment
+from elusive.biographies import biography_corpus
+from elusive.config import AugmentSettings, ScoreSettings
+from elusive.models import load_model, load_tokenizer
+from elusive.scoring import score_documents
+
+PATH = Path(__file__).with_name("golden.json")
+ARMS = ("random", "random-matched", "attention", "distance", "contrast-cues", "contrast-all")
+
+
+def golden() -> dict[str, Any]:
+    """Scores (rounded to 6 decimals), ranks and two copies a document and arm, by document id."""
+    documents, _ = biography_corpus(2, seed=1)
+    tokenizer = load_tokenizer("elusive/large")
+    found = {
+        f"{name}-{queries}": score_documents(
+            documents, load_model(f"elusive/{name}", attention="elusive", device="cpu"), tokenizer, queries=queries
+        )
+        for name in ("large", "small")
+        for queries in ("cues", "all")
+    }
+    score_sets = {name: {item.document_id: item for item in items} for name, items in found.items()}
+    result: dict[str, Any] = {
+        "scores": {
+            name: {item.document_id: [round(float(value), 6) for value in item.scores] for item in items}
+            for name, items in found.items()
+        },
+        "arms": {},
+    }
+    for arm in ARMS:
+        augmented = augment(
+            documents,
+            arm,
+            score_sets,
+            trained="large",
+            tokenizer=tokenizer,
+            score=ScoreSettings(),
+            settings=AugmentSettings(copies=2),
+        )
+        result["arms"][arm] = {
+            item.ranking.document_id: {
+                "ranks": item.ranking.ranks.tolist(),
+                "texts": [text.text for text in item.texts],
+            }
+            for item in augmented
+        }
+    return result
+
+
+if __name__ == "__main__":
+    PATH.write_text(json.dumps(golden(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
