@@ -238,7 +238,13 @@ def _print_results(page: Path) -> None:
     from .reporting import results_table
     from .runs import read_json
 
-    print(results_table(read_json(page.parent / "results.json")))
+    results = read_json(page.parent / "results.json")
+    print("\n" + results_table(results))
+    verdict = results["verdict"]
+    print(f"\n{verdict['headline']}")
+    for name in ("separated", "not_separated"):
+        for pair in verdict[name]:
+            print(f"  {name.replace('_', ' ')}: {pair}")
     print(f"\nPage: {page.resolve()}")
 
 

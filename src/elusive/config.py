@@ -304,8 +304,8 @@ class Recipe:
     """What is compared."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds; each arm is trained once with each."""
-    parallel: int = 0
-    """Arms trained and evaluated side by side (0: one a core on a CPU, one on a GPU)."""
+    parallel: int = 1
+    """Arms trained and evaluated side by side, each in a process with its share of the cores and a model of its own."""
     corpus: CorpusSettings = dataclasses.field(default_factory=CorpusSettings)
     models: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
@@ -320,7 +320,7 @@ class Recipe:
         _check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
         _check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
         _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
-        _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
+        _check(self.parallel > 0, "parallel", "at least 1", self.parallel)
 
 
 def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:

@@ -90,8 +90,8 @@ def make_corpus(settings: CorpusSettings, folder: str | Path) -> Corpus:
     Returns:
         Documents sorted by id, and questions.
     """
-    source = Path(settings.source)
-    stage = Stage(folder, {"corpus": to_table(settings), "source": file_hash(source) if source.is_file() else ""})
+    sources = {"source": _source_hash(settings.source), "questions": _source_hash(settings.questions)}
+    stage = Stage(folder, {"corpus": to_table(settings), "hashes": sources})
     if not stage.done:
         corpus = _read(settings)
         if settings.questions:
@@ -99,6 +99,14 @@ def make_corpus(settings: CorpusSettings, folder: str | Path) -> Corpus:
         write_corpus(stage.folder, corpus)
         stage.finish({"documents": len(corpus.documents), "questions": len(corpus.questions)})
     return load_corpus(stage.folder)
+
+
+def _source_hash(source: str) -> str:
+    """Hash of a file, or of all files of a folder; empty where there is neither."""
+    path = Path(source)
+    if not source or not path.exists():
+        return ""
+    return file_hash(path) if path.is_file() else file_hash(*sorted(item for item in path.rglob("*") if item.is_file()))
 
 
 def _read(settings: CorpusSettings) -> Corpus:
@@ -260,13 +268,7 @@ def few_shot_examples(path: str) -> tuple[Example, ...]:
 
 def _jobs_in_words(recipe: Recipe) -> str:
     count = len(recipe.arms) * len(recipe.seeds)
-    return f"{count} model{'s' if count > 1 else ''}, {min(count, side_by_side(recipe))} at a time"
-
-
-def side_by_side(recipe: Recipe) -> int:
-    """How many arms to train at once: recipe.parallel, or one a core on a CPU and one on a GPU."""
-    on_gpu = torch.cuda.is_available() and recipe.models.device != "cpu"
-    return recipe.parallel or (1 if on_gpu else _cores())
+    return f"{count} model{'s' if count > 1 else ''}, {min(count, recipe.parallel)} at a time"
 
 
 def _cores() -> int:
@@ -276,7 +278,7 @@ def _cores() -> int:
 def _train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
     jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
     jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
-    at_once = min(side_by_side(recipe), len(jobs))
+    at_once = min(recipe.parallel, len(jobs))
     with shown_together() as show:
         if at_once == 1:
             for arm, seed in jobs:
@@ -309,7 +311,10 @@ def _in_processes(
                 for future in finished:
                     future.result()
         except BaseException:
+            # Waiting for arms that are still being trained could take hours; they go on from their checkpoints.
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise
 
 

@@ -24,7 +24,6 @@ ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-
 RECIPE = f"""
 title = "All arms"
 arms = {json.dumps(ARMS)}
-parallel = 1
 [corpus]
 people = 6
 [augment]
@@ -135,7 +134,7 @@ def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
     }
     (tmp_path / "s.json").write_text(json.dumps(squad))
     (tmp_path / "r.toml").write_text(
-        f'output = "{tmp_path}/run"\narms = ["plain", "contrast-cues"]\nparallel = 1\n'
+        f'output = "{tmp_path}/run"\narms = ["plain", "contrast-cues"]\n'
         f'[corpus]\nsource = "{tmp_path}/s.json"\n'
         "[train]\nmax_steps = 1\n[augment]\ncopies = 1\n"
     )
