@@ -148,8 +148,11 @@ def augment_document(
         The original (copy 0) and, except under `plain`, the copies.
     """
     probability = drop_probabilities(arm, signals, settings)
-    signal = signal_of(arm, signals) if arm in SIGNAL else np.zeros(len(probability))
-    ranks = rank_tokens(signal, signals.rankable, signals.seen) if arm in SIGNAL else np.zeros(len(signal), np.int32)
+    ranks = np.zeros(len(probability), dtype=np.int32)
+    if arm in SIGNAL:
+        # Unseen tokens that are kept whatever the arm are as good as excluded.
+        ranked = signals.rankable & signals.seen if settings.unseen_tokens == "keep" else signals.rankable
+        ranks = rank_tokens(signal_of(arm, signals), ranked, signals.seen)
     special = np.isin(tokens.token_ids, special_token_ids(tokenizer))
     texts = [AugmentedText(document.id, 0, arm, document.text, tokens.token_ids[~special])]
     dropped = 0
