@@ -225,9 +225,12 @@ class ReportSettings:
     """Documents shown with each token coloured by its chance to stay."""
     cue_field: str = ""
     """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
+    cue_documents: int = 100
+    """Documents behind the rank bars; these are read once more, at that cue alone."""
 
     def __post_init__(self) -> None:
         _check(self.documents >= 0, "report.documents", "0 or more", self.documents)
+        _check(self.cue_documents > 0, "report.cue_documents", "at least 1", self.cue_documents)
 
 
 @dataclasses.dataclass(frozen=True)

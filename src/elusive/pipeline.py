@@ -6,6 +6,7 @@ stopped goes on where it was.
 
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import os
 import platform
@@ -20,7 +21,7 @@ import torch
 from . import __version__
 from .augmentation import ScoreSet, augment, write_augmented
 from .biographies import biography_corpus, well_known_examples
-from .config import Arm, AugmentSettings, CorpusSettings, Recipe, ScoreSettings, dump_recipe, to_table
+from .config import Arm, AugmentSettings, CorpusSettings, Queries, Recipe, ScoreSettings, dump_recipe, to_table
 from .documents import Corpus, Document, load_corpus, read_corpus, write_corpus
 from .errors import ElusiveError
 from .evaluation import evaluate_model
@@ -29,7 +30,7 @@ from .progress import shown, shown_together
 from .questions import Example, read_questions
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, silent, write_json, write_text
-from .scoring import read_scores, score_corpus
+from .scoring import load_for_scoring, read_scores, score_corpus
 from .training import model_to_train, train
 
 Announce = Callable[[str], None]
@@ -119,15 +120,16 @@ def _read(settings: CorpusSettings) -> Corpus:
     return read_corpus(settings.source, settings.format, settings.limit, skip_bad=settings.skip_bad)
 
 
-def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, str, str]]:
+def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, Queries, str]]:
     """Which scores the arms and the report of a run need: (model, queries, field).
 
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed = [(trained, recipe.score.queries, "")]
-    contrasts = [queries for queries in ("cues", "all") if f"contrast-{queries}" in recipe.arms]
+    needed: list[tuple[str, Queries, str]] = [(trained, recipe.score.queries, "")]
+    both: tuple[Queries, ...] = ("cues", "all")
+    contrasts = [queries for queries in both if f"contrast-{queries}" in recipe.arms]
     needed += [(model, queries, "") for queries in contrasts for model in ("large", "small")]
     field = cue_field(recipe, documents)
     if field:
@@ -140,7 +142,9 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
             'Mark spans in the corpus (JSONL `spans`, tagged CSV or SQuAD), or set score.queries = "all" and use the '
             "arm contrast-all instead of contrast-cues."
         )
-    return list(dict.fromkeys(needed))
+    # One model after the other, so that each is loaded once.
+    models = [model for model, _, _ in needed]
+    return sorted(dict.fromkeys(needed), key=lambda one: models.index(one[0]))
 
 
 def cue_field(recipe: Recipe, documents: tuple[Document, ...]) -> str:
@@ -170,22 +174,26 @@ def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
         trained: (trained_name, trained_revision),
     }
     score_sets = {}
-    for model, queries, field in needed_scores(recipe, corpus.documents):
-        name = score_set_name(model, queries, field)
-        with shown(f"score {name}") as progress:
-            score_corpus(
-                corpus.documents,
-                folder / "scores" / name,
-                model=models[model][0],
-                revision=models[model][1],
-                dtype=recipe.models.dtype,
-                device=recipe.models.device,
-                queries=queries,  # type: ignore[arg-type]
-                fields=(field,) if field else (),
-                settings=recipe.score,
-                progress=progress,
-            )
-        score_sets[name] = {scores.document_id: scores for scores in read_scores(folder / "scores" / name)}
+    for model, needed in itertools.groupby(needed_scores(recipe, corpus.documents), key=lambda one: one[0]):
+        load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
+        name, revision = models[model]
+        for _, queries, field in needed:
+            score_set = score_set_name(model, queries, field)
+            with shown(f"score {score_set}") as progress:
+                score_corpus(
+                    corpus.documents[: recipe.report.cue_documents] if field else corpus.documents,
+                    folder / "scores" / score_set,
+                    model=name,
+                    revision=revision,
+                    dtype=recipe.models.dtype,
+                    device=recipe.models.device,
+                    queries=queries,
+                    fields=(field,) if field else (),
+                    settings=recipe.score,
+                    load=load,
+                    progress=progress,
+                )
+            score_sets[score_set] = {item.document_id: item for item in read_scores(folder / "scores" / score_set)}
     return score_sets
 
 

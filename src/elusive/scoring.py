@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,7 @@ def score_corpus(
     queries: Queries,
     fields: Sequence[str] = (),
     settings: ScoreSettings,
+    load: Callable[..., Any] | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
     """Score a corpus into a folder of Parquet shards; begun again, only what is missing is scored.
@@ -223,6 +224,7 @@ def score_corpus(
         queries: which positions are read; stands in for `settings.queries`, as some arms need another set.
         fields: only spans of these fields (empty: all but the head fields).
         settings: how attention is read out.
+        load: stands in for `load_for_scoring`, to keep a model that is read out more than once.
         progress: called with (documents done, all documents).
 
     Raises:
@@ -256,7 +258,7 @@ def score_corpus(
     shards = {start: stage.folder / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
     missing = {start: path for start, path in shards.items() if not path.exists()}
     if missing:
-        loaded = _load(model, revision, dtype, device)
+        loaded = (load or load_for_scoring)(model, revision, dtype, device)
         tokenizer = models.load_tokenizer(model, revision)
         done = len(documents) - sum(len(documents[start : start + size]) for start in missing)
         for start, path in missing.items():
@@ -480,7 +482,12 @@ def _corpus_hash(documents: Sequence[Document]) -> str:
     return digest.hexdigest()
 
 
-def _load(name: str, revision: str, dtype: str, device: str) -> PreTrainedModel:
+def load_for_scoring(name: str, revision: str, dtype: str, device: str) -> Any:
+    """Load a model whose layers report their attention.
+
+    Raises:
+        ElusiveError: if it cannot be loaded, or its architecture has no way to report.
+    """
     try:
         return models.load_model(name, revision=revision, dtype=dtype, device=device, attention=ATTENTION)
     except ElusiveError as error:

@@ -51,9 +51,12 @@ def test_every_public_name_resolves():
         _ = elusive.nothing
 
 
+def test_there_are_recipes():
+    assert {path.stem for path in RECIPES} >= {"demo", "squad", "embedded-large", "embedded-small"}
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads(path):
-    assert RECIPES
     load_recipe(path, PretrainSettings if path.stem.startswith("embedded-") else Recipe)
 
 

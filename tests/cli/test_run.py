@@ -154,8 +154,9 @@ def test_what_a_run_scores_follows_from_its_arms(tmp_path):
     assert needed_scores(Recipe(arms=("contrast-all",)), documents) == [
         ("large", "cues", ""),
         ("large", "all", ""),
+        field[0],
         ("small", "all", ""),
-        *field,
+        field[1],
     ]
 
     small = dataclasses.replace(Recipe().train, model="small")

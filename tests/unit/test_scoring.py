@@ -347,7 +347,7 @@ def test_a_run_begun_again_scores_only_the_missing_shard(tmp_path, model_folder)
 
 def test_a_finished_run_loads_no_model(tmp_path, model_folder, monkeypatch):
     score(corpus(), tmp_path / "scores", model_folder)
-    monkeypatch.setattr(scoring, "_load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(scoring, "load_for_scoring", lambda *_: pytest.fail("the model was loaded"))
     score(corpus(), tmp_path / "scores", model_folder)
     (tmp_path / "scores" / "done.json").unlink()
     score(corpus(), tmp_path / "scores", model_folder)

@@ -62,7 +62,9 @@ def field_distances(run: Path, documents: Sequence[Row], head_fields: Sequence[s
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Definition of Distance" (Figure 1).
     """
-    folders = [path for path in sorted((run / "scores").glob("large-*")) if any(path.glob("part-*.parquet"))]
+    folders = [path for path in (run / "scores").glob("large-*") if any(path.glob("part-*.parquet"))]
+    # The scores at one field's cue may be of the first documents only.
+    folders.sort(key=lambda path: (path.name.startswith("large-cue-"), path.name))
     has_head = any(span[0] in head_fields for row in documents for span in row["spans"])
     if not folders or not has_head:
         return {}
