@@ -127,13 +127,15 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
         ElusiveError: if cues are asked for and no document has an answer span.
     """
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed: list[tuple[str, Queries, str]] = [(trained, recipe.score.queries, "")]
-    both: tuple[Queries, ...] = ("cues", "all")
-    contrasts = [queries for queries in both if f"contrast-{queries}" in recipe.arms]
-    needed += [(model, queries, "") for queries in contrasts for model in ("large", "small")]
-    field = cue_field(recipe, documents)
-    if field:
-        needed += [(model, "cues", field) for model in ("large", "small")]
+    of_pair: list[tuple[Queries, str]] = []
+    if "contrast-cues" in recipe.arms:
+        of_pair.append(("cues", ""))
+    if "contrast-all" in recipe.arms:
+        of_pair.append(("all", ""))
+    if field := cue_field(recipe, documents):
+        of_pair.append(("cues", field))
+    needed = [(trained, recipe.score.queries, "")]
+    needed += [(model, queries, field) for queries, field in of_pair for model in ("large", "small")]
     asks_cues = [queries for _, queries, _ in needed if queries != "all"]
     heads = set(recipe.score.head_fields)
     if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
