@@ -134,7 +134,7 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
         of_pair.append(("all", ""))
     if field := cue_field(recipe, documents):
         of_pair.append(("cues", field))
-    needed = [(trained, recipe.score.queries, "")]
+    needed: list[tuple[str, Queries, str]] = [(trained, recipe.score.queries, "")]
     needed += [(model, queries, field) for queries, field in of_pair for model in ("large", "small")]
     asks_cues = [queries for _, queries, _ in needed if queries != "all"]
     heads = set(recipe.score.head_fields)
