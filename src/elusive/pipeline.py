@@ -135,7 +135,8 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
     if field := cue_field(recipe, documents):
         of_pair.append(("cues", field))
     needed: list[tuple[str, Queries, str]] = [(trained, recipe.score.queries, "")]
-    needed += [(model, queries, field) for queries, field in of_pair for model in ("large", "small")]
+    for queries, field in of_pair:
+        needed.extend([("large", queries, field), ("small", queries, field)])
     asks_cues = [queries for _, queries, _ in needed if queries != "all"]
     heads = set(recipe.score.head_fields)
     if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
