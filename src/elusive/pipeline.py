@@ -29,7 +29,7 @@ from .models import load_tokenizer
 from .progress import shown, shown_together
 from .questions import Example, read_questions
 from .reporting import write_report
-from .runs import ProgressFunction, Stage, file_hash, silent, write_json, write_text
+from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
 from .scoring import load_for_scoring, read_scores, score_corpus
 from .training import model_to_train, train
 
@@ -61,12 +61,26 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     _augment(recipe, corpus, score_sets, folder)
     announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {_jobs_in_words(recipe)}")
     _train_and_evaluate(recipe, corpus, folder)
+    announce("6/6 report")
+    return _report(recipe, folder)
+
+
+def _report(recipe: Recipe, folder: Path) -> Path:
+    """Write the report, unless it stands there already, made of the same files."""
     # Only now is it certain that no stage refuses these settings.
     write_text(folder / "recipe.toml", dump_recipe(recipe))
-    write_json(folder / "run.json", versions())
-    announce("6/6 report")
-    with shown("report") as progress:
-        return write_report(folder, recipe.report, progress=progress)
+    parts = ("recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json")
+    made_of = {
+        "elusive": __version__,
+        "files": file_hash(*(path for part in (*parts, "evaluation/*/*/*.*") for path in sorted(folder.glob(part)))),
+    }
+    page, mark = folder / "report" / "index.html", folder / "report" / "done.json"
+    if not (page.exists() and mark.exists() and read_json(mark) == made_of):
+        write_json(folder / "run.json", versions())
+        with shown("report") as progress:
+            write_report(folder, recipe.report, progress=progress)
+        write_json(mark, made_of)
+    return page
 
 
 def versions() -> dict[str, Any]:
@@ -289,14 +303,21 @@ def _cores() -> int:
 def _train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
     jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
     jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
-    at_once = min(recipe.parallel, len(jobs))
+    missing = [job for job in jobs if not _is_done(folder, *job, asked=bool(corpus.questions))]
+    at_once = min(recipe.parallel, len(missing))
     with shown_together() as show:
-        if at_once == 1:
-            for arm, seed in jobs:
-                _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
-            return
-        for name, done, total in _in_processes(recipe, corpus, folder, jobs, at_once):
-            show(name, done, total)
+        # Done jobs come along: they are not done again, but refused if they were done with other settings.
+        for arm, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
+            _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
+        if at_once > 1:
+            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once):
+                show(name, done, total)
+
+
+def _is_done(folder: Path, arm: str, seed: int, *, asked: bool) -> bool:
+    marks = [folder / "models" / arm / f"seed-{seed}" / "done.json"] if arm != "untrained" else []
+    marks += [folder / "evaluation" / arm / f"seed-{seed}" / "done.json"] if asked else []
+    return all(mark.exists() for mark in marks)
 
 
 def _in_processes(
