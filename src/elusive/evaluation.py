@@ -13,6 +13,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from . import models
+from .batching import length_batches
 from .config import EvaluateSettings, to_table
 from .errors import ElusiveError
 from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
@@ -94,24 +95,6 @@ def generate_answers(
             done += len(rows)
             progress(done, len(prompts))
     return texts
-
-
-def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Indices grouped so that rows x longest row stays within a budget, longest first.
-
-    Longest first, so that a batch too large for the memory fails at once, not after an hour.
-
-    Example:
-        >>> length_batches([2, 9, 3, 4], 8)
-        [[1], [3, 2], [0]]
-    """
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_batch_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 def clean_answer(text: str) -> str:

@@ -154,7 +154,10 @@ def config_context(config: Any, name: str) -> int:
         length = getattr(text_config, key, None)
         if isinstance(length, int) and length > 0:
             return length
-    raise ElusiveError(f"The configuration of {name} names no context length. Set score.max_length (in tokens).")
+    raise ElusiveError(
+        f"The configuration of {name} names no context length. To score with it, set score.max_length (in tokens); "
+        "to train or ask it, add max_position_embeddings to its config.json."
+    )
 
 
 def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from . import models
 from .attention import ATTENTION, Recorder, recording
+from .batching import length_batches
 from .config import Queries, ScoreSettings
 from .documents import Document, Span
 from .errors import ElusiveError
@@ -411,14 +412,8 @@ def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
 
 
 def _batches(windows: Sequence[_Window], max_batch_tokens: int) -> list[list[_Window]]:
-    """Windows of like length together, longest first, so that a batch that is too large fails at once."""
-    batches: list[list[_Window]] = []
-    for window in sorted(windows, key=lambda window: -len(window.positions)):
-        if batches and len(batches[-1][0].positions) * (len(batches[-1]) + 1) <= max_batch_tokens:
-            batches[-1].append(window)
-        else:
-            batches.append([window])
-    return batches
+    lengths = [len(window.positions) for window in windows]
+    return [[windows[index] for index in batch] for batch in length_batches(lengths, max_batch_tokens)]
 
 
 def _base_model(model: Any) -> PreTrainedModel:

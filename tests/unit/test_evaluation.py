@@ -20,7 +20,6 @@ from elusive.evaluation import (
     evaluate,
     evaluate_model,
     generate_answers,
-    length_batches,
     metrics,
     stop_token_ids,
 )
@@ -269,13 +268,6 @@ def test_progress_counts_prompts(tokenizer: PreTrainedTokenizerFast):
     model = programmed_model(tokenizer, ids(tokenizer, ":\n"))
     answers(model, tokenizer, ["a:", "bb:", "cc:"], max_batch_tokens=8, progress=lambda *at: seen.append(at))
     assert seen == [(2, 3), (3, 3)]
-
-
-def test_length_batches_by_hand():
-    assert length_batches([], 10) == []
-    assert length_batches([2, 9, 3, 4], 8) == [[1], [3, 2], [0]]
-    assert length_batches([5, 5, 5], 10) == [[0, 1], [2]]
-    assert length_batches([5, 5, 5], 1) == [[0], [1], [2]]
 
 
 def test_clean_answer():

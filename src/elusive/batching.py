@@ -1,0 +1,21 @@
+"""Batches under a token budget."""
+
+from collections.abc import Sequence
+
+
+def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Indices grouped so that rows x longest row stays within a budget, longest first.
+
+    Longest first, so that a batch too large for the memory fails at once, not after an hour.
+
+    Example:
+        >>> length_batches([2, 9, 3, 4], 8)
+        [[1], [3, 2], [0]]
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
