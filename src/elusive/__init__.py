@@ -1,9 +1,13 @@
 """Elusive: find the clues that language models overlook in a text, and train on text that brings them out."""
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Downloads from the hub would else carry usage data.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "ElusiveError": "errors",
