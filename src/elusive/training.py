@@ -9,6 +9,7 @@ import logging
 import math
 import shutil
 import time
+import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -257,7 +258,10 @@ def fit(
     trainer.remove_callback(transformers.PrinterCallback)
     began = time.monotonic()
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    with warnings.catch_warnings():
+        # peft and transformers tell each other of coming changes; users can do nothing about them.
+        warnings.simplefilter("ignore", FutureWarning)
+        result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": result.global_step,
