@@ -1,7 +1,10 @@
 """The only place that loads tokenizers and models: safetensors only, no remote code, dtype and device explicit."""
 
+import contextlib
 import functools
 import json
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,15 @@ def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
 
 
+@contextlib.contextmanager
+def without_future_warnings() -> Iterator[None]:
+    """Hide what peft and transformers tell each other of coming changes; users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@without_future_warnings()
 def load_model(
     name: str,
     *,

@@ -9,7 +9,6 @@ import logging
 import math
 import shutil
 import time
-import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, Trai
 from .config import ModelSettings, Precision, TrainSettings, to_table
 from .documents import read_corpus
 from .errors import ElusiveError
-from .models import computes_bfloat16, config_context, load_model, load_tokenizer, model_hash
+from .models import computes_bfloat16, config_context, load_model, load_tokenizer, model_hash, without_future_warnings
 from .runs import ProgressFunction, Stage, file_hash, read_json, read_jsonl, silent, write_json
 
 _LONGEST_DEFAULT_ROW = 1024
@@ -198,6 +197,7 @@ class _Report(TrainerCallback):
         self.progress(state.global_step, state.max_steps)
 
 
+@without_future_warnings()
 def fit(
     model: Any,
     rows: Sequence[np.ndarray],
@@ -258,10 +258,7 @@ def fit(
     trainer.remove_callback(transformers.PrinterCallback)
     began = time.monotonic()
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # peft and transformers tell each other of coming changes; users can do nothing about them.
-        warnings.simplefilter("ignore", FutureWarning)
-        result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
+    result = trainer.train(resume_from_checkpoint=newest_checkpoint(folder))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": result.global_step,
@@ -296,6 +293,7 @@ def steps_for(rows: int, settings: TrainSettings) -> int:
     return settings.max_steps or max(1, math.ceil(settings.epochs * rows / settings.batch_size))
 
 
+@without_future_warnings()
 def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
     """The model with LoRA adapters on every linear layer but embedding and output head.
 
