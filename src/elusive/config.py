@@ -80,7 +80,7 @@ class ModelSettings:
     small_revision: str = ""
     """Commit or branch of a hub model (empty: its default)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Weights' type; float32 is exact, bfloat16 halves memory and moves the contrast (see docs)."""
+    """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
     device: str = "auto"
     """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
 

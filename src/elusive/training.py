@@ -219,6 +219,9 @@ def fit(
 
     Returns:
         steps, the last logged mean loss, and seconds of this call (a resumed run: since resuming).
+
+    Raises:
+        ElusiveError: if the Trainer would spread the rows over several devices or processes.
     """
     device = next(model.parameters()).device
     bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
@@ -254,6 +257,12 @@ def fit(
         data_collator=pad_right,
         callbacks=[_Report(progress)],
     )
+    if trainer.args.n_gpu * trainer.args.world_size > 1:
+        # Each device would take a batch of its own: other rows in each step than were drawn, and fewer steps.
+        raise ElusiveError(
+            f"Expected one training process on one device, got {trainer.args.world_size} and {trainer.args.n_gpu}. "
+            'Set CUDA_VISIBLE_DEVICES to one GPU, or spread the model with models.device = "balanced".'
+        )
     # It prints its log dictionaries; progress is shown by our callback instead.
     trainer.remove_callback(transformers.PrinterCallback)
     began = time.monotonic()

@@ -226,6 +226,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
         assert torch.equal(one, other)
 
 
+def test_rows_are_not_spread_over_devices(tokenizer, tmp_path, monkeypatch):
+    rows = tokenize_rows(TEXTS, tokenizer, 64)
+    order = row_order([len(row) for row in rows], batch_size=2, steps=2, seed=0)
+    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", 2)
+    with pytest.raises(ElusiveError, match=r"Expected one training process on one device, got 1 and 2"):
+        fit(tiny_model(tokenizer), rows, order, FIT, tmp_path)
+
+
 def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
     order = row_order([len(row) for row in rows], batch_size=2, steps=4, seed=0)
