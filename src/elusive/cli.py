@@ -108,11 +108,15 @@ def augment(
     from .pipeline import augment_corpus
     from .progress import shown
     from .runs import file_hash, read_json
-    from .scoring import read_scores
+    from .scoring import corpus_hash, read_scores
 
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
+    documents = tuple(_corpus(corpus).documents)
+    for folder in folders.values():
+        if read_json(folder / "settings.json")["corpus"] != corpus_hash(documents):
+            raise ElusiveError(f"{folder} holds scores of another corpus than {corpus}. Score this one first.")
     asked = read_json(folders[trained] / "settings.json")
     score_sets: dict[str, Mapping] = {
         f"{name}-{asked['queries']}": {item.document_id: item for item in read_scores(folder)}
@@ -120,7 +124,7 @@ def augment(
     }
     with shown(f"augment {arm}") as progress:
         figures = augment_corpus(
-            tuple(_corpus(corpus).documents),
+            documents,
             output,
             arm,
             score_sets,

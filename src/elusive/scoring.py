@@ -248,7 +248,7 @@ def score_corpus(
             "include_self": settings.include_self,
             "max_length": settings.max_length,
             "shard_documents": settings.shard_documents,
-            "corpus": _corpus_hash(documents),
+            "corpus": corpus_hash(documents),
         },
     )
     if stage.done:
@@ -469,7 +469,8 @@ def _check_corpus(
         )
 
 
-def _corpus_hash(documents: Sequence[Document]) -> str:
+def corpus_hash(documents: Sequence[Document]) -> str:
+    """SHA-256 of ids, texts and spans: what scores were made of, as their settings.json remembers it."""
     digest = hashlib.sha256()
     for document in documents:
         row = [document.id, document.text, [list(span) for span in document.spans]]

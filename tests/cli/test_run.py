@@ -121,6 +121,17 @@ def test_two_models_whose_tokens_differ_are_refused(tokenizer, tmp_path, capsys)
     assert "The two models split document 'person-00001' into different tokens" in capsys.readouterr().err
 
 
+def test_scores_of_another_corpus_are_refused(run_folder, tmp_path, capsys):
+    main(["generate", "--output", str(tmp_path / "other"), "--people", "6", "--seed", "5"])
+    scores = run_folder / "scores"
+    flags = ["--large", str(scores / "large-cues"), "--small", str(scores / "small-cues")]
+    main(["augment", str(run_folder / "corpus"), *flags, "--output", str(tmp_path / "right")])
+    with pytest.raises(SystemExit) as stop:
+        main(["augment", str(tmp_path / "other"), *flags, "--output", str(tmp_path / "wrong")])
+    assert stop.value.code == 2
+    assert "holds scores of another corpus" in capsys.readouterr().err
+
+
 def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
     context = "The Amazon is a river. It flows through Brazil, and its mouth was seen by Pinzon in 1500."
     answer = {"text": "Brazil", "answer_start": context.index("Brazil")}
