@@ -1,28 +1,24 @@
 """An attention function for transformers that also reports how much attention each token receives.
 
-Output and column sums come from the same probabilities, one tile of queries at a time, so nothing of size
-tokens x tokens x heads is ever kept. Axes: L layers, B batch, T tokens, H heads, G key-value heads, R query heads
-that share one key-value head (H = G * R), Q queries, K keys, D channels.
+Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys, D channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .errors import ElusiveError
+from .tiles import Reading, attended_pairs, received_by_rows, selected_positions, tiled_attention
 
 ATTENTION = "elusive"
 """The attn_implementation under which `recorded_attention` is registered with transformers."""
-
-LOWEST = torch.finfo(torch.float32).min
-"""Score of a masked key. Finite, so that a row of padding, in which all keys are masked, gives no NaN."""
 
 
 class Recorder:
@@ -31,45 +27,76 @@ class Recorder:
     Args:
         query_weights_BT: 1 where a position is a query, 0 elsewhere (padding included), (batch, tokens).
         include_self: whether a token's attention to itself counts.
+        ranked_BT: boolean (batch, tokens); where given, rows are renormalised over these keys (see `Reading`).
+        lengths: tokens of each text where several texts are packed in one row, which then see none of each other;
+            empty for one text a row.
+        weights_LH: weight of each layer's heads in the mean, (layers, heads); None weighs all alike.
+        per_head: keep each head's sums as well, in `received_LBHT`.
+        layers: after so many layers have reported, the rest of the forward pass is not run (0: all of it is).
 
     Attributes:
-        received_BT: float32, for each key the sum over layers and selected queries of the attention probability,
-            averaged over heads.
+        received_BT: float32, for each key the sum over selected queries of the attention probability, weighted and
+            summed over layers and heads.
+        received_LBHT: the same of each layer and head, with `per_head`.
         reports: how often each attention module reported, by the module's id.
 
     Raises:
-        ElusiveError: if the weights have another number of axes.
+        ElusiveError: if the weights have another number of axes, or the lengths do not add up to a row.
     """
 
-    def __init__(self, query_weights_BT: Tensor, include_self: bool = True) -> None:
+    def __init__(
+        self,
+        query_weights_BT: Tensor,
+        include_self: bool = True,
+        *,
+        ranked_BT: Tensor | None = None,
+        lengths: Sequence[int] = (),
+        weights_LH: Tensor | None = None,
+        per_head: bool = False,
+        layers: int = 0,
+    ) -> None:
         if query_weights_BT.ndim != 2:
             raise ElusiveError(
                 f"query_weights_BT: expected (batch, tokens), got shape {tuple(query_weights_BT.shape)}."
             )
-        self.query_weights_BT = query_weights_BT.float()
-        self.include_self = include_self
-        self.received_BT = torch.zeros_like(self.query_weights_BT)
+        if lengths and query_weights_BT.shape != (1, sum(lengths)):
+            raise ElusiveError(
+                f"lengths: expected texts of {query_weights_BT.shape[1]} tokens together in one row, got "
+                f"{sum(lengths)} tokens and {query_weights_BT.shape[0]} rows."
+            )
+        self.reading = Reading(query_weights_BT.float(), include_self, ranked_BT)
+        self.lengths = tuple(lengths)
+        self.weights_LH = weights_LH
+        self.per_head = per_head
+        self.layers = layers
+        self.received_BT = torch.zeros_like(self.reading.query_weights_BT)
+        self.received_LBHT: list[Tensor] = []
         self.reports: dict[int, int] = {}
-        # The selected positions of each row side by side; shorter rows are filled up with positions of weight 0.
-        selected_BT = self.query_weights_BT > 0
-        longest = int(selected_BT.sum(1).max()) if selected_BT.numel() else 0
-        self.positions_BQ = selected_BT.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
 
-    def add(self, module: torch.nn.Module, received_BT: Tensor, heads: int) -> None:
-        """Take one layer's sums over heads and queries."""
-        self.received_BT += (received_BT / heads).to(self.received_BT.device)
+    def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
+        """Take one layer's sums over queries; raises `Finished` if nothing after it is wanted."""
+        layer = len(self.reports)
         self.reports[id(module)] = self.reports.get(id(module), 0) + 1
+        received_BHT = received_BHT.to(self.received_BT.device)
+        if self.weights_LH is None:
+            self.received_BT += received_BHT.mean(1)
+        elif layer < len(self.weights_LH):
+            self.received_BT += torch.einsum("h,bht->bt", self.weights_LH[layer], received_BHT)
+        if self.per_head:
+            self.received_LBHT.append(received_BHT)
+        if self.layers and len(self.reports) == self.layers:
+            raise Finished
 
     def mean_over_layers(self, model: PreTrainedModel) -> Tensor:
-        """Sum over queries of the mean attention over layers and heads, float32 (batch, tokens).
+        """Sum over queries of the mean attention over the chosen layers and heads, float32 (batch, tokens).
 
         Raises:
-            ElusiveError: unless every decoder layer of `model` reported exactly once.
+            ElusiveError: unless every decoder layer of `model`, up to the last one wanted, reported exactly once.
         """
         config = model.config.get_text_config(decoder=True)
-        layers = int(config.num_hidden_layers)
+        layers = self.layers or int(config.num_hidden_layers)
         if len(self.reports) == layers and set(self.reports.values()) == {1}:
-            return self.received_BT / layers
+            return self.received_BT / (layers if self.weights_LH is None else self.weights_LH.sum())
         name = type(model).__name__
         running = config._attn_implementation
         if running != ATTENTION:
@@ -89,6 +116,10 @@ class Recorder:
         )
 
 
+class Finished(Exception):  # noqa: N818 (a signal, not an error)
+    """All that is read out has been read: what the forward pass would still compute is not needed."""
+
+
 _NO_INTERFACE = (
     "Architectures whose layers do not all use that interface (e.g. Falcon, BLOOM, GPT-J) cannot be scored; "
     "choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
@@ -102,11 +133,13 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
     """Let the attention function report to `recorder`: `with recording(recorder): model(...)`.
 
     The recorder travels as a context variable, not as an argument of the model: some architectures drop keywords
-    that they do not know.
+    that they do not know. A forward pass that the recorder ends early (see `Recorder.layers`) ends the block.
     """
     token = _RECORDER.set(recorder)
     try:
         yield recorder
+    except Finished:
+        pass
     finally:
         _RECORDER.reset(token)
 
@@ -160,17 +193,46 @@ def recorded_attention(
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
     _check_mask(attention_mask, query.shape[2])
     scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-    few = 4 * recorder.positions_BQ.shape[1] < query.shape[2]
-    # torch's fused kernels have neither cap nor sinks, and fall back to the whole map where channels differ.
-    if few and softcap is None and s_aux is None and key.shape[-1] == value.shape[-1]:
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, is_causal=True)
-        received_BT = _received_by_rows(recorder, query, key, attention_mask, scaling)
+    reading = recorder.reading.to(query.device)
+    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}
+    if not recorder.lengths:
+        output, received_BHT = _attention_and_sums(reading, query, key, value, attention_mask, **options)
     else:
-        output, received_BT = _tiled_attention(
-            recorder, query, key, value, attention_mask, scaling=scaling, softcap=softcap, sinks_H=s_aux
-        )
-    recorder.add(module, received_BT, heads=query.shape[1])
+        outputs, sums, start = [], [], 0
+        for end in itertools.accumulate(recorder.lengths):
+            mask = None if attention_mask is None else attention_mask[:, :, start:end, start:end]
+            one = (reading.part(start, end), *(x[:, :, start:end] for x in (query, key, value)), mask)
+            part_BTHD, part_BHT = _attention_and_sums(*one, **options)
+            outputs.append(part_BTHD)
+            sums.append(part_BHT)
+            start = end
+        output, received_BHT = torch.cat(outputs, dim=1), torch.cat(sums, dim=2)
+    recorder.add(module, received_BHT)
     return output, None
+
+
+def _attention_and_sums(
+    reading: Reading,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """One batch's output (batch, tokens, heads, channels) and sums over queries (batch, heads, tokens)."""
+    positions_BQ = selected_positions(reading.query_weights_BT)
+    few = 4 * positions_BQ.shape[1] < query.shape[2]
+    # torch's fused kernels have neither cap nor sinks, and fall back to the whole map where channels differ.
+    if few and softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]:
+        groups = query.shape[1] // key.shape[1]
+        output_BHTD = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=groups > 1
+        )
+        return output_BHTD.transpose(1, 2), received_by_rows(reading, positions_BQ, query, key, mask, scaling)
+    return tiled_attention(reading, query, key, value, mask, scaling=scaling, softcap=softcap, sinks_H=sinks_H)
 
 
 AttentionInterface.register(ATTENTION, recorded_attention)
@@ -219,7 +281,7 @@ def received_attention(attention_LHQK: Tensor) -> Tensor:
 def _check_call(
     recorder: Recorder, query: Tensor, key: Tensor, causal: bool, dropout: float, kwargs: dict[str, Any]
 ) -> None:
-    expected = tuple(recorder.query_weights_BT.shape)
+    expected = tuple(recorder.reading.query_weights_BT.shape)
     came = (query.shape[0], query.shape[2])
     if came != expected or key.shape[2] != query.shape[2]:
         raise ElusiveError(
@@ -244,117 +306,5 @@ def _check_mask(mask: Tensor | None, tokens: int) -> None:
         return
     if mask.ndim != 4 or tuple(mask.shape[-2:]) != (tokens, tokens):
         raise ElusiveError(f"Expected an attention mask (batch, heads, {tokens}, {tokens}), got {tuple(mask.shape)}.")
-    if _attended_pairs(mask).triu(1).any():
+    if attended_pairs(mask).triu(1).any():
         raise ElusiveError("Expected causal attention, but a token's mask lets it see a later one.")
-
-
-def _attended_pairs(mask: Tensor) -> Tensor:
-    """Pairs that any text or head of the batch attends to, boolean (tokens, tokens)."""
-    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return allowed.flatten(0, 1).any(0)
-
-
-def _tiled_attention(
-    recorder: Recorder,
-    query_BHTD: Tensor,
-    key_BGTD: Tensor,
-    value_BGTD: Tensor,
-    mask: Tensor | None,
-    *,
-    scaling: float,
-    softcap: float | None,
-    sinks_H: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Output (batch, tokens, heads, channels) and sums over heads and selected queries, float32 (batch, tokens)."""
-    batch, heads, tokens, _ = query_BHTD.shape
-    output_BTHD = value_BGTD.new_empty(batch, tokens, heads, value_BGTD.shape[-1])
-    received_BT = torch.zeros(batch, tokens, device=query_BHTD.device)
-    weights_BT = recorder.query_weights_BT.to(query_BHTD.device)
-    # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
-    first_keys = _attended_pairs(mask).int().argmax(-1).tolist() if mask is not None else [0] * tokens
-    size = _tile_queries(batch * heads * tokens, query_BHTD.device)
-    for start in range(0, tokens, size):
-        end = min(start + size, tokens)
-        first = min(first_keys[start:end])
-        scores = _scores(query_BHTD[:, :, start:end], key_BGTD[:, :, first:end], scaling, softcap)
-        if mask is None:
-            # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
-            later_QQ = torch.ones(end - start, end - start, dtype=torch.bool, device=scores.device).triu(1)
-            scores[..., start - first :].masked_fill_(later_QQ, LOWEST)
-        else:
-            _apply_mask(scores, mask[:, :, start:end, first:end])
-        probabilities = _softmax(scores, sinks_H)
-        rows = probabilities.flatten(2, 3).to(value_BGTD.dtype) @ value_BGTD[:, :, first:end]
-        output_BTHD[:, start:end] = rows.view(batch, heads, end - start, -1).transpose(1, 2)
-        if not recorder.include_self:
-            probabilities.diagonal(offset=start - first, dim1=-2, dim2=-1).zero_()
-        received_BT[:, first:end] += _column_sums(weights_BT[:, start:end], probabilities)
-    return output_BTHD, received_BT
-
-
-def _received_by_rows(
-    recorder: Recorder, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
-) -> Tensor:
-    """The same sums from the selected rows alone, where the output was computed elsewhere."""
-    batch, heads, tokens, channels = query_BHTD.shape
-    received_BT = torch.zeros(batch, tokens, device=query_BHTD.device)
-    positions_BQ = recorder.positions_BQ.to(query_BHTD.device)
-    weights_BQ = recorder.query_weights_BT.to(query_BHTD.device).gather(1, positions_BQ)
-    keys_T = torch.arange(tokens, device=query_BHTD.device)
-    size = _tile_queries(batch * heads * tokens, query_BHTD.device)
-    for start in range(0, positions_BQ.shape[1], size):
-        tile_BQ = positions_BQ[:, start : start + size]
-        picked_BHQD = query_BHTD.gather(2, tile_BQ[:, None, :, None].expand(-1, heads, -1, channels))
-        scores = _scores(picked_BHQD, key_BGTD, scaling, softcap=None)
-        if mask is None:
-            _apply_mask(scores, keys_T <= tile_BQ[:, None, :, None])
-        else:
-            rows_BHTT = mask.expand(batch, -1, -1, -1)
-            _apply_mask(scores, rows_BHTT.gather(2, tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, tokens)))
-        probabilities = _softmax(scores, sinks_H=None)
-        if not recorder.include_self:
-            probabilities.masked_fill_((keys_T == tile_BQ[..., None])[:, None, None], 0.0)
-        received_BT += _column_sums(weights_BQ[:, start : start + size], probabilities)
-    return received_BT
-
-
-def _tile_queries(scores_of_a_query: int, device: torch.device) -> int:
-    """Queries in a tile: on a CPU its float32 scores stay in the cores' caches, elsewhere they fill the device."""
-    on_cpu = device.type == "cpu"
-    tile_bytes = (2 << 20) * torch.get_num_threads() if on_cpu else 256 << 20
-    return max(32, min(128 if on_cpu else 1024, tile_bytes // (4 * scores_of_a_query)))
-
-
-def _scores(query_BHQD: Tensor, key_BGKD: Tensor, scaling: float, softcap: float | None) -> Tensor:
-    """Unmasked scores, float32 (B, G, R, Q, K); query heads that share keys are rows of one product."""
-    batch, heads, queries, channels = query_BHQD.shape
-    shared = key_BGKD.shape[1]
-    rows = query_BHQD.reshape(batch, shared, heads // shared * queries, channels)
-    scores = (rows @ key_BGKD.transpose(-1, -2)).float().mul_(scaling)
-    if softcap is not None:
-        scores.div_(softcap).tanh_().mul_(softcap)
-    return scores.view(batch, shared, heads // shared, queries, -1)
-
-
-def _apply_mask(scores_BGRQK: Tensor, mask_BHQK: Tensor) -> None:
-    groups = scores_BGRQK.shape[1]
-    mask = mask_BHQK.unsqueeze(2) if mask_BHQK.shape[1] == 1 else mask_BHQK.unflatten(1, (groups, -1))
-    if mask.dtype == torch.bool:
-        scores_BGRQK.masked_fill_(~mask, LOWEST)
-    else:
-        scores_BGRQK.add_(mask).clamp_(min=LOWEST)
-
-
-def _softmax(scores_BGRQK: Tensor, sinks_H: Tensor | None) -> Tensor:
-    if sinks_H is None:
-        return scores_BGRQK.softmax(-1)
-    batch, groups, shared, queries, _ = scores_BGRQK.shape
-    sinks = sinks_H.float().view(1, groups, shared, 1, 1).expand(batch, -1, -1, queries, -1)
-    return torch.cat([scores_BGRQK, sinks], dim=-1).softmax(-1)[..., :-1]
-
-
-def _column_sums(weights_BQ: Tensor, probabilities_BGRQK: Tensor) -> Tensor:
-    """Sum over heads and queries of the weighted probabilities, float32 (batch, keys)."""
-    batch, groups, shared, queries, _ = probabilities_BGRQK.shape
-    weights = weights_BQ[:, None, None].expand(batch, groups, shared, queries).reshape(batch, groups, 1, -1)
-    return (weights @ probabilities_BGRQK.flatten(2, 3)).sum(dim=(1, 2))

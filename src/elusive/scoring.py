@@ -443,11 +443,12 @@ def _forward(texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedM
     # With weights offloaded to disk the model has no device of its own; accelerate's hooks move the inputs.
     device = torch.device("cpu") if base.device.type == "meta" else base.device
     try:
-        recorder = Recorder(torch.from_numpy(weights_BT).to(device), include_self)
+        layers = int(base.config.get_text_config(decoder=True).num_hidden_layers)
+        recorder = Recorder(torch.from_numpy(weights_BT).to(device), include_self, layers=layers)
         with torch.inference_mode(), recording(recorder):
             # No attention mask: padding stands on the right, behind every query (see attention.recorded_attention).
             base.get_decoder()(input_ids=torch.from_numpy(ids_BT).to(device), use_cache=False)
-            return recorder.mean_over_layers(base).cpu().numpy()
+        return recorder.mean_over_layers(base).cpu().numpy()
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
             f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "

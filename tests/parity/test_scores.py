@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from elusive import attention
+from elusive import tiles
 from elusive.attention import Recorder, received_attention, recording
 from elusive.errors import ElusiveError
 from elusive.scoring import TokenScores, query_positions, score_documents
@@ -18,7 +18,7 @@ TOLERANCE = 1e-6
 def small_tiles(monkeypatch):
     """Tiles of 16 queries, so that these short texts run through several, the last of them partly filled."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(attention, "_tile_queries", lambda scores_of_a_query, device: 16)
+    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: 16)
 
 
 def positions_by_hand(document, bos, queries):

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from elusive import attention
+from elusive import tiles
 from elusive.attention import Recorder, received_attention, recorded_attention, recording
 from elusive.errors import ElusiveError
 
@@ -74,7 +74,7 @@ def run(query, key, value, mask, weights_BT, include_self=True, **options):
 @pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("kind", ["causal", "channels", "window", "padded", "additive", "softcap", "sinks"])
 def test_output_and_column_sums_equal_the_definition(monkeypatch, size, few, include_self, kind):
-    monkeypatch.setattr(attention, "_tile_queries", lambda scores_of_a_query, device: size)
+    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: size)
     query, key, value = random_call(value_channels=12 if kind == "channels" else 8)
     tokens, weights_BT = query.shape[2], query_weights(len(query), query.shape[2], few)
     causal = window_mask(tokens, tokens)
@@ -156,7 +156,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("width", [0, 100])
 @pytest.mark.parametrize("few", [True, False])
 def test_nothing_of_size_tokens_by_tokens_by_heads_is_kept(monkeypatch, few, width, value_channels):
-    monkeypatch.setattr(attention, "_tile_queries", lambda scores_of_a_query, device: 32)
+    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: 32)
     tokens, heads = 512, 6
     query, key, value = random_call(tokens=tokens, heads=heads, value_channels=value_channels)
     mask = window_mask(tokens, width) if width else None
@@ -169,10 +169,10 @@ def test_nothing_of_size_tokens_by_tokens_by_heads_is_kept(monkeypatch, few, wid
 def test_a_tile_is_sized_for_the_cache(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     cpu = torch.device("cpu")
-    assert attention._tile_queries(12 * 512, cpu) == 85  # 2 MiB / (4 bytes * 12 heads * 512 keys)
-    assert attention._tile_queries(12, cpu) == 128
-    assert attention._tile_queries(10_000_000, cpu) == 32
-    assert attention._tile_queries(12 * 512, torch.device("cuda")) == 1024
+    assert tiles.tile_queries(12 * 512, cpu) == 85  # 2 MiB / (4 bytes * 12 heads * 512 keys)
+    assert tiles.tile_queries(12, cpu) == 128
+    assert tiles.tile_queries(10_000_000, cpu) == 32
+    assert tiles.tile_queries(12 * 512, torch.device("cuda")) == 1024
 
 
 def test_the_docstring_example_of_received_attention():
@@ -246,13 +246,14 @@ def test_a_layer_that_reports_twice_or_not_at_all_is_noticed():
     with pytest.raises(ElusiveError, match=message):
         recorder.mean_over_layers(model)
     one = Recorder(torch.ones(1, 3))
-    one.add(model.model.layers[0].self_attn, torch.ones(1, 3), heads=2)
+    one.add(model.model.layers[0].self_attn, torch.ones(1, 2, 3))
     with pytest.raises(ElusiveError, match="got 1 from 1 attention modules"):
         one.mean_over_layers(model)
 
 
-def test_the_recorder_lines_up_the_selected_positions_of_each_text():
-    recorder = Recorder(torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]]))
-    assert recorder.positions_BQ[0].tolist() == [1, 3]
-    assert recorder.positions_BQ[1, 0] == 2
-    assert recorder.query_weights_BT[1, recorder.positions_BQ[1, 1]] == 0
+def test_the_selected_positions_of_each_text_are_lined_up():
+    weights_BT = torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
+    positions_BQ = tiles.selected_positions(weights_BT)
+    assert positions_BQ[0].tolist() == [1, 3]
+    assert positions_BQ[1, 0] == 2
+    assert weights_BT[1, positions_BQ[1, 1]] == 0
