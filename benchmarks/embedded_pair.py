@@ -25,10 +25,12 @@ from elusive.biographies import (
 from elusive.config import AugmentSettings, EvaluateSettings, PretrainSettings, load_recipe
 from elusive.evaluation import evaluate, metrics
 from elusive.models import load_model, load_tokenizer, resolve, special_token_ids
+from elusive.positions import rankable_tokens
 from elusive.pretraining import RECIPE_NAME
 from elusive.progress import shown
-from elusive.ranking import contrast, rank_tokens, rankable_tokens
-from elusive.scoring import TokenScores, score_documents
+from elusive.ranking import contrast, rank_tokens
+from elusive.scoring import score_documents
+from elusive.shards import TokenScores
 
 BEST = 10
 
@@ -61,7 +63,7 @@ def name_shares(large: str, small: str, count: int) -> None:
         shares: dict[str, list[float]] = {"large": [], "small": [], "contrast": [], "chance": []}
         for document, big, little in zip(documents, scored["large"], scored["small"], strict=True):
             seen = big.queries > 0
-            ranked = rankable_tokens(document.text, big, special, excluded) & seen
+            ranked = rankable_tokens(document.text, big.token_ids, big.offsets, special, excluded) & seen
             is_name = _inside(big, document.spans[0].start, document.spans[0].end)
             for key, signal in (("large", big.scores), ("small", little.scores), ("contrast", contrast(big, little))):
                 ranks = rank_tokens(signal, ranked, seen)

@@ -17,9 +17,10 @@ from .documents import Document
 from .dropout import SIGNAL, Signals, copy_generator, drop_probabilities, kept_tokens, signal_of
 from .errors import ElusiveError
 from .models import special_token_ids
-from .ranking import Ranking, contrast, distance_signal, rank_tokens, rankable_tokens
+from .positions import query_positions, rankable_tokens
+from .ranking import Ranking, contrast, distance_signal, rank_tokens
 from .runs import ProgressFunction, atomic_path, silent, write_jsonl
-from .scoring import TokenScores, query_positions
+from .shards import TokenScores
 
 ScoreSet = Mapping[str, TokenScores]
 """Scores of one model for one kind of query, by document id."""
@@ -100,7 +101,9 @@ def document_signals(
         if f"large-{queries}" in scores and f"small-{queries}" in scores
     }
     return Signals(
-        rankable=rankable_tokens(document.text, own, special_token_ids(tokenizer), augment.excluded_tokens),
+        rankable=rankable_tokens(
+            document.text, own.token_ids, own.offsets, special_token_ids(tokenizer), augment.excluded_tokens
+        ),
         seen=own.queries > 0,
         attention=own.scores,
         distance=distance_signal(positions, len(own.token_ids)),

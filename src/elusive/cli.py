@@ -108,7 +108,8 @@ def augment(
     from .pipeline import augment_corpus
     from .progress import shown
     from .runs import file_hash, read_json
-    from .scoring import corpus_hash, read_scores
+    from .scoring import corpus_hash
+    from .shards import read_scores
 
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:

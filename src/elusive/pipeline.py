@@ -30,7 +30,8 @@ from .progress import shown, shown_together
 from .questions import Example, read_questions
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
-from .scoring import load_for_scoring, read_scores, score_corpus
+from .scoring import load_for_scoring, score_corpus
+from .shards import read_scores
 from .training import model_to_train, train
 
 Announce = Callable[[str], None]

@@ -1,12 +1,11 @@
 """From scores to ranks: rank 1 is the clue to keep most, 0 is never ranked and never dropped."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import ElusiveError
-from .scoring import TokenScores
+from .shards import TokenScores
 
 
 @dataclass(frozen=True)
@@ -26,29 +25,6 @@ class Ranking:
     offsets: np.ndarray
     ranks: np.ndarray
     seen: np.ndarray
-
-
-def rankable_tokens(
-    text: str, scores: TokenScores, special_ids: Collection[int], excluded: Sequence[str]
-) -> np.ndarray:
-    """Which tokens may be ranked and dropped: not special, not white space only, not an excluded string.
-
-    Args:
-        text: the document's text.
-        scores: its tokens.
-        special_ids: ids of bos, eos, pad and the like.
-        excluded: strings such as "." that are never ranked; compared without surrounding white space.
-
-    Returns:
-        bool, (tokens,).
-
-    Reference:
-        Gao et al. 2025, footnote 3: periods, commas, spaces and placeholders such as <bos> are removed.
-    """
-    never = {"", *(word.strip() for word in excluded)}
-    words = [text[start:end].strip() for start, end in scores.offsets.tolist()]
-    special = np.isin(scores.token_ids, list(special_ids))
-    return np.array([word not in never for word in words], dtype=bool) & ~special
 
 
 def contrast(large: TokenScores, small: TokenScores) -> np.ndarray:

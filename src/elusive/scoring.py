@@ -4,13 +4,11 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -19,41 +17,11 @@ from . import models
 from .attention import ATTENTION, Recorder, recording
 from .batching import length_batches
 from .config import Queries, ScoreSettings
-from .documents import Document, Span
+from .documents import Document
 from .errors import ElusiveError
-from .runs import ProgressFunction, Stage, atomic_path, silent
-
-SCHEMA = pa.schema(
-    [
-        ("document_id", pa.string()),
-        ("token_ids", pa.list_(pa.int32())),
-        ("starts", pa.list_(pa.int32())),
-        ("ends", pa.list_(pa.int32())),
-        ("scores", pa.list_(pa.float32())),
-        ("queries", pa.list_(pa.int32())),
-    ]
-)
-"""Columns of a shard; starts and ends are characters of the text."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TokenScores:
-    """One text's scores in one model.
-
-    Attributes:
-        document_id: the document.
-        token_ids: int32 (tokens,), special tokens included.
-        offsets: int32 (tokens, 2), each token's first character and the one after its last.
-        scores: float32 (tokens,), s(k): the mean attention that token k receives from the queries that see it, over
-            all layers and heads; 0 where no query sees it.
-        queries: int32 (tokens,), how many queries see the token.
-    """
-
-    document_id: str
-    token_ids: np.ndarray
-    offsets: np.ndarray
-    scores: np.ndarray
-    queries: np.ndarray
+from .positions import answer_spans, query_positions
+from .runs import ProgressFunction, Stage, silent
+from .shards import TokenScores, write_shard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,55 +46,6 @@ class _Window:
     """Which tokens of the document stand in the window."""
     is_query: np.ndarray
     """Whether each of them is read out in this window."""
-
-
-def query_positions(
-    document: Document,
-    offsets_T2: np.ndarray,
-    special_T: np.ndarray,
-    queries: Queries,
-    head_fields: Iterable[str],
-    fields: Iterable[str] = (),
-) -> np.ndarray:
-    """Positions whose attention is read out.
-
-    `cues`: the token just before the first token of each answer span. `spans`: the positions that predict the tokens
-    of an answer span, i.e. the span shifted left by one. `all`: every token of the text; special tokens (bos, eos)
-    are none of its tokens and are left out. A token belongs to a span if their characters overlap, the white space
-    around either set aside. A token at position 0 has no token before it, so nothing predicts it.
-
-    Args:
-        document: the text and its spans.
-        offsets_T2: characters of each token, (tokens, 2).
-        special_T: whether each token is special, boolean (tokens,).
-        queries: cues, spans or all.
-        head_fields: span fields that are head entities, never queries.
-        fields: only spans of these fields (empty: all but the head fields).
-
-    Returns:
-        Sorted positions without duplicates, int64.
-
-    Raises:
-        ElusiveError: if a span holds no token, or `fields` is given with `all`.
-
-    Reference:
-        The set Q in the reading notes; "preposition tokens" in Gao et al. 2025, arXiv 2409.17954.
-    """
-    if queries == "all":
-        if tuple(fields):
-            raise ElusiveError(f"queries = all reads every token, but fields = {tuple(fields)} restricts it to spans.")
-        return np.flatnonzero(~np.asarray(special_T, dtype=bool))
-    if queries not in ("cues", "spans"):
-        raise ElusiveError(f"queries: expected cues, spans or all, got {queries!r}.")
-    # Byte-level tokens may or may not count the space before a word among their characters, and that space belongs
-    # to no span; so white space at the rim of tokens and spans is set aside.
-    trimmed = [_trimmed(document.text, start, end) for start, end in np.asarray(offsets_T2).tolist()]
-    trimmed_T2 = np.array(trimmed).reshape(-1, 2)
-    found: set[int] = set()
-    for span in _answer_spans(document, head_fields, fields):
-        positions = _span_tokens(document, span, trimmed_T2, special_T)
-        found.update(int(k) - 1 for k in (positions[:1] if queries == "cues" else positions) if k > 0)
-    return np.array(sorted(found), dtype=np.int64)
 
 
 def score_documents(
@@ -276,58 +195,9 @@ def score_corpus(
                 max_batch_tokens=settings.max_batch_tokens,
                 progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
             )
-            _write_shard(path, scores)
+            write_shard(path, scores)
             done += len(part)
     stage.finish({"documents": len(documents), "shards": len(shards), "seconds": round(time.monotonic() - began, 3)})
-
-
-def read_scores(folder: str | Path) -> list[TokenScores]:
-    """The scores of a finished `score_corpus`, in the corpus's order.
-
-    Raises:
-        ElusiveError: if the folder is missing, not done, or a shard cannot be read.
-    """
-    folder = Path(folder)
-    if not (folder / "done.json").exists():
-        raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
-    scores: list[TokenScores] = []
-    for path in sorted(folder.glob("part-*.parquet")):
-        try:
-            rows = pq.read_table(path, schema=SCHEMA).to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ElusiveError(
-                f"{path} cannot be read ({error}). Delete it and done.json beside it, and run the score stage again."
-            ) from error
-        scores.extend(_from_row(row) for row in rows)
-    return scores
-
-
-def _answer_spans(document: Document, head_fields: Iterable[str], fields: Iterable[str]) -> list[Span]:
-    heads, wanted = set(head_fields), set(fields)
-    return [span for span in document.spans if span.field not in heads and (not wanted or span.field in wanted)]
-
-
-def _span_tokens(document: Document, span: Span, trimmed_T2: np.ndarray, special_T: np.ndarray) -> np.ndarray:
-    """Positions of the tokens whose characters overlap the span's."""
-    text = document.text
-    start, end = _trimmed(text, span.start, span.end)
-    # A space of its own within the span is one of its tokens; where the tokenizer gives it no width, so does this.
-    inside_T = (trimmed_T2[:, 0] < end) & (trimmed_T2[:, 1] > start)
-    positions = np.flatnonzero(inside_T & ~np.asarray(special_T, dtype=bool))
-    if not len(positions):
-        raise ElusiveError(
-            f"Document '{document.id}': no token overlaps its span '{span.field}' ({span.start} to {span.end} of "
-            f"{len(text)} characters, {text[span.start : span.end]!r}). Correct the span's characters."
-        )
-    return positions
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The range without white space at its rim; a range of nothing else stays as it is."""
-    part = text[start:end]
-    if not part.strip():
-        return start, end
-    return start + len(part) - len(part.lstrip()), start + len(part.rstrip())
 
 
 def _tokenise(
@@ -461,7 +331,7 @@ def _check_corpus(
 ) -> None:
     if not documents:
         raise ElusiveError("Expected documents to score, got none.")
-    if queries != "all" and not any(_answer_spans(document, head_fields, fields) for document in documents):
+    if queries != "all" and not any(answer_spans(document, head_fields, fields) for document in documents):
         known = sorted({span.field for document in documents for span in document.spans})
         raise ElusiveError(
             f"queries = {queries} reads attention at answer spans, but no document has a span of "
@@ -495,26 +365,3 @@ def load_for_scoring(name: str, revision: str, dtype: str, device: str) -> Any:
                 "Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
             ) from error
         raise
-
-
-def _write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
-    columns = {
-        "document_id": [row.document_id for row in scores],
-        "token_ids": [row.token_ids for row in scores],
-        "starts": [row.offsets[:, 0] for row in scores],
-        "ends": [row.offsets[:, 1] for row in scores],
-        "scores": [row.scores for row in scores],
-        "queries": [row.queries for row in scores],
-    }
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
-
-
-def _from_row(row: dict[str, Any]) -> TokenScores:
-    return TokenScores(
-        document_id=row["document_id"],
-        token_ids=np.array(row["token_ids"], dtype=np.int32),
-        offsets=np.array([row["starts"], row["ends"]], dtype=np.int32).T.copy(),
-        scores=np.array(row["scores"], dtype=np.float32),
-        queries=np.array(row["queries"], dtype=np.int32),
-    )

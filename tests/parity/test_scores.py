@@ -7,7 +7,9 @@ import torch
 from elusive import tiles
 from elusive.attention import Recorder, received_attention, recording
 from elusive.errors import ElusiveError
-from elusive.scoring import TokenScores, query_positions, score_documents
+from elusive.positions import query_positions
+from elusive.scoring import score_documents
+from elusive.shards import TokenScores
 
 from .tiny_models import CONFIGS, eager_attention, model_pair, scores_by_hand, tiny_documents, tiny_tokenizer
 

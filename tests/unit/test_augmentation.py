@@ -19,7 +19,8 @@ from elusive.documents import Document, Span
 from elusive.dropout import ARMS, SIGNAL, copy_generator, drop_probability, kept_tokens
 from elusive.errors import ElusiveError
 from elusive.models import special_token_ids
-from elusive.scoring import TokenScores, query_positions
+from elusive.positions import query_positions
+from elusive.shards import TokenScores
 
 CUES = ScoreSettings()
 UNICODE = Document(

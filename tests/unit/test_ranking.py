@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from elusive.errors import ElusiveError
-from elusive.ranking import contrast, distance_signal, rank_tokens, rankable_tokens
-from elusive.scoring import TokenScores
+from elusive.positions import rankable_tokens
+from elusive.ranking import contrast, distance_signal, rank_tokens
+from elusive.shards import TokenScores
 
 
 def scores(token_ids: list[int], values: list[float], queries: list[int], name: str = "d1") -> TokenScores:
@@ -28,6 +29,10 @@ def tokenised(text: str, tokenizer: Any, name: str = "d1") -> TokenScores:
         np.zeros(count, np.float32),
         np.ones(count, np.int32),
     )
+
+
+def rankable(text: str, tokens: TokenScores, special_ids: Any, excluded: tuple[str, ...]) -> np.ndarray:
+    return rankable_tokens(text, tokens.token_ids, tokens.offsets, special_ids, excluded)
 
 
 class TestRankTokens:
@@ -62,32 +67,36 @@ class TestRankable:
     def test_special_white_space_and_punctuation_are_not(self, tokenizer: Any) -> None:
         text = "Ann, 5 .  \n"
         tokens = tokenised(text, tokenizer)
-        rankable = rankable_tokens(text, tokens, tokenizer.all_special_ids, (".", ","))
+        chosen = rankable(text, tokens, tokenizer.all_special_ids, (".", ","))
         words = [text[start:end] for start, end in tokens.offsets.tolist()]
         assert tokenizer.bos_token_id == tokens.token_ids[0]
-        assert "".join(word for word, may in zip(words, rankable, strict=True) if may).replace(" ", "") == "Ann5"
-        refused = [word for word, may in zip(words, rankable, strict=True) if not may]
+        assert "".join(word for word, may in zip(words, chosen, strict=True) if may).replace(" ", "") == "Ann5"
+        refused = [word for word, may in zip(words, chosen, strict=True) if not may]
         assert sorted({word.strip() for word in refused}) == ["", ",", "."]
-        assert rankable.dtype == bool
+        assert chosen.dtype == bool
 
     def test_special_token_that_stands_in_the_text_is_not(self, tokenizer: Any) -> None:
         text = "Ann<eos>"
         tokens = tokenised(text, tokenizer)
         assert (tokens.token_ids[-1], *tokens.offsets[-1]) == (tokenizer.eos_token_id, 3, 8)
-        rankable = rankable_tokens(text, tokens, tokenizer.all_special_ids, ())
-        assert rankable.tolist() == [False, *[True] * (len(rankable) - 2), False]
+        chosen = rankable(text, tokens, tokenizer.all_special_ids, ())
+        assert chosen.tolist() == [False, *[True] * (len(chosen) - 2), False]
 
     def test_the_list_is_a_setting(self, tokenizer: Any) -> None:
         text = "Ann,5."
         tokens = tokenised(text, tokenizer)
-        assert rankable_tokens(text, tokens, tokenizer.all_special_ids, ()).sum() == len(tokens.token_ids) - 1
+        assert rankable(text, tokens, tokenizer.all_special_ids, ()).sum() == len(tokens.token_ids) - 1
         # White space around a string of the list does not count either.
-        assert rankable_tokens(text, tokens, [], (" 5 ", "."))[-3:].tolist() == [True, False, False]
+        assert rankable(text, tokens, [], (" 5 ", "."))[-3:].tolist() == [
+            True,
+            False,
+            False,
+        ]
 
     def test_a_word_that_holds_a_period_is(self) -> None:
         tokens = scores([5, 6], [0, 0], [1, 1])
         tokens.offsets[:] = [(0, 3), (3, 5)]
-        assert rankable_tokens("No.,.", tokens, [], (".", ",")).tolist() == [True, True]
+        assert rankable("No.,.", tokens, [], (".", ",")).tolist() == [True, True]
 
 
 class TestContrast:

@@ -13,7 +13,9 @@ from elusive import scoring
 from elusive.config import Queries, ScoreSettings
 from elusive.documents import Document, Span
 from elusive.errors import ElusiveError
-from elusive.scoring import TokenScores, query_positions, read_scores, score_corpus, score_documents
+from elusive.positions import query_positions
+from elusive.scoring import score_corpus, score_documents
+from elusive.shards import TokenScores, read_scores
 
 WORDS = ["<s>", "<unk>", "Ann", "was", "born", "in", "Rome", "and", "studied", "Law", "there", "."]
 TEXT = "Ann was born in Rome and studied Law ."
