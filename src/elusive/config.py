@@ -35,6 +35,22 @@ def _check(condition: bool, setting: str, expected: str, value: object) -> None:
         raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
 
 
+def layer_and_head(name: str) -> tuple[int, int]:
+    """The numbers of a head written as "layer.head", both from 0.
+
+    Raises:
+        ElusiveError: if it is written otherwise.
+
+    Example:
+        >>> layer_and_head("3.1")
+        (3, 1)
+    """
+    layer, _, head = name.partition(".")
+    if not (layer.isdecimal() and head.isdecimal()):
+        raise ElusiveError(f'Expected a head as "layer.head" (e.g. "3.1"), both from 0, got {name!r}.')
+    return int(layer), int(head)
+
+
 def _check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
     for name in names:
         value = getattr(settings, name)
@@ -83,6 +99,21 @@ class ModelSettings:
     """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
     device: str = "auto"
     """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
+    large_layers: tuple[int, ...] = ()
+    """Layers of the large model, from 0, whose attention is averaged (with large_heads empty too: all)."""
+    large_heads: tuple[str, ...] = ()
+    """Single heads of the large model, "layer.head", that are averaged beside those of large_layers."""
+    small_layers: tuple[int, ...] = ()
+    """Layers of the small model (with small_heads empty too: all)."""
+    small_heads: tuple[str, ...] = ()
+    """Single heads of the small model."""
+
+    def __post_init__(self) -> None:
+        for layers in ("large_layers", "small_layers"):
+            given = getattr(self, layers)
+            _check(all(layer >= 0 for layer in given), f"models.{layers}", "layers from 0", given)
+        for head in (*self.large_heads, *self.small_heads):
+            layer_and_head(head)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +126,8 @@ class ScoreSettings:
     """Span fields that are head entities: clues, not answers, so never queries."""
     include_self: bool = True
     """Count a token's attention to itself (q >= k); false leaves it out (q > k)."""
+    renormalise: bool = False
+    """Leave attention to tokens that are never ranked out, and scale the rest of each row to sum to 1."""
     max_length: int = 0
     """Longest window in tokens (0: the model's own context)."""
     max_batch_tokens: int = 4096
@@ -124,6 +157,8 @@ class AugmentSettings:
     """Tokens that no query can see, alike in every guided arm and random-matched: ranked last, or kept."""
     excluded_tokens: tuple[str, ...] = (".", ",")
     """Never ranked and never dropped, beside special tokens and white space."""
+    across_tokenizers: bool = False
+    """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
     blank: bool = False
     """Overwrite dropped characters with spaces (the released code) instead of deleting tokens."""
 

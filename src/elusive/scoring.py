@@ -16,10 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from . import models
 from .attention import ATTENTION, Recorder, recording
 from .batching import length_batches
-from .config import Queries, ScoreSettings
+from .config import AugmentSettings, Queries, ScoreSettings, layer_and_head
 from .documents import Document
 from .errors import ElusiveError
-from .positions import answer_spans, query_positions
+from .positions import answer_spans, query_positions, rankable_tokens
 from .runs import ProgressFunction, Stage, silent
 from .shards import TokenScores, write_shard
 
@@ -34,6 +34,8 @@ class _Text:
     special: np.ndarray
     queries: np.ndarray
     """Sorted positions that are read out."""
+    ranked: np.ndarray | None = None
+    """Whether a token may be ranked, where rows are renormalised over those that may."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,20 @@ class _Window:
     """Whether each of them is read out in this window."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Readout:
+    """What is read out of a model's attention."""
+
+    include_self: bool
+    """Whether a token's attention to itself counts."""
+    weights_LH: torch.Tensor | None
+    """1 for each chosen head, up to the last layer that has one; None weighs all alike."""
+    layers: int
+    """Layers that run."""
+    per_head: bool
+    """Whether each head's sums are kept."""
+
+
 def score_documents(
     documents: Sequence[Document],
     model: Any,
@@ -57,6 +73,11 @@ def score_documents(
     head_fields: Sequence[str] = ("name",),
     fields: Sequence[str] = (),
     include_self: bool = True,
+    layers: Sequence[int] = (),
+    heads: Sequence[str] = (),
+    per_head: bool = False,
+    renormalise: bool = False,
+    excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
     max_length: int = 0,
     max_batch_tokens: int = 4096,
     progress: ProgressFunction = silent,
@@ -76,6 +97,12 @@ def score_documents(
         head_fields: span fields that are head entities, never queries.
         fields: only spans of these fields (empty: all but the head fields).
         include_self: count a token's attention to itself (q >= k); False leaves it out (q > k).
+        layers: layers whose heads are averaged, from 0; layers behind the last chosen one do not run.
+        heads: single heads "layer.head" to average, beside those of `layers` (both empty: all).
+        per_head: keep every head's scores too, whatever `layers` and `heads` choose.
+        renormalise: leave attention to tokens that are never ranked out, and scale each head's rows to sum to 1 over
+            the others.
+        excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
         max_length: longest window in tokens (0: the model's own context).
         max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone.
         progress: called with (documents done, all documents).
@@ -84,25 +111,29 @@ def score_documents(
         The scores of each document, in the order given; the arrays cover all its tokens.
 
     Raises:
-        ElusiveError: if a text has no token, a span holds none, a layer does not report its attention, the model is
-            in training mode, or memory is too small for a batch.
+        ElusiveError: if a text has no token, a span holds none, a layer does not report its attention, a chosen layer
+            or head does not exist, the model is in training mode, or memory is too small for a batch.
 
     Reference:
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
     """
     base = _base_model(model)
     max_length = max_length or models.config_context(base.config, base.config.name_or_path or type(base).__name__)
-    texts = _tokenise(documents, tokenizer, queries, head_fields, fields)
+    readout = _readout(base, include_self, layers, heads, per_head)
+    texts = _tokenise(documents, tokenizer, queries, head_fields, fields, excluded_tokens if renormalise else None)
     _check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
     sums = [np.zeros(len(text.token_ids)) for text in texts]
     counts = [np.zeros(len(text.token_ids), dtype=np.int32) for text in texts]
+    head_sums: dict[int, np.ndarray] = {}
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     for batch in _batches(windows, max_batch_tokens):
-        received_BT = _forward(texts, batch, base, include_self)
-        for window, received_T in zip(batch, received_BT, strict=True):
+        received_BT, received_LBHT = _forward(texts, batch, base, readout)
+        for row, (window, received_T) in enumerate(zip(batch, received_BT, strict=True)):
             sums[window.text][window.positions] += received_T[: len(window.positions)]
+            if received_LBHT is not None:
+                _add_heads(head_sums, window, received_LBHT[:, row], len(sums[window.text]))
             counts[window.text][window.positions] += _seeing_queries(window.is_query, include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
@@ -113,8 +144,9 @@ def score_documents(
             offsets=text.offsets,
             scores=(sums_T / np.maximum(counts_T, 1)).astype(np.float32),
             queries=counts_T,
+            per_head=_head_means(readout, base, head_sums.get(number), counts_T) if per_head else None,
         )
-        for text, sums_T, counts_T in zip(texts, sums, counts, strict=True)
+        for number, (text, sums_T, counts_T) in enumerate(zip(texts, sums, counts, strict=True))
     ]
 
 
@@ -128,6 +160,10 @@ def score_corpus(
     device: str = "auto",
     queries: Queries,
     fields: Sequence[str] = (),
+    layers: Sequence[int] = (),
+    heads: Sequence[str] = (),
+    per_head: bool = False,
+    excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
     settings: ScoreSettings,
     load: Callable[..., Any] | None = None,
     progress: ProgressFunction = silent,
@@ -143,6 +179,10 @@ def score_corpus(
         device: see `models.load_model`.
         queries: which positions are read; stands in for `settings.queries`, as some arms need another set.
         fields: only spans of these fields (empty: all but the head fields).
+        layers: layers whose heads are averaged, from 0 (with `heads` empty too: all).
+        heads: single heads "layer.head" to average.
+        per_head: write every head's scores too, in a column of their own.
+        excluded_tokens: strings that are never ranked; used with `settings.renormalise`.
         settings: how attention is read out.
         load: stands in for `load_for_scoring`, to keep a model that is read out more than once.
         progress: called with (documents done, all documents).
@@ -165,6 +205,11 @@ def score_corpus(
             "fields": list(fields),
             "head_fields": list(settings.head_fields),
             "include_self": settings.include_self,
+            "layers": list(layers),
+            "heads": list(heads),
+            "per_head": per_head,
+            "renormalise": settings.renormalise,
+            **({"excluded_tokens": list(excluded_tokens)} if settings.renormalise else {}),
             "max_length": settings.max_length,
             "shard_documents": settings.shard_documents,
             "corpus": corpus_hash(documents),
@@ -191,6 +236,11 @@ def score_corpus(
                 head_fields=settings.head_fields,
                 fields=fields,
                 include_self=settings.include_self,
+                layers=layers,
+                heads=heads,
+                per_head=per_head,
+                renormalise=settings.renormalise,
+                excluded_tokens=excluded_tokens,
                 max_length=settings.max_length,
                 max_batch_tokens=settings.max_batch_tokens,
                 progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
@@ -206,6 +256,7 @@ def _tokenise(
     queries: Queries,
     head_fields: Sequence[str],
     fields: Sequence[str],
+    excluded: Sequence[str] | None,
 ) -> list[_Text]:
     if not documents:
         return []
@@ -230,7 +281,10 @@ def _tokenise(
         if special_T.all():
             raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
         queries_Q = query_positions(document, offsets_T2, special_T, queries, head_fields, fields)
-        texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q))
+        ranked_T = None
+        if excluded is not None:
+            ranked_T = rankable_tokens(document.text, ids_T, offsets_T2, special_ids, excluded) & ~special_T
+        texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
     return texts
 
 
@@ -242,6 +296,32 @@ def _check_vocabulary(texts: Sequence[_Text], base: PreTrainedModel) -> None:
             f"The tokenizer gives token id {largest}, but {type(base).__name__} embeds only {entries} ids. "
             "Give the tokenizer that belongs to the model."
         )
+
+
+def _readout(
+    base: PreTrainedModel, include_self: bool, layers: Sequence[int], heads: Sequence[str], per_head: bool
+) -> _Readout:
+    """The chosen layers and heads as weights; raises ElusiveError where the model has no such layer or head."""
+    config = base.config.get_text_config(decoder=True)
+    shape = int(config.num_hidden_layers), int(config.num_attention_heads)
+    if not layers and not heads:
+        return _Readout(include_self, None, shape[0], per_head)
+    weights_LH = torch.zeros(shape)
+    for layer in layers:
+        if not 0 <= layer < shape[0]:
+            raise ElusiveError(f"Expected layers from 0 to {shape[0] - 1} of {type(base).__name__}, got {layer}.")
+        weights_LH[layer] = 1
+    for name in heads:
+        layer, head = layer_and_head(name)
+        if layer >= shape[0] or head >= shape[1]:
+            raise ElusiveError(
+                f"Expected heads of {type(base).__name__}, which has {shape[0]} layers of {shape[1]} query heads (0.0 "
+                f"to {shape[0] - 1}.{shape[1] - 1}), got {name!r}."
+            )
+        weights_LH[layer, head] = 1
+    last = int(weights_LH.any(1).nonzero().max()) + 1
+    # Layers behind the last chosen one run only for their own sake.
+    return _Readout(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
 
 
 def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
@@ -281,6 +361,21 @@ def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
     return seeing_N if include_self else seeing_N - is_query_N
 
 
+def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.ndarray, tokens: int) -> None:
+    """Add one window's sums of each head to its document's, float32 (layers, heads, tokens)."""
+    sums_LHT = sums.setdefault(window.text, np.zeros((*received_LHN.shape[:2], tokens), dtype=np.float32))
+    sums_LHT[:, :, window.positions] += received_LHN[:, :, : len(window.positions)]
+
+
+def _head_means(
+    readout: _Readout, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
+) -> np.ndarray:
+    if sums_LHT is None:  # no query reads this text
+        heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
+        return np.zeros((readout.layers, heads, len(counts_T)), dtype=np.float32)
+    return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
+
+
 def _batches(windows: Sequence[_Window], max_batch_tokens: int) -> list[list[_Window]]:
     lengths = [len(window.positions) for window in windows]
     return [[windows[index] for index in batch] for batch in length_batches(lengths, max_batch_tokens)]
@@ -303,27 +398,62 @@ def _base_model(model: Any) -> PreTrainedModel:
     return base
 
 
-def _forward(texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, include_self: bool) -> np.ndarray:
-    """Attention received from the queries, summed over them and averaged over layers and heads, (batch, tokens)."""
+def _forward(
+    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, readout: _Readout
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Attention received from the queries, summed over them and averaged over the chosen heads, (batch, tokens).
+
+    Beside it that of each head, (layers, batch, heads, tokens), where it is wanted.
+    """
     shape = len(batch), max(len(window.positions) for window in batch)
     ids_BT, weights_BT = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
     for row, window in enumerate(batch):
         ids_BT[row, : len(window.positions)] = texts[window.text].token_ids[window.positions]
         weights_BT[row, : len(window.positions)] = window.is_query
+    ranked_BT = _ranked(texts, batch, shape)
     # With weights offloaded to disk the model has no device of its own; accelerate's hooks move the inputs.
     device = torch.device("cpu") if base.device.type == "meta" else base.device
     try:
-        layers = int(base.config.get_text_config(decoder=True).num_hidden_layers)
-        recorder = Recorder(torch.from_numpy(weights_BT).to(device), include_self, layers=layers)
+        recorder = Recorder(
+            torch.from_numpy(weights_BT).to(device),
+            readout.include_self,
+            ranked_BT=None if ranked_BT is None else torch.from_numpy(ranked_BT).to(device),
+            weights_LH=None if readout.weights_LH is None else readout.weights_LH.to(device),
+            per_head=readout.per_head,
+            layers=readout.layers,
+        )
         with torch.inference_mode(), recording(recorder):
             # No attention mask: padding stands on the right, behind every query (see attention.recorded_attention).
             base.get_decoder()(input_ids=torch.from_numpy(ids_BT).to(device), use_cache=False)
-        return recorder.mean_over_layers(base).cpu().numpy()
+        means_BT = recorder.mean_over_layers(base).cpu().numpy()
+        return means_BT, _stacked(recorder, base) if readout.per_head else None
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
             f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "
             "(or score.max_length, if it is one text) and run again; finished shards are kept."
         ) from error
+
+
+def _ranked(texts: Sequence[_Text], batch: Sequence[_Window], shape: tuple[int, int]) -> np.ndarray | None:
+    """Whether each token may be ranked (padding may not), where rows are renormalised over those that may."""
+    ranked_BT = np.zeros(shape, dtype=bool)
+    for row, window in enumerate(batch):
+        ranked_T = texts[window.text].ranked
+        if ranked_T is None:
+            return None
+        ranked_BT[row, : len(window.positions)] = ranked_T[window.positions]
+    return ranked_BT
+
+
+def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:
+    """Each head's sums, (layers, batch, heads, tokens)."""
+    counts = sorted({received_BHT.shape[1] for received_BHT in recorder.received_LBHT})
+    if len(counts) > 1:
+        raise ElusiveError(
+            f"The layers of {type(base).__name__} have different numbers of heads ({', '.join(map(str, counts))}), "
+            "which one array cannot hold. Score it without per_head."
+        )
+    return torch.stack(recorder.received_LBHT).cpu().numpy()
 
 
 def _check_corpus(
