@@ -18,7 +18,7 @@ from .dropout import SIGNAL, Signals, copy_generator, drop_probabilities, kept_t
 from .errors import ElusiveError
 from .models import special_token_ids
 from .positions import query_positions, rankable_tokens
-from .ranking import Ranking, contrast, distance_signal, rank_tokens
+from .ranking import Ranking, contrast, distance_signal, pair_on_tokens, rank_tokens
 from .runs import ProgressFunction, atomic_path, silent, write_jsonl
 from .shards import TokenScores
 
@@ -81,7 +81,7 @@ def document_signals(
         trained: the name of the model to be trained among them (`large`, `small` or another).
         tokenizer: the tokenizer of the scores.
         score: queries and head fields.
-        augment: excluded tokens.
+        augment: excluded tokens, and whether scores may be carried over from other tokens.
 
     Raises:
         ElusiveError: if scores of the model to be trained are missing for this document, or its tokens are not those
@@ -96,7 +96,7 @@ def document_signals(
         score.head_fields,
     )
     pairs = {
-        queries: _contrast_signal(scores, queries, document, own)
+        queries: _contrast_signal(scores, queries, document, own, augment.across_tokenizers)
         for queries in ("cues", "all")
         if f"large-{queries}" in scores and f"small-{queries}" in scores
     }
@@ -118,15 +118,20 @@ def _scores_of(scores: Mapping[str, ScoreSet], name: str, document: Document) ->
     return scores[name][document.id]
 
 
-def _contrast_signal(scores: Mapping[str, ScoreSet], queries: str, document: Document, own: TokenScores) -> np.ndarray:
-    large = _scores_of(scores, f"large-{queries}", document)
-    if not np.array_equal(own.token_ids, large.token_ids):
+def _contrast_signal(
+    scores: Mapping[str, ScoreSet], queries: str, document: Document, own: TokenScores, across: bool
+) -> np.ndarray:
+    large, small = (_scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
+    if across:
+        large, small = pair_on_tokens(large, small, own, document.text)
+    elif not np.array_equal(own.token_ids, large.token_ids):
         raise ElusiveError(
             f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
-            "Train a model of the pair's family, or leave the contrast arms out."
+            "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = true "
+            "(--across-tokenizers) to carry scores over by their characters."
         )
     # A token that these queries do not see has no contrast: 0 would put it in the middle.
-    return np.where(large.queries > 0, contrast(large, _scores_of(scores, f"small-{queries}", document)), -np.inf)
+    return np.where(large.queries > 0, contrast(large, small), -np.inf)
 
 
 def augment_document(
