@@ -15,7 +15,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .errors import ElusiveError
-from .tiles import Reading, attended_pairs, received_by_rows, selected_positions, tiled_attention
+from .flex import fused_attention
+from .masks import KeyRanges, key_ranges
+from .tiles import Reading, attended_pairs, received_by_rows, tiled_attention
 
 ATTENTION = "elusive"
 """The attn_implementation under which `recorded_attention` is registered with transformers."""
@@ -149,7 +151,7 @@ def recorded_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | KeyRanges | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     softcap: float | None = None,
@@ -167,8 +169,9 @@ def recorded_attention(
         query: (batch, heads, tokens, channels).
         key: (batch, key-value heads, tokens, channels).
         value: (batch, key-value heads, tokens, value channels).
-        attention_mask: what `sdpa_mask` made: None for plain causal attention, else boolean (True = attend),
-            (batch or 1, 1, tokens, tokens); float masks are added to the scores. Windows and chunks come this way.
+        attention_mask: what `recorded_mask` made: None for plain causal attention, on a GPU the run of keys that each
+            query attends to, else boolean (True = attend), (batch or 1, 1, tokens, tokens); float masks are added to
+            the scores. Windows and chunks come this way.
         dropout: attention dropout; must be 0.
         scaling: factor of the scores (default: 1 / sqrt(channels)).
         softcap: Gemma 2's soft cap of the scores.
@@ -195,14 +198,18 @@ def recorded_attention(
     scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     reading = recorder.reading.to(query.device)
     options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}
-    if not recorder.lengths:
+    if isinstance(attention_mask, KeyRanges) and not on_gpu(query.device):
+        attention_mask = attention_mask.dense()  # a device map put this layer elsewhere
+    if recorder.lengths and attention_mask is None and on_gpu(query.device):
+        attention_mask = KeyRanges.causal(query.shape[2], query.device).packed(recorder.lengths)
+    if not recorder.lengths or isinstance(attention_mask, KeyRanges):
         output, received_BHT = _attention_and_sums(reading, query, key, value, attention_mask, **options)
     else:
         outputs, sums, start = [], [], 0
         for end in itertools.accumulate(recorder.lengths):
             mask = None if attention_mask is None else attention_mask[:, :, start:end, start:end]
-            one = (reading.part(start, end), *(x[:, :, start:end] for x in (query, key, value)), mask)
-            part_BTHD, part_BHT = _attention_and_sums(*one, **options)
+            q, k, v = (x[:, :, start:end] for x in (query, key, value))
+            part_BTHD, part_BHT = _attention_and_sums(reading.part(start, end), q, k, v, mask, **options)
             outputs.append(part_BTHD)
             sums.append(part_BHT)
             start = end
@@ -216,28 +223,83 @@ def _attention_and_sums(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
+    mask: Tensor | KeyRanges | None,
     *,
     scaling: float,
     softcap: float | None,
     sinks_H: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """One batch's output (batch, tokens, heads, channels) and sums over queries (batch, heads, tokens)."""
-    positions_BQ = selected_positions(reading.query_weights_BT)
-    few = 4 * positions_BQ.shape[1] < query.shape[2]
+    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": sinks_H}
+    if isinstance(mask, KeyRanges):
+        return fused_attention(reading, query, key, value, mask, **options)
     # torch's fused kernels have neither cap nor sinks, and fall back to the whole map where channels differ.
-    if few and softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]:
+    if reading.few and softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]:
         groups = query.shape[1] // key.shape[1]
         output_BHTD = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=groups > 1
         )
-        return output_BHTD.transpose(1, 2), received_by_rows(reading, positions_BQ, query, key, mask, scaling)
-    return tiled_attention(reading, query, key, value, mask, scaling=scaling, softcap=softcap, sinks_H=sinks_H)
+        return output_BHTD.transpose(1, 2), received_by_rows(reading, reading.positions, query, key, mask, scaling)
+    if mask is None and on_gpu(query.device):
+        causal = KeyRanges.causal(query.shape[2], query.device)
+        return fused_attention(reading, query, key, value, causal, **options)
+    # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
+    return tiled_attention(reading, query, key, value, mask, **options)
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether attention there goes through flex_attention, which compiles its sums for CUDA alone."""
+    return device.type == "cuda"
+
+
+def recorded_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    *,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Tensor | KeyRanges | None:
+    """The mask function that transformers calls before the layers, in place of `sdpa_mask`.
+
+    Args:
+        batch_size: texts in the batch.
+        q_length: queries of each.
+        kv_length: keys of each.
+        q_offset: tokens before the first query.
+        kv_offset: tokens before the first key.
+        device: where the mask is needed.
+        **options: what else transformers passes (mask_function, attention_mask, local_size ...).
+
+    Returns:
+        What `recorded_attention` takes: on a GPU never of size tokens x tokens, unless some query attends to a broken
+        run of keys; elsewhere what `sdpa_mask` makes.
+
+    Raises:
+        ElusiveError: on a GPU, if a token attends to a later one.
+    """
+    lengths = (batch_size, q_length, kv_length, q_offset, kv_offset)
+    place, recorder = torch.device(device), _RECORDER.get()
+    if not on_gpu(place) or q_length != kv_length:
+        return sdpa_mask(*lengths, device=place, **options)
+    window = options.get("local_size")
+    plain = options.get("allow_is_causal_skip", True) and options.get("attention_mask") is None
+    if plain and (window is None or kv_length < window):
+        ranges = KeyRanges.causal(kv_length, place)
+    else:
+        ranges = key_ranges(batch_size, kv_length, place, **options)
+    if ranges is None:
+        return sdpa_mask(*lengths, device=place, **options)
+    if recorder is not None and recorder.lengths:
+        return ranges.packed(recorder.lengths)
+    return None if ranges is KeyRanges.causal(kv_length, place) else ranges
 
 
 AttentionInterface.register(ATTENTION, recorded_attention)
 # Without a mask function of its own, a registered attention gets no mask at all, and padding is ignored in silence.
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION, recorded_mask)
 
 
 def received_attention(attention_LHQK: Tensor) -> Tensor:
@@ -300,10 +362,12 @@ def _check_call(
             )
 
 
-def _check_mask(mask: Tensor | None, tokens: int) -> None:
+def _check_mask(mask: Tensor | KeyRanges | None, tokens: int) -> None:
     """Right padding without a mask, and keys up to the tile's last query, are exact only if nothing looks ahead."""
-    if mask is None:
+    if mask is None or isinstance(mask, KeyRanges):  # ranges are made by `recorded_mask`, which looks at every pair
         return
+    if not isinstance(mask, Tensor):
+        raise ElusiveError(f"Expected an attention mask as a tensor, got {type(mask).__name__}. Give it as 0s and 1s.")
     if mask.ndim != 4 or tuple(mask.shape[-2:]) != (tokens, tokens):
         raise ElusiveError(f"Expected an attention mask (batch, heads, {tokens}, {tokens}), got {tuple(mask.shape)}.")
     if attended_pairs(mask).triu(1).any():

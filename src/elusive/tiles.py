@@ -1,17 +1,25 @@
 """Attention and its column sums in plain PyTorch, one cache-sized tile of queries at a time.
 
 Output and sums come from the same probabilities, so nothing of size tokens x tokens x heads is ever kept. Axes: B
-batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries, K keys,
-D channels.
+batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries of a
+tile, K keys, D channels.
 """
 
 import dataclasses
+import functools
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from .models import computes_bfloat16
+
 LOWEST = torch.finfo(torch.float32).min
 """Score of a masked key. Finite, so that a row of padding, in which all keys are masked, gives no NaN."""
+
+LOG2_E = math.log2(math.e)
+"""Scores are in units of log 2, because torch computes 2**x in half the time of exp(x)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Reading:
 
     def to(self, device: torch.device) -> "Reading":
         """The same on another device."""
+        if self.query_weights_BT.device == device:
+            return self  # with the positions that it has found
         ranked_BT = None if self.ranked_BT is None else self.ranked_BT.to(device)
         return Reading(self.query_weights_BT.to(device), self.include_self, ranked_BT)
 
@@ -38,6 +48,16 @@ class Reading:
         """The same for one text of a packed row."""
         ranked_BT = None if self.ranked_BT is None else self.ranked_BT[:, start:end]
         return Reading(self.query_weights_BT[:, start:end], self.include_self, ranked_BT)
+
+    @functools.cached_property
+    def positions(self) -> Tensor:
+        """See `selected_positions`; found once, because every look at a GPU waits for it."""
+        return selected_positions(self.query_weights_BT)
+
+    @property
+    def few(self) -> bool:
+        """Whether so few queries are selected that their rows are better computed again on their own."""
+        return 4 * self.positions.shape[1] < self.query_weights_BT.shape[1]
 
 
 def tiled_attention(
@@ -69,28 +89,42 @@ def tiled_attention(
         probability, float32 (batch, heads, tokens).
     """
     batch, heads, tokens, _ = query_BHTD.shape
-    output_BTHD = value_BGTD.new_empty(batch, tokens, heads, value_BGTD.shape[-1])
-    received_BHT = torch.zeros(batch, heads, tokens, device=query_BHTD.device)
+    groups, channels = value_BGTD.shape[1], value_BGTD.shape[3]
+    shared, device = heads // groups, query_BHTD.device
+    output_BTHD = value_BGTD.new_empty(batch, tokens, heads, channels)
+    received_BHT = torch.zeros(batch, heads, tokens, device=device)
     # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
-    first_keys = attended_pairs(mask).int().argmax(-1).tolist() if mask is not None else [0] * tokens
-    size = tile_queries(batch * heads * tokens, query_BHTD.device)
-    for start in range(0, tokens, size):
-        end = min(start + size, tokens)
-        first = min(first_keys[start:end])
-        scores = _scores(query_BHTD[:, :, start:end], key_BGTD[:, :, first:end], scaling, softcap)
-        if mask is None:
-            # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
-            later_QQ = torch.ones(end - start, end - start, dtype=torch.bool, device=scores.device).triu(1)
-            scores[..., start - first :].masked_fill_(later_QQ, LOWEST)
-        else:
-            _apply_mask(scores, mask[:, :, start:end, first:end])
-        probabilities = _softmax(scores, sinks_H)
-        rows = probabilities.flatten(2, 3).to(value_BGTD.dtype) @ value_BGTD[:, :, first:end]
-        output_BTHD[:, start:end] = rows.view(batch, heads, end - start, -1).transpose(1, 2)
-        if not reading.include_self:
-            probabilities.diagonal(offset=start - first, dim1=-2, dim2=-1).zero_()
-        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[:, first:end]
-        received_BHT[:, :, first:end] += _column_sums(reading.query_weights_BT[:, start:end], probabilities, ranked_BK)
+    first_keys = [0] * tokens if mask is None else attended_pairs(mask).int().argmax(-1).tolist()
+    size = tile_queries(shared, tokens, device)
+    together = max(1, _tile_scores(device) // (shared * size * tokens))
+    memory = torch.empty(min(together, batch * groups) * shared * size * tokens, device=device)
+    for texts, some in _blocks(batch, groups, together):
+        of_some = slice(some.start * shared, some.stop * shared)
+        query_BGTRD = _side_by_side(query_BHTD[texts, of_some].unflatten(1, (-1, shared)).transpose(2, 3))
+        key_BGKD, value_BGKD = _side_by_side(key_BGTD[texts, some]), _side_by_side(value_BGTD[texts, some])
+        # What the tiles write to, in their order of axes.
+        output_BGTRD = output_BTHD[texts, :, of_some].unflatten(2, (-1, shared)).transpose(1, 2)
+        received_BGRK = received_BHT[texts, of_some].unflatten(1, (-1, shared))
+        mask_of_some = mask if mask is None else _of_block(mask, texts, of_some)
+        for start in range(0, tokens, size):
+            end = min(start + size, tokens)
+            first = min(first_keys[start:end])
+            keys = key_BGKD[:, :, first:end]
+            scores_BGQRK = _scores(query_BGTRD[:, :, start:end], keys, scaling, softcap, memory)
+            if mask_of_some is None:
+                # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
+                scores_BGQRK[..., start - first :].add_(_later(end - start, device)[:, None])
+            else:
+                _apply_mask(scores_BGQRK, mask_of_some[:, :, start:end, first:end])
+            sinks_GR = None if sinks_H is None else sinks_H[of_some].view(-1, shared)
+            totals_BGQR = _exponentials(scores_BGQRK, sinks_GR)
+            rows_BGQRD = _product(scores_BGQRK, value_BGKD[:, :, first:end])
+            torch.div(rows_BGQRD, totals_BGQR.unsqueeze(-1), out=output_BGTRD[:, :, start:end])
+            if not reading.include_self:
+                scores_BGQRK.diagonal(offset=start - first, dim1=2, dim2=4).zero_()
+            weights_BQ = reading.query_weights_BT[texts, start:end]
+            ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts, first:end]
+            received_BGRK[..., first:end] += _column_sums(weights_BQ, scores_BGQRK, totals_BGQR, ranked_BK)
     return output_BTHD, received_BHT
 
 
@@ -117,34 +151,42 @@ def received_by_rows(
     Returns:
         float32 (batch, heads, tokens).
     """
-    batch, heads, tokens, channels = query_BHTD.shape
-    received_BHT = torch.zeros(batch, heads, tokens, device=query_BHTD.device)
-    weights_BQ = reading.query_weights_BT.gather(1, positions_BQ)
-    keys_T = torch.arange(tokens, device=query_BHTD.device)
-    size = tile_queries(batch * heads * tokens, query_BHTD.device)
-    for start in range(0, positions_BQ.shape[1], size):
-        tile_BQ = positions_BQ[:, start : start + size]
-        picked_BHQD = query_BHTD.gather(2, tile_BQ[:, None, :, None].expand(-1, heads, -1, channels))
-        scores = _scores(picked_BHQD, key_BGTD, scaling, softcap=None)
-        if mask is None:
-            _apply_mask(scores, keys_T <= tile_BQ[:, None, :, None])
-        else:
-            rows_BHTT = mask.expand(batch, -1, -1, -1)
-            _apply_mask(scores, rows_BHTT.gather(2, tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, tokens)))
-        probabilities = _softmax(scores, sinks_H=None)
-        if not reading.include_self:
-            probabilities.masked_fill_((keys_T == tile_BQ[..., None])[:, None, None], 0.0)
-        received_BHT += _column_sums(weights_BQ[:, start : start + size], probabilities, reading.ranked_BT)
+    batch, heads, tokens, _ = query_BHTD.shape
+    groups, device = key_BGTD.shape[1], query_BHTD.device
+    shared = heads // groups
+    received_BHT = torch.zeros(batch, heads, tokens, device=device)
+    size = tile_queries(shared, tokens, device)
+    memory = torch.empty(heads * min(size, positions_BQ.shape[1]) * tokens, device=device)
+    keys_T = torch.arange(tokens, device=device)
+    # One text after the other: their queries stand at other places, and its keys need not be copied.
+    for text in range(batch):
+        positions_Q = positions_BQ[text][reading.query_weights_BT[text, positions_BQ[text]] > 0]
+        received_BGRK = received_BHT[text : text + 1].unflatten(1, (groups, shared))
+        for tile_Q in positions_Q.split(size):
+            end = int(tile_Q[-1]) + 1
+            query_BGQRD = query_BHTD[text : text + 1, :, tile_Q].unflatten(1, (groups, shared)).transpose(2, 3)
+            scores_BGQRK = _scores(query_BGQRD, key_BGTD[text : text + 1, :, :end], scaling, None, memory)
+            if mask is None:
+                _apply_mask(scores_BGQRK, (keys_T[:end] <= tile_Q[:, None])[None, None])
+            else:
+                _apply_mask(scores_BGQRK, _of_block(mask, slice(text, text + 1), slice(None))[:, :, tile_Q, :end])
+            totals_BGQR = _exponentials(scores_BGQRK, sinks_GR=None)
+            if not reading.include_self:
+                scores_BGQRK.masked_fill_((keys_T[:end] == tile_Q[:, None])[:, None], 0.0)
+            weights_BQ = reading.query_weights_BT[text, tile_Q][None]
+            ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[text : text + 1, :end]
+            received_BGRK[..., :end] += _column_sums(weights_BQ, scores_BGQRK, totals_BGQR, ranked_BK)
     return received_BHT
 
 
 def reduced(reading: Reading, probabilities_BHTT: Tensor) -> Tensor:
     """The same sums from a whole attention map, float32 (batch, heads, tokens)."""
-    probabilities = probabilities_BHTT.float().unsqueeze(2)
+    map_BHQRK = probabilities_BHTT.float().unsqueeze(3)
     if not reading.include_self:
-        probabilities = probabilities.clone()
-        probabilities.diagonal(dim1=-2, dim2=-1).zero_()
-    return _column_sums(reading.query_weights_BT, probabilities, reading.ranked_BT)
+        map_BHQRK = map_BHQRK.clone()
+        map_BHQRK.diagonal(dim1=2, dim2=4).zero_()
+    ones_BHQR = torch.ones_like(map_BHQRK[..., 0])
+    return _column_sums(reading.query_weights_BT, map_BHQRK, ones_BHQR, reading.ranked_BT).flatten(1, 2)
 
 
 def attended_pairs(mask: Tensor) -> Tensor:
@@ -153,48 +195,92 @@ def attended_pairs(mask: Tensor) -> Tensor:
     return allowed.flatten(0, 1).any(0)
 
 
-def tile_queries(scores_of_a_query: int, device: torch.device) -> int:
-    """Queries in a tile: on a CPU its float32 scores stay in the cores' caches, elsewhere they fill the device."""
-    on_cpu = device.type == "cpu"
-    tile_bytes = (2 << 20) * torch.get_num_threads() if on_cpu else 256 << 20
-    return max(32, min(128 if on_cpu else 1024, tile_bytes // (4 * scores_of_a_query)))
+def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
+    """Queries in a tile: enough rows for fast products, few enough that little of the tile lies in the future."""
+    if device.type != "cpu":
+        return min(1024, tokens)
+    return min(max(16, (64 if tokens <= 256 else 128) // shared), tokens)
 
 
-def _scores(query_BHQD: Tensor, key_BGKD: Tensor, scaling: float, softcap: float | None) -> Tensor:
-    """Unmasked scores, float32 (B, G, R, Q, K); query heads that share keys are rows of one product."""
-    batch, heads, queries, channels = query_BHQD.shape
-    shared = key_BGKD.shape[1]
-    rows = query_BHQD.reshape(batch, shared, heads // shared * queries, channels)
-    scores = (rows @ key_BGKD.transpose(-1, -2)).float().mul_(scaling)
+def _tile_scores(device: torch.device) -> int:
+    """Scores in a tile: on a CPU they stay in the cores' caches, elsewhere they fill the device."""
+    return (1 << 18) * torch.get_num_threads() if device.type == "cpu" else 1 << 26
+
+
+def _blocks(batch: int, groups: int, together: int) -> Iterator[tuple[slice, slice]]:
+    """Texts and key-value heads that are computed together: some heads of one text, or all heads of some texts."""
+    texts, heads = max(1, together // groups), min(groups, together)
+    for text in range(0, batch, texts):
+        for head in range(0, groups, heads):
+            yield slice(text, min(text + texts, batch)), slice(head, min(head + heads, groups))
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """A part in memory of its own, in the type that products are fast in; each tile reads it again."""
+    slow = x.device.type == "cpu" and x.dtype != torch.float32 and not computes_bfloat16(x.device)
+    return x.to(torch.float32 if slow else x.dtype, memory_format=torch.contiguous_format)
+
+
+def _of_block(mask: Tensor, texts: slice, heads: slice) -> Tensor:
+    return mask[texts if mask.shape[0] > 1 else slice(None), heads if mask.shape[1] > 1 else slice(None)]
+
+
+@functools.lru_cache(maxsize=8)
+def _later(queries: int, device: torch.device) -> Tensor:
+    """What hides the later keys of a square block: 0 at and before the query, the lowest score behind it."""
+    return torch.full((queries, queries), LOWEST, device=device).triu(1)
+
+
+def _scores(query_BGQRD: Tensor, key_BGKD: Tensor, scaling: float, softcap: float | None, memory: Tensor) -> Tensor:
+    """Unmasked scores in units of log 2, float32 (B, G, Q, R, K), written to `memory`."""
+    batch, groups, queries, shared, channels = query_BGQRD.shape
+    factor = scaling * LOG2_E if softcap is None else scaling / softcap
+    exact = key_BGKD.dtype == torch.float32
+    rows = (query_BGQRD * factor if exact else query_BGQRD).reshape(batch * groups, queries * shared, channels)
+    keys = key_BGKD.flatten(0, 1)
+    flat = memory[: rows.shape[0] * rows.shape[1] * keys.shape[1]].view(*rows.shape[:2], -1)
+    # Queries of a lower precision are not rounded once more.
+    torch.bmm(rows, keys.mT, out=flat) if exact else torch.mul(rows @ keys.mT, factor, out=flat)
     if softcap is not None:
-        scores.div_(softcap).tanh_().mul_(softcap)
-    return scores.view(batch, shared, heads // shared, queries, -1)
+        flat.tanh_().mul_(softcap * LOG2_E)
+    return flat.view(batch, groups, queries, shared, -1)
 
 
-def _apply_mask(scores_BGRQK: Tensor, mask_BHQK: Tensor) -> None:
-    groups = scores_BGRQK.shape[1]
-    mask = mask_BHQK.unsqueeze(2) if mask_BHQK.shape[1] == 1 else mask_BHQK.unflatten(1, (groups, -1))
+def _apply_mask(scores_BGQRK: Tensor, mask_BHQK: Tensor) -> None:
+    """Hide keys, or add a bias; the mask may be one for all texts or heads."""
+    groups = scores_BGQRK.shape[1] if mask_BHQK.shape[1] > 1 else 1
+    mask = mask_BHQK.unflatten(1, (groups, -1)).transpose(2, 3)
     if mask.dtype == torch.bool:
-        scores_BGRQK.masked_fill_(~mask, LOWEST)
+        scores_BGQRK.masked_fill_(~mask, LOWEST)
     else:
-        scores_BGRQK.add_(mask).clamp_(min=LOWEST)
+        scores_BGQRK.add_(mask * LOG2_E).clamp_(min=LOWEST)
 
 
-def _softmax(scores_BGRQK: Tensor, sinks_H: Tensor | None) -> Tensor:
-    if sinks_H is None:
-        return scores_BGRQK.softmax(-1)
-    batch, groups, shared, queries, _ = scores_BGRQK.shape
-    sinks = sinks_H.float().view(1, groups, shared, 1, 1).expand(batch, -1, -1, queries, -1)
-    return torch.cat([scores_BGRQK, sinks], dim=-1).softmax(-1)[..., :-1]
+def _exponentials(scores_BGQRK: Tensor, sinks_GR: Tensor | None) -> Tensor:
+    """Turn scores into the numerators of their softmax, in place; returns its denominators (B, G, Q, R)."""
+    highest = scores_BGQRK.amax(-1)
+    if sinks_GR is None:
+        return scores_BGQRK.sub_(highest.unsqueeze(-1)).exp2_().sum(-1)
+    sinks = sinks_GR.float()[:, None] * LOG2_E
+    highest = highest.maximum(sinks)
+    return scores_BGQRK.sub_(highest.unsqueeze(-1)).exp2_().sum(-1).add_((sinks - highest).exp2())
 
 
-def _column_sums(weights_BQ: Tensor, probabilities_BGRQK: Tensor, ranked_BK: Tensor | None) -> Tensor:
-    """Sum over queries of the weighted probabilities, float32 (batch, heads, keys)."""
-    weights = weights_BQ[:, None, None, None]
+def _product(numerators_BGQRK: Tensor, value_BGKD: Tensor) -> Tensor:
+    """Values weighed by each row, (B, G, Q, R, D)."""
+    rows = numerators_BGQRK.flatten(2, 3).flatten(0, 1).to(value_BGKD.dtype)
+    return (rows @ value_BGKD.flatten(0, 1)).view(*numerators_BGQRK.shape[:4], -1)
+
+
+def _column_sums(weights_BQ: Tensor, numerators_BGQRK: Tensor, totals_BGQR: Tensor, ranked_BK: Tensor | None) -> Tensor:
+    """Sum over queries of the weighted probabilities, float32 (B, G, R, K)."""
+    batch, groups, _, shared, keys = numerators_BGQRK.shape
     if ranked_BK is not None:
         ranked = ranked_BK[:, None, None, None].float()
-        mass = (probabilities_BGRQK @ ranked.transpose(-1, -2)).transpose(-1, -2)
-        sums = torch.where(mass > 0, weights / mass, 0.0) @ probabilities_BGRQK * ranked
-    else:
-        sums = weights @ probabilities_BGRQK
-    return sums.flatten(1, 3)
+        totals_BGQR = (numerators_BGQRK * ranked).sum(-1)
+    weights_BGQR = torch.where(totals_BGQR > 0, weights_BQ[:, None, :, None] / totals_BGQR, 0.0)
+    # A row of weights for each of the heads that share a key: its own queries, and 0 for the others'.
+    own = torch.eye(shared, device=weights_BQ.device) if shared > 1 else 1.0
+    rows = (weights_BGQR.unsqueeze(-1) * own).flatten(2, 3).flatten(0, 1).mT
+    sums = (rows @ numerators_BGQRK.flatten(2, 3).flatten(0, 1)).view(batch, groups, shared, keys)
+    return sums if ranked_BK is None else sums * ranked.view(batch, 1, 1, keys)
