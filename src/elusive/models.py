@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from .attention import ATTENTION
 from .errors import ElusiveError
+from .hooks import attention_to_load
 from .runs import file_hash
 
 EMBEDDED = {
@@ -90,13 +92,15 @@ def load_model(
         revision: commit or branch of a hub model.
         dtype: float32, bfloat16, float16, or auto (as saved).
         device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map.
-        attention: transformers' attn_implementation.
+        attention: transformers' attn_implementation; `elusive` loads the model so that it can be scored (see
+            `hooks.attention_to_load`).
 
     Returns:
         A PreTrainedModel, or the PeftModel around it, in evaluation mode.
 
     Raises:
-        ElusiveError: if it cannot be loaded, with the reason; weights other than safetensors are refused.
+        ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason; weights other than
+            safetensors are refused.
     """
     # Bars for weights that load in a moment would bury the stages' own progress.
     transformers.utils.logging.disable_progress_bar()
@@ -104,7 +108,6 @@ def load_model(
     device = default_device() if device == "auto" else device
     options: dict[str, Any] = {
         "dtype": dtype if isinstance(dtype, torch.dtype) or dtype == "auto" else getattr(torch, dtype),
-        "attn_implementation": attention,
         "use_safetensors": True,
         "trust_remote_code": False,
     }
@@ -113,7 +116,10 @@ def load_model(
         options["device_map"] = device
     try:
         base = _adapted_model(path)
-        model: Any = AutoModelForCausalLM.from_pretrained(resolve(base or path), revision=revision or None, **options)
+        weights = {"pretrained_model_name_or_path": resolve(base or path), "revision": revision or None}
+        if attention == ATTENTION:
+            attention = attention_to_load(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
+        model: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
         if base:
             from peft import PeftModel
 

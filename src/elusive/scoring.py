@@ -13,8 +13,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from . import models
-from .attention import ATTENTION, Recorder, recording
+from . import hooks, models
+from .attention import ATTENTION, Recorder
 from .batching import length_batches
 from .config import AugmentSettings, Queries, ScoreSettings, layer_and_head
 from .documents import Document
@@ -390,6 +390,7 @@ def _base_model(model: Any) -> PreTrainedModel:
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hooks.check_layers(base)
     if (getattr(base, "tp_size", None) or 1) > 1:
         raise ElusiveError(
             "Tensor parallelism splits a layer's heads over processes, and their mean would be partial. "
@@ -411,8 +412,7 @@ def _forward(
         ids_BT[row, : len(window.positions)] = texts[window.text].token_ids[window.positions]
         weights_BT[row, : len(window.positions)] = window.is_query
     ranked_BT = _ranked(texts, batch, shape)
-    # With weights offloaded to disk the model has no device of its own; accelerate's hooks move the inputs.
-    device = torch.device("cpu") if base.device.type == "meta" else base.device
+    device = hooks.decoder_device(base)
     try:
         recorder = Recorder(
             torch.from_numpy(weights_BT).to(device),
@@ -422,9 +422,8 @@ def _forward(
             per_head=readout.per_head,
             layers=readout.layers,
         )
-        with torch.inference_mode(), recording(recorder):
-            # No attention mask: padding stands on the right, behind every query (see attention.recorded_attention).
-            base.get_decoder()(input_ids=torch.from_numpy(ids_BT).to(device), use_cache=False)
+        with torch.inference_mode():
+            hooks.read_out(base, recorder, torch.from_numpy(ids_BT).to(device))
         means_BT = recorder.mean_over_layers(base).cpu().numpy()
         return means_BT, _stacked(recorder, base) if readout.per_head else None
     except torch.OutOfMemoryError as error:
@@ -483,15 +482,6 @@ def load_for_scoring(name: str, revision: str, dtype: str, device: str) -> Any:
     """Load a model whose layers report their attention.
 
     Raises:
-        ElusiveError: if it cannot be loaded, or its architecture has no way to report.
+        ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason.
     """
-    try:
-        return models.load_model(name, revision=revision, dtype=dtype, device=device, attention=ATTENTION)
-    except ElusiveError as error:
-        # Falcon and its like look the attention up in a table of their own.
-        if isinstance(error.__cause__, KeyError) and error.__cause__.args == (ATTENTION,):
-            raise ElusiveError(
-                f"'{name}' records nothing: its attention does not go through transformers' attention interface. "
-                "Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
-            ) from error
-        raise
+    return models.load_model(name, revision=revision, dtype=dtype, device=device, attention=ATTENTION)

@@ -7,24 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    GPT2Config,
-    GPTNeoXConfig,
-    GptOssConfig,
-    LlamaConfig,
-    MistralConfig,
-    OPTConfig,
-    Phi3Config,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen3Config,
-    StableLmConfig,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from elusive import hooks
 from elusive.documents import Document, Span
 
 VOCABULARY = 275
@@ -42,39 +29,157 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 0,
 }
 GROUPED: dict[str, Any] = {**SIZES, "num_key_value_heads": 2}
-CONFIGS: dict[str, Any] = {
-    "llama": lambda: LlamaConfig(**GROUPED),
-    "gemma2": lambda: Gemma2Config(
-        **GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=9, attn_logit_softcapping=4.0
+HEADED: dict[str, Any] = {**GROUPED, "head_dim": 8}
+PADDED: dict[str, Any] = {**SIZES, "pad_token_id": 1}
+LATENT: dict[str, Any] = {
+    **SIZES,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "moe_intermediate_size": 16,
+    "n_shared_experts": 1,
+}
+MANY_EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+EXPERTS: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
+HYBRID = ["sliding_attention", "full_attention"]
+
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", GROUPED),
+    "llama4": (
+        "Llama4TextConfig",
+        {
+            **HEADED,
+            "pad_token_id": 0,
+            "attention_chunk_size": 13,
+            "intermediate_size_mlp": 48,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "no_rope_layers": [1, 0],
+        },
     ),
-    "qwen2": lambda: Qwen2Config(**GROUPED),
-    "qwen3": lambda: Qwen3Config(**GROUPED, head_dim=16),
-    "mistral": lambda: MistralConfig(**GROUPED, sliding_window=11),
-    "gpt_neox": lambda: GPTNeoXConfig(**SIZES),
-    "gpt2": lambda: GPT2Config(**{**SIZES, "n_inner": 48}),
-    "opt": lambda: OPTConfig(
-        **{**SIZES, "pad_token_id": 1}, ffn_dim=48, word_embed_proj_dim=32, init_std=0.5, dropout=0.0
+    "gemma": ("GemmaConfig", HEADED),
+    "gemma2": (
+        "Gemma2Config",
+        {**HEADED, "query_pre_attn_scalar": 8, "sliding_window": 9, "attn_logit_softcapping": 4.0},
     ),
-    "phi3": lambda: Phi3Config(**GROUPED),
-    "gpt_oss": lambda: GptOssConfig(
-        **GROUPED, head_dim=8, sliding_window=10, num_local_experts=2, num_experts_per_tok=1
+    "gemma3": ("Gemma3TextConfig", {**HEADED, "query_pre_attn_scalar": 8, "sliding_window": 9, "layer_types": HYBRID}),
+    "qwen2": ("Qwen2Config", GROUPED),
+    "qwen2_moe": (
+        "Qwen2MoeConfig",
+        {**GROUPED, **MANY_EXPERTS},
     ),
-    "stablelm": lambda: StableLmConfig(**GROUPED),
+    "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 16}),
+    "qwen3_moe": (
+        "Qwen3MoeConfig",
+        {**HEADED, **MANY_EXPERTS},
+    ),
+    "mistral": ("MistralConfig", {**GROUPED, "sliding_window": 11}),
+    "ministral": ("MinistralConfig", {**HEADED, "sliding_window": 11}),
+    "mixtral": ("MixtralConfig", {**GROUPED, **EXPERTS, "sliding_window": 11}),
+    "phi": ("PhiConfig", GROUPED),
+    "phi3": ("Phi3Config", {**GROUPED, "sliding_window": 11}),
+    "olmo": ("OlmoConfig", GROUPED),
+    "olmo2": ("Olmo2Config", GROUPED),
+    "olmo3": ("Olmo3Config", {**GROUPED, "sliding_window": 9, "layer_types": HYBRID}),
+    "olmoe": ("OlmoeConfig", {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
+    "smollm3": ("SmolLM3Config", {**GROUPED, "no_rope_layers": [1, 0]}),
+    "gpt_oss": ("GptOssConfig", {**HEADED, **EXPERTS, "sliding_window": 10}),
+    "deepseek_v2": ("DeepseekV2Config", LATENT),
+    "deepseek_v3": ("DeepseekV3Config", LATENT),
+    "cohere": ("CohereConfig", GROUPED),
+    "cohere2": ("Cohere2Config", {**HEADED, "sliding_window": 9, "layer_types": HYBRID}),
+    "granite": ("GraniteConfig", {**GROUPED, "attention_multiplier": 0.3}),
+    "glm4": ("Glm4Config", HEADED),
+    "exaone4": ("Exaone4Config", {**HEADED, "sliding_window": 9, "layer_types": HYBRID}),
+    "seed_oss": ("SeedOssConfig", HEADED),
+    "apertus": ("ApertusConfig", GROUPED),
+    "ernie4_5": ("Ernie4_5Config", GROUPED),
+    "nemotron": ("NemotronConfig", HEADED),
+    "starcoder2": ("Starcoder2Config", {**GROUPED, "sliding_window": 9}),
+    "stablelm": ("StableLmConfig", GROUPED),
+    "gpt_bigcode": ("GPTBigCodeConfig", {**SIZES, "n_inner": 48}),
+    "gpt_neox": ("GPTNeoXConfig", SIZES),
+    "gpt2": ("GPT2Config", {**SIZES, "n_inner": 48}),
+    "opt": ("OPTConfig", {**PADDED, "ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.5, "dropout": 0.0}),
+    "biogpt": ("BioGptConfig", PADDED),
+    "ctrl": ("CTRLConfig", {**SIZES, "n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 48, "n_positions": 256}),
+    "modernbert": ("ModernBertDecoderConfig", {**PADDED, "local_attention": 9, "layer_types": HYBRID}),
+    "bloom": ("BloomConfig", SIZES),
+    "falcon": ("FalconConfig", SIZES),
+    "falcon_alibi": ("FalconConfig", {**SIZES, "alibi": True, "multi_query": False}),
+    "falcon_new": ("FalconConfig", {**SIZES, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "mpt": ("MptConfig", {**SIZES, "max_seq_len": 256}),
+    "gptj": ("GPTJConfig", {**SIZES, "rotary_dim": 4}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {**SIZES, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 7},
+    ),
+    "codegen": ("CodeGenConfig", {**SIZES, "rotary_dim": 4}),
+    "gpt_neox_japanese": ("GPTNeoXJapaneseConfig", SIZES),
+    "xglm": (
+        "XGLMConfig",
+        {**PADDED, "d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48, "init_std": 0.5},
+    ),
+    "openai_gpt": ("OpenAIGPTConfig", SIZES),
+}
+"""Configurations by the name of the model's kind, and in brackets what the tiny one of them has."""
+
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "mamba": ("MambaConfig", SIZES),
+    "rwkv": ("RwkvConfig", SIZES),
+    "recurrent_gemma": ("RecurrentGemmaConfig", {**GROUPED, "block_types": ["recurrent", "attention"]}),
+    "jamba": (
+        "JambaConfig",
+        {**GROUPED, "num_experts": 2, "mamba_d_state": 4, "attn_layer_period": 2, "attn_layer_offset": 1},
+    ),
+    "qwen3_next": ("Qwen3NextConfig", HEADED),
+    "lfm2": ("Lfm2Config", {**GROUPED, "layer_types": ["conv", "full_attention"]}),
+    "minimax": ("MiniMaxConfig", {**GROUPED, "num_local_experts": 2}),
+    "t5": ("T5Config", {}),
+    "bart": ("BartConfig", {**PADDED, "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4}),
+    "bert": ("BertConfig", SIZES),
+    "roformer": ("RoFormerConfig", {**SIZES, "embedding_size": 32}),
+    "diffllama": ("DiffLlamaConfig", HEADED),
+    "hrm_text": ("HrmTextConfig", GROUPED),
 }
 
 
-def model_pair(name: str, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """The same random weights under the attention `elusive` and under transformers' own eager attention."""
+def tiny_config(name: str) -> Any:
+    kind, settings = (CONFIGS | REFUSED)[name]
+    return getattr(transformers, kind)(**copy.deepcopy(settings))
+
+
+def tiny_model(name: str, seed: int = 0) -> PreTrainedModel:
+    """Random weights under the attention with which the architecture is scored."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name](), attn_implementation="elusive").eval().float()
+    config = tiny_config(name)
+    attention = hooks.attention_to_load(config)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval().float()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if key.endswith("sinks"):
                 parameter.normal_(0.0, 2.0)
-            elif key.endswith("q_norm.weight"):
-                parameter.normal_(0.0, 3.0)  # Qwen 3 normalises queries, whatever the size of their weights
+            elif key.endswith("c_attn.weight"):
+                parameter.normal_(0.0, 0.5)  # OpenAI GPT's has a size of its own
+            elif key.endswith(("q_norm.weight", "qk_norm.weight")):
+                parameter.normal_(0.0, 3.0)  # these normalise queries, whatever the size of their weights
+    return model
+
+
+def model_pair(name: str, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """The same random weights as they are scored, and under transformers' own eager attention."""
+    model = tiny_model(name, seed)
     eager = copy.deepcopy(model)
-    eager.set_attn_implementation("eager")
+    if hooks.way_in(model) == "interface":
+        eager.set_attn_implementation("eager")
     return model, eager
 
 
@@ -121,7 +226,7 @@ def eager_attention(eager: PreTrainedModel, ids: list[int]) -> np.ndarray:
     """Mean attention over layers and heads of one text, float64 (queries, keys)."""
     with torch.no_grad():
         attentions = eager(torch.tensor([ids]), output_attentions=True, use_cache=False).attentions
-    assert len(attentions) == eager.config.num_hidden_layers
+    assert len(attentions) == eager.config.get_text_config(decoder=True).num_hidden_layers
     return np.mean([layer[0].double().numpy().mean(0) for layer in attentions], axis=0)
 
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, LlamaConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    LlamaConfig,
+    MambaConfig,
+    PreTrainedTokenizerFast,
+    T5Config,
+)
 
 from elusive import scoring
 from elusive.config import Queries, ScoreSettings
@@ -271,10 +279,11 @@ def test_what_cannot_be_scored_is_refused():
 def test_running_out_of_memory_names_the_setting(monkeypatch):
     model = tiny_llama()
 
-    def fail(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def fail(module, inputs, keywords):
+        if keywords["input_ids"].shape[1] == 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model.model.register_forward_pre_hook(fail)
+    model.model.register_forward_pre_hook(fail, with_kwargs=True)
     with pytest.raises(ElusiveError, match=r"batch of 1 x 10 tokens. Lower score.max_batch_tokens"):
         score_documents([DOCUMENT], model, word_tokenizer(), queries="all")
 
@@ -391,13 +400,22 @@ def test_a_damaged_shard_is_named(tmp_path, model_folder):
 
 
 @pytest.mark.parametrize("kind", ["falcon", "bloom"])
-def test_a_saved_model_without_the_interface_is_refused(tmp_path, kind):
-    sizes: dict[str, Any] = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1}
+def test_a_saved_model_without_the_interface_is_scored_through_hooks(tmp_path, kind):
+    sizes: dict[str, Any] = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 2}
     sizes |= {"num_attention_heads": 2, "bos_token_id": 0, "eos_token_id": 0, "seq_length": 64}
     config = (FalconConfig if kind == "falcon" else BloomConfig)(**sizes)
-    AutoModelForCausalLM.from_config(config, attn_implementation="eager").save_pretrained(tmp_path / "model")
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     word_tokenizer().save_pretrained(tmp_path / "model")
-    message = "records nothing: its attention does not go through transformers' attention interface"
-    with pytest.raises(ElusiveError, match=message):
+    score(corpus(), tmp_path / "scores", str(tmp_path / "model"))
+    for scores in read_scores(tmp_path / "scores"):
+        # Every selected row hands out exactly one.
+        assert (scores.scores * scores.queries).sum() == pytest.approx(scores.queries[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "t5"])
+def test_a_saved_model_that_cannot_be_read_is_refused_before_its_weights_are_loaded(tmp_path, kind):
+    (MambaConfig() if kind == "mamba" else T5Config()).save_pretrained(tmp_path / "model")
+    reason = "MambaForCausalLM has no attention layers" if kind == "mamba" else "'t5' is an encoder-decoder"
+    with pytest.raises(ElusiveError, match=reason):
         score(corpus(), tmp_path / "scores", str(tmp_path / "model"))
     assert not list((tmp_path / "scores").glob("*.parquet"))

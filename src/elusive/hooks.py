@@ -1,0 +1,218 @@
+"""How each architecture's attention is read: through transformers' attention interface, or by hooks on its modules.
+
+Axes: B batch, T tokens, H heads.
+"""
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
+
+from . import tiles
+from .attention import ATTENTION, Recorder, recording
+from .errors import ElusiveError
+
+Way = Literal["interface", "hook"]
+
+_EXACT: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
+"""Models whose every layer has been seen to report once."""
+
+
+def attention_to_load(config: PreTrainedConfig) -> str:
+    """The attn_implementation under which a model of this configuration can be scored.
+
+    Args:
+        config: of a causal language model.
+
+    Returns:
+        `elusive` where the architecture goes through transformers' attention interface, else `eager`, which returns
+        the probabilities to hooks.
+
+    Raises:
+        ElusiveError: if attention cannot be read in either way, with the reason.
+    """
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = "an encoder-decoder" if config.is_encoder_decoder else "no causal language model"
+        raise ElusiveError(
+            f"'{config.model_type}' is {kind} in transformers: scores need one causal attention over the whole text. "
+            f"{_ANOTHER}"
+        )
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    architecture = found[0] if isinstance(found, tuple) else found
+    return ATTENTION if way_of_class(architecture, config) == "interface" else "eager"
+
+
+def way_of_class(architecture: type[PreTrainedModel], config: PreTrainedConfig) -> Way:
+    """The way into an architecture.
+
+    Raises:
+        ElusiveError: if there is none, with the reason.
+    """
+    text = config.get_text_config(decoder=True)
+    if config.is_encoder_decoder:
+        raise ElusiveError(
+            f"{architecture.__name__} is part of an encoder-decoder: its text is split over two models with attention "
+            f"between them, and scores need one causal attention over the whole text. {_ANOTHER}"
+        )
+    layer_types = getattr(text, "layer_types", None) or ()
+    others = sorted(set(layer_types) & _WITHOUT_ATTENTION)
+    if others:
+        count = sum(layer_type in others for layer_type in layer_types)
+        if count == len(layer_types):
+            raise ElusiveError(f"{architecture.__name__} has no attention layers ({', '.join(others)}). {_ANOTHER}")
+        raise ElusiveError(
+            f"{count} of the {len(layer_types)} layers of {architecture.__name__} are no attention layers "
+            f"({', '.join(others)}), and a mean over the others would not be the model's. {_ANOTHER}"
+        )
+    if architecture._is_stateful:
+        raise ElusiveError(
+            f"{architecture.__name__} carries a state from token to token (state-space or recurrent layers) in place "
+            f"of attention weights. {_ANOTHER}"
+        )
+    return "interface" if architecture._can_set_attn_implementation() else "hook"
+
+
+_WITHOUT_ATTENTION = frozenset({"linear_attention", "conv", "moe", "hybrid", "hybrid_sliding"})
+"""transformers' names for layers that are not attention alone."""
+
+_ANOTHER = "Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
+
+
+def way_in(model: PreTrainedModel) -> Way:
+    """The way into a loaded model.
+
+    Raises:
+        ElusiveError: if there is none, or the model runs another attention than the one it needs for it.
+    """
+    way = way_of_class(type(model), model.config)
+    running = model.config.get_text_config(decoder=True)._attn_implementation
+    needed = ATTENTION if way == "interface" else "eager"
+    if running != needed:
+        raise ElusiveError(
+            f"{type(model).__name__} runs the attention '{running}', expected '{needed}'. "
+            f"Load it with elusive.models.load_model(..., attention='{ATTENTION}')"
+            + (f", or call model.set_attn_implementation('{ATTENTION}')." if way == "interface" else ".")
+        )
+    return way
+
+
+def read_out(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> None:
+    """Run the decoder once, so that its layers report to `recorder`.
+
+    No attention mask: padding stands on the right, where no token of a text sees it, and weighs nothing as a query.
+    Relative and absolute positions, and ALiBi's slopes, are counted from the row's first token on.
+
+    Args:
+        model: in evaluation mode, with the attention that `attention_to_load` names.
+        recorder: what is read out.
+        ids_BT: token ids, (batch, tokens).
+        **options: more arguments of the decoder, e.g. position_ids of texts packed in one row.
+
+    Raises:
+        ElusiveError: if the model cannot be read, with the reason.
+    """
+    decoder = _decoder(model)
+    if way_in(model) == "interface":
+        with recording(recorder):
+            decoder(input_ids=ids_BT, use_cache=False, **options)
+        return
+    if recorder.lengths:
+        raise ElusiveError(
+            f"Texts packed in one row would see each other in {type(model).__name__}, which computes its attention "
+            "itself. Give each text a row of its own."
+        )
+    with recording(recorder), reporting_modules(decoder, recorder):
+        decoder(input_ids=ids_BT, use_cache=False, output_attentions=True, **options)
+
+
+@contextlib.contextmanager
+def reporting_modules(decoder: torch.nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Let every module that returns attention probabilities report them and then let go of them.
+
+    Modules are known by what they return, not by their names: a tuple or list with one tensor (batch, heads, tokens,
+    tokens). The innermost module reports; its probabilities are taken out of its output, so that no layer around it
+    sees them and no two layers' maps are ever kept.
+    """
+    report = functools.partial(_report, recorder)
+    handles = [module.register_forward_hook(report) for module in decoder.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _report(recorder: Recorder, module: torch.nn.Module, _: Any, output: Any) -> Any:
+    """A forward hook: the output without its attention map, which is reduced to `recorder`."""
+    if not isinstance(output, tuple | list):
+        return output
+    batch, tokens = recorder.reading.query_weights_BT.shape
+    maps = [
+        i
+        for i, item in enumerate(output)
+        if isinstance(item, Tensor) and item.ndim == 4 and (len(item), *item.shape[2:]) == (batch, tokens, tokens)
+    ]
+    if not maps:
+        return output
+    probabilities_BHTT = output[maps[0]]
+    _check_probabilities(module, probabilities_BHTT, len(maps))
+    recorder.add(module, tiles.reduced(recorder.reading.to(probabilities_BHTT.device), probabilities_BHTT))
+    rest = [None if i == maps[0] else item for i, item in enumerate(output)]
+    return getattr(output, "_make", type(output))(rest)
+
+
+def _check_probabilities(module: torch.nn.Module, probabilities_BHTT: Tensor, maps: int) -> None:
+    name = type(module).__name__
+    if maps > 1:
+        raise ElusiveError(f"{name} returns {maps} attention maps, expected one. {_ANOTHER}")
+    if probabilities_BHTT.triu(1).any():
+        raise ElusiveError(f"Expected causal attention, but in {name} a token sees a later one. {_ANOTHER}")
+    error = float((probabilities_BHTT.sum(-1, dtype=torch.float32) - 1).abs().max())
+    # Rounded to bf16, a row of n probabilities adds up to 1 within 2^-9.
+    if not error <= (1e-4 if probabilities_BHTT.dtype == torch.float32 else 1e-2):
+        raise ElusiveError(
+            f"Expected attention probabilities from {name}, but its rows miss a sum of 1 by {error:.1e}. {_ANOTHER}"
+        )
+
+
+def check_layers(model: PreTrainedModel) -> None:
+    """Run three tokens through the whole model once, to see that each layer reports, and reports once.
+
+    A reading stops behind the last layer that it wants, and would not notice layers that run twice.
+
+    Raises:
+        ElusiveError: if the model has no way in, or other than each of its layers reports once.
+    """
+    way_in(model)
+    if model in _EXACT:
+        return
+    device = decoder_device(model)
+    recorder = Recorder(torch.ones(1, 3, device=device))
+    with torch.inference_mode():
+        read_out(model, recorder, torch.zeros(1, 3, dtype=torch.long, device=device))
+        received_T = recorder.mean_over_layers(model)[0]
+    total = float(received_T.sum())
+    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    # Attention sinks take a part of each row.
+    if not 0 < total <= 3 * (1 + tolerance):
+        raise ElusiveError(
+            f"{type(model).__name__} cannot be scored: three rows of attention add up to {total:.3f}, expected at "
+            f"most 3. {_ANOTHER}"
+        )
+    _EXACT.add(model)
+
+
+def _decoder(model: PreTrainedModel) -> torch.nn.Module:
+    """The model without its head. ModernBERT calls its head `decoder`, and transformers' get_decoder returns that."""
+    decoder = model.get_decoder()
+    return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
+
+
+def decoder_device(model: PreTrainedModel) -> torch.device:
+    """Where token ids go; a model with weights on disk has no device of its own, and accelerate moves its input."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device
