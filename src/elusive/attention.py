@@ -15,7 +15,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .errors import ElusiveError
-from .flex import fused_attention
+from .flex import column_sums, fused_attention
 from .masks import KeyRanges, key_ranges
 from .tiles import Reading, attended_pairs, received_by_rows, tiled_attention
 
@@ -218,18 +218,23 @@ def _attention_and_sums(
 ) -> tuple[Tensor, Tensor]:
     """One batch's output (batch, tokens, heads, channels) and sums over queries (batch, heads, tokens)."""
     options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": sinks_H}
+    gpu, groups = on_gpu(query.device), query.shape[1] // key.shape[1]
+    # torch's fused kernels have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU,
+    # in float32 where heads share keys; and there they would need the whole of a mask.
+    fits = softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]
+    if gpu:
+        fits = fits and mask is None and (groups == 1 or query.dtype != torch.float32)
+        mask = KeyRanges.causal(query.shape[2], query.device) if mask is None else mask
+    if reading.few and fits:
+        dense = mask if isinstance(mask, Tensor) else None
+        output_BHTD = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, dense, is_causal=dense is None, scale=scaling, enable_gqa=groups > 1
+        )
+        if isinstance(mask, KeyRanges):
+            return output_BHTD.transpose(1, 2), column_sums(reading, query, key, mask, scaling=scaling)
+        return output_BHTD.transpose(1, 2), received_by_rows(reading, reading.positions, query, key, dense, scaling)
     if isinstance(mask, KeyRanges):
         return fused_attention(reading, query, key, value, mask, **options)
-    # torch's fused kernels have neither cap nor sinks, and fall back to the whole map where channels differ.
-    if reading.few and softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]:
-        groups = query.shape[1] // key.shape[1]
-        output_BHTD = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=groups > 1
-        )
-        return output_BHTD.transpose(1, 2), received_by_rows(reading, reading.positions, query, key, mask, scaling)
-    if mask is None and on_gpu(query.device):
-        causal = KeyRanges.causal(query.shape[2], query.device)
-        return fused_attention(reading, query, key, value, causal, **options)
     # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
     return tiled_attention(reading, query, key, value, mask, **options)
 

@@ -57,35 +57,51 @@ def fused_attention(
         output_BHTD = (output_BHTD * (lse_BHT - with_sinks_BHT).exp()[..., None]).to(value.dtype)
         lse_BHT = with_sinks_BHT
     output_BTHD = output_BHTD[..., : value_BGTD.shape[-1]].transpose(1, 2)
-    return output_BTHD, _column_sums(reading, query, key, lse_BHT, ranges, scaling, softcap)
+    return output_BTHD, column_sums(reading, query, key, ranges, lse_BHT, scaling=scaling, softcap=softcap)
 
 
-def _column_sums(
+def column_sums(
     reading: Reading,
     query_BHTD: Tensor,
     key_BGTD: Tensor,
-    lse_BHT: Tensor,
     ranges: KeyRanges,
+    lse_BHT: Tensor | None = None,
+    *,
     scaling: float,
-    softcap: float | None,
+    softcap: float | None = None,
 ) -> Tensor:
-    """Sums over the selected queries, float32 (batch, heads, tokens), from each row's log-sum-exp."""
-    heads, channels = query_BHTD.shape[1], query_BHTD.shape[3]
-    counted = ranges if reading.include_self else ranges.without_self
+    """What each key receives from the selected queries, where the output was computed elsewhere.
+
+    Args:
+        reading: what is read out.
+        query_BHTD: queries.
+        key_BGTD: keys.
+        ranges: the mask.
+        lse_BHT: log-sum-exp of each row's scores, sinks included; None computes that of the rows that are read.
+        scaling: factor of the scores.
+        softcap: Gemma 2's soft cap of the scores.
+
+    Returns:
+        float32 (batch, heads, tokens).
+    """
+    batch, heads, tokens, channels = query_BHTD.shape
     weights_BQ, positions_BQ = reading.query_weights_BT, reading.positions
     if positions_BQ.shape[1] == 0:
-        return torch.zeros_like(lse_BHT)
+        return torch.zeros(batch, heads, tokens, device=query_BHTD.device)
+    counted = ranges if reading.include_self else ranges.without_self
     if reading.few:
-        counted, weights_BQ = counted.rows(positions_BQ), weights_BQ.gather(1, positions_BQ)
-        rows_BHQ = positions_BQ[:, None].expand(-1, heads, -1)
-        lse_BHT = lse_BHT.gather(2, rows_BHQ)
+        ranges, counted = ranges.rows(positions_BQ), counted.rows(positions_BQ)
+        weights_BQ, rows_BHQ = weights_BQ.gather(1, positions_BQ), positions_BQ[:, None].expand(-1, heads, -1)
+        lse_BHT = lse_BHT if lse_BHT is None else lse_BHT.gather(2, rows_BHQ)
         query_BHTD = query_BHTD.gather(2, rows_BHQ[..., None].expand(-1, -1, -1, channels))
+    query_BHTD, key_BGTD = _widened(query_BHTD), _widened(key_BGTD)
     # flex_attention has no way to leave the values out: the narrowest that the kernel takes, of no memory.
     nothing = query_BHTD.new_zeros(_FEWEST_CHANNELS)
-    if reading.ranked_BT is not None:
-        values = nothing.expand(*key_BGTD.shape[:3], -1)
-        score = _score(softcap, unless_BK=torch.where(reading.ranked_BT, 0.0, torch.inf))
-        _, lse_BHT = _run(query_BHTD, key_BGTD, values, score, counted.by_query, scaling)
+    if reading.ranked_BT is not None or lse_BHT is None:
+        unless_BK = None if reading.ranked_BT is None else torch.where(reading.ranked_BT, 0.0, torch.inf)
+        rows = ranges if unless_BK is None else counted
+        values, score = nothing.expand(*key_BGTD.shape[:3], -1), _score(softcap, unless_BK=unless_BK)
+        _, lse_BHT = _run(query_BHTD, key_BGTD, values, score, rows.by_query, scaling)
     # Rows that do not count, and those that attend to nothing, go to -inf: each of their shares is exactly 0.
     counts_BHQ = (weights_BQ[:, None] > 0) & lse_BHT.isfinite()
     less_BHQ = torch.where(counts_BHQ, lse_BHT - weights_BQ.log()[:, None], torch.inf)

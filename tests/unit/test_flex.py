@@ -162,18 +162,48 @@ def test_the_dispatch_takes_the_runs_of_keys(monkeypatch, as_on_gpu, kind, lengt
 
 def test_which_way_attention_goes(monkeypatch, as_on_gpu):
     went = []
-    for name in ("fused_attention", "received_by_rows", "tiled_attention"):
+    for name in ("fused_attention", "column_sums", "received_by_rows", "tiled_attention"):
         original = getattr(attention, name)
         monkeypatch.setattr(
             attention, name, lambda *args, _name=name, _run=original, **kw: (went.append(_name), _run(*args, **kw))[1]
         )
     call, ranges, _ = case("window")
+    half = tuple(x.bfloat16() for x in call)
     few_BT, many_BT = reading(True, True, False, "window").query_weights_BT, torch.ones(2, TOKENS)
-    recorded(None, many_BT, call)
-    recorded(None, few_BT, call)  # torch's own fused kernel, and the selected rows again
-    recorded(ranges, few_BT, call)  # that kernel would need the whole mask
-    recorded(ranges.dense(), many_BT, call)
-    assert went == ["fused_attention", "received_by_rows", "fused_attention", "tiled_attention"]
+    for mask, weights_BT, inputs, expected in (
+        (None, many_BT, call, "fused_attention"),
+        (None, few_BT, half, "column_sums"),  # torch's own fused kernel, and the selected rows again
+        (None, few_BT, call, "fused_attention"),  # float32 with shared keys, and windows, are not for that kernel
+        (ranges, few_BT, half, "fused_attention"),
+        (ranges.dense(), many_BT, call, "tiled_attention"),
+        (ranges.dense(), few_BT, call, "tiled_attention"),
+    ):
+        recorded(mask, weights_BT, inputs)
+        assert went == [expected]
+        went.clear()
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("kind", ["causal", "window", "padded"])
+def test_column_sums_of_few_rows_need_no_first_pass(kind, include_self, ranked):
+    (query, key, value), ranges, _ = case(kind)
+    read = reading(True, include_self, ranked, kind)
+    _, expected_BHT = by_definition(read, query, key, value, ranges)
+    received_BHT = flex.column_sums(read, query, key, ranges, scaling=8**-0.5)
+    torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["causal", "window"])
+def test_the_dispatch_with_few_queries(monkeypatch, as_on_gpu, kind):
+    call, ranges, _ = case(kind)
+    call = tuple(x.bfloat16() for x in call)
+    weights_BT = reading(True, True, False, kind).query_weights_BT
+    mask = None if kind == "causal" else ranges
+    output_BTHD, received_BT = recorded(mask, weights_BT, call)
+    expected_BTHD, expected_BHT = by_definition(Reading(weights_BT), *call, ranges)
+    torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(received_BT.double(), expected_BHT.mean(1), rtol=1e-5, atol=1e-6)
 
 
 def test_the_mask_function_makes_no_dense_mask_on_a_gpu(as_on_gpu):
