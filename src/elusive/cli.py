@@ -1,10 +1,12 @@
 """The verbs. Flags derive from the settings' dataclasses; each verb imports its stage when it runs."""
 
+import contextlib
 import errno
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -51,6 +53,10 @@ def score(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
     device: str = "auto",
     fields: tuple[str, ...] = (),
+    layers: tuple[int, ...] = (),
+    heads: tuple[str, ...] = (),
+    per_head: bool = False,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
     """Score each token of a corpus by the attention that it receives from the queries.
@@ -63,6 +69,10 @@ def score(
         dtype: type of the weights.
         device: cpu, cuda, auto or a device map.
         fields: read only the spans of these fields (none: all).
+        layers: layers whose heads are averaged, from 0 (with --heads empty too: all).
+        heads: single heads "layer.head", e.g. 3.1, that are averaged beside those of --layers.
+        per_head: write every head's scores too, for study.
+        excluded_tokens: never ranked; with --renormalise, attention to them is left out.
         settings: queries and batches.
     """
     from .progress import shown
@@ -78,6 +88,10 @@ def score(
             device=device,
             queries=settings.queries,
             fields=fields,
+            layers=layers,
+            heads=heads,
+            per_head=per_head,
+            excluded_tokens=excluded_tokens,
             settings=settings,
             progress=progress,
         )
@@ -119,6 +133,7 @@ def augment(
         if read_json(folder / "settings.json")["corpus"] != corpus_hash(documents):
             raise ElusiveError(f"{folder} holds scores of another corpus than {corpus}. Score this one first.")
     asked = read_json(folders[trained] / "settings.json")
+    _check_scores({folder: read_json(folder / "settings.json") for folder in folders.values()}, settings)
     score_sets: dict[str, Mapping] = {
         f"{name}-{asked['queries']}": {item.document_id: item for item in read_scores(folder)}
         for name, folder in folders.items()
@@ -137,6 +152,105 @@ def augment(
             progress=progress,
         )
     print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")
+
+
+def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) -> None:
+    """Refuse scores that were read out in two ways, or renormalised over other tokens than those to be ranked."""
+    first, *others = asked.items()
+    for folder, other in others:
+        for key in ("queries", "fields", "head_fields", "include_self", "max_length", "renormalise"):
+            if other[key] != first[1][key]:
+                raise ElusiveError(
+                    f"{first[0]} and {folder} were scored in two ways ({key}: {first[1][key]!r} and {other[key]!r}). "
+                    "Score the corpus with both models alike."
+                )
+    for folder, one in asked.items():
+        if one["renormalise"] and tuple(one["excluded_tokens"]) != settings.excluded_tokens:
+            raise ElusiveError(
+                f"{folder} was renormalised without {one['excluded_tokens']}, but augment.excluded_tokens is "
+                f"{list(settings.excluded_tokens)}. Give the same --excluded-tokens, or score again."
+            )
+
+
+def recall(
+    corpus: tyro.conf.Positional[Path],
+    output: Path | None = None,
+    k: int = 10,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
+    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """How much of the head entity a pair ranks among its k best tokens at cues; needs no training.
+
+    Args:
+        corpus: a corpus whose spans mark a head entity and answers.
+        output: folder for recall.json and the scores (none: nothing is kept).
+        k: how many of the best ranked tokens count.
+        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        excluded_tokens: never ranked, beside special tokens and white space.
+        pair: the two models, and the layers and heads that are averaged.
+        settings: how attention is read out.
+    """
+    from .pairs import pair_recall
+    from .reporting.clues import recall_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    documents = _corpus(corpus).documents
+    with _scores_kept(output) as folder:
+        found = pair_recall(documents, folder, pair=pair, settings=settings, augment=augment, k=k)
+    _show(recall_table(found), found, output, "recall.json")
+
+
+def heads(
+    corpus: tyro.conf.Positional[Path],
+    output: Path | None = None,
+    k: int = 10,
+    seed: int = 0,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
+    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """Choose layers and heads of a pair by clue recall on one half of a corpus, and show them on the other.
+
+    Args:
+        corpus: a corpus whose spans mark a head entity and answers.
+        output: folder for heads.json and the scores, each head's too (none: nothing is kept).
+        k: how many of the best ranked tokens count.
+        seed: seed of the halves.
+        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        excluded_tokens: never ranked, beside special tokens and white space.
+        pair: the two models.
+        settings: how attention is read out.
+    """
+    from .pairs import pair_heads
+    from .reporting.clues import heads_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    documents = _corpus(corpus).documents
+    with _scores_kept(output) as folder:
+        found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
+    _show(heads_table(found), found, output, "heads.json")
+
+
+@contextlib.contextmanager
+def _scores_kept(output: Path | None) -> Iterator[Path]:
+    """The folder for scores: in the output folder, or one that is thrown away."""
+    if output:
+        yield output / "scores"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+def _show(table: str, found: dict[str, Any], output: Path | None, name: str) -> None:
+    from .runs import write_json
+
+    print(table)
+    if output:
+        write_json(output / name, found)
+        print(f"\n{output / name}")
 
 
 def train(
@@ -265,6 +379,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "pretrain": pretrain,
     "score": score,
+    "recall": recall,
+    "heads": heads,
     "augment": augment,
     "train": train,
     "evaluate": evaluate,

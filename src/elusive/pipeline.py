@@ -10,7 +10,7 @@ import itertools
 import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +21,17 @@ import torch
 from . import __version__
 from .augmentation import ScoreSet, augment, write_augmented
 from .biographies import biography_corpus, well_known_examples
-from .config import Arm, AugmentSettings, CorpusSettings, Queries, Recipe, ScoreSettings, dump_recipe, to_table
+from .config import (
+    Arm,
+    AugmentSettings,
+    CorpusSettings,
+    ModelSettings,
+    Queries,
+    Recipe,
+    ScoreSettings,
+    dump_recipe,
+    to_table,
+)
 from .documents import Corpus, Document, load_corpus, read_corpus, write_corpus
 from .errors import ElusiveError
 from .evaluation import evaluate_model
@@ -35,6 +45,8 @@ from .shards import read_scores
 from .training import model_to_train, train
 
 Announce = Callable[[str], None]
+ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
+"""A model's name and revision, and the layers and heads that are averaged."""
 
 
 def run(recipe: Recipe, *, announce: Announce = print) -> Path:
@@ -185,34 +197,80 @@ def score_set_name(model: str, queries: str, field: str) -> str:
 
 
 def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
-    trained, trained_name, trained_revision = model_to_train(recipe.models, recipe.train)
-    models = {
-        "large": (recipe.models.large, recipe.models.large_revision),
-        "small": (recipe.models.small, recipe.models.small_revision),
-        trained: (trained_name, trained_revision),
+    trained, name, revision = model_to_train(recipe.models, recipe.train)
+    # A model that is neither large nor small is read at all heads.
+    others = {} if trained in ("large", "small") else {trained: (name, revision, (), ())}
+    return score_sets(
+        corpus.documents,
+        folder / "scores",
+        needed_scores(recipe, corpus.documents),
+        loading=recipe.models,
+        settings=recipe.score,
+        excluded_tokens=recipe.augment.excluded_tokens,
+        others=others,
+        field_documents=recipe.report.cue_documents,
+    )
+
+
+def score_sets(
+    documents: Sequence[Document],
+    folder: str | Path,
+    needed: Sequence[tuple[str, Queries, str]],
+    *,
+    loading: ModelSettings,
+    settings: ScoreSettings,
+    excluded_tokens: Sequence[str],
+    others: Mapping[str, ModelToScore] | None = None,
+    field_documents: int | None = None,
+    per_head: bool = False,
+) -> dict[str, ScoreSet]:
+    """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
+
+    Args:
+        documents: the corpus.
+        folder: RUN/scores; each score set gets a folder of its own, named by `score_set_name`.
+        needed: (model, queries, field), model by model, so that each is loaded once.
+        loading: what large and small are, and how they are loaded and read.
+        settings: how attention is read out.
+        excluded_tokens: strings that are never ranked, for score.renormalise.
+        others: further models by name.
+        field_documents: how many documents are read at a single field's cue (None: all).
+        per_head: keep each head's scores.
+
+    Returns:
+        The score sets by name.
+    """
+    models: dict[str, ModelToScore] = {
+        "large": (loading.large, loading.large_revision, loading.large_layers, loading.large_heads),
+        "small": (loading.small, loading.small_revision, loading.small_layers, loading.small_heads),
+        **(others or {}),
     }
-    score_sets = {}
-    for model, needed in itertools.groupby(needed_scores(recipe, corpus.documents), key=lambda one: one[0]):
+    made: dict[str, ScoreSet] = {}
+    for model, wanted in itertools.groupby(needed, key=lambda one: one[0]):
         load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
-        name, revision = models[model]
-        for _, queries, field in needed:
+        name, revision, layers, heads = models[model]
+        for _, queries, field in wanted:
             score_set = score_set_name(model, queries, field)
             with shown(f"score {score_set}") as progress:
                 score_corpus(
-                    corpus.documents[: recipe.report.cue_documents] if field else corpus.documents,
-                    folder / "scores" / score_set,
+                    documents[:field_documents] if field else documents,
+                    Path(folder) / score_set,
                     model=name,
                     revision=revision,
-                    dtype=recipe.models.dtype,
-                    device=recipe.models.device,
+                    dtype=loading.dtype,
+                    device=loading.device,
                     queries=queries,
                     fields=(field,) if field else (),
-                    settings=recipe.score,
+                    layers=layers,
+                    heads=heads,
+                    per_head=per_head,
+                    excluded_tokens=excluded_tokens,
+                    settings=settings,
                     load=load,
                     progress=progress,
                 )
-            score_sets[score_set] = {item.document_id: item for item in read_scores(folder / "scores" / score_set)}
-    return score_sets
+            made[score_set] = {item.document_id: item for item in read_scores(Path(folder) / score_set)}
+    return made
 
 
 def _augment(recipe: Recipe, corpus: Corpus, score_sets: dict[str, ScoreSet], folder: Path) -> None:

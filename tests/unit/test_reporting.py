@@ -10,19 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from elusive.config import Recipe, ReportSettings, dump_recipe, from_table
 from elusive.errors import ElusiveError
+from elusive.positions import rankable_tokens
 from elusive.reporting import page, plots, results_markdown, results_table, write_report
+from elusive.reporting.clues import cue_ranks, run_recall
 from elusive.reporting.results import collect, score, signed, verdict
 from elusive.reporting.tokens import (
-    cue_ranks,
     field_distances,
     longest_rank,
-    ranked_tokens,
     read_documents,
     scored_cue_field,
     shown_documents,
@@ -91,7 +92,7 @@ def score_row(document: Mapping[str, Any], field: str, model: str) -> dict[str, 
 
 def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
     ids, starts, ends = tokenise(document["text"])
-    chosen = ranked_tokens(document["text"], starts, ends, (".", ","))
+    chosen = rankable_tokens(document["text"], np.array(ids), np.array([starts, ends]).T, (), (".", ","))
     ranks, rank = [], 0
     for part in chosen:
         rank += int(part)
@@ -353,8 +354,11 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     assert order("small") == ["poet", "a", "in", "(name)"]
     assert order("contrast") == ["(name)", "in", "a", "poet"]
     assert sum(ranks["rankings"]["large"][4]) == 0
-    assert ranks["head_share"] == {"large": 0.25, "small": 0.25, "contrast": 0.25}
-    assert ranks["chance"] == 0.25
+    found = run_recall(tmp_path, [document], Recipe(), "city")
+    assert found is not None
+    row = found["rows"]["city"]
+    assert [row[name]["head_share"] for name in ("large", "small", "contrast", "chance")] == [0.25] * 4
+    assert [row[name]["value"] for name in ("large", "small", "contrast", "chance")] == [1.0] * 4, "all are shown"
 
 
 def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
@@ -364,9 +368,13 @@ def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
     ranks = cue_ranks(run, read_documents(run), "company", Recipe())
     assert ranks is not None
     # Ties by position would put the name first in every text, which would look like a finding.
-    assert ranks["head_share"] == {"large": 0.0, "small": 0.0, "contrast": None}
     assert not any(map(any, ranks["rankings"]["contrast"]))
-    assert score(ranks["head_share"]["contrast"]) == "-"
+    found = run_recall(run, read_documents(run), Recipe(), "company")
+    assert found is not None
+    row = found["rows"]["company"]
+    assert (row["large"]["value"], row["small"]["value"]) == (0.0, 0.0)
+    assert row["contrast"] == {"value": None, "low": None, "high": None, "documents": 0, "head_share": None}
+    assert row["differences"]["contrast-large"]["difference"] is None
     notes = said([TOGETHER] * 3, models={"large": "one", "small": "one"})["notes"]
     assert any(note.startswith("Large and small are one model (one): there is no contrast") for note in notes)
     assert not any("one model" in note for note in said([TOGETHER] * 3)["notes"])
@@ -379,9 +387,15 @@ def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
     assert ranks["documents"] == 12
     name = ranks["kinds"].index("(name)")
     assert [row[name] for row in ranks["rankings"]["contrast"]] == [1.0, 1.0] + [0.0] * 8
-    assert ranks["head_share"] == {"large": 0.2, "small": 0.0, "contrast": 0.2}
+    row = results["clue_recall"]["rows"]["company"]
+    shares = [row[name]["head_share"] for name in ("large", "small", "contrast")]
+    assert shares == pytest.approx([0.2, 0.0, 0.2])
+    assert [row[name]["value"] for name in ("large", "small", "contrast")] == [1.0, 0.0, 1.0]
     # Before the company lie 26 tokens with characters, four of them commas or full stops; two are names.
-    assert ranks["chance"] == pytest.approx(2 / 22)
+    assert row["chance"] == {"value": pytest.approx(10 / 22), "head_share": pytest.approx(2 / 22)}
+    assert row["documents"] == row["large"]["documents"] == 12
+    assert row["differences"]["large-small"] == {"difference": 1.0, "low": 1.0, "high": 1.0, "separated": True}
+    assert row["differences"]["contrast-large"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
     assert ranks["kinds"][-1] == "other words"
     assert len([kind for kind in ranks["kinds"] if kind[0] != "("]) == 9
 
@@ -391,7 +405,7 @@ def test_rank_bars_refuse_other_tokens(tmp_path: Path) -> None:
     rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
     rows[3]["token_ids"][2] += 1
     write_tokens(run / "scores" / "small-cue-company" / "part-00000.parquet", rows)
-    with pytest.raises(ElusiveError, match=r"other ids in document 'person-3'.*share a tokenizer"):
+    with pytest.raises(ElusiveError, match=r"split document 'person-3' into different tokens.*across_tokenizers"):
         write_report(run, ReportSettings())
 
 

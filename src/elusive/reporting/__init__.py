@@ -5,8 +5,9 @@ from pathlib import Path
 from .. import config
 from ..errors import ElusiveError
 from ..runs import ProgressFunction, silent, write_json, write_text
+from .clues import cue_ranks, run_recall
 from .results import collect, results_markdown, results_table
-from .tokens import cue_ranks, field_distances, longest_rank, read_documents, scored_cue_field, shown_documents
+from .tokens import field_distances, longest_rank, read_documents, scored_cue_field, shown_documents
 
 __all__ = ["results_markdown", "results_table", "write_report"]
 
@@ -40,6 +41,7 @@ def write_report(
     results = collect(run, recipe, documents, distances)
     cue_field = settings.cue_field or scored_cue_field(run, distances)
     results["cue_ranks"] = cue_ranks(run, documents, cue_field, recipe)
+    results["clue_recall"] = run_recall(run, documents, recipe, cue_field)
     shown = shown_documents(run, documents, recipe, settings.documents)
     progress(1, 4)
     figures = plots.draw(results, longest_rank(run, recipe.arms))

@@ -12,6 +12,8 @@ from ..config import Recipe, to_table
 from ..errors import ElusiveError
 from ..intervals import interval, paired_interval
 from ..runs import read_json, read_jsonl
+from .clue_tables import recall_markdown
+from .text import cell, markdown_row, range_text, score, signed
 from .tokens import missing
 
 UNTRAINED = "untrained"
@@ -103,26 +105,6 @@ def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def score(value: float | None) -> str:
-    """A share as three decimals without the zero, as tables in this field print it: .250."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}".replace("0.", ".", 1)
-
-
-def signed(value: float | None) -> str:
-    """A difference with its sign: +.031, -.010; .000 only where it is exactly zero."""
-    if value is None:
-        return "-"
-    sign = "+" if value > 0 else "-" if value < 0 else ""
-    return sign + score(abs(value))
-
-
-def range_text(numbers: Mapping[str, Any], number: Any = score) -> str:
-    """An interval as text, or what stands in its place."""
-    return "[no interval]" if numbers["low"] is None else f"[{number(numbers['low'])}, {number(numbers['high'])}]"
-
-
 def pair_text(pair: Mapping[str, Any]) -> str:
     """One paired difference as text."""
     return f"{pair['a']} minus {pair['b']}: {signed(pair['difference'])} {range_text(pair, signed)}"
@@ -157,24 +139,26 @@ def results_table(results: Mapping[str, Any]) -> str:
 def results_markdown(results: Mapping[str, Any]) -> str:
     """The tables of a run as Markdown, with every interval."""
     said = results["verdict"]
-    lines = [f"# {_cell(results['title'])}", "", said["headline"], ""]
+    lines = [f"# {cell(results['title'])}", "", said["headline"], ""]
     for name, texts in (("Separated from zero at 95%", said["separated"]), ("Not separated", said["not_separated"])):
         if texts:
-            lines += [f"{name}:", "", *[f"- {_cell(text)}" for text in texts], ""]
-    lines += [_cell(note) + "\n" for note in said["notes"]]
+            lines += [f"{name}:", "", *[f"- {cell(text)}" for text in texts], ""]
+    lines += [cell(note) + "\n" for note in said["notes"]]
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
+    if results.get("clue_recall"):
+        lines += recall_markdown(results["clue_recall"])
     lines += ["## Training", "", "| arm | mean drop rate | texts | steps | seconds |", "| --- " * 5 + "|"]
     for arm, row in results["arms"].items():
         cells = [arm, score(row["mean_drop_rate"]), _whole(row["texts"]), _whole(row["steps"]), _whole(row["seconds"])]
-        lines.append(_markdown_row(cells))
+        lines.append(markdown_row(cells))
     if results["pairs"]:
         lines += ["", "## Paired differences in EM", ""]
         lines.append("| a minus b | field | difference | 95% interval | separated |")
         lines.append("| --- " * 5 + "|")
     for pair in results["pairs"]:
         cells = [f"{pair['a']} minus {pair['b']}", pair["field"], signed(pair["difference"]), range_text(pair, signed)]
-        lines.append(_markdown_row([*cells, "yes" if pair["separated"] else "no"]))
+        lines.append(markdown_row([*cells, "yes" if pair["separated"] else "no"]))
     return "\n".join(lines) + "\n"
 
 
@@ -360,17 +344,9 @@ def _markdown_scores(results: Mapping[str, Any], metric: str, name: str) -> list
     if not rows:
         return []
     fields = results["fields"] if len(results["fields"]) > 1 else []
-    lines = [f"## {name}, with 95% intervals", "", _markdown_row(["arm", *fields, "all"])]
+    lines = [f"## {name}, with 95% intervals", "", markdown_row(["arm", *fields, "all"])]
     lines.append("| --- " * (len(fields) + 2) + "|")
     for arm, row in rows.items():
         numbers = [*(row["fields"][field][metric] for field in fields), row[metric]]
-        lines.append(_markdown_row([arm, *[f"{score(one['value'])} {range_text(one)}" for one in numbers]]))
+        lines.append(markdown_row([arm, *[f"{score(one['value'])} {range_text(one)}" for one in numbers]]))
     return [*lines, ""]
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -1,7 +1,5 @@
 """What the report says about single tokens: distances, ranks at a cue, and each token's chance to stay."""
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,80 +90,10 @@ def token_fields(starts: Sequence[int], ends: Sequence[int], spans: Sequence[Seq
     ]
 
 
-def ranked_tokens(text: str, starts: Sequence[int], ends: Sequence[int], excluded: Sequence[str]) -> np.ndarray:
-    """Which tokens take part in a ranking: bool (tokens,); not special, white-space-only or excluded ones."""
-    pieces = (text[start:end].strip() for start, end in zip(starts, ends, strict=True))
-    return np.array([bool(piece) and piece not in excluded for piece in pieces], dtype=bool)
-
-
 def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
     """The field of the single-cue scores in this run, the farthest one where there are several; "" if none."""
     fields = {path.name.split("-cue-", 1)[1] for path in sorted((run / "scores").glob("*-cue-*"))}
     return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
-
-
-def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -> dict[str, Any] | None:
-    """Which kinds of token lead the ranking at the cue before a field: by large, small, and large minus small.
-
-    Args:
-        run: the run folder, with scores/large-cue-<field> and scores/small-cue-<field>.
-        documents: rows of corpus/documents.jsonl.
-        field: whose cue to look from; "" for none.
-        recipe: head fields and excluded tokens.
-
-    Returns:
-        kinds: "(field)" for tokens of spans, single words, "other words"; rankings: for each of large, small,
-        contrast the share of each kind at ranks 1 to 10, ranks x kinds; head_share: share of head tokens among
-        the ten best; chance: their share among all ranked tokens. None where no document has the cue. Documents
-        whose scores are all tied do not count in that ranking; where none is left, its shares are 0 and its
-        head_share is None.
-
-    Raises:
-        ElusiveError: if a model's scores are missing, or the two differ in their tokens.
-
-    Reference:
-        Gao et al. 2025, arXiv 2409.17954, Figures 2 and 3.
-    """
-    if not field:
-        return None
-    folders = [run / "scores" / f"{model}-cue-{field}" for model in ("large", "small")]
-    for folder in folders:
-        if not any(folder.glob("part-*.parquet")):
-            raise ElusiveError(
-                f"{folder} holds no scores, and the rank bars look from the cue before '{field}'. "
-                "Run the stage 'score' of this run first, or choose another report.cue_field."
-            )
-    by_id = {row["id"]: row for row in documents}
-    best: dict[str, list[list[str]]] = {"large": [], "small": [], "contrast": []}
-    heads = ranked = 0
-    of_small = {tokens["document_id"]: tokens for tokens in _read_scores(folders[1])}
-    for large in _read_scores(folders[0]):
-        small = of_small.get(large["document_id"])
-        if small is None or small["token_ids"] != large["token_ids"]:
-            raise _other_tokens(large["document_id"], folders)
-        row = by_id[large["document_id"]]
-        chosen = ranked_tokens(row["text"], large["starts"], large["ends"], recipe.augment.excluded_tokens)
-        chosen &= np.array(large["queries"]) > 0
-        kinds = _kinds(row, large["starts"], large["ends"])
-        heads += sum(kinds[position] in _head_kinds(recipe) for position in np.flatnonzero(chosen))
-        ranked += int(chosen.sum())
-        scores = {"large": np.array(large["scores"]), "small": np.array(small["scores"])}
-        scores["contrast"] = scores["large"] - scores["small"]
-        for name, values in scores.items():
-            positions = np.flatnonzero(chosen)
-            if len(positions) > 1 and np.ptp(values[positions]) == 0:
-                continue  # all tied, as when both models are one: the order would be that of the text
-            order = positions[np.argsort(-values[positions], kind="stable")]
-            best[name].append([kinds[position] for position in order[:TOP]])
-    if ranked == 0:
-        return None
-    return {
-        "field": field,
-        "documents": sum(bool(kinds) for kinds in best["large"]),
-        **_shares(best, _head_kinds(recipe)),
-        "chance": heads / ranked,
-        "head_kinds": _head_kinds(recipe),
-    }
 
 
 def longest_rank(run: Path, arms: Sequence[str]) -> int:
@@ -246,48 +174,6 @@ def _read_ranking(run: Path, arm: str, columns: list[str]) -> pa.Table:
     if not path.exists():
         raise missing(path, "augment")
     return pq.read_table(path, columns=columns)
-
-
-def _other_tokens(document: str, folders: Sequence[Path]) -> ElusiveError:
-    return ElusiveError(
-        f"Expected the same tokens in {folders[0]} and {folders[1]}, got other ids in document '{document}'. "
-        "Two models contrast only where they share a tokenizer; delete both folders and run the stage 'score' again."
-    )
-
-
-def _kinds(row: Row, starts: Sequence[int], ends: Sequence[int]) -> list[str]:
-    """ "(field)" for a token of a span, else the whole word, in lower case, that the token is part of."""
-    words = [(match.start(), match.end()) for match in re.finditer(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+", row["text"])]
-    fields = token_fields(starts, ends, row["spans"])
-    names = token_fields(starts, ends, [(row["text"][start:end].lower(), start, end) for start, end in words])
-    return [f"({field})" if field else name for field, name in zip(fields, names, strict=True)]
-
-
-def _head_kinds(recipe: Recipe) -> list[str]:
-    return [f"({field})" for field in recipe.score.head_fields]
-
-
-def _shares(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[str]) -> dict[str, Any]:
-    """Count the kinds at each rank: the shares of results.json's cue_ranks."""
-    everything = Counter(kind for documents in best.values() for kinds in documents for kind in kinds)
-    fields = sorted((kind for kind in everything if _is_field(kind)), key=lambda kind: (kind not in head_kinds, kind))
-    words = [kind for kind, _ in everything.most_common() if not _is_field(kind)]
-    kinds = [*fields, *words[:WORDS], *([OTHER_WORDS] if len(words) > WORDS else [])]
-    rankings: dict[str, list[list[float]]] = {}
-    head_share: dict[str, float | None] = {}
-    for name, documents in best.items():
-        counts = np.zeros((TOP, len(kinds)))
-        for ranked in documents:
-            for rank, kind in enumerate(ranked):
-                counts[rank, kinds.index(kind if kind in kinds else OTHER_WORDS)] += 1
-        rankings[name] = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()
-        heads = sum(counts[:, kinds.index(kind)].sum() for kind in head_kinds if kind in kinds)
-        head_share[name] = float(heads / counts.sum()) if counts.any() else None
-    return {"kinds": kinds, "rankings": rankings, "head_share": head_share}
-
-
-def _is_field(kind: str) -> bool:
-    return len(kind) > 2 and kind.startswith("(") and kind.endswith(")")
 
 
 def _answers(run: Path, recipe: Recipe, documents: Mapping[str, Row]) -> dict[str, list[dict[str, Any]]]:
