@@ -45,6 +45,8 @@ _HOMES = {
     "AugmentedText": "augmentation",
     "augment": "augmentation",
     "augment_corpus": "pipeline",
+    "pair_recall": "pairs",
+    "pair_heads": "pairs",
     "train": "training",
     "pretrain": "pretraining",
     "evaluate": "evaluation",

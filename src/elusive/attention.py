@@ -83,6 +83,12 @@ class Recorder:
         if self.weights_LH is None:
             self.received_BT += received_BHT.mean(1)
         elif layer < len(self.weights_LH):
+            if received_BHT.shape[1] != self.weights_LH.shape[1]:
+                raise ElusiveError(
+                    f"Expected {self.weights_LH.shape[1]} query heads in layer {layer}, as the model's configuration "
+                    f"says, got {received_BHT.shape[1]}. Heads of this model cannot be chosen: leave layers and heads "
+                    "empty."
+                )
             self.received_BT += torch.einsum("h,bht->bt", self.weights_LH[layer], received_BHT)
         if self.per_head:
             self.received_LBHT.append(received_BHT)

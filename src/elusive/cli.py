@@ -159,13 +159,13 @@ def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) 
     first, *others = asked.items()
     for folder, other in others:
         for key in ("queries", "fields", "head_fields", "include_self", "max_length", "renormalise"):
-            if other[key] != first[1][key]:
+            if other.get(key) != first[1].get(key):
                 raise ElusiveError(
-                    f"{first[0]} and {folder} were scored in two ways ({key}: {first[1][key]!r} and {other[key]!r}). "
+                    f"{first[0]} and {folder} were scored in two ways ({key}: {first[1].get(key)!r} and {other.get(key)!r}). "
                     "Score the corpus with both models alike."
                 )
     for folder, one in asked.items():
-        if one["renormalise"] and tuple(one["excluded_tokens"]) != settings.excluded_tokens:
+        if one.get("renormalise") and tuple(one["excluded_tokens"]) != settings.excluded_tokens:
             raise ElusiveError(
                 f"{folder} was renormalised without {one['excluded_tokens']}, but augment.excluded_tokens is "
                 f"{list(settings.excluded_tokens)}. Give the same --excluded-tokens, or score again."
