@@ -160,8 +160,9 @@ def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) 
     for folder, other in others:
         for key in ("queries", "fields", "head_fields", "include_self", "max_length", "renormalise"):
             if other.get(key) != first[1].get(key):
+                ways = f"{key}: {first[1].get(key)!r} and {other.get(key)!r}"
                 raise ElusiveError(
-                    f"{first[0]} and {folder} were scored in two ways ({key}: {first[1].get(key)!r} and {other.get(key)!r}). "
+                    f"{first[0]} and {folder} were scored in two ways ({ways}). "
                     "Score the corpus with both models alike."
                 )
     for folder, one in asked.items():
@@ -193,7 +194,7 @@ def recall(
         settings: how attention is read out.
     """
     from .pairs import pair_recall
-    from .reporting.clues import recall_table
+    from .reporting.clue_tables import recall_table
 
     augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
     documents = _corpus(corpus).documents
@@ -225,7 +226,7 @@ def heads(
         settings: how attention is read out.
     """
     from .pairs import pair_heads
-    from .reporting.clues import heads_table
+    from .reporting.clue_tables import heads_table
 
     augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
     documents = _corpus(corpus).documents
