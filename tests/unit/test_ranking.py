@@ -1,14 +1,17 @@
 """Ranks, contrasts and distances, worked by hand."""
 
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elusive.errors import ElusiveError
 from elusive.positions import rankable_tokens
-from elusive.ranking import contrast, distance_signal, rank_tokens
+from elusive.ranking import across_tokenizers, contrast, distance_signal, pair_on_tokens, rank_tokens
 from elusive.shards import TokenScores
 
 
@@ -61,6 +64,17 @@ class TestRankTokens:
     def test_nothing_to_rank(self) -> None:
         assert rank_tokens(np.array([1.0, 2.0]), np.zeros(2, bool), np.ones(2, bool)).tolist() == [0, 0]
         assert rank_tokens(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool)).tolist() == []
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_several_rows_are_ranked_each_for_itself(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        rows, rankable, seen = rng.integers(0, 3, (3, 7)).astype(float), rng.random(7) < 0.7, rng.random(7) < 0.7
+        together = rank_tokens(rows, rankable, seen)
+        assert together.shape == (3, 7)
+        assert together.dtype == np.int32
+        for row, ranks in zip(rows, together, strict=True):
+            order = sorted(np.flatnonzero(rankable), key=lambda i: (not seen[i], -row[i] if seen[i] else 0, i))
+            assert [int(i) for i in np.argsort(ranks) if ranks[i]] == [int(i) for i in order]
 
 
 class TestRankable:
@@ -120,6 +134,7 @@ class TestContrast:
             contrast(large, small)
         assert str(caught.value).startswith("The two models split document 'd1' into different tokens")
         assert "choose two models of one family" in str(caught.value)
+        assert "augment.across_tokenizers = true" in str(caught.value)
 
     def test_other_document_is_refused(self) -> None:
         with pytest.raises(ElusiveError, match="Expected scores of the same document, got 'd1' and 'd2'"):
@@ -128,6 +143,98 @@ class TestContrast:
     def test_other_queries_are_refused(self) -> None:
         with pytest.raises(ElusiveError, match="scores of document 'd1' come from different queries"):
             contrast(scores([7, 8], [0.5, 0.5], [2, 1]), scores([7, 8], [0.5, 0.5], [1, 1]))
+
+
+def on_offsets(offsets: list[tuple[int, int]], values: list[float], ids: Any = None, queries: Any = None):
+    count = len(offsets)
+    ids, queries = ids or list(range(count)), queries or [1] * count
+    held = scores(ids, values, queries)
+    held.offsets[:] = offsets
+    return held
+
+
+class TestAcrossTokenizers:
+    TEXT = "to Rome, Zoë"
+    #       0  3     9
+
+    def test_by_hand(self) -> None:
+        other = on_offsets([(0, 0), (0, 7), (7, 8), (8, 12)], [0.5, 0.7, 0.1, 0.3], queries=[3, 3, 2, 1])
+        own = on_offsets([(0, 0), (0, 2), (2, 7), (7, 9), (9, 12)], [0.0] * 5)
+        carried = across_tokenizers(other, own, self.TEXT)
+        # "to Rome" gives .1 to each of its 7 characters, " Zoë" .1 to each of its 3 letters, and <s> nothing.
+        np.testing.assert_allclose(carried.scores, [0, 0.2, 0.5, 0.1, 0.3], atol=1e-7)
+        assert carried.queries.tolist() == [0, 3, 3, 2, 1]
+        assert carried.token_ids is own.token_ids
+        assert carried.offsets is own.offsets
+        assert carried.scores.dtype == np.float32
+
+    def test_bytes_of_one_character_share_it(self) -> None:
+        split = on_offsets([(0, 7), (7, 8), (8, 11), (11, 12), (11, 12)], [0.0, 0.0, 0.1, 0.2, 0.4])
+        whole = on_offsets([(0, 7), (7, 8), (9, 12)], [0.0, 0.0, 0.9])
+        np.testing.assert_allclose(across_tokenizers(split, whole, self.TEXT).scores[-1], 0.7, atol=1e-7)
+        np.testing.assert_allclose(
+            across_tokenizers(whole, split, self.TEXT).scores, [0, 0, 0.6, 0.15, 0.15], atol=1e-7
+        )
+
+    def test_the_same_tokens_are_left_untouched(self) -> None:
+        one = on_offsets([(0, 2), (2, 7)], [0.1, 0.2], ids=[5, 6])
+        assert across_tokenizers(one, on_offsets([(0, 2), (2, 7)], [0, 0], ids=[5, 6]), self.TEXT) is one
+        other = across_tokenizers(one, on_offsets([(0, 2), (2, 7)], [0, 0], ids=[8, 9]), self.TEXT)
+        assert other.token_ids.tolist() == [8, 9]
+        assert other.scores is one.scores
+
+    def test_another_document_is_refused(self) -> None:
+        with pytest.raises(ElusiveError, match="Expected scores of the same document, got 'd1' and 'd2'"):
+            across_tokenizers(scores([7], [0.5], [1]), scores([7], [0.5], [1], "d2"), "x")
+
+    def test_each_head_is_carried_like_the_score(self) -> None:
+        other = on_offsets([(0, 7), (8, 12)], [0.7, 0.3])
+        per_head = np.array([[[0.7, 0.3], [0.07, 0.0]]], np.float32)
+        held = TokenScores("d1", other.token_ids, other.offsets, other.scores, other.queries, per_head)
+        carried = across_tokenizers(held, on_offsets([(0, 2), (3, 7), (9, 12)], [0, 0, 0]), self.TEXT)
+        assert carried.per_head is not None
+        np.testing.assert_allclose(carried.per_head, [[[0.2, 0.4, 0.3], [0.02, 0.04, 0.0]]], atol=1e-7)
+        np.testing.assert_allclose(carried.scores, carried.per_head[0, 0], atol=1e-7)
+
+    @given(st.text("ab é東 .", min_size=1, max_size=20), st.integers(0, 2**32 - 1))
+    def test_the_sum_over_characters_stays(self, text: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+
+        def tokens() -> list[tuple[int, int]]:
+            """Any partition of the text; some tokens come twice (bytes), some leave the space before them out."""
+            inner = rng.integers(0, len(text), rng.integers(0, 6))
+            ends = sorted({0, len(text), *inner.tolist()})
+            found = [(0, 0)]
+            for start, end in itertools.pairwise(ends):
+                part = text[start:end]
+                if part.strip() and rng.random() < 0.5:
+                    start += len(part) - len(part.lstrip())
+                found += [(start, end)] * int(rng.integers(1, 3))
+            return found
+
+        one, other = tokens(), tokens()
+        values = rng.random(len(one))
+        values[0] = 0  # <s> stands on no character
+        values[[not text[start:end].strip() for start, end in one]] = 0  # nor may white space stand on any token
+        carried = across_tokenizers(on_offsets(one, values.tolist()), on_offsets(other, [0.0] * len(other)), text)
+        assert float(carried.scores.sum()) == pytest.approx(values.sum(), abs=1e-5)
+        assert (carried.scores >= 0).all()
+
+    def test_a_pair_is_contrasted_on_the_tokens_of_a_third(self) -> None:
+        large = on_offsets([(0, 7), (8, 12)], [0.7, 0.3], queries=[2, 1])
+        small = on_offsets([(0, 2), (3, 12)], [0.2, 0.8], ids=[5, 6], queries=[1, 1])
+        own = on_offsets([(0, 2), (3, 7), (9, 12)], [0, 0, 0])
+        one, other = pair_on_tokens(large, small, own, self.TEXT)
+        np.testing.assert_allclose(contrast(one, other), [0.2 - 0.2, 0.4 - 4 * 0.8 / 9, 0.3 - 3 * 0.8 / 9], atol=1e-6)
+        one, other = pair_on_tokens(large, small, large, self.TEXT)
+        assert one is large
+        assert other.queries.tolist() == [2, 1], "queries of two tokenizers are other tokens"
+
+    def test_queries_of_one_tokenizer_are_still_compared(self) -> None:
+        large = on_offsets([(0, 7), (8, 12)], [0.7, 0.3], queries=[2, 1])
+        small = on_offsets([(0, 7), (8, 12)], [0.7, 0.3], queries=[1, 1])
+        with pytest.raises(ElusiveError, match="come from different queries"):
+            contrast(*pair_on_tokens(large, small, large, self.TEXT))
 
 
 class TestDistance:
