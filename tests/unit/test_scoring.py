@@ -297,6 +297,141 @@ def test_prompt_tuning_is_refused():
         score_documents([DOCUMENT], tuned, word_tokenizer(), queries="all")
 
 
+# --- chosen heads, every head, and rows over the ranked tokens alone
+
+
+def eager_attention(document=DOCUMENT):
+    """The model's own attention probabilities, (layers, heads, queries, keys)."""
+    model = tiny_llama()
+    model.set_attn_implementation("eager")
+    ids = torch.tensor([word_tokenizer()(document.text)["input_ids"]])
+    with torch.inference_mode():
+        return torch.cat(model(ids, output_attentions=True).attentions).numpy()
+
+
+def one(**options) -> TokenScores:
+    given = {"queries": "cues"} | options
+    return score_documents([DOCUMENT], tiny_llama(), word_tokenizer(), **given)[0]
+
+
+def by_hand(rows_HQK, queries=(4, 7)):
+    """Mean over heads, and for each token over the queries at it or after it."""
+    mean_QK = rows_HQK.mean(0)[list(queries)]
+    seeing_K = np.array([sum(q >= k for q in queries) for k in range(mean_QK.shape[1])])
+    return mean_QK.sum(0) / np.maximum(seeing_K, 1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "heads", "chosen"),
+    [
+        ((), (), [(0, 0), (0, 1), (1, 0), (1, 1)]),
+        ((1,), (), [(1, 0), (1, 1)]),
+        ((0,), (), [(0, 0), (0, 1)]),
+        ((), ("1.0",), [(1, 0)]),
+        ((), ("0.1", "1.0"), [(0, 1), (1, 0)]),
+        ((0,), ("0.1", "1.1"), [(0, 0), (0, 1), (1, 1)]),  # a union, each head once
+    ],
+)
+def test_chosen_layers_and_heads_are_averaged_alike(layers, heads, chosen):
+    rows_HQK = np.array([eager_attention()[layer, head] for layer, head in chosen])
+    got = one(layers=layers, heads=heads)
+    np.testing.assert_allclose(got.scores, by_hand(rows_HQK), rtol=0, atol=1e-6)
+    assert got.queries.tolist() == one().queries.tolist()
+    assert got.per_head is None
+
+
+def test_layers_behind_the_last_chosen_one_do_not_run():
+    model = tiny_llama()
+    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues")  # all layers are seen to report, once
+    model.model.layers[1].register_forward_pre_hook(lambda *_: pytest.fail("layer 1 ran"))
+    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", layers=(0,))
+    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", heads=("0.1",))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": (0, 2)}, "Expected layers from 0 to 1 of LlamaForCausalLM, got 2"),
+        ({"layers": (-1,)}, "Expected layers from 0 to 1 of LlamaForCausalLM, got -1"),
+        ({"heads": ("2.0",)}, r"2 layers of 2 query heads \(0.0 to 1.1\), got '2.0'"),
+        ({"heads": ("1.2",)}, r"2 layers of 2 query heads \(0.0 to 1.1\), got '1.2'"),
+        ({"heads": ("1",)}, r"""Expected a head as "layer.head" \(e.g. "3.1"\), both from 0, got '1'"""),
+        ({"heads": ("1.-1",)}, "both from 0, got '1.-1'"),
+    ],
+)
+def test_heads_that_the_model_does_not_have_are_refused(options, message):
+    with pytest.raises(ElusiveError, match=message):
+        one(**options)
+
+
+def test_a_layer_that_reports_other_heads_than_the_configuration_is_refused():
+    model = tiny_llama()
+    model.config.num_attention_heads = 3
+    with pytest.raises(ElusiveError, match=r"Expected 3 query heads in layer 0, as .* says, got 2"):
+        score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", heads=("0.0",))
+
+
+def test_every_heads_scores_beside_those_of_the_chosen_ones():
+    got = one(per_head=True, heads=("0.1",))
+    assert got.per_head is not None
+    assert got.per_head.shape == (2, 2, 10)
+    assert got.per_head.dtype == np.float32
+    eager_LHQK = eager_attention()
+    for layer in range(2):
+        for head in range(2):
+            expected = by_hand(eager_LHQK[layer, head][None])
+            np.testing.assert_allclose(got.per_head[layer, head], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(got.scores, got.per_head[0, 1], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(one().scores, got.per_head.mean((0, 1)), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"renormalise": True}, {"include_self": False}])
+def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
+    documents = [Document("long", " ".join([TEXT] * 4), ()), Document("short", TEXT, ())]
+    given = {"queries": "all", "per_head": True, "max_length": 12} | options
+    for got in score_documents(documents, tiny_llama(), word_tokenizer(), **given):
+        assert got.per_head.shape == (2, 2, len(got.token_ids))
+        np.testing.assert_allclose(got.per_head.mean((0, 1)), got.scores, rtol=0, atol=1e-6)
+        assert got.scores[1:].any()
+
+
+def test_a_text_without_a_query_has_heads_of_zeros():
+    documents = [Document("none", TEXT, SPANS[:1]), DOCUMENT]
+    none, other = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues", per_head=True)
+    assert none.per_head.shape == other.per_head.shape == (2, 2, 10)
+    assert not none.per_head.any()
+
+
+def test_rows_over_the_ranked_tokens_alone_sum_to_one():
+    ranked = np.array([False, True, True, True, True, True, True, True, True, False])  # <s> and the full stop are not
+    rows_HQK = eager_attention().reshape(4, 10, 10) * ranked
+    rows_HQK = rows_HQK / np.maximum(rows_HQK.sum(-1, keepdims=True), 1e-30)
+    got = one(renormalise=True)
+    np.testing.assert_allclose(got.scores, by_hand(rows_HQK), rtol=0, atol=1e-6)
+    assert got.scores[0] == 0
+    single = one(renormalise=True, fields=("city",))
+    assert float(single.scores.sum()) == pytest.approx(1.0, abs=1e-6)
+    assert one(fields=("city",)).scores[0] > 0.01, "else <s> takes a share of the row"
+
+
+def test_excluded_tokens_are_left_out_of_the_rows():
+    ranked = np.array([False] + [True] * 9)
+    ranked[2] = False  # "was"
+    rows_HQK = eager_attention().reshape(4, 10, 10) * ranked
+    rows_HQK = rows_HQK / np.maximum(rows_HQK.sum(-1, keepdims=True), 1e-30)
+    got = one(renormalise=True, excluded_tokens=("was",))
+    np.testing.assert_allclose(got.scores, by_hand(rows_HQK), rtol=0, atol=1e-6)
+
+
+def test_rows_are_renormalised_alike_in_a_padded_batch():
+    documents = [DOCUMENT, Document("other", "Ann . was Rome", (Span("name", 0, 3), Span("city", 10, 14)))]
+    options = {"queries": "cues", "renormalise": True}
+    together = score_documents(documents, tiny_llama(), word_tokenizer(), **options)
+    for document, got in zip(documents, together, strict=True):
+        (alone,) = score_documents([document], tiny_llama(), word_tokenizer(), **options)
+        np.testing.assert_allclose(got.scores, alone.scores, rtol=0, atol=1e-6)
+
+
 # --- shards
 
 
@@ -333,6 +468,44 @@ def test_shards_hold_what_score_documents_gives(tmp_path, model_folder):
             np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
         assert one.scores.dtype == np.float32
         np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-6)
+
+
+def test_shards_hold_every_heads_scores_only_where_asked_for(tmp_path, model_folder):
+    import pyarrow.parquet as pq
+
+    documents = corpus()
+    settings = ScoreSettings(shard_documents=2)
+    options = {"model": model_folder, "device": "cpu", "queries": "cues", "settings": settings}
+    score_corpus(documents, tmp_path / "heads", per_head=True, **options)
+    score_corpus(documents, tmp_path / "plain", heads=("1.1",), **options)
+    expected = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues", per_head=True)
+    for got, wanted in zip(read_scores(tmp_path / "heads"), expected, strict=True):
+        assert got.per_head is not None
+        assert got.per_head.dtype == np.float32
+        np.testing.assert_allclose(got.per_head, wanted.per_head, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(got.scores, wanted.scores, rtol=0, atol=1e-6)
+    for got, wanted in zip(read_scores(tmp_path / "plain"), expected, strict=True):
+        assert got.per_head is None
+        np.testing.assert_allclose(got.scores, wanted.per_head[1, 1], rtol=0, atol=1e-6)
+    row = pq.read_table(tmp_path / "heads" / "part-00000.parquet").to_pylist()[0]
+    assert np.array(row["per_head"]).shape == (2, 2, len(row["token_ids"])), "nested as [layer][head][token]"
+    assert "per_head" not in pq.read_schema(tmp_path / "plain" / "part-00000.parquet").names
+
+
+def test_scores_of_other_heads_or_rows_are_refused(tmp_path, model_folder):
+    options = {"model": model_folder, "device": "cpu", "queries": "cues"}
+    plain, over_ranked = ScoreSettings(), ScoreSettings(renormalise=True)
+    score_corpus(corpus(), tmp_path / "plain", settings=plain, **options)
+    for name, given in (("layers", {"layers": (1,)}), ("heads", {"heads": ("0.1",)}), ("per_head", {"per_head": True})):
+        with pytest.raises(ElusiveError, match=f"{name}: was"):
+            score_corpus(corpus(), tmp_path / "plain", settings=plain, **given, **options)
+    with pytest.raises(ElusiveError, match="renormalise: was False, now True"):
+        score_corpus(corpus(), tmp_path / "plain", settings=over_ranked, **options)
+    # Which tokens are excluded matters where rows are renormalised, and nowhere else.
+    score_corpus(corpus(), tmp_path / "plain", settings=plain, excluded_tokens=(), **options)
+    score_corpus(corpus(), tmp_path / "over", settings=over_ranked, **options)
+    with pytest.raises(ElusiveError, match=r"excluded_tokens: was .*, now .'was'"):
+        score_corpus(corpus(), tmp_path / "over", settings=over_ranked, excluded_tokens=("was",), **options)
 
 
 def test_a_run_begun_again_scores_only_the_missing_shard(tmp_path, model_folder):
