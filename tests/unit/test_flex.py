@@ -1,6 +1,7 @@
 """The GPU's attention, uncompiled on a CPU, against the float64 definition and against the tiles."""
 
-import math
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from elusive.errors import ElusiveError
 from elusive.flex import fused_attention
 from elusive.masks import KeyRanges
 from elusive.tiles import Reading
+
+from .by_definition import by_definition
 
 TOKENS = 150
 KINDS = ("causal", "channels", "window", "padded", "softcap", "sinks", "packed")
@@ -68,24 +71,6 @@ def reading(few, include_self, ranked, kind):
         weights_BT[1, :60] = 0.0
     ranked_BT = torch.rand(2, TOKENS, generator=torch.Generator().manual_seed(1)) > 0.5 if ranked else None
     return Reading(weights_BT, include_self, ranked_BT)
-
-
-def by_definition(read, query, key, value, ranges, softcap=None, sinks_H=None):
-    """The whole attention map in float64, then its output and column sums."""
-    key, value = (x.double().repeat_interleave(3, dim=1) for x in (key, value))
-    scores = query.double() @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
-    scores = scores.masked_fill(~ranges.dense(), -math.inf)
-    sinks = torch.full((6,), -math.inf) if sinks_H is None else sinks_H
-    scores = torch.cat([scores, sinks.double().view(1, -1, 1, 1).expand(len(query), -1, TOKENS, 1)], dim=-1)
-    map_BHQK = scores.softmax(-1)[..., :TOKENS].nan_to_num()  # a row that attends to nothing
-    output_BTHD = (map_BHQK @ value).transpose(1, 2)
-    counted = map_BHQK if read.include_self else map_BHQK * (1 - torch.eye(TOKENS))
-    if read.ranked_BT is not None:
-        counted = counted * read.ranked_BT[:, None, None]
-        mass = counted.sum(-1, keepdim=True)
-        counted = torch.where(mass > 0, counted / mass, 0.0)
-    return output_BTHD, torch.einsum("bq,bhqk->bhk", read.query_weights_BT.double(), counted)
 
 
 @pytest.mark.parametrize("ranked", [False, True])
@@ -300,3 +285,25 @@ def test_the_registered_functions_are_these():
 
     assert AttentionInterface()[ATTENTION] is recorded_attention
     assert AttentionMaskInterface()[ATTENTION] is recorded_mask
+
+
+def test_the_benchmark_runs(monkeypatch, capsys):
+    path = Path(__file__).parents[2] / "benchmarks" / "scoring_gpu.py"
+    spec = importlib.util.spec_from_file_location("scoring_gpu", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(attention, "on_gpu", attention.on_gpu)  # which the benchmark replaces
+    sizes = ["--shapes", "toy", "--tokens", "40", "--batch-tokens", "80", "--layers", "1", "--rounds", "2"]
+    benchmark.main(["--device", "cpu", "--uncompiled", *sizes])
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| toy")]
+    assert [row[1:4] for row in table] == [
+        ["40 x 2", part, variant]
+        for part, first in (("attention", "fused attention"), ("layers", "bare forward"))
+        for variant in (first, "A/A", "cue queries", "all queries")
+    ]
+    assert table[0][4] == "1.000 [1.000, 1.000]"
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="No CUDA device here"):
+            benchmark.main([])
