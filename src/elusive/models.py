@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from .attention import ATTENTION
+from .devices import default_device
 from .errors import ElusiveError
 from .hooks import attention_to_load
 from .runs import file_hash
@@ -140,29 +141,6 @@ def _adapted_model(path: str) -> str:
             f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
         )
     return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-
-
-def default_device() -> str:
-    """cuda where there is one, else cpu."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def computes_bfloat16(device: str | torch.device) -> bool:
-    """Whether bf16 is computed by the hardware there; where it is emulated, it is many times slower than fp32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.device(device).type == "cpu" and not _CPU_BFLOAT16.isdisjoint(_cpu_flags())
-
-
-_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Names that Linux gives to bf16 arithmetic on x86-64 and Arm."""
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return set()
 
 
 def config_context(config: Any, name: str) -> int:

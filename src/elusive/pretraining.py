@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .biographies import pretraining_texts
 from .config import PretrainSettings, dump_recipe, load_recipe, to_table
+from .devices import default_device
 from .errors import ElusiveError
-from .models import default_device, load_tokenizer, resolve
+from .models import load_tokenizer, resolve
 from .runs import ProgressFunction, Stage, silent, write_text
 from .training import FitSettings, fit, pack_rows, row_order, tokenize_rows
 

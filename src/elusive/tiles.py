@@ -2,7 +2,7 @@
 
 Output and sums come from the same probabilities, so nothing of size tokens x tokens x heads is ever kept. Axes: B
 batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries of a
-tile, K keys, D channels.
+tile, K keys, D channels; flat, for the products: N = B * G, S = Q * R.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .models import computes_bfloat16
+from .devices import computes_bfloat16
 
 LOWEST = torch.finfo(torch.float32).min
 """Score of a masked key. Finite, so that a row of padding, in which all keys are masked, gives no NaN."""
@@ -100,31 +100,39 @@ def tiled_attention(
     memory = torch.empty(min(together, batch * groups) * shared * size * tokens, device=device)
     for texts, some in _blocks(batch, groups, together):
         of_some = slice(some.start * shared, some.stop * shared)
-        query_BGTRD = _side_by_side(query_BHTD[texts, of_some].unflatten(1, (-1, shared)).transpose(2, 3))
-        key_BGKD, value_BGKD = _side_by_side(key_BGTD[texts, some]), _side_by_side(value_BGTD[texts, some])
+        query_NSD = _queries(query_BHTD[texts, of_some], shared, scaling, softcap)
+        # Each tile reads keys and values again: side by side in memory, and in the type that products are fast in.
+        key_NKD, value_NKD = _side_by_side(key_BGTD[texts, some]), _side_by_side(value_BGTD[texts, some])
         # What the tiles write to, in their order of axes.
         output_BGTRD = output_BTHD[texts, :, of_some].unflatten(2, (-1, shared)).transpose(1, 2)
         received_BGRK = received_BHT[texts, of_some].unflatten(1, (-1, shared))
+        weights_B1Q1 = reading.query_weights_BT[texts, None, :, None]
+        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
         mask_of_some = mask if mask is None else _of_block(mask, texts, of_some)
+        sinks_GR = None if sinks_H is None else sinks_H[of_some].view(-1, shared)
         for start in range(0, tokens, size):
             end = min(start + size, tokens)
             first = min(first_keys[start:end])
-            keys = key_BGKD[:, :, first:end]
-            scores_BGQRK = _scores(query_BGTRD[:, :, start:end], keys, scaling, softcap, memory)
+            rows_NSD = query_NSD[:, start * shared : end * shared]
+            scores_NSK = _scores(rows_NSD, key_NKD[:, first:end], scaling, softcap, memory)
+            scores_BGQRK = scores_NSK.view(*output_BGTRD.shape[:2], end - start, shared, end - first)
             if mask_of_some is None:
                 # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
-                scores_BGQRK[..., start - first :].add_(_later(end - start, device)[:, None])
+                scores_BGQRK[..., start - first :].add_(_later(end - start, device))
             else:
                 _apply_mask(scores_BGQRK, mask_of_some[:, :, start:end, first:end])
-            sinks_GR = None if sinks_H is None else sinks_H[of_some].view(-1, shared)
-            totals_BGQR = _exponentials(scores_BGQRK, sinks_GR)
-            rows_BGQRD = _product(scores_BGQRK, value_BGKD[:, :, first:end])
-            torch.div(rows_BGQRD, totals_BGQR.unsqueeze(-1), out=output_BGTRD[:, :, start:end])
+            shares_BGQR = _exponentials(scores_BGQRK, sinks_GR)
+            values_NSD = torch.bmm(scores_NSK.to(value_NKD.dtype), value_NKD[:, first:end])
+            output_BGQRD = output_BGTRD[:, :, start:end]
+            torch.mul(values_NSD.view(output_BGQRD.shape), shares_BGQR[..., None], out=output_BGQRD)
             if not reading.include_self:
                 scores_BGQRK.diagonal(offset=start - first, dim1=2, dim2=4).zero_()
-            weights_BQ = reading.query_weights_BT[texts, start:end]
-            ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts, first:end]
-            received_BGRK[..., first:end] += _column_sums(weights_BQ, scores_BGQRK, totals_BGQR, ranked_BK)
+            weights_BGQR = _row_weights(
+                scores_BGQRK, shares_BGQR, weights_B1Q1[:, :, start:end], ranked_BK, slice(first, end)
+            )
+            received_BGRK[..., first:end] += _column_sums(weights_BGQR, scores_NSK)
+        if ranked_BK is not None:
+            received_BGRK *= ranked_BK[:, None, None]
     return output_BTHD, received_BHT
 
 
@@ -161,21 +169,27 @@ def received_by_rows(
     # One text after the other: their queries stand at other places, and its keys need not be copied.
     for text in range(batch):
         positions_Q = positions_BQ[text][reading.query_weights_BT[text, positions_BQ[text]] > 0]
-        received_BGRK = received_BHT[text : text + 1].unflatten(1, (groups, shared))
-        for tile_Q in positions_Q.split(size):
+        of_text = slice(text, text + 1)
+        key_NKD = key_BGTD[text].to(_fast_type(key_BGTD))
+        received_BGRK = received_BHT[of_text].unflatten(1, (groups, shared))
+        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[of_text]
+        for tile_Q in positions_Q.split(size) if len(positions_Q) else ():
             end = int(tile_Q[-1]) + 1
-            query_BGQRD = query_BHTD[text : text + 1, :, tile_Q].unflatten(1, (groups, shared)).transpose(2, 3)
-            scores_BGQRK = _scores(query_BGQRD, key_BGTD[text : text + 1, :, :end], scaling, None, memory)
+            rows_NSD = _queries(query_BHTD[of_text, :, tile_Q], shared, scaling, None)
+            scores_NSK = _scores(rows_NSD, key_NKD[:, :end], scaling, None, memory)
+            scores_BGQRK = scores_NSK.view(1, groups, len(tile_Q), shared, end)
             if mask is None:
                 _apply_mask(scores_BGQRK, (keys_T[:end] <= tile_Q[:, None])[None, None])
             else:
-                _apply_mask(scores_BGQRK, _of_block(mask, slice(text, text + 1), slice(None))[:, :, tile_Q, :end])
-            totals_BGQR = _exponentials(scores_BGQRK, sinks_GR=None)
+                _apply_mask(scores_BGQRK, _of_block(mask, of_text, slice(None))[:, :, tile_Q, :end])
+            shares_BGQR = _exponentials(scores_BGQRK, sinks_GR=None)
             if not reading.include_self:
                 scores_BGQRK.masked_fill_((keys_T[:end] == tile_Q[:, None])[:, None], 0.0)
-            weights_BQ = reading.query_weights_BT[text, tile_Q][None]
-            ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[text : text + 1, :end]
-            received_BGRK[..., :end] += _column_sums(weights_BQ, scores_BGQRK, totals_BGQR, ranked_BK)
+            weights_B1Q1 = reading.query_weights_BT[text, tile_Q].view(1, 1, -1, 1)
+            weights_BGQR = _row_weights(scores_BGQRK, shares_BGQR, weights_B1Q1, ranked_BK, slice(0, end))
+            received_BGRK[..., :end] += _column_sums(weights_BGQR, scores_NSK)
+        if ranked_BK is not None:
+            received_BGRK *= ranked_BK[:, None, None]
     return received_BHT
 
 
@@ -185,8 +199,11 @@ def reduced(reading: Reading, probabilities_BHTT: Tensor) -> Tensor:
     if not reading.include_self:
         map_BHQRK = map_BHQRK.clone()
         map_BHQRK.diagonal(dim1=2, dim2=4).zero_()
-    ones_BHQR = torch.ones_like(map_BHQRK[..., 0])
-    return _column_sums(reading.query_weights_BT, map_BHQRK, ones_BHQR, reading.ranked_BT).flatten(1, 2)
+    shares_BHQR = torch.ones_like(map_BHQRK[..., 0])
+    weights_B1Q1 = reading.query_weights_BT[:, None, :, None]
+    weights_BHQR = _row_weights(map_BHQRK, shares_BHQR, weights_B1Q1, reading.ranked_BT, slice(None))
+    received_BHK = _column_sums(weights_BHQR, map_BHQRK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
+    return received_BHK if reading.ranked_BT is None else received_BHK * reading.ranked_BT[:, None]
 
 
 def attended_pairs(mask: Tensor) -> Tensor:
@@ -196,15 +213,16 @@ def attended_pairs(mask: Tensor) -> Tensor:
 
 
 def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
-    """Queries in a tile: enough rows for fast products, few enough that little of the tile lies in the future."""
+    """Queries in a tile: rows enough for fast products, few enough that little of the tile lies in the future."""
     if device.type != "cpu":
         return min(1024, tokens)
-    return min(max(16, (64 if tokens <= 256 else 128) // shared), tokens)
+    rows = max(128, _tile_scores(device) // tokens)
+    return min(tokens, max(16, min(128, max(32, tokens // 8), rows // shared)))
 
 
 def _tile_scores(device: torch.device) -> int:
-    """Scores in a tile: on a CPU they stay in the cores' caches, elsewhere they fill the device."""
-    return (1 << 18) * torch.get_num_threads() if device.type == "cpu" else 1 << 26
+    """Scores in a tile: on a CPU 2 MiB of them for each thread stay in the caches, elsewhere they fill the device."""
+    return (1 << 19) * torch.get_num_threads() if device.type == "cpu" else 1 << 26
 
 
 def _blocks(batch: int, groups: int, together: int) -> Iterator[tuple[slice, slice]]:
@@ -215,10 +233,14 @@ def _blocks(batch: int, groups: int, together: int) -> Iterator[tuple[slice, sli
             yield slice(text, min(text + texts, batch)), slice(head, min(head + heads, groups))
 
 
-def _side_by_side(x: Tensor) -> Tensor:
-    """A part in memory of its own, in the type that products are fast in; each tile reads it again."""
-    slow = x.device.type == "cpu" and x.dtype != torch.float32 and not computes_bfloat16(x.device)
-    return x.to(torch.float32 if slow else x.dtype, memory_format=torch.contiguous_format)
+def _side_by_side(x_BGKD: Tensor) -> Tensor:
+    """Keys or values in a memory of their own, in the type that products are fast in, (N, K, D)."""
+    return x_BGKD.to(_fast_type(x_BGKD), memory_format=torch.contiguous_format).contiguous().flatten(0, 1)
+
+
+def _fast_type(x: Tensor) -> torch.dtype:
+    emulated = x.device.type == "cpu" and x.dtype != torch.float32 and not computes_bfloat16(x.device)
+    return torch.float32 if emulated else x.dtype
 
 
 def _of_block(mask: Tensor, texts: slice, heads: slice) -> Tensor:
@@ -227,23 +249,31 @@ def _of_block(mask: Tensor, texts: slice, heads: slice) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _later(queries: int, device: torch.device) -> Tensor:
-    """What hides the later keys of a square block: 0 at and before the query, the lowest score behind it."""
-    return torch.full((queries, queries), LOWEST, device=device).triu(1)
+    """What hides the later keys of a square block, (Q, 1, K): 0 up to the query, the lowest score behind it."""
+    return torch.full((queries, queries), LOWEST, device=device).triu(1)[:, None]
 
 
-def _scores(query_BGQRD: Tensor, key_BGKD: Tensor, scaling: float, softcap: float | None, memory: Tensor) -> Tensor:
-    """Unmasked scores in units of log 2, float32 (B, G, Q, R, K), written to `memory`."""
-    batch, groups, queries, shared, channels = query_BGQRD.shape
-    factor = scaling * LOG2_E if softcap is None else scaling / softcap
-    exact = key_BGKD.dtype == torch.float32
-    rows = (query_BGQRD * factor if exact else query_BGQRD).reshape(batch * groups, queries * shared, channels)
-    keys = key_BGKD.flatten(0, 1)
-    flat = memory[: rows.shape[0] * rows.shape[1] * keys.shape[1]].view(*rows.shape[:2], -1)
-    # Queries of a lower precision are not rounded once more.
-    torch.bmm(rows, keys.mT, out=flat) if exact else torch.mul(rows @ keys.mT, factor, out=flat)
-    if softcap is not None:
-        flat.tanh_().mul_(softcap * LOG2_E)
-    return flat.view(batch, groups, queries, shared, -1)
+def _queries(query_BHQD: Tensor, shared: int, scaling: float, softcap: float | None) -> Tensor:
+    """Rows of queries in a memory of their own, (N, S, D); scaled already, unless that would round them once more."""
+    x_BGQRD = query_BHQD.unflatten(1, (-1, shared)).transpose(2, 3)
+    if _fast_type(x_BGQRD) == torch.float32:
+        x_BGQRD = torch.mul(x_BGQRD, _factor(scaling, softcap), out=torch.empty(x_BGQRD.shape, device=x_BGQRD.device))
+    return x_BGQRD.contiguous().flatten(0, 1).flatten(1, 2)
+
+
+def _factor(scaling: float, softcap: float | None) -> float:
+    return scaling * LOG2_E if softcap is None else scaling / softcap
+
+
+def _scores(query_NSD: Tensor, key_NKD: Tensor, scaling: float, softcap: float | None, memory: Tensor) -> Tensor:
+    """Unmasked scores in units of log 2, float32 (N, S, K), written to `memory`."""
+    together, rows, keys = *query_NSD.shape[:2], key_NKD.shape[1]
+    scores_NSK = memory[: together * rows * keys].view(together, rows, keys)
+    if query_NSD.dtype == torch.float32:
+        torch.bmm(query_NSD, key_NKD.mT, out=scores_NSK)
+    else:
+        torch.mul(torch.bmm(query_NSD, key_NKD.mT), _factor(scaling, softcap), out=scores_NSK)
+    return scores_NSK if softcap is None else scores_NSK.tanh_().mul_(softcap * LOG2_E)
 
 
 def _apply_mask(scores_BGQRK: Tensor, mask_BHQK: Tensor) -> None:
@@ -257,30 +287,32 @@ def _apply_mask(scores_BGQRK: Tensor, mask_BHQK: Tensor) -> None:
 
 
 def _exponentials(scores_BGQRK: Tensor, sinks_GR: Tensor | None) -> Tensor:
-    """Turn scores into the numerators of their softmax, in place; returns its denominators (B, G, Q, R)."""
-    highest = scores_BGQRK.amax(-1)
+    """Turn scores into the numerators of their softmax, in place; returns 1 / denominators (B, G, Q, R)."""
+    highest = scores_BGQRK.amax(-1, keepdim=True)
     if sinks_GR is None:
-        return scores_BGQRK.sub_(highest.unsqueeze(-1)).exp2_().sum(-1)
-    sinks = sinks_GR.float()[:, None] * LOG2_E
+        return scores_BGQRK.sub_(highest).exp2_().sum(-1).reciprocal_()
+    sinks = sinks_GR.float()[:, None, :, None] * LOG2_E
     highest = highest.maximum(sinks)
-    return scores_BGQRK.sub_(highest.unsqueeze(-1)).exp2_().sum(-1).add_((sinks - highest).exp2())
+    of_keys_BGQR = scores_BGQRK.sub_(highest).exp2_().sum(-1)
+    return of_keys_BGQR.add_((sinks - highest).exp2_().squeeze(-1)).reciprocal_()
 
 
-def _product(numerators_BGQRK: Tensor, value_BGKD: Tensor) -> Tensor:
-    """Values weighed by each row, (B, G, Q, R, D)."""
-    rows = numerators_BGQRK.flatten(2, 3).flatten(0, 1).to(value_BGKD.dtype)
-    return (rows @ value_BGKD.flatten(0, 1)).view(*numerators_BGQRK.shape[:4], -1)
+def _row_weights(
+    numerators_BGQRK: Tensor, shares_BGQR: Tensor, weights_B1Q1: Tensor, ranked_BK: Tensor | None, keys: slice
+) -> Tensor:
+    """What each row's numerators are multiplied by: its query's weight, over its sum (B, G, Q, R)."""
+    if ranked_BK is None:
+        return shares_BGQR * weights_B1Q1
+    totals_BGQR = (numerators_BGQRK * ranked_BK[:, None, None, None, keys]).sum(-1)
+    return (weights_B1Q1 / totals_BGQR).masked_fill_(totals_BGQR == 0, 0.0)  # a query may see no ranked token
 
 
-def _column_sums(weights_BQ: Tensor, numerators_BGQRK: Tensor, totals_BGQR: Tensor, ranked_BK: Tensor | None) -> Tensor:
-    """Sum over queries of the weighted probabilities, float32 (B, G, R, K)."""
-    batch, groups, _, shared, keys = numerators_BGQRK.shape
-    if ranked_BK is not None:
-        ranked = ranked_BK[:, None, None, None].float()
-        totals_BGQR = (numerators_BGQRK * ranked).sum(-1)
-    weights_BGQR = torch.where(totals_BGQR > 0, weights_BQ[:, None, :, None] / totals_BGQR, 0.0)
-    # A row of weights for each of the heads that share a key: its own queries, and 0 for the others'.
-    own = torch.eye(shared, device=weights_BQ.device) if shared > 1 else 1.0
-    rows = (weights_BGQR.unsqueeze(-1) * own).flatten(2, 3).flatten(0, 1).mT
-    sums = (rows @ numerators_BGQRK.flatten(2, 3).flatten(0, 1)).view(batch, groups, shared, keys)
-    return sums if ranked_BK is None else sums * ranked.view(batch, 1, 1, keys)
+def _column_sums(weights_BGQR: Tensor, numerators_NSK: Tensor) -> Tensor:
+    """Sum over queries of the weighted numerators, float32 (B, G, R, K)."""
+    batch, groups, _, shared = weights_BGQR.shape
+    if shared == 1:
+        weights_NRS = weights_BGQR.reshape(batch * groups, 1, -1)
+    else:  # a row of weights for each head that shares the key: those of its own queries, and 0 for the others'
+        own_RR = torch.eye(shared, device=weights_BGQR.device)
+        weights_NRS = (weights_BGQR[..., None] * own_RR).reshape(batch * groups, -1, shared).mT
+    return torch.bmm(weights_NRS, numerators_NSK).view(batch, groups, shared, -1)

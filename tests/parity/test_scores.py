@@ -25,7 +25,7 @@ NAMES = [
 def small_tiles(monkeypatch):
     """Tiles of 16 queries, so that these short texts run through several, the last of them partly filled."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: 16)
+    monkeypatch.setattr(tiles, "tile_queries", lambda shared, tokens, device: 16)
 
 
 def positions_by_hand(document, bos, queries):

@@ -74,7 +74,7 @@ def run(query, key, value, mask, weights_BT, include_self=True, **options):
 @pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("kind", ["causal", "channels", "window", "padded", "additive", "softcap", "sinks"])
 def test_output_and_column_sums_equal_the_definition(monkeypatch, size, few, include_self, kind):
-    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: size)
+    monkeypatch.setattr(tiles, "tile_queries", lambda shared, tokens, device: size)
     query, key, value = random_call(value_channels=12 if kind == "channels" else 8)
     tokens, weights_BT = query.shape[2], query_weights(len(query), query.shape[2], few)
     causal = window_mask(tokens, tokens)
@@ -156,7 +156,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("width", [0, 100])
 @pytest.mark.parametrize("few", [True, False])
 def test_nothing_of_size_tokens_by_tokens_by_heads_is_kept(monkeypatch, few, width, value_channels):
-    monkeypatch.setattr(tiles, "tile_queries", lambda scores_of_a_query, device: 32)
+    monkeypatch.setattr(tiles, "tile_queries", lambda shared, tokens, device: 32)
     tokens, heads = 512, 6
     query, key, value = random_call(tokens=tokens, heads=heads, value_channels=value_channels)
     mask = window_mask(tokens, width) if width else None
@@ -169,10 +169,22 @@ def test_nothing_of_size_tokens_by_tokens_by_heads_is_kept(monkeypatch, few, wid
 def test_a_tile_is_sized_for_the_cache(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     cpu = torch.device("cpu")
-    assert tiles.tile_queries(12 * 512, cpu) == 85  # 2 MiB / (4 bytes * 12 heads * 512 keys)
-    assert tiles.tile_queries(12, cpu) == 128
-    assert tiles.tile_queries(10_000_000, cpu) == 32
-    assert tiles.tile_queries(12 * 512, torch.device("cuda")) == 1024
+    assert tiles.tile_queries(1, 4096, cpu) == 128  # 2 MiB / (4 bytes * 4,096 keys)
+    assert tiles.tile_queries(4, 4096, cpu) == 32  # four heads share a key: 128 rows again
+    assert tiles.tile_queries(64, 4096, cpu) == 16
+    assert tiles.tile_queries(1, 512, cpu) == 64  # an eighth of the text: little of the tile lies in the future
+    assert tiles.tile_queries(1, 128, cpu) == 32
+    assert tiles.tile_queries(1, 30, cpu) == 30
+    assert tiles.tile_queries(1, 4096, torch.device("cuda")) == 1024
+
+
+@pytest.mark.parametrize(("batch", "groups", "together"), [(3, 4, 1), (3, 4, 3), (3, 4, 4), (5, 4, 9), (3, 4, 100)])
+def test_blocks_cover_every_text_and_head_once(batch, groups, together):
+    seen = torch.zeros(batch, groups)
+    for texts, heads in tiles._blocks(batch, groups, together):
+        assert seen[texts, heads].numel() <= max(1, together)
+        seen[texts, heads] += 1
+    assert (seen == 1).all()
 
 
 def test_the_docstring_example_of_received_attention():
