@@ -121,6 +121,117 @@ def test_two_models_whose_tokens_differ_are_refused(tokenizer, tmp_path, capsys)
     assert "The two models split document 'person-00001' into different tokens" in capsys.readouterr().err
 
 
+def test_two_models_whose_tokens_differ_are_contrasted_where_that_is_asked_for(tokenizer, tmp_path, capsys):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    main(["generate", "--output", str(tmp_path / "corpus"), "--people", "3"])
+    corpus, other = str(tmp_path / "corpus"), str(tmp_path / "other")
+    for name, model in (("large", "elusive/large"), ("small", other)):
+        main(["score", corpus, "--output", str(tmp_path / name), "--model", model])
+    flags = [corpus, "--large", str(tmp_path / "large"), "--small", str(tmp_path / "small"), "--copies", "1"]
+    with pytest.raises(SystemExit):
+        main(["augment", *flags, "--output", str(tmp_path / "refused")])
+    assert "or set augment.across_tokenizers = true (--across-tokenizers)" in capsys.readouterr().err
+    main(["augment", *flags, "--output", str(tmp_path / "augmented"), "--across-tokenizers"])
+    assert len(list(read_jsonl(tmp_path / "augmented" / "train.jsonl"))) == 6
+    with pytest.raises(SystemExit):
+        main(["recall", corpus, "--small", other])
+    assert "into different tokens" in capsys.readouterr().err
+    main(["recall", corpus, "--small", other, "--across-tokenizers"])
+    assert "contrast minus large" in capsys.readouterr().out
+
+
+def test_scores_read_in_two_ways_are_not_contrasted(tmp_path, capsys):
+    main(["generate", "--output", str(tmp_path / "corpus"), "--people", "2"])
+    corpus = str(tmp_path / "corpus")
+    main(["score", corpus, "--output", str(tmp_path / "large"), "--renormalise"])
+    for name, flags in (("small", ()), ("other", ("--renormalise", "--excluded-tokens", "!"))):
+        main(["score", corpus, "--output", str(tmp_path / name), "--model", "elusive/small", *flags])
+    with pytest.raises(SystemExit):
+        main(
+            ["augment", corpus, "--large", str(tmp_path / "large"), "--small", str(tmp_path / "small"),
+             "--output", str(tmp_path / "a")]
+        )  # fmt: skip
+    assert "were scored in two ways (renormalise: True and False)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(
+            ["augment", corpus, "--large", str(tmp_path / "large"), "--small", str(tmp_path / "other"),
+             "--output", str(tmp_path / "a")]
+        )  # fmt: skip
+    assert "was renormalised without ['!'], but augment.excluded_tokens is ['.', ',']" in capsys.readouterr().err
+
+
+def test_clue_recall_of_a_pair_and_of_its_run_agree(run_folder, tmp_path, capsys):
+    corpus = str(run_folder / "corpus")
+    main(["recall", corpus, "--output", str(tmp_path / "recall")])
+    printed = capsys.readouterr().out
+    found, page = read_json(tmp_path / "recall" / "recall.json"), (run_folder / "report" / "index.html").read_text()
+    assert list(found["rows"]) == ["all cues", "date", "city", "university", "major", "company"]
+    assert [line.split("  ")[0] for line in printed.splitlines() if "]  ." in line] == list(found["rows"])
+    in_report = read_json(run_folder / "report" / "results.json")["clue_recall"]
+    for row in ("all cues", "company"):
+        assert in_report["rows"][row] == found["rows"][row]
+    assert "Clue recall@10, with 95% intervals" in (run_folder / "report" / "results.md").read_text()
+    assert "Clue recall: how many of the name tokens are among the 10 best ranked" in page
+    # Begun again, nothing is scored; other settings are refused.
+    main(["recall", corpus, "--output", str(tmp_path / "recall"), "--k", "3"])
+    assert read_json(tmp_path / "recall" / "recall.json")["rows"]["all cues"]["large"]["head_share"] <= 1
+    with pytest.raises(SystemExit):
+        main(["recall", corpus, "--output", str(tmp_path / "recall"), "--renormalise"])
+    assert "renormalise: was False, now True" in capsys.readouterr().err
+
+
+def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
+    main(["heads", str(run_folder / "corpus"), "--output", str(tmp_path / "heads"), "--k", "5"])
+    printed = capsys.readouterr().out
+    found = read_json(tmp_path / "heads" / "heads.json")
+    assert found["documents"] == [3, 3]
+    assert len(found["own"]["ranked"]) == 4 + 16, "every layer and every head of the large model"
+    assert found["own"]["ranked"][0]["first_half"] >= found["own"]["ranked"][-1]["first_half"]
+    assert found["own"]["first_half"] >= found["own"]["all_heads"]["first_half"]
+    stanza = printed.split("for a recipe:\n")[-1].split("\n\n")[0]
+    stanza = "\n".join(line.strip() for line in stanza.splitlines())
+    recipe = f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n[train]\nmax_steps = 1\n'
+    (tmp_path / "r.toml").write_text(recipe + stanza + "\n")
+    chosen = load_recipe(tmp_path / "r.toml", Recipe).models
+    contrast = found["contrast"]
+    assert list(chosen.large_heads) == contrast["large"]["heads"]
+    assert list(chosen.large_layers) == contrast["large"]["layers"]
+    assert list(chosen.small_heads) == contrast["small"]["heads"]
+    # Read again at just these heads, the whole corpus gives what the two halves gave together.
+    flags = []
+    for side in ("large", "small"):
+        for kind in ("layers", "heads"):
+            flags += [f"--{side}-{kind}", *map(str, contrast[side][kind])] if contrast[side][kind] else []
+    main(["recall", str(run_folder / "corpus"), "--output", str(tmp_path / "recall"), "--k", "5", *flags])
+    again = read_json(tmp_path / "recall" / "recall.json")["rows"]["all cues"]["contrast"]["value"]
+    assert again == pytest.approx((contrast["first_half"] + contrast["second_half"]["value"]) / 2, abs=1e-6)
+
+
+def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
+    (tmp_path / "r.toml").write_text(
+        f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n[score]\nrenormalise = true\n'
+        '[models]\nlarge_layers = [1]\nsmall_heads = ["0.1", "1.0"]\n[train]\nmodel = "elusive/small"\nmax_steps = 1\n'
+        "[augment]\ncopies = 1\n[evaluate]\nmax_new_tokens = 2\n"
+    )
+    main(["run", str(tmp_path / "r.toml")])
+    scores = tmp_path / "run" / "scores"
+    for name, layers, heads in (
+        ("large-cues", [1], []),
+        ("small-cues", [], ["0.1", "1.0"]),
+        ("small-cue-company", [], ["0.1", "1.0"]),
+        ("trained-cues", [], []),
+    ):
+        asked = read_json(scores / name / "settings.json")
+        assert (asked["layers"], asked["heads"], asked["renormalise"]) == (layers, heads, True)
+        assert asked["excluded_tokens"] == [".", ","]
+
+
 def test_scores_of_another_corpus_are_refused(run_folder, tmp_path, capsys):
     main(["generate", "--output", str(tmp_path / "other"), "--people", "6", "--seed", "5"])
     scores = run_folder / "scores"

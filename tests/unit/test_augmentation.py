@@ -20,6 +20,7 @@ from elusive.dropout import ARMS, SIGNAL, copy_generator, drop_probability, kept
 from elusive.errors import ElusiveError
 from elusive.models import special_token_ids
 from elusive.positions import query_positions
+from elusive.ranking import across_tokenizers
 from elusive.shards import TokenScores
 
 CUES = ScoreSettings()
@@ -197,6 +198,48 @@ class TestSignals:
         assert given.distance[1] == pytest.approx(np.mean(cues - 1))
         assert not given.rankable[0]
         assert self.signals(scores, tokenizer, document, "small").attention is small.scores
+
+    def test_contrast_across_tokenizers_only_where_asked_for(
+        self, scores: Any, tokenizer: Any, documents: list[Document]
+    ) -> None:
+        document = documents[0]
+        small = scores["small-cues"][document.id]
+        # The small model's tokenizer makes one token of every two of the large one's after <s>.
+        pairs = [
+            (0, 0),
+            *((int(a[0]), int(b[1])) for a, b in zip(small.offsets[1::2], small.offsets[2::2], strict=False)),
+        ]
+        merged = TokenScores(
+            document.id,
+            np.arange(len(pairs), dtype=np.int32),
+            np.array(pairs, np.int32),
+            np.append(0, small.scores[1::2][: len(pairs) - 1] + small.scores[2::2]).astype(np.float32),
+            np.append(5, small.queries[1::2][: len(pairs) - 1]).astype(np.int32),
+        )
+        given = dict(scores) | {"small-cues": {document.id: merged}}
+        options = {"trained": "large", "tokenizer": tokenizer, "score": CUES}
+        with pytest.raises(ElusiveError, match=r"into different tokens .* set augment.across_tokenizers = true"):
+            document_signals(document, given, augment=AugmentSettings(), **options)
+        signals = document_signals(document, given, augment=AugmentSettings(across_tokenizers=True), **options)
+        large = scores["large-cues"][document.id]
+        carried = across_tokenizers(merged, large, document.text)
+        assert signals.contrast_cues is not None
+        expected = np.where(large.queries > 0, large.scores - carried.scores, -np.inf)
+        np.testing.assert_allclose(signals.contrast_cues, expected, atol=1e-7)
+        assert signals.seen.tolist() == (large.queries > 0).tolist()
+        # The other way round, the large model's scores are carried over to the small one that is trained.
+        given = dict(scores) | {"large-cues": {document.id: merged}}
+        signals = document_signals(
+            document, given, augment=AugmentSettings(across_tokenizers=True), **(options | {"trained": "small"})
+        )
+        assert signals.contrast_cues is not None
+        assert np.isfinite(signals.contrast_cues).sum() > 10
+
+    def test_where_the_tokenizers_agree_the_setting_changes_nothing(self, augmented) -> None:
+        plain, across = augmented("contrast-cues"), augmented("contrast-cues", across_tokenizers=True)
+        assert texts(plain) == texts(across)
+        for one, other in zip(plain, across, strict=True):
+            assert one.probability.tolist() == other.probability.tolist()
 
     def test_contrast_where_only_other_queries_see_a_token(
         self, augmented, scores: Any, tokenizer: Any, documents: list[Document]
