@@ -4,6 +4,7 @@ Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys
 """
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -21,6 +22,47 @@ from .tiles import Reading, attended_pairs, received_by_rows, tiled_attention
 
 ATTENTION = "elusive"
 """The attn_implementation under which `recorded_attention` is registered with transformers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadShard:
+    """The heads of each layer that this process computes, under tensor parallelism.
+
+    Attributes:
+        rank: this process among those that share a layer's heads.
+        ranks: how many they are.
+        heads: query heads of a layer, over all of them.
+        group: their process group.
+    """
+
+    rank: int
+    ranks: int
+    heads: int
+    group: Any
+
+    def share(self, layer: int, received_BHT: Tensor) -> Tensor:
+        """One layer's sums as this process's part of a sum over ranks, (batch, all heads, tokens).
+
+        Raises:
+            ElusiveError: unless the process holds the same number of heads as every other, or all of them.
+        """
+        held = received_BHT.shape[1]
+        if held == self.heads:  # this layer is computed alike by every process (gpt-oss)
+            return received_BHT / self.ranks
+        if held * self.ranks != self.heads:
+            raise ElusiveError(
+                f"Layer {layer} has {self.heads} heads, of which this process holds {held}: expected all, or an equal "
+                f"part of them for each of {self.ranks} processes."
+            )
+        whole_BHT = received_BHT.new_zeros(received_BHT.shape[0], self.heads, received_BHT.shape[2])
+        whole_BHT[:, self.rank * held : (self.rank + 1) * held] = received_BHT
+        return whole_BHT
+
+    def summed(self, part: Tensor) -> Tensor:
+        """The sum over the processes."""
+        total = part.clone()
+        torch.distributed.all_reduce(total, group=self.group)
+        return total
 
 
 class Recorder:
@@ -41,6 +83,8 @@ class Recorder:
             summed over layers and heads.
         received_LBHT: the same of each layer and head, with `per_head`.
         reports: how often each attention module reported, by the module's id.
+        shard: the heads that this process computes, where tensor parallelism splits them (`hooks.read_out` sets it);
+            sums are then partial until `mean_over_layers` has added them up over the processes.
 
     Raises:
         ElusiveError: if the weights have another number of axes, or the lengths do not add up to a row.
@@ -74,12 +118,17 @@ class Recorder:
         self.received_BT = torch.zeros_like(self.reading.query_weights_BT)
         self.received_LBHT: list[Tensor] = []
         self.reports: dict[int, int] = {}
+        self.shard: HeadShard | None = None
+        self._partial = True
+        self._checked_masks: list[Tensor] = []
 
     def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
         """Take one layer's sums over queries; raises `Finished` if nothing after it is wanted."""
         layer = len(self.reports)
         self.reports[id(module)] = self.reports.get(id(module), 0) + 1
         received_BHT = received_BHT.to(self.received_BT.device)
+        if self.shard is not None:
+            received_BHT = self.shard.share(layer, received_BHT)
         if self.weights_LH is None:
             self.received_BT += received_BHT.mean(1)
         elif layer < len(self.weights_LH):
@@ -101,14 +150,32 @@ class Recorder:
         Raises:
             ElusiveError: unless every decoder layer of `model`, up to the last one wanted, reported exactly once.
         """
+        if self.shard is None and (getattr(model, "tp_size", None) or 1) > 1:
+            raise ElusiveError("Each process has seen its own heads only. Run the model by hooks.read_out.")
         config = model.config.get_text_config(decoder=True)
         layers = self.layers or int(config.num_hidden_layers)
         if len(self.reports) == layers and set(self.reports.values()) == {1}:
+            self._add_up_processes()
             return self.received_BT / (layers if self.weights_LH is None else self.weights_LH.sum())
         raise ElusiveError(
             f"{type(model).__name__} cannot be scored: expected one report from each of its {layers} layers, got "
             f"{sum(self.reports.values())} from {len(self.reports)} attention modules. {_EVERY_LAYER}"
         )
+
+    def _add_up_processes(self) -> None:
+        if self.shard is not None and self._partial:
+            self.received_BT = self.shard.summed(self.received_BT)
+            self.received_LBHT = [self.shard.summed(received_BHT) for received_BHT in self.received_LBHT]
+        self._partial = False
+
+    def check_mask(self, mask: Tensor | KeyRanges | None, tokens: int) -> None:
+        """Refuse a mask that lets a token see a later one. Each is looked at once, however many layers share it."""
+        # The masks are kept, not their ids: another tensor may get the id of one that is gone.
+        if any(mask is checked for checked in self._checked_masks):
+            return
+        _check_mask(mask, tokens)
+        if isinstance(mask, Tensor):
+            self._checked_masks.append(mask)
 
 
 class Finished(Exception):  # noqa: N818 (a signal, not an error)
@@ -187,7 +254,7 @@ def recorded_attention(
         )
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
-    _check_mask(attention_mask, query.shape[2])
+    recorder.check_mask(attention_mask, query.shape[2])
     scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     reading = recorder.reading.to(query.device)
     options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}

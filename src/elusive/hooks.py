@@ -14,13 +14,16 @@ from torch import Tensor
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from . import tiles
-from .attention import ATTENTION, Recorder, recording
+from .attention import ATTENTION, HeadShard, Recorder, recording
 from .errors import ElusiveError
 
 Way = Literal["interface", "hook"]
 
 _EXACT: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 """Models whose every layer has been seen to report once."""
+
+_PACKS: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
+"""Models that have been seen to read texts packed in one row as each alone."""
 
 
 def attention_to_load(config: PreTrainedConfig) -> str:
@@ -116,18 +119,49 @@ def read_out(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **optio
     Raises:
         ElusiveError: if the model cannot be read, with the reason.
     """
-    decoder = _decoder(model)
-    if way_in(model) == "interface":
-        with recording(recorder):
-            decoder(input_ids=ids_BT, use_cache=False, **options)
-        return
     if recorder.lengths:
-        raise ElusiveError(
-            f"Texts packed in one row would see each other in {type(model).__name__}, which computes its attention "
-            "itself. Give each text a row of its own."
-        )
-    with recording(recorder), reporting_modules(decoder, recorder):
-        decoder(input_ids=ids_BT, use_cache=False, output_attentions=True, **options)
+        check_packing(model)
+    _run(model, recorder, ids_BT, **options)
+
+
+def _run(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> None:
+    way, decoder = way_in(model), _decoder(model)
+    recorder.shard = head_shard(model)
+    with recording(recorder), _put_back_weights(decoder):
+        if way == "interface":
+            decoder(input_ids=ids_BT, use_cache=False, **options)
+        else:
+            with reporting_modules(decoder, recorder):
+                decoder(input_ids=ids_BT, use_cache=False, output_attentions=True, **options)
+
+
+def head_shard(model: PreTrainedModel) -> HeadShard | None:
+    """The heads that this process computes, where tensor parallelism splits them."""
+    if (getattr(model, "tp_size", None) or 1) == 1:
+        return None
+    mesh: Any = model._device_mesh
+    mesh = mesh["tp"] if "tp" in (mesh.mesh_dim_names or ()) else mesh
+    heads = model.config.get_text_config(decoder=True).num_attention_heads
+    return HeadShard(mesh.get_local_rank(), mesh.size(), heads, mesh.get_group())
+
+
+@contextlib.contextmanager
+def _put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
+    """Let go of offloaded weights that an early end leaves on the device.
+
+    accelerate loads a module's own weights before its forward and lets go of them after it; a forward that the last
+    report ends never gets there.
+    """
+    try:
+        yield
+    finally:
+        for module in decoder.modules():
+            outer = getattr(module, "_hf_hook", None)
+            for hook in getattr(outer, "hooks", (outer,)):
+                if getattr(hook, "offload", False):
+                    own = module.parameters(recurse=hook.place_submodules)
+                    if any(parameter.device.type != "meta" for parameter in own):
+                        hook.post_forward(module, None)
 
 
 @contextlib.contextmanager
@@ -194,7 +228,7 @@ def check_layers(model: PreTrainedModel) -> None:
     device = decoder_device(model)
     recorder = Recorder(torch.ones(1, 3, device=device))
     with torch.inference_mode():
-        read_out(model, recorder, torch.zeros(1, 3, dtype=torch.long, device=device))
+        _run(model, recorder, torch.zeros(1, 3, dtype=torch.long, device=device))
         received_T = recorder.mean_over_layers(model)[0]
     total = float(received_T.sum())
     tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
@@ -211,6 +245,39 @@ def _decoder(model: PreTrainedModel) -> torch.nn.Module:
     """The model without its head. ModernBERT calls its head `decoder`, and transformers' get_decoder returns that."""
     decoder = model.get_decoder()
     return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
+
+
+def check_packing(model: PreTrainedModel) -> None:
+    """See once that two copies of a text, packed in one row with another between them, read alike.
+
+    Positions that do not start again, or a mask that lets texts see each other, would show.
+
+    Raises:
+        ElusiveError: if texts cannot be packed for this model.
+    """
+    if model in _PACKS:
+        return
+    name = type(model).__name__
+    if way_in(model) != "interface":
+        raise ElusiveError(
+            f"Texts packed in one row would see each other in {name}, which computes its attention itself. Give each "
+            "text a row of its own."
+        )
+    lengths, device = (3, 58, 3), decoder_device(model)
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    ids_T = torch.cat([torch.arange(length, device=device) for length in lengths]) % vocabulary
+    positions_T = torch.cat([torch.arange(length, device=device) for length in lengths])
+    recorder = Recorder(torch.ones(1, sum(lengths), device=device), lengths=lengths)
+    with torch.inference_mode():
+        _run(model, recorder, ids_T[None], position_ids=positions_T[None])
+        first_T, _, last_T = recorder.mean_over_layers(model)[0].split(list(lengths))
+    error = float((first_T - last_T).abs().max())
+    if error > (1e-4 if model.dtype == torch.float32 else 5e-2):
+        raise ElusiveError(
+            f"{type(model).__name__} cannot read texts packed in one row: the same text reads {error:.1e} apart at its "
+            "start and at its end. Give each text a row of its own."
+        )
+    _PACKS.add(model)
 
 
 def decoder_device(model: PreTrainedModel) -> torch.device:

@@ -391,11 +391,6 @@ def _base_model(model: Any) -> PreTrainedModel:
         raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     hooks.check_layers(base)
-    if (getattr(base, "tp_size", None) or 1) > 1:
-        raise ElusiveError(
-            "Tensor parallelism splits a layer's heads over processes, and their mean would be partial. "
-            "Load the model with a device map instead (e.g. device = 'balanced')."
-        )
     return base
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from elusive import hooks, tiles
+from elusive import attention, hooks, tiles
 from elusive.attention import Recorder
 from elusive.errors import ElusiveError
 from elusive.scoring import score_documents
@@ -136,3 +136,26 @@ def test_a_batch_through_hooks_scores_as_one_text_at_a_time(name, queries):
     for document, one in zip(documents, batched, strict=True):
         alone = score_documents([document], model, tiny_tokenizer(), queries=queries, max_length=256)[0]
         np.testing.assert_allclose(one.scores, alone.scores, rtol=0, atol=1e-6)
+
+
+def test_packed_rows_of_a_model_that_counts_on_are_refused():
+    gpt2 = tiny_model("gpt2")
+    drop = lambda module, inputs, keywords: (inputs, {**keywords, "position_ids": None})  # noqa: E731
+    gpt2.transformer.register_forward_pre_hook(drop, with_kwargs=True)
+    recorder = Recorder(torch.ones(1, 7), lengths=(4, 3))
+    with pytest.raises(ElusiveError, match="GPT2LMHeadModel cannot read texts packed in one row: the same text reads"):
+        hooks.read_out(gpt2, recorder, torch.ones(1, 7, dtype=torch.long))
+    assert not recorder.reports
+
+
+def test_each_mask_is_looked_at_once(monkeypatch):
+    looked_at, check = [], attention._check_mask
+    monkeypatch.setattr(attention, "_check_mask", lambda mask, tokens: (looked_at.append(mask), check(mask, tokens)))
+    config = tiny_config("gemma2")
+    config.num_hidden_layers, config.layer_types = 6, ["sliding_attention", "full_attention"] * 3
+    gemma2 = AutoModelForCausalLM.from_config(config, attn_implementation="elusive").eval()
+    with torch.inference_mode():
+        for _ in range(2):
+            hooks.read_out(gemma2, Recorder(torch.ones(1, 20)), torch.ones(1, 20, dtype=torch.long))
+    masks = [mask for mask in looked_at if mask is not None]
+    assert len(masks) == 2, "the window's, once in each forward pass"

@@ -1,0 +1,156 @@
+"""Models whose weights are spread, offloaded, quantised or adapted score as they should."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from accelerate import cpu_offload, disk_offload, dispatch_model
+
+from elusive import hooks
+from elusive.attention import HeadShard, Recorder
+from elusive.errors import ElusiveError
+from elusive.models import load_model
+from elusive.scoring import score_documents
+
+from . import tensor_parallel
+from .tiny_models import tiny_documents, tiny_model, tiny_tokenizer
+
+TWO_PROCESSES = ["llama", "gemma2", "qwen3", "gpt_oss"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of two processes reads of models whose heads they share."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in TWO_PROCESSES:
+        tiny_model(name).save_pretrained(folder / name)
+    command = [sys.executable, tensor_parallel.__file__, str(folder), *TWO_PROCESSES]
+    subprocess.run(command, check=True, timeout=240, stderr=subprocess.DEVNULL)
+    return [np.load(folder / f"rank-{rank}.npz") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", TWO_PROCESSES)
+def test_heads_split_over_two_processes_score_as_in_one(ranks, name):
+    alone = tensor_parallel.read(tiny_model(name))
+    assert alone["heads-each"].shape == (2, 2, 4, tensor_parallel.TOKENS)
+    assert np.ptp(alone["heads-each"], axis=2).max() > 1, "heads differ"
+    seeing_T = np.arange(tensor_parallel.TOKENS, 0, -1)
+    for key, expected in alone.items():
+        for rank in ranks:
+            np.testing.assert_allclose(rank[f"{name}/{key}"] / seeing_T, expected / seeing_T, rtol=0, atol=1e-6)
+
+
+def test_heads_that_do_not_add_up_over_the_processes_are_refused():
+    shard = HeadShard(rank=1, ranks=2, heads=6, group=None)
+    whole_BHT = shard.share(0, torch.ones(1, 3, 2))
+    assert whole_BHT[0, :, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    assert shard.share(0, torch.ones(1, 6, 2)).unique().tolist() == [0.5]
+    with pytest.raises(ElusiveError, match="Layer 3 has 6 heads, of which this process holds 2: expected all, or an"):
+        shard.share(3, torch.ones(1, 2, 2))
+
+
+def test_a_mean_over_a_part_of_the_heads_is_never_a_result():
+    llama = tiny_model("llama")
+    recorder = Recorder(torch.ones(1, 3), layers=2)
+    with torch.inference_mode():
+        hooks.read_out(llama, recorder, torch.ones(1, 3, dtype=torch.long))
+    llama._tp_size = 2
+    with pytest.raises(ElusiveError, match=r"seen its own heads only. Run the model by hooks.read_out"):
+        recorder.mean_over_layers(llama)
+
+
+def sums(model, layers=2):
+    recorder = Recorder(torch.ones(1, 40), layers=layers)
+    with torch.inference_mode():
+        hooks.read_out(model, recorder, torch.arange(2, 42)[None])
+    return recorder.mean_over_layers(model)
+
+
+def devices(model):
+    return {key: parameter.device.type for key, parameter in model.named_parameters()}
+
+
+def offloaded(name, kind, folder):
+    """A tiny model with all weights on disk or in memory but not on its device, or its second layer on disk."""
+    model = tiny_model(name)
+    if kind == "disk":
+        return disk_offload(model, str(folder), execution_device=torch.device("cpu"))
+    if kind == "cpu":
+        return cpu_offload(model, execution_device=torch.device("cpu"))
+    stem, layers = ("transformer", "h") if name == "bloom" else ("model", "layers")
+    places = {f"{stem}.{part}": "cpu" for part, _ in model.get_decoder().named_children() if part != layers}
+    places |= {"lm_head": "cpu", f"{stem}.{layers}.0": "cpu", f"{stem}.{layers}.1": "disk"}
+    return dispatch_model(model, places, main_device="cpu", offload_dir=str(folder), force_hooks=True)
+
+
+@pytest.mark.parametrize("kind", ["disk", "cpu", "part"])
+@pytest.mark.parametrize("name", ["llama", "gpt_oss", "bloom"])
+def test_offloaded_weights_score_alike_again_and_again_and_none_stay_behind(name, kind, tmp_path):
+    """gpt-oss's attention has weights of its own, its sinks, which an early end would leave on the device."""
+    expected = sums(tiny_model(name))
+    model = offloaded(name, kind, tmp_path)
+    before = devices(model)
+    assert "meta" in before.values()
+    for layers in (2, 2, 0, 1, 2):
+        got = sums(model, layers)
+        assert devices(model) == before
+        if layers != 1:
+            assert torch.equal(got, expected)
+
+
+def test_documents_are_scored_with_weights_on_disk(tmp_path):
+    documents, tokenizer = tiny_documents(3), tiny_tokenizer()
+    model = offloaded("llama", "disk", tmp_path)
+    assert model.device.type == "meta"
+    expected = score_documents(documents, tiny_model("llama"), tokenizer, queries="all")
+    for one, two in zip(expected, score_documents(documents, model, tokenizer, queries="all"), strict=True):
+        np.testing.assert_array_equal(one.scores, two.scores)
+
+
+def with_adapters(name):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    settings = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    return get_peft_model(tiny_model(name), settings).eval()
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom", "gpt_neo"])
+def test_adapters_on_and_off_are_both_read_right(name):
+    """The trained model against the original, as in Figures 6 and 7, out of one model with adapters."""
+    documents, tokenizer = tiny_documents(4), tiny_tokenizer()
+    settings = {"queries": "spans", "max_length": 256}
+    adapted = with_adapters(name)
+    original = score_documents(documents, tiny_model(name), tokenizer, **settings)
+    trained = score_documents(documents, adapted, tokenizer, **settings)
+    with adapted.disable_adapter():
+        off = score_documents(documents, adapted, tokenizer, **settings)
+    again = score_documents(documents, adapted, tokenizer, **settings)
+    merged = score_documents(documents, adapted.merge_and_unload(), tokenizer, **settings)
+    assert max(np.abs(a.scores - b.scores).max() for a, b in zip(original, trained, strict=True)) > 1e-2
+    for one, two, three, four, five in zip(original, off, trained, again, merged, strict=True):
+        np.testing.assert_array_equal(one.scores, two.scores)
+        np.testing.assert_array_equal(three.scores, four.scores)
+        np.testing.assert_allclose(three.scores, five.scores, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_a_saved_adapter_is_loaded_onto_its_model_and_scored(name, tmp_path):
+    adapted = with_adapters(name)
+    tiny_model(name).save_pretrained(tmp_path / "base")
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    documents, tokenizer = tiny_documents(3), tiny_tokenizer()
+    expected = score_documents(documents, adapted, tokenizer, queries="all", max_length=256)
+    loaded = load_model(str(tmp_path / "adapter"), device="cpu", attention="elusive")
+    for one, two in zip(
+        expected, score_documents(documents, loaded, tokenizer, queries="all", max_length=256), strict=True
+    ):
+        np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-6)
