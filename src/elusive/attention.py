@@ -122,6 +122,17 @@ class Recorder:
         self._partial = True
         self._checked_masks: list[Tensor] = []
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing is wanted of the next layer to report but its sums."""
+        return self.layers == len(self.reports) + 1
+
+    def next_reading(self) -> Reading:
+        """What is read out of the next layer to report: of one without a chosen head, no query."""
+        layer = len(self.reports)
+        chosen = self.weights_LH is None or (layer < len(self.weights_LH) and bool(self.weights_LH[layer].any()))
+        return self.reading if chosen or self.per_head else Reading(torch.zeros_like(self.reading.query_weights_BT))
+
     def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
         """Take one layer's sums over queries; raises `Finished` if nothing after it is wanted."""
         layer = len(self.reports)
@@ -218,7 +229,7 @@ def recorded_attention(
     s_aux: Tensor | None = None,
     is_causal: bool | None = None,
     **kwargs: Any,
-) -> tuple[Tensor, None]:
+) -> tuple[Tensor | None, None]:
     """The attention function that transformers calls in every layer, in place of `sdpa`.
 
     Right padding needs no attention mask here: attention is causal, so no token of the text sees the padding behind
@@ -256,8 +267,9 @@ def recorded_attention(
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
     recorder.check_mask(attention_mask, query.shape[2])
     scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-    reading = recorder.reading.to(query.device)
+    reading = recorder.next_reading().to(query.device)
     options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}
+    options["with_output"] = not recorder.is_last
     if isinstance(attention_mask, KeyRanges) and not on_gpu(query.device):
         attention_mask = attention_mask.dense()  # a device map put this layer elsewhere
     if recorder.lengths and attention_mask is None and on_gpu(query.device):
@@ -273,7 +285,8 @@ def recorded_attention(
             outputs.append(part_BTHD)
             sums.append(part_BHT)
             start = end
-        output, received_BHT = torch.cat(outputs, dim=1), torch.cat(sums, dim=2)
+        received_BHT = torch.cat(sums, dim=2)
+        output = None if recorder.is_last else torch.cat(outputs, dim=1)
     recorder.add(module, received_BHT)
     return output, None
 
@@ -288,8 +301,9 @@ def _attention_and_sums(
     scaling: float,
     softcap: float | None,
     sinks_H: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """One batch's output (batch, tokens, heads, channels) and sums over queries (batch, heads, tokens)."""
+    with_output: bool,
+) -> tuple[Tensor | None, Tensor]:
+    """One batch's output (batch, tokens, heads, channels), if wanted, and sums over queries (batch, heads, tokens)."""
     options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": sinks_H}
     gpu, groups = on_gpu(query.device), query.shape[1] // key.shape[1]
     # torch's fused kernels have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU,
@@ -299,17 +313,18 @@ def _attention_and_sums(
         fits = fits and mask is None and (groups == 1 or query.dtype != torch.float32)
         mask = KeyRanges.causal(query.shape[2], query.device) if mask is None else mask
     if reading.few and fits:
-        dense = mask if isinstance(mask, Tensor) else None
-        output_BHTD = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, dense, is_causal=dense is None, scale=scaling, enable_gqa=groups > 1
-        )
+        dense, output = mask if isinstance(mask, Tensor) else None, None
+        if with_output:
+            output = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, dense, is_causal=dense is None, scale=scaling, enable_gqa=groups > 1
+            ).transpose(1, 2)
         if isinstance(mask, KeyRanges):
-            return output_BHTD.transpose(1, 2), column_sums(reading, query, key, mask, scaling=scaling)
-        return output_BHTD.transpose(1, 2), received_by_rows(reading, reading.positions, query, key, dense, scaling)
+            return output, column_sums(reading, query, key, mask, scaling=scaling)
+        return output, received_by_rows(reading, reading.positions, query, key, dense, scaling)
     if isinstance(mask, KeyRanges):
         return fused_attention(reading, query, key, value, mask, **options)
     # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
-    return tiled_attention(reading, query, key, value, mask, **options)
+    return tiled_attention(reading, query, key, value, mask, with_output=with_output, **options)
 
 
 def on_gpu(device: torch.device) -> bool:

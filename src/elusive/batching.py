@@ -19,3 +19,21 @@ def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[i
         else:
             batches.append([row])
     return batches
+
+
+def packed_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Indices grouped so that the sum of their lengths stays within a budget, longest first.
+
+    Example:
+        >>> packed_batches([2, 9, 3, 4], 8)
+        [[1], [3, 2], [0]]
+    """
+    batches: list[list[int]] = []
+    free = 0
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if not batches or lengths[row] > free:
+            batches.append([])
+            free = max_batch_tokens
+        batches[-1].append(row)
+        free -= lengths[row]
+    return batches

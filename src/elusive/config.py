@@ -132,6 +132,8 @@ class ScoreSettings:
     """Longest window in tokens (0: the model's own context)."""
     max_batch_tokens: int = 4096
     """Tokens in one forward pass, padding included."""
+    packed: bool = False
+    """Put the texts of a batch in one row, without padding, instead of a row each; slower on sorted texts."""
     shard_documents: int = 256
     """Documents in one Parquet file; an interrupted run loses at most one."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from . import hooks, models
 from .attention import ATTENTION, Recorder
-from .batching import length_batches
+from .batching import length_batches, packed_batches
 from .config import AugmentSettings, Queries, ScoreSettings, layer_and_head
 from .documents import Document
 from .errors import ElusiveError
@@ -80,14 +81,15 @@ def score_documents(
     excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
     max_length: int = 0,
     max_batch_tokens: int = 4096,
+    packed: bool = False,
     progress: ProgressFunction = silent,
 ) -> list[TokenScores]:
     """Score each token by the mean attention that it receives from the queries that see it.
 
-    Texts are batched by length and padded on the right, and each is cut after its last query: attention is causal,
-    so neither changes a score. A text longer than `max_length` is read in overlapping windows, each half a window on;
-    every query is read in one window, with at least half a window of context before it, and a token's count holds
-    only the queries that share a window with it. The language-model head does not run.
+    Texts are batched by length and padded on the right (or packed in one row), and each is cut after its last query:
+    attention is causal, so neither changes a score. A text longer than `max_length` is read in overlapping windows,
+    each half a window on; every query is read in one window, with at least half a window of context before it, and a
+    token's count holds only the queries that share a window with it. Nothing after the last layer's attention runs.
 
     Args:
         documents: the texts and their spans.
@@ -105,6 +107,7 @@ def score_documents(
         excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
         max_length: longest window in tokens (0: the model's own context).
         max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone.
+        packed: put the texts of a batch in one row, one behind the other, rather than in a row of its own each.
         progress: called with (documents done, all documents).
 
     Returns:
@@ -128,12 +131,14 @@ def score_documents(
     head_sums: dict[int, np.ndarray] = {}
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
-    for batch in _batches(windows, max_batch_tokens):
-        received_BT, received_LBHT = _forward(texts, batch, base, readout)
-        for row, (window, received_T) in enumerate(zip(batch, received_BT, strict=True)):
-            sums[window.text][window.positions] += received_T[: len(window.positions)]
-            if received_LBHT is not None:
-                _add_heads(head_sums, window, received_LBHT[:, row], len(sums[window.text]))
+    lengths = [len(window.positions) for window in windows]
+    for numbers in packed_batches(lengths, max_batch_tokens) if packed else length_batches(lengths, max_batch_tokens):
+        batch = [windows[number] for number in numbers]
+        received_NT, received_NLHT = _forward(texts, batch, base, readout, packed)
+        for number, window in enumerate(batch):
+            sums[window.text][window.positions] += received_NT[number]
+            if received_NLHT:
+                _add_heads(head_sums, window, received_NLHT[number], len(sums[window.text]))
             counts[window.text][window.positions] += _seeing_queries(window.is_query, include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
@@ -243,6 +248,7 @@ def score_corpus(
                 excluded_tokens=excluded_tokens,
                 max_length=settings.max_length,
                 max_batch_tokens=settings.max_batch_tokens,
+                packed=settings.packed,
                 progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
             )
             write_shard(path, scores)
@@ -364,7 +370,7 @@ def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
 def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.ndarray, tokens: int) -> None:
     """Add one window's sums of each head to its document's, float32 (layers, heads, tokens)."""
     sums_LHT = sums.setdefault(window.text, np.zeros((*received_LHN.shape[:2], tokens), dtype=np.float32))
-    sums_LHT[:, :, window.positions] += received_LHN[:, :, : len(window.positions)]
+    sums_LHT[:, :, window.positions] += received_LHN
 
 
 def _head_means(
@@ -374,11 +380,6 @@ def _head_means(
         heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
         return np.zeros((readout.layers, heads, len(counts_T)), dtype=np.float32)
     return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
-
-
-def _batches(windows: Sequence[_Window], max_batch_tokens: int) -> list[list[_Window]]:
-    lengths = [len(window.positions) for window in windows]
-    return [[windows[index] for index in batch] for batch in length_batches(lengths, max_batch_tokens)]
 
 
 def _base_model(model: Any) -> PreTrainedModel:
@@ -395,48 +396,51 @@ def _base_model(model: Any) -> PreTrainedModel:
 
 
 def _forward(
-    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, readout: _Readout
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Attention received from the queries, summed over them and averaged over the chosen heads, (batch, tokens).
+    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, readout: _Readout, packed: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
 
-    Beside it that of each head, (layers, batch, heads, tokens), where it is wanted.
+    Beside it that of each head, (layers, heads, tokens), where it is wanted.
     """
-    shape = len(batch), max(len(window.positions) for window in batch)
-    ids_BT, weights_BT = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-    for row, window in enumerate(batch):
-        ids_BT[row, : len(window.positions)] = texts[window.text].token_ids[window.positions]
-        weights_BT[row, : len(window.positions)] = window.is_query
-    ranked_BT = _ranked(texts, batch, shape)
+    lengths = [len(window.positions) for window in batch]
+    shape = (1, sum(lengths)) if packed else (len(batch), max(lengths))
+    ends = itertools.accumulate(lengths)
+    places = [
+        (0, slice(end - length, end)) if packed else (row, slice(length))
+        for row, (length, end) in enumerate(zip(lengths, ends, strict=True))
+    ]
+    ids_BT, weights_BT, inside_BT = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+    ranked_BT = np.zeros(shape, dtype=bool)
+    for place, window in zip(places, batch, strict=True):
+        text = texts[window.text]
+        ids_BT[place] = text.token_ids[window.positions]
+        weights_BT[place] = window.is_query
+        inside_BT[place] = np.arange(len(window.positions))
+        ranked_BT[place] = False if text.ranked is None else text.ranked[window.positions]
+    renormalised = texts[batch[0].text].ranked is not None
     device = hooks.decoder_device(base)
     try:
         recorder = Recorder(
             torch.from_numpy(weights_BT).to(device),
             readout.include_self,
-            ranked_BT=None if ranked_BT is None else torch.from_numpy(ranked_BT).to(device),
+            ranked_BT=torch.from_numpy(ranked_BT).to(device) if renormalised else None,
+            lengths=lengths if packed else (),
             weights_LH=None if readout.weights_LH is None else readout.weights_LH.to(device),
             per_head=readout.per_head,
             layers=readout.layers,
         )
+        positions = {"position_ids": torch.from_numpy(inside_BT).to(device)} if packed else {}
         with torch.inference_mode():
-            hooks.read_out(base, recorder, torch.from_numpy(ids_BT).to(device))
+            hooks.read_out(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
         means_BT = recorder.mean_over_layers(base).cpu().numpy()
-        return means_BT, _stacked(recorder, base) if readout.per_head else None
+        heads_LBHT = _stacked(recorder, base) if readout.per_head else None
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
             f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "
             "(or score.max_length, if it is one text) and run again; finished shards are kept."
         ) from error
-
-
-def _ranked(texts: Sequence[_Text], batch: Sequence[_Window], shape: tuple[int, int]) -> np.ndarray | None:
-    """Whether each token may be ranked (padding may not), where rows are renormalised over those that may."""
-    ranked_BT = np.zeros(shape, dtype=bool)
-    for row, window in enumerate(batch):
-        ranked_T = texts[window.text].ranked
-        if ranked_T is None:
-            return None
-        ranked_BT[row, : len(window.positions)] = ranked_T[window.positions]
-    return ranked_BT
+    of_heads = [] if heads_LBHT is None else [heads_LBHT[:, row, :, part] for row, part in places]
+    return [means_BT[place] for place in places], of_heads
 
 
 def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:

@@ -70,7 +70,8 @@ def tiled_attention(
     scaling: float,
     softcap: float | None = None,
     sinks_H: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    with_output: bool = True,
+) -> tuple[Tensor | None, Tensor]:
     """Causal attention and what each key receives from the selected queries.
 
     Args:
@@ -83,15 +84,16 @@ def tiled_attention(
         scaling: factor of the scores.
         softcap: Gemma 2's soft cap of the scores.
         sinks_H: gpt-oss's sinks, one more logit in each head's softmax.
+        with_output: False computes the sums alone.
 
     Returns:
-        The output (batch, tokens, heads, value channels), and the sums over selected queries of the attention
+        The output (batch, tokens, heads, value channels) or None, and the sums over selected queries of the attention
         probability, float32 (batch, heads, tokens).
     """
     batch, heads, tokens, _ = query_BHTD.shape
     groups, channels = value_BGTD.shape[1], value_BGTD.shape[3]
     shared, device = heads // groups, query_BHTD.device
-    output_BTHD = value_BGTD.new_empty(batch, tokens, heads, channels)
+    output_BTHD = value_BGTD.new_empty(batch, tokens, heads, channels) if with_output else None
     received_BHT = torch.zeros(batch, heads, tokens, device=device)
     # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
     first_keys = [0] * tokens if mask is None else attended_pairs(mask).int().argmax(-1).tolist()
@@ -102,9 +104,9 @@ def tiled_attention(
         of_some = slice(some.start * shared, some.stop * shared)
         query_NSD = _queries(query_BHTD[texts, of_some], shared, scaling, softcap)
         # Each tile reads keys and values again: side by side in memory, and in the type that products are fast in.
-        key_NKD, value_NKD = _side_by_side(key_BGTD[texts, some]), _side_by_side(value_BGTD[texts, some])
+        key_NKD = _side_by_side(key_BGTD[texts, some])
+        value_NKD = _side_by_side(value_BGTD[texts, some]) if with_output else key_NKD
         # What the tiles write to, in their order of axes.
-        output_BGTRD = output_BTHD[texts, :, of_some].unflatten(2, (-1, shared)).transpose(1, 2)
         received_BGRK = received_BHT[texts, of_some].unflatten(1, (-1, shared))
         weights_B1Q1 = reading.query_weights_BT[texts, None, :, None]
         ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
@@ -115,16 +117,18 @@ def tiled_attention(
             first = min(first_keys[start:end])
             rows_NSD = query_NSD[:, start * shared : end * shared]
             scores_NSK = _scores(rows_NSD, key_NKD[:, first:end], scaling, softcap, memory)
-            scores_BGQRK = scores_NSK.view(*output_BGTRD.shape[:2], end - start, shared, end - first)
+            scores_BGQRK = scores_NSK.view(*received_BGRK.shape[:2], end - start, shared, end - first)
             if mask_of_some is None:
                 # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
                 scores_BGQRK[..., start - first :].add_(_later(end - start, device))
             else:
                 _apply_mask(scores_BGQRK, mask_of_some[:, :, start:end, first:end])
             shares_BGQR = _exponentials(scores_BGQRK, sinks_GR)
-            values_NSD = torch.bmm(scores_NSK.to(value_NKD.dtype), value_NKD[:, first:end])
-            output_BGQRD = output_BGTRD[:, :, start:end]
-            torch.mul(values_NSD.view(output_BGQRD.shape), shares_BGQR[..., None], out=output_BGQRD)
+            if output_BTHD is not None:
+                values_NSD = torch.bmm(scores_NSK.to(value_NKD.dtype), value_NKD[:, first:end])
+                of_tile_BQGRD = output_BTHD[texts, start:end, of_some].unflatten(2, (-1, shared))
+                values_BGQRD = values_NSD.view(*shares_BGQR.shape, channels)
+                torch.mul(values_BGQRD, shares_BGQR[..., None], out=of_tile_BQGRD.transpose(1, 2))
             if not reading.include_self:
                 scores_BGQRK.diagonal(offset=start - first, dim1=2, dim2=4).zero_()
             weights_BGQR = _row_weights(

@@ -112,8 +112,9 @@ def test_a_batch_scores_as_one_text_at_a_time(name, queries):
     batched = score_documents(documents, model, tokenizer, queries=queries)
     alone = [score_documents([document], model, tokenizer, queries=queries)[0] for document in documents]
     small = score_documents(documents, model, tokenizer, queries=queries, max_batch_tokens=130)
-    for one, two, three in zip(batched, alone, small, strict=True):
-        for other in (two, three):
+    packed = score_documents(documents, model, tokenizer, queries=queries, max_batch_tokens=130, packed=True)
+    for one, *others in zip(batched, alone, small, packed, strict=True):
+        for other in others:
             assert one.document_id == other.document_id
             np.testing.assert_array_equal(one.queries, other.queries)
             np.testing.assert_array_equal(one.offsets, other.offsets)

@@ -139,6 +139,37 @@ def test_rows_of_left_padding_stay_finite(softcap):
     assert not received_BT[1, :9].any()
 
 
+@pytest.mark.parametrize("few", [True, False])
+def test_of_the_last_layer_only_the_sums_are_computed(few):
+    query, key, value = random_call()
+    weights_BT = query_weights(len(query), query.shape[2], few)
+    with recording(Recorder(weights_BT)) as whole:
+        output, _ = recorded_attention(Layer(3), query, key, value, None)
+    assert output is not None
+    last = Recorder(weights_BT, layers=1)
+    with recording(last):
+        recorded_attention(Layer(3), query, key, torch.full_like(value, math.nan), None)  # values are not looked at
+        pytest.fail("the forward pass goes on")
+    torch.testing.assert_close(last.received_BT, whole.received_BT)
+    assert last.received_BT.isfinite().all()
+
+
+def test_no_row_is_read_of_a_layer_without_a_chosen_head():
+    query, key, value = random_call()
+    weights_LH = torch.tensor([[0.0] * 6, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    recorder, every = (Recorder(torch.ones(2, 50), weights_LH=weights_LH, per_head=heads) for heads in (False, True))
+    for one, queries in ((recorder, 0), (every, 50)):
+        with recording(one):
+            assert one.next_reading().positions.shape[1] == queries
+            first, _ = recorded_attention(Layer(3), query, key, value, None)
+            assert not one.received_BT.any()
+            assert one.next_reading().positions.shape[1] == 50
+            second, _ = recorded_attention(Layer(3), query, key, value, None)
+        torch.testing.assert_close(first, second)
+    assert recorder.received_BT.any()
+    torch.testing.assert_close(every.received_LBHT[1][:, 1], recorder.received_BT)
+
+
 class LargestTensor(TorchDispatchMode):
     """Notes the size of the largest tensor that any operation returns."""
 

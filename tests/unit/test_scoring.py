@@ -201,12 +201,6 @@ def test_seeing_queries_by_hand():
     assert scoring._seeing_queries(is_query, False).tolist() == [2, 1, 1, 0, 0]
 
 
-def test_batches_hold_windows_of_like_length_within_the_budget():
-    windows = [scoring._Window(i, np.arange(n), np.ones(n, bool)) for i, n in enumerate([3, 9, 5, 4, 20, 3])]
-    batches = scoring._batches(windows, 12)
-    assert [[len(w.positions) for w in batch] for batch in batches] == [[20], [9], [5, 4], [3, 3]]
-
-
 # --- scoring
 
 
