@@ -9,9 +9,8 @@ attention, the small one's, and their contrast, beside chance (the name's share 
 
 import argparse
 import itertools
+import tempfile
 from pathlib import Path
-
-import numpy as np
 
 from elusive.biographies import (
     FIELDS,
@@ -22,15 +21,20 @@ from elusive.biographies import (
     questions_about,
     well_known_examples,
 )
-from elusive.config import AugmentSettings, EvaluateSettings, PretrainSettings, load_recipe
+from elusive.config import (
+    AugmentSettings,
+    EvaluateSettings,
+    ModelSettings,
+    PretrainSettings,
+    ScoreSettings,
+    load_recipe,
+)
 from elusive.evaluation import evaluate, metrics
-from elusive.models import load_model, load_tokenizer, resolve, special_token_ids
-from elusive.positions import rankable_tokens
+from elusive.models import load_model, load_tokenizer, resolve
+from elusive.pairs import pair_recall
 from elusive.pretraining import RECIPE_NAME
 from elusive.progress import shown
-from elusive.ranking import contrast, rank_tokens
-from elusive.scoring import score_documents
-from elusive.shards import TokenScores
+from elusive.recall import ALL_CUES, RANKED
 
 BEST = 10
 
@@ -52,28 +56,13 @@ def exact_match_rows(name: str, groups: dict[str, list[Person]]) -> None:
 def name_shares(large: str, small: str, count: int) -> None:
     """Print Markdown rows of the name's share of the ten best ranked tokens, by cue."""
     documents, _ = biography_corpus(count, seed=1)
-    tokenizer = load_tokenizer(large)
-    models = {"large": load_model(large, attention="elusive"), "small": load_model(small, attention="elusive")}
-    excluded, special = AugmentSettings().excluded_tokens, special_token_ids(tokenizer)
-    for label, fields in [*((field, (field,)) for field in FIELDS), ("all five", ())]:
-        scored = {
-            key: score_documents(documents, model, tokenizer, queries="cues", fields=fields)
-            for key, model in models.items()
-        }
-        shares: dict[str, list[float]] = {"large": [], "small": [], "contrast": [], "chance": []}
-        for document, big, little in zip(documents, scored["large"], scored["small"], strict=True):
-            seen = big.queries > 0
-            ranked = rankable_tokens(document.text, big.token_ids, big.offsets, special, excluded) & seen
-            is_name = _inside(big, document.spans[0].start, document.spans[0].end)
-            for key, signal in (("large", big.scores), ("small", little.scores), ("contrast", contrast(big, little))):
-                ranks = rank_tokens(signal, ranked, seen)
-                shares[key].append(float(is_name[(ranks > 0) & (ranks <= BEST)].mean()))
-            shares["chance"].append(float(is_name[ranked].mean()))
-        print(f"| {label} | " + " | ".join(f"{np.mean(values):.3f}" for values in shares.values()) + " |", flush=True)
-
-
-def _inside(scores: TokenScores, start: int, end: int) -> np.ndarray:
-    return (scores.offsets[:, 0] < end) & (scores.offsets[:, 1] > start)
+    pair = ModelSettings(large=large, small=small)
+    with tempfile.TemporaryDirectory() as folder:
+        found = pair_recall(documents, folder, pair=pair, settings=ScoreSettings(), augment=AugmentSettings(), k=BEST)
+    rows = found["rows"]
+    for label, row in [*((field, rows[field]) for field in FIELDS), ("all five", rows[ALL_CUES])]:
+        shares = (row[name]["head_share"] for name in (*RANKED, "chance"))
+        print(f"| {label} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
 
 
 def main() -> None:

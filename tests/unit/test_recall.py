@@ -155,7 +155,9 @@ class TestClueRecall:
         found = {"k": 1, "head_fields": ["name"], "rows": {"all cues": row, "city": row}}
         table = recall_table(found)
         assert table.splitlines()[0] == "Share of the name tokens among the 1 best ranked, 95% interval"
-        assert [line.split()[0] for line in table.splitlines() if "1.000 [1.000, 1.000]" in line] == ["all", "city"]
+        assert [line.split()[0] for line in table.splitlines() if " 1.000 [1.000, 1.000]" in line] == ["all", "city"]
+        shares = table.split("Share of the 1 best ranked that are name tokens\n")[1].splitlines()
+        assert [line.split()[-4:] for line in shares[:2]] == [["1.000", ".000", "1.000", ".333"]] * 2
         assert "city      large minus small     +1.000 [+1.000, +1.000] separated" in table
         assert "city      contrast minus large  .000 [.000, .000] not separated" in table
         assert max(map(len, table.splitlines())) <= 120

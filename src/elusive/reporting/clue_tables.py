@@ -26,7 +26,11 @@ def recall_table(found: Mapping[str, Any]) -> str:
     for name, row in rows.items():
         cells = "".join(f"  {_estimate(row[one]):<17}" for one in RANKED)
         lines.append(f"{name:<{width}}  {row['documents']:>9,}{cells}  {score(row['chance']['value']):>6}")
-    lines += ["", "Paired differences, 95% interval"]
+    lines += ["", f"Share of the {found['k']} best ranked that are {', '.join(found['head_fields'])} tokens"]
+    for name, row in rows.items():
+        cells = "".join(f"  {score(row[one]['head_share']):<17}" for one in RANKED)
+        lines.append(f"{name:<{width}}  {'':>9}{cells}  {score(row['chance']['head_share']):>6}")
+    lines += ["", "Paired differences of the first table, 95% interval"]
     for name, row in rows.items():
         for pair, one in row["differences"].items():
             lines.append(f"{name:<{width}}  {pair.replace('-', ' minus '):<20}  {_difference(one)}")
