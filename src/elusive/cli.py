@@ -51,6 +51,7 @@ def score(
     model: str = "elusive/large",
     revision: str = "",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    quantization: Literal["none", "8bit", "4bit"] = "none",
     device: str = "auto",
     fields: tuple[str, ...] = (),
     layers: tuple[int, ...] = (),
@@ -67,6 +68,7 @@ def score(
         model: folder, hub name, elusive/large or elusive/small.
         revision: commit or branch of a hub model.
         dtype: type of the weights.
+        quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
         device: cpu, cuda, auto or a device map.
         fields: read only the spans of these fields (none: all).
         layers: layers whose heads are averaged, from 0 (with --heads empty too: all).
@@ -85,6 +87,7 @@ def score(
             model=model,
             revision=revision,
             dtype=dtype,
+            quantization=quantization,
             device=device,
             queries=settings.queries,
             fields=fields,

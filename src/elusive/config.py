@@ -24,6 +24,7 @@ Arm = Literal[
 ]
 Queries = Literal["cues", "spans", "all"]
 UnseenTokens = Literal["last", "keep"]
+Quantization = Literal["none", "8bit", "4bit"]
 Precision = Literal["auto", "bf16", "fp32"]
 CorpusFormat = Literal["auto", "jsonl", "tagged-csv", "text", "squad"]
 
@@ -97,6 +98,8 @@ class ModelSettings:
     """Commit or branch of a hub model (empty: its default)."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
+    quantization: Quantization = "none"
+    """Hold the weights in 8 or 4 bit while they are scored (needs `elusive[quantized]`); they cannot be trained yet."""
     device: str = "auto"
     """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
     large_layers: tuple[int, ...] = ()
@@ -332,6 +335,9 @@ class PretrainSettings:
         _check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
 
 
+_NOT_TRAINED = "none in a run, which trains (8 and 4 bit are for score, recall and heads)"
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """One run, from the corpus to the report."""
@@ -361,6 +367,9 @@ class Recipe:
         _check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
         _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
         _check(self.parallel > 0, "parallel", "at least 1", self.parallel)
+        # Better now than after hours of scoring.
+        unquantized = self.models.quantization == "none"
+        _check(unquantized, "models.quantization", _NOT_TRAINED, self.models.quantization)
 
 
 def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:

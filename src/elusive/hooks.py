@@ -156,7 +156,7 @@ def _put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         for module in decoder.modules():
-            outer = getattr(module, "_hf_hook", None)
+            outer: Any = getattr(module, "_hf_hook", None)
             for hook in getattr(outer, "hooks", (outer,)):
                 if getattr(hook, "offload", False):
                     own = module.parameters(recurse=hook.place_submodules)

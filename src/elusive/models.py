@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib.util
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,16 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedTokenizerFast,
+)
 
 from .attention import ATTENTION
+from .config import Quantization
 from .devices import default_device
 from .errors import ElusiveError
 from .hooks import attention_to_load
@@ -83,7 +92,8 @@ def load_model(
     *,
     revision: str = "",
     dtype: str | torch.dtype = "float32",
-    device: str = "auto",
+    quantization: Quantization = "none",
+    device: str | dict[str, Any] = "auto",
     attention: str = "sdpa",
 ) -> Any:
     """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
@@ -92,7 +102,11 @@ def load_model(
         name: folder, hub name, or elusive/large, elusive/small.
         revision: commit or branch of a hub model.
         dtype: float32, bfloat16, float16, or auto (as saved).
-        device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map.
+        quantization: hold the linear layers' weights in 8 or 4 bit (bitsandbytes' LLM.int8 and NF4), what is left in
+            `dtype`. LLM.int8 picks its outlier columns over a whole batch, so what a text reads depends a little on
+            the texts beside it; NF4 does not.
+        device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map (its name, or a
+            dictionary that names modules and devices).
         attention: transformers' attn_implementation; `elusive` loads the model so that it can be scored (see
             `hooks.attention_to_load`).
 
@@ -112,9 +126,13 @@ def load_model(
         "use_safetensors": True,
         "trust_remote_code": False,
     }
-    on_one_device = device.split(":")[0] in ("cpu", "cuda", "mps")
+    on_one_device = isinstance(device, str) and device.split(":")[0] in ("cpu", "cuda", "mps")
     if not on_one_device:
         options["device_map"] = device
+    if quantization != "none":
+        # Quantised weights are put where they belong while they are read, and cannot be moved afterwards.
+        options["device_map"] = {"": device} if on_one_device else device
+        options["quantization_config"] = _quantization(quantization, options["dtype"])
     try:
         base = _adapted_model(path)
         weights = {"pretrained_model_name_or_path": resolve(base or path), "revision": revision or None}
@@ -127,8 +145,21 @@ def load_model(
             model = PeftModel.from_pretrained(model, path)
     except (OSError, ValueError, KeyError) as error:
         raise _loading_error("model", name, error) from error
-    model = model.to(device) if on_one_device else model
+    model = model.to(device) if on_one_device and quantization == "none" else model
     return model.eval()
+
+
+def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ElusiveError(
+            f"Weights in {quantization} need bitsandbytes, which is missing. Run: pip install 'elusive[quantized]'"
+        )
+    # It says for every product of every layer that LLM.int8 rounds activations to float16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    compute = dtype if isinstance(dtype, torch.dtype) else None
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
 def _adapted_model(path: str) -> str:

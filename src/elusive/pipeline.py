@@ -258,6 +258,7 @@ def score_sets(
                     model=name,
                     revision=revision,
                     dtype=loading.dtype,
+                    quantization=loading.quantization,
                     device=loading.device,
                     queries=queries,
                     fields=(field,) if field else (),

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from . import hooks, models
 from .attention import ATTENTION, Recorder
 from .batching import length_batches, packed_batches
-from .config import AugmentSettings, Queries, ScoreSettings, layer_and_head
+from .config import AugmentSettings, Quantization, Queries, ScoreSettings, layer_and_head
 from .documents import Document
 from .errors import ElusiveError
 from .positions import answer_spans, query_positions, rankable_tokens
@@ -162,6 +162,7 @@ def score_corpus(
     model: str,
     revision: str = "",
     dtype: str = "float32",
+    quantization: Quantization = "none",
     device: str = "auto",
     queries: Queries,
     fields: Sequence[str] = (),
@@ -181,6 +182,7 @@ def score_corpus(
         model: folder or hub name of the model.
         revision: commit or branch of a hub model.
         dtype: the weights' type.
+        quantization: see `models.load_model`.
         device: see `models.load_model`.
         queries: which positions are read; stands in for `settings.queries`, as some arms need another set.
         fields: only spans of these fields (empty: all but the head fields).
@@ -204,6 +206,7 @@ def score_corpus(
             "model_hash": models.model_hash(model),
             "revision": revision,
             "dtype": dtype,
+            "quantization": quantization,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "queries": queries,
@@ -228,7 +231,7 @@ def score_corpus(
     shards = {start: stage.folder / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
     missing = {start: path for start, path in shards.items() if not path.exists()}
     if missing:
-        loaded = (load or load_for_scoring)(model, revision, dtype, device)
+        loaded = (load or load_for_scoring)(model, revision, dtype, device, quantization)
         tokenizer = models.load_tokenizer(model, revision)
         done = len(documents) - sum(len(documents[start : start + size]) for start in missing)
         for start, path in missing.items():
@@ -477,10 +480,12 @@ def corpus_hash(documents: Sequence[Document]) -> str:
     return digest.hexdigest()
 
 
-def load_for_scoring(name: str, revision: str, dtype: str, device: str) -> Any:
+def load_for_scoring(name: str, revision: str, dtype: str, device: str, quantization: Quantization = "none") -> Any:
     """Load a model whose layers report their attention.
 
     Raises:
         ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason.
     """
-    return models.load_model(name, revision=revision, dtype=dtype, device=device, attention=ATTENTION)
+    return models.load_model(
+        name, revision=revision, dtype=dtype, quantization=quantization, device=device, attention=ATTENTION
+    )

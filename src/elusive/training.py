@@ -372,9 +372,14 @@ def train(
         steps, loss, seconds, texts and rows; at once if the folder is done.
 
     Raises:
-        ElusiveError: if the folder was begun with other settings, or there is nothing to train on.
+        ElusiveError: if the folder was begun with other settings, there is nothing to train on, or quantised weights
+            are asked for.
     """
     loading, settings = loading or ModelSettings(), settings or TrainSettings()
+    if loading.quantization != "none":
+        raise ElusiveError(
+            f"Weights in {loading.quantization} can be scored, but not trained yet. Set quantization = none to train."
+        )
     asked = {
         "texts": file_hash(texts),
         "model": model,

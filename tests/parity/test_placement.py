@@ -10,13 +10,16 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 
 from elusive import hooks
 from elusive.attention import HeadShard, Recorder
+from elusive.config import ModelSettings, Recipe
 from elusive.errors import ElusiveError
 from elusive.models import load_model
 from elusive.scoring import score_documents
+from elusive.training import train
 
 from . import tensor_parallel
-from .tiny_models import tiny_documents, tiny_model, tiny_tokenizer
+from .tiny_models import eager_attention, scores_by_hand, tiny_documents, tiny_model, tiny_tokenizer
 
+CONTEXT = {"max_length": 256}  # BLOOM's configuration names none
 TWO_PROCESSES = ["llama", "gemma2", "qwen3", "gpt_oss"]
 
 
@@ -126,7 +129,7 @@ def with_adapters(name):
 def test_adapters_on_and_off_are_both_read_right(name):
     """The trained model against the original, as in Figures 6 and 7, out of one model with adapters."""
     documents, tokenizer = tiny_documents(4), tiny_tokenizer()
-    settings = {"queries": "spans", "max_length": 256}
+    settings = {"queries": "spans", **CONTEXT}
     adapted = with_adapters(name)
     original = score_documents(documents, tiny_model(name), tokenizer, **settings)
     trained = score_documents(documents, adapted, tokenizer, **settings)
@@ -148,9 +151,73 @@ def test_a_saved_adapter_is_loaded_onto_its_model_and_scored(name, tmp_path):
     adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     adapted.save_pretrained(tmp_path / "adapter")
     documents, tokenizer = tiny_documents(3), tiny_tokenizer()
-    expected = score_documents(documents, adapted, tokenizer, queries="all", max_length=256)
+    expected = score_documents(documents, adapted, tokenizer, queries="all", **CONTEXT)
     loaded = load_model(str(tmp_path / "adapter"), device="cpu", attention="elusive")
-    for one, two in zip(
-        expected, score_documents(documents, loaded, tokenizer, queries="all", max_length=256), strict=True
-    ):
+    for one, two in zip(expected, score_documents(documents, loaded, tokenizer, queries="all", **CONTEXT), strict=True):
         np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "bloom"])
+def test_quantised_weights_score_as_their_own_eager_attention(name, quantization, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="pip install 'elusive[quantized]'")
+    whole = tiny_model(name)
+    whole.save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu", quantization=quantization, attention="elusive")
+    eager = load_model(str(tmp_path), device="cpu", quantization=quantization, attention="eager")
+    assert model.get_memory_footprint() < 0.8 * whole.get_memory_footprint()
+    documents, tokenizer = tiny_documents(3), tiny_tokenizer()
+    # LLM.int8 chooses its outlier columns over the whole batch: one text at a time there.
+    batches = [documents] if quantization == "4bit" else [[document] for document in documents]
+    got = [scores for batch in batches for scores in score_documents(batch, model, tokenizer, queries="all", **CONTEXT)]
+    for document, scores in zip(documents, got, strict=True):
+        ids = tokenizer(document.text)["input_ids"]
+        expected, _ = scores_by_hand(eager_attention(eager, ids), list(range(1, len(ids))), True)
+        np.testing.assert_allclose(scores.scores, expected, rtol=0, atol=1e-6)
+    unquantised = score_documents(documents, whole, tokenizer, queries="all", **CONTEXT)
+    differences = [np.abs(a.scores - b.scores).max() for a, b in zip(got, unquantised, strict=True)]
+    assert 1e-4 < max(differences) < 0.2
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_adapters_on_quantised_weights_are_read(quantization, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="pip install 'elusive[quantized]'")
+    adapted = with_adapters("llama")
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    document, tokenizer = tiny_documents(1), tiny_tokenizer()
+    settings = {"device": "cpu", "quantization": quantization, "attention": "elusive"}
+    base = score_documents(document, load_model(str(tmp_path / "base"), **settings), tokenizer, queries="all")[0]
+    model = load_model(str(tmp_path / "adapter"), **settings)
+    trained = score_documents(document, model, tokenizer, queries="all")[0]
+    with model.disable_adapter():
+        off = score_documents(document, model, tokenizer, queries="all")[0]
+    np.testing.assert_allclose(off.scores, base.scores, rtol=0, atol=1e-6)
+    assert np.abs(trained.scores - off.scores).max() > 1e-2
+
+
+def test_quantised_weights_without_bitsandbytes_are_refused(tmp_path, monkeypatch):
+    tiny_model("llama").save_pretrained(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ElusiveError, match=r"Weights in 4bit need bitsandbytes.*pip install 'elusive\[quantized\]'"):
+        load_model(str(tmp_path), device="cpu", quantization="4bit")
+
+
+def test_quantised_weights_are_not_trained(tmp_path):
+    with pytest.raises(ElusiveError, match="Weights in 8bit can be scored, but not trained yet"):
+        train(tmp_path / "x.jsonl", tmp_path / "out", model="elusive/small", loading=ModelSettings(quantization="8bit"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ElusiveError, match=r"quantization: expected none in a run, which trains .*, got '8bit'"):
+        Recipe(models=ModelSettings(quantization="8bit"))
+
+
+def test_a_device_map_by_module_is_taken(tmp_path):
+    expected = sums(tiny_model("llama"))
+    tiny_model("llama").save_pretrained(tmp_path)
+    places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    places |= {"model.layers.0": "disk", "model.layers.1": "cpu"}
+    model = load_model(str(tmp_path), device=places, attention="elusive")
+    assert set(devices(model).values()) == {"meta", "cpu"}
+    assert torch.equal(sums(model), expected)
+    assert torch.equal(sums(model), expected)
