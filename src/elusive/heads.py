@@ -72,7 +72,8 @@ def choose_heads(
         k, seed, documents (of both halves); for each of own, contrast: `large` and `small` (layers or heads as a
         recipe names them, `name` in words), `first_half` and `second_half` (recall of the choice, the latter with
         interval), `all_heads` (the same two of all heads), `difference` (choice minus all heads, second half, paired),
-        and `ranked`: the single layers and heads with their recall on the first half, the best first.
+        and `ranked`: the large model's single layers and heads with their recall on the first half, the best first
+        (`ranked_small`: the small model's, against the large one's choice).
 
     Raises:
         ElusiveError: if fewer than four documents count, so that a half would hold less than two.
@@ -87,7 +88,9 @@ def choose_heads(
     own, own_ranked = _choose(first, large_shape, k, lambda one: one.large, _nothing, sign=1)
     large, large_ranked = _choose(first, large_shape, k, lambda one: one.large, lambda one: -one.small.mean(0), sign=1)
     chosen = list(large.heads)
-    small, _ = _choose(first, small_shape, k, lambda one: one.small, lambda one: one.large[chosen].mean(0), sign=-1)
+    small, small_ranked = _choose(
+        first, small_shape, k, lambda one: one.small, lambda one: one.large[chosen].mean(0), sign=-1
+    )
     of_large, of_small = (tuple(range(int(np.prod(shape)))) for shape in (large_shape, small_shape))
 
     def shown(heads: _Heads, everything: _Heads) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def choose_heads(
             "small": as_settings(small, small_shape),
             **shown((large.heads, small.heads), (of_large, of_small)),
             "ranked": large_ranked,
+            "ranked_small": small_ranked,
         },
     }
 

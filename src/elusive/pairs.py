@@ -43,6 +43,7 @@ def pair_recall(
     Raises:
         ElusiveError: if no head entity stands before a cue, queries are not cues, or as `scoring.score_corpus`.
     """
+    _check(documents, settings, k)
     fields = _fields_in_order(documents, settings.head_fields)
     sets = _scores_at_cues(documents, folder, ("", *fields), pair, settings, augment)
     rows = {}
@@ -52,11 +53,7 @@ def pair_recall(
         if row := clue_recall(clues, k):
             rows[field or ALL_CUES] = row
     if not rows:
-        raise ElusiveError(
-            f"Clue recall needs spans of a head entity ({', '.join(settings.head_fields) or 'none given'}) before the "
-            "answers, and no document has any. Mark them in the corpus, or name their fields in score.head_fields "
-            "(--head-fields)."
-        )
+        raise _no_heads(settings)
     return {"k": k, **_described(pair, settings), "rows": rows}
 
 
@@ -87,10 +84,29 @@ def pair_heads(
     Raises:
         ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
     """
+    _check(documents, settings, k)
     sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, per_head=True)
     clues = _clues(documents, sets["large-cues"], sets["small-cues"], pair, settings, augment, per_head=True)
     shapes = (_shape(next(iter(sets[name].values()))) for name in ("large-cues", "small-cues"))
     return {**_described(pair, settings), **choose_heads(clues, *shapes, k=k, seed=seed)}
+
+
+def _check(documents: Sequence[Document], settings: ScoreSettings, k: int) -> None:
+    """Refuse before anything is scored what could not be measured."""
+    if k < 1:
+        raise ElusiveError(f"k: expected at least 1, got {k}.")
+    if settings.queries != "cues":
+        raise ElusiveError(f"Clue recall is read at cues: expected score.queries = cues, got {settings.queries!r}.")
+    if not any(span.field in settings.head_fields for document in documents for span in document.spans):
+        raise _no_heads(settings)
+
+
+def _no_heads(settings: ScoreSettings) -> ElusiveError:
+    return ElusiveError(
+        f"Clue recall needs spans of a head entity ({', '.join(settings.head_fields) or 'none given'}) before the "
+        "answers, and no document has any. Mark them in the corpus, or name their fields in score.head_fields "
+        "(--head-fields)."
+    )
 
 
 def _scores_at_cues(
@@ -103,8 +119,6 @@ def _scores_at_cues(
     *,
     per_head: bool = False,
 ) -> dict[str, ScoreSet]:
-    if settings.queries != "cues":
-        raise ElusiveError(f"Clue recall is read at cues: expected score.queries = cues, got {settings.queries!r}.")
     needed: list[tuple[str, Queries, str]] = [
         (model, "cues", field) for model in ("large", "small") for field in fields
     ]

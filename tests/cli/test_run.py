@@ -11,12 +11,22 @@ import pytest
 import torch
 
 from elusive.cli import main
-from elusive.config import ModelSettings, PretrainSettings, Recipe, load_recipe
+from elusive.config import (
+    AugmentSettings,
+    CorpusSettings,
+    ModelSettings,
+    PretrainSettings,
+    Recipe,
+    ScoreSettings,
+    TrainSettings,
+    load_recipe,
+)
 from elusive.errors import ElusiveError
 from elusive.models import load_model, load_tokenizer
-from elusive.pipeline import cue_field, needed_scores
+from elusive.pipeline import _score, cue_field, make_corpus, needed_scores
 from elusive.pretraining import pretrain
 from elusive.runs import read_json, read_jsonl
+from elusive.shards import read_scores
 from elusive.training import model_to_train
 
 ROOT = Path(__file__).parents[2]
@@ -213,23 +223,56 @@ def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
     assert again == pytest.approx((contrast["first_half"] + contrast["second_half"]["value"]) / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--k", "0"], "k: expected at least 1, got 0"),
+        (["--queries", "all"], "read at cues: expected score.queries = cues, got 'all'"),
+        (
+            ["--head-fields", "title"],
+            "needs spans of a head entity (title) before the answers, and no document has any",
+        ),
+        (["--large-layers", "4"], "Expected layers from 0 to 3 of LlamaForCausalLM, got 4"),
+        (["--small-heads", "1.2"], "2 layers of 2 query heads (0.0 to 1.1), got '1.2'"),
+    ],
+)
+def test_what_recall_cannot_measure_is_refused(run_folder, capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        main(["recall", str(run_folder / "corpus"), *flags])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_single_heads_are_scored_and_kept_where_asked_for(run_folder, tmp_path):
+    corpus = str(run_folder / "corpus")
+    main(["score", corpus, "--output", str(tmp_path / "all"), "--per-head"])
+    main(["score", corpus, "--output", str(tmp_path / "some"), "--layers", "1", "--heads", "3.1"])
+    for every, some in zip(read_scores(tmp_path / "all"), read_scores(tmp_path / "some"), strict=True):
+        chosen = [*every.per_head[1], every.per_head[3, 1]]
+        assert some.scores == pytest.approx(sum(chosen) / 5, abs=1e-6)
+        assert some.per_head is None
+
+
 def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
-    (tmp_path / "r.toml").write_text(
-        f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n[score]\nrenormalise = true\n'
-        '[models]\nlarge_layers = [1]\nsmall_heads = ["0.1", "1.0"]\n[train]\nmodel = "elusive/small"\nmax_steps = 1\n'
-        "[augment]\ncopies = 1\n[evaluate]\nmax_new_tokens = 2\n"
+    recipe = Recipe(
+        arms=("contrast-cues",),
+        corpus=CorpusSettings(people=2),
+        models=ModelSettings(large_layers=(1,), small_heads=("0.1", "1.0")),
+        score=ScoreSettings(renormalise=True),
+        augment=AugmentSettings(excluded_tokens=(".",)),
+        train=TrainSettings(model="elusive/small"),
     )
-    main(["run", str(tmp_path / "r.toml")])
-    scores = tmp_path / "run" / "scores"
+    _score(recipe, make_corpus(recipe.corpus, tmp_path / "corpus"), tmp_path)
     for name, layers, heads in (
         ("large-cues", [1], []),
+        ("large-cue-company", [1], []),
         ("small-cues", [], ["0.1", "1.0"]),
         ("small-cue-company", [], ["0.1", "1.0"]),
-        ("trained-cues", [], []),
+        ("trained-cues", [], []),  # neither large nor small: all its heads
     ):
-        asked = read_json(scores / name / "settings.json")
+        asked = read_json(tmp_path / "scores" / name / "settings.json")
         assert (asked["layers"], asked["heads"], asked["renormalise"]) == (layers, heads, True)
-        assert asked["excluded_tokens"] == [".", ","]
+        assert asked["excluded_tokens"] == ["."]
 
 
 def test_scores_of_another_corpus_are_refused(run_folder, tmp_path, capsys):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from elusive.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.heads import ALL, choose_heads, halves
+from elusive.positions import head_tokens
 from elusive.ranking import rank_tokens
 from elusive.recall import Clues, best_ranked, clue_recall, read_clues, recall_at
 from elusive.reporting.clue_tables import heads_table, recall_markdown, recall_table
@@ -77,6 +78,22 @@ class TestClues:
         assert one.small.shape == (3, 5)
         with pytest.raises(ElusiveError, match="'ann' hold no single heads"):
             read(scores(LARGE), scores(SMALL), per_head=True)
+
+
+class TestHeadTokens:
+    def test_white_space_around_tokens_and_spans_belongs_to_neither(self) -> None:
+        spaced = OFFSETS.copy()
+        spaced[2:, 0] -= 1  # " Lee", " was", ...
+        wide = Document("wide", TEXT, (Span("name", 0, 8), Span("city", 21, 26)))
+        for document in (DOCUMENT, wide):
+            for offsets in (OFFSETS, spaced):
+                assert np.flatnonzero(head_tokens(document, offsets, ("name",))).tolist() == [1, 2]
+                assert np.flatnonzero(head_tokens(document, offsets, ("name", "city"))).tolist() == [1, 2, 7]
+
+    def test_every_span_of_the_head_entity_counts_and_so_does_a_part_of_a_token(self) -> None:
+        document = Document("x", TEXT, (Span("name", 5, 6), Span("name", 19, 21)))
+        assert np.flatnonzero(head_tokens(document, OFFSETS, ("name",))).tolist() == [2, 6]
+        assert not head_tokens(document, OFFSETS, ()).any()
 
 
 class TestRecallAt:
@@ -191,6 +208,7 @@ class TestHeads:
         assert own["ranked"][0] == {"name": "1.0", "first_half": 1.0}
         assert {one["name"] for one in own["ranked"]} == {"layer 0", "layer 1", "0.0", "0.1", "1.0", "1.1"}
         contrast = found["contrast"]
+        assert {one["name"] for one in contrast["ranked_small"]} == {"layer 0", "0.0", "0.1"}
         # Against both small heads 1.0 wins by .4 - .2 to .3 - .4; the small model stays as it is, as nothing is better.
         assert contrast["large"]["heads"] == ["1.0"]
         assert contrast["small"] == {"name": ALL, "layers": [], "heads": []}

@@ -64,8 +64,9 @@ def heads_table(found: Mapping[str, Any], ranked: int = 8) -> str:
         for label, row in (("chosen", one), ("all heads", one["all_heads"])):
             lines.append(f"  {label:<10}  {score(row['first_half']):>10}  {_estimate(row['second_half'])}")
         lines.append(f"  chosen minus all heads, second half: {_difference(one['difference'])}")
-        best = (f"{row['name']} {score(row['first_half'])}" for row in one["ranked"][:ranked])
-        lines.append(f"  best alone, first half: {', '.join(best)}")
+        for key, side in (("ranked", "large"), ("ranked_small", "small")):
+            best = (f"{row['name']} {score(row['first_half'])}" for row in one.get(key, ())[:ranked])
+            lines += [f"  best alone of the {side} model, first half: {', '.join(best)}"] if key in one else []
         lines += ["  for a recipe:", *(f"    {line}" for line in _stanza(one).splitlines())]
     return "\n".join(lines)
 
