@@ -133,8 +133,8 @@ class ScoreSettings:
     """Leave attention to tokens that are never ranked out, and scale the rest of each row to sum to 1."""
     max_length: int = 0
     """Longest window in tokens (0: the model's own context)."""
-    max_batch_tokens: int = 4096
-    """Tokens in one forward pass, padding included."""
+    max_batch_tokens: int = 0
+    """Tokens in one forward pass, padding included (0: 1,024 on a CPU, whose caches they fit, 16,384 elsewhere)."""
     packed: bool = False
     """Put the texts of a batch in one row, without padding, instead of a row each; slower on sorted texts."""
     shard_documents: int = 256
@@ -142,7 +142,7 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         _check(self.max_length >= 0, "score.max_length", "0 or more", self.max_length)
-        _check(self.max_batch_tokens > 0, "score.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        _check(self.max_batch_tokens >= 0, "score.max_batch_tokens", "0 or more", self.max_batch_tokens)
         _check(self.shard_documents > 0, "score.shard_documents", "at least 1", self.shard_documents)
 
 

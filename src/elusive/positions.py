@@ -105,8 +105,14 @@ def trimmed_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
     """The tokens' characters without white space at the rim; a token of nothing else stays as it is, (tokens, 2)."""
     # Byte-level tokens may or may not count the space before a word among their characters, and that space belongs
     # to no span.
-    trimmed = [_trimmed(text, start, end) for start, end in np.asarray(offsets_T2).tolist()]
-    return np.array(trimmed, dtype=np.int64).reshape(-1, 2)
+    starts_T, ends_T = np.asarray(offsets_T2, dtype=np.int64).reshape(-1, 2).T
+    places = np.arange(len(text))
+    blank = np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))
+    # The first character at or after each place, and the last one before it, that is no white space.
+    after = np.minimum.accumulate(np.append(np.where(blank, len(text), places), len(text))[::-1])[::-1]
+    before = np.maximum.accumulate(np.append(-1, np.where(blank, -1, places)))
+    inner_T2 = np.stack([after[starts_T], before[ends_T] + 1], axis=1)
+    return np.where((inner_T2[:, 0] < inner_T2[:, 1])[:, None], inner_T2, np.stack([starts_T, ends_T], axis=1))
 
 
 def _overlapping(text: str, span: Span, trimmed_T2: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def score_documents(
     renormalise: bool = False,
     excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
     max_length: int = 0,
-    max_batch_tokens: int = 4096,
+    max_batch_tokens: int = 0,
     packed: bool = False,
     progress: ProgressFunction = silent,
 ) -> list[TokenScores]:
@@ -106,7 +106,8 @@ def score_documents(
             the others.
         excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
         max_length: longest window in tokens (0: the model's own context).
-        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone.
+        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone (0: 1,024 on a CPU,
+            16,384 elsewhere).
         packed: put the texts of a batch in one row, one behind the other, rather than in a row of its own each.
         progress: called with (documents done, all documents).
 
@@ -132,7 +133,9 @@ def score_documents(
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     lengths = [len(window.positions) for window in windows]
-    for numbers in packed_batches(lengths, max_batch_tokens) if packed else length_batches(lengths, max_batch_tokens):
+    # On a CPU the states of a batch should fit the caches; a GPU wants much to do at once.
+    budget = max_batch_tokens or (1024 if hooks.decoder_device(base).type == "cpu" else 16_384)
+    for numbers in packed_batches(lengths, budget) if packed else length_batches(lengths, budget):
         batch = [windows[number] for number in numbers]
         received_NT, received_NLHT = _forward(texts, batch, base, readout, packed)
         for number, window in enumerate(batch):

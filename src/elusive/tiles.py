@@ -163,33 +163,40 @@ def received_by_rows(
     Returns:
         float32 (batch, heads, tokens).
     """
-    batch, heads, tokens, _ = query_BHTD.shape
+    batch, heads, tokens, channels = query_BHTD.shape
     groups, device = key_BGTD.shape[1], query_BHTD.device
-    shared = heads // groups
+    shared, queries = heads // groups, positions_BQ.shape[1]
     received_BHT = torch.zeros(batch, heads, tokens, device=device)
-    size = tile_queries(shared, tokens, device)
-    memory = torch.empty(heads * min(size, positions_BQ.shape[1]) * tokens, device=device)
+    if not queries:
+        return received_BHT
+    size = min(queries, max(16, _tile_scores(device) // (heads * tokens)))
+    together = max(1, _tile_scores(device) // (heads * size * tokens))
+    memory = torch.empty(min(together, batch) * heads * size * tokens, device=device)
     keys_T = torch.arange(tokens, device=device)
-    # One text after the other: their queries stand at other places, and its keys need not be copied.
-    for text in range(batch):
-        positions_Q = positions_BQ[text][reading.query_weights_BT[text, positions_BQ[text]] > 0]
-        of_text = slice(text, text + 1)
-        key_NKD = key_BGTD[text].to(_fast_type(key_BGTD))
-        received_BGRK = received_BHT[of_text].unflatten(1, (groups, shared))
-        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[of_text]
-        for tile_Q in positions_Q.split(size) if len(positions_Q) else ():
-            end = int(tile_Q[-1]) + 1
-            rows_NSD = _queries(query_BHTD[of_text, :, tile_Q], shared, scaling, None)
+    all_weights_BQ = reading.query_weights_BT.gather(1, positions_BQ)
+    for text in range(0, batch, together):
+        texts = slice(text, min(text + together, batch))
+        key_NKD = key_BGTD[texts].flatten(0, 1).to(_fast_type(key_BGTD))
+        received_BGRK = received_BHT[texts].unflatten(1, (groups, shared))
+        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
+        for start in range(0, queries, size):
+            tile_BQ = positions_BQ[texts, start : start + size]
+            end = int(tile_BQ.max()) + 1
+            picked_BHQ1 = tile_BQ[:, None, :, None].expand(-1, heads, -1, -1)
+            query_BHQD = query_BHTD[texts].gather(2, picked_BHQ1.expand(-1, -1, -1, channels))
+            rows_NSD = _queries(query_BHQD, shared, scaling, None)
             scores_NSK = _scores(rows_NSD, key_NKD[:, :end], scaling, None, memory)
-            scores_BGQRK = scores_NSK.view(1, groups, len(tile_Q), shared, end)
+            scores_BGQRK = scores_NSK.view(-1, groups, tile_BQ.shape[1], shared, end)
             if mask is None:
-                _apply_mask(scores_BGQRK, (keys_T[:end] <= tile_Q[:, None])[None, None])
+                _apply_mask(scores_BGQRK, (keys_T[:end] <= tile_BQ[..., None])[:, None])
             else:
-                _apply_mask(scores_BGQRK, _of_block(mask, of_text, slice(None))[:, :, tile_Q, :end])
+                mask_BHTK = _of_block(mask, texts, slice(None))[..., :end].expand(len(tile_BQ), -1, -1, -1)
+                of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, end)
+                _apply_mask(scores_BGQRK, mask_BHTK.gather(2, of_rows_BHQK))
             shares_BGQR = _exponentials(scores_BGQRK, sinks_GR=None)
             if not reading.include_self:
-                scores_BGQRK.masked_fill_((keys_T[:end] == tile_Q[:, None])[:, None], 0.0)
-            weights_B1Q1 = reading.query_weights_BT[text, tile_Q].view(1, 1, -1, 1)
+                scores_BGQRK.masked_fill_((keys_T[:end] == tile_BQ[..., None])[:, None, :, None], 0.0)
+            weights_B1Q1 = all_weights_BQ[texts, None, start : start + size, None]
             weights_BGQR = _row_weights(scores_BGQRK, shares_BGQR, weights_B1Q1, ranked_BK, slice(0, end))
             received_BGRK[..., :end] += _column_sums(weights_BGQR, scores_NSK)
         if ranked_BK is not None:

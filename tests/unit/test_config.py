@@ -184,7 +184,7 @@ class TestRanges:
                 """Expected a head as "layer.head" (e.g. "3.1"), both from 0, got '3'.""",
             ),
             (ScoreSettings, {"max_length": -1}, "score.max_length: expected 0 or more, got -1."),
-            (ScoreSettings, {"max_batch_tokens": 0}, "score.max_batch_tokens: expected at least 1, got 0."),
+            (ScoreSettings, {"max_batch_tokens": -1}, "score.max_batch_tokens: expected 0 or more, got -1."),
             (ScoreSettings, {"shard_documents": 0}, "score.shard_documents: expected at least 1, got 0."),
             (AugmentSettings, {"alpha": -0.1}, "augment.alpha: expected a probability in [0, 1], got -0.1."),
             (AugmentSettings, {"alpha": 1.01}, "augment.alpha: expected a probability in [0, 1], got 1.01."),
