@@ -72,6 +72,20 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {**HEADED, "query_pre_attn_scalar": 8, "sliding_window": 9, "attn_logit_softcapping": 4.0},
     ),
     "gemma3": ("Gemma3TextConfig", {**HEADED, "query_pre_attn_scalar": 8, "sliding_window": 9, "layer_types": HYBRID}),
+    "gemma3n": (
+        "Gemma3nTextConfig",
+        {
+            **HEADED,
+            "sliding_window": 9,
+            "layer_types": HYBRID,
+            "num_kv_shared_layers": 0,
+            "laurel_rank": 4,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "activation_sparsity_pattern": [0.0, 0.0],
+        },
+    ),
+    "gemma4": ("Gemma4TextConfig", {**HEADED, "global_head_dim": 8, "sliding_window": 9, "layer_types": HYBRID}),
     "qwen2": ("Qwen2Config", GROUPED),
     "qwen2_moe": (
         "Qwen2MoeConfig",
