@@ -30,7 +30,7 @@ from elusive.reporting.tokens import (
     token_fields,
     token_pieces,
 )
-from elusive.runs import write_json, write_jsonl, write_text
+from elusive.runs import read_json, write_json, write_jsonl, write_text
 
 ARMS = ("plain", "random-matched", "attention", "contrast-cues")
 FIELDS = ("date", "city", "company")
@@ -407,6 +407,12 @@ def test_rank_bars_refuse_other_tokens(tmp_path: Path) -> None:
     write_tokens(run / "scores" / "small-cue-company" / "part-00000.parquet", rows)
     with pytest.raises(ElusiveError, match=r"split document 'person-3' into different tokens.*across_tokenizers"):
         write_report(run, ReportSettings())
+    recipe = (run / "recipe.toml").read_text()
+    assert "across_tokenizers = false" in recipe
+    write_text(run / "recipe.toml", recipe.replace("across_tokenizers = false", "across_tokenizers = true"))
+    write_report(run, ReportSettings())
+    # The other ids stand on the same characters, so the scores are what they were.
+    assert read_json(run / "report" / "results.json")["clue_recall"]["rows"]["company"]["contrast"]["value"] == 1.0
 
 
 def test_pieces_join_to_the_text_and_carry_the_chance_to_stay() -> None:
@@ -630,3 +636,16 @@ def test_a_second_report_replaces_the_first(tmp_path: Path, monkeypatch: pytest.
     text = write_report(run, ReportSettings(documents=1)).read_text()
     assert text.count('class="document"') == 1
     assert seen == [(done, 4) for done in range(5)]
+
+
+def test_the_page_says_which_heads_were_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    recipe = (run / "recipe.toml").read_text()
+    assert "read at" not in (write_report(run, ReportSettings()).read_text())
+    for name, value in (("large_layers = []", "large_layers = [3]"), ("large_heads = []", 'large_heads = ["2.1"]')):
+        assert name in recipe
+        recipe = recipe.replace(name, value)
+    write_text(run / "recipe.toml", recipe.replace("renormalise = false", "renormalise = true"))
+    text = write_report(run, ReportSettings()).read_text()
+    assert ", read at layers 3 and heads 2.1, rows over the ranked tokens alone</dd>" in text
+    assert ", read at all heads, rows over the ranked tokens alone</dd>" in text

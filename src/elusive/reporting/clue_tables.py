@@ -52,7 +52,7 @@ def recall_markdown(found: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def heads_table(found: Mapping[str, Any], ranked: int = 8) -> str:
+def heads_table(found: Mapping[str, Any], ranked: int = 6) -> str:
     """What `elusive heads` prints: what was chosen on one half, what it gives on the other, and lines for a recipe."""
     chosen_on, shown_on = found["documents"]
     lines = [f"Clue recall@{found['k']} at cues: chosen on {chosen_on:,} documents, shown on {shown_on:,} others"]

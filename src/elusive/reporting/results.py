@@ -56,6 +56,7 @@ def collect(
             "quarantined": _count_lines(run / "corpus" / "quarantine.jsonl"),
         },
         "models": {"large": recipe.models.large, "small": recipe.models.small, "trained": recipe.train.model},
+        "read": {side: _chosen(recipe, side) for side in ("large", "small")},
         "train": to_table(recipe.train),
         "augment": to_table(recipe.augment),
         "seeds": list(recipe.seeds),
@@ -160,6 +161,14 @@ def results_markdown(results: Mapping[str, Any]) -> str:
         cells = [f"{pair['a']} minus {pair['b']}", pair["field"], signed(pair["difference"]), range_text(pair, signed)]
         lines.append(markdown_row([*cells, "yes" if pair["separated"] else "no"]))
     return "\n".join(lines) + "\n"
+
+
+def _chosen(recipe: Recipe, side: str) -> str:
+    """Whose mean a model's attention is, in words."""
+    layers, heads = (getattr(recipe.models, f"{side}_{kind}") for kind in ("layers", "heads"))
+    parts = [f"layers {', '.join(map(str, layers))}" if layers else "", f"heads {', '.join(heads)}" if heads else ""]
+    chosen = " and ".join(part for part in parts if part) or "all heads"
+    return chosen + (", rows over the ranked tokens alone" if recipe.score.renormalise else "")
 
 
 def _read_questions(run: Path) -> list[dict[str, Any]]:
