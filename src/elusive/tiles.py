@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from .devices import computes_bfloat16
 
@@ -96,7 +97,7 @@ def tiled_attention(
     output_BTHD = value_BGTD.new_empty(batch, tokens, heads, channels) if with_output else None
     received_BHT = torch.zeros(batch, heads, tokens, device=device)
     # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
-    first_keys = [0] * tokens if mask is None else attended_pairs(mask).int().argmax(-1).tolist()
+    first_keys = [0] * tokens if mask is None else first_attended(mask)
     size = tile_queries(shared, tokens, device)
     together = max(1, _tile_scores(device) // (shared * size * tokens))
     memory = torch.empty(min(together, batch * groups) * shared * size * tokens, device=device)
@@ -221,6 +222,16 @@ def attended_pairs(mask: Tensor) -> Tensor:
     """Pairs that any text or head of the batch attends to, boolean (tokens, tokens)."""
     allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     return allowed.flatten(0, 1).any(0)
+
+
+def first_attended(mask: Tensor) -> list[int]:
+    """The first key that each query attends to, in any text or head; remembered, as layers share their masks."""
+    if mask not in _FIRST_KEYS:
+        _FIRST_KEYS[mask] = attended_pairs(mask).int().argmax(-1).tolist()
+    return _FIRST_KEYS[mask]
+
+
+_FIRST_KEYS = WeakIdKeyDictionary()
 
 
 def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
