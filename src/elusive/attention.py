@@ -111,6 +111,9 @@ class Recorder:
                 f"{sum(lengths)} tokens and {query_weights_BT.shape[0]} rows."
             )
         self.reading = Reading(query_weights_BT.float(), include_self, ranked_BT)
+        # Looked at once, not in each layer: every look at a GPU waits for it.
+        self._no_query = Reading(torch.zeros_like(self.reading.query_weights_BT))
+        self._chosen_layers = None if weights_LH is None else weights_LH.any(1).tolist()
         self.lengths = tuple(lengths)
         self.weights_LH = weights_LH
         self.per_head = per_head
@@ -129,9 +132,10 @@ class Recorder:
 
     def next_reading(self) -> Reading:
         """What is read out of the next layer to report: of one without a chosen head, no query."""
-        layer = len(self.reports)
-        chosen = self.weights_LH is None or (layer < len(self.weights_LH) and bool(self.weights_LH[layer].any()))
-        return self.reading if chosen or self.per_head else Reading(torch.zeros_like(self.reading.query_weights_BT))
+        chosen = self._chosen_layers
+        if chosen is None or self.per_head or any(chosen[len(self.reports) : len(self.reports) + 1]):
+            return self.reading
+        return self._no_query
 
     def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
         """Take one layer's sums over queries; raises `Finished` if nothing after it is wanted."""
@@ -322,6 +326,8 @@ def _attention_and_sums(
             return output, column_sums(reading, query, key, mask, scaling=scaling)
         return output, received_by_rows(reading, reading.positions, query, key, dense, scaling)
     if isinstance(mask, KeyRanges):
+        if not with_output and sinks_H is None:
+            return None, column_sums(reading, query, key, mask, scaling=scaling, softcap=softcap)
         return fused_attention(reading, query, key, value, mask, **options)
     # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
     return tiled_attention(reading, query, key, value, mask, with_output=with_output, **options)

@@ -124,6 +124,7 @@ class Layer(torch.nn.Module):
 
 
 def recorded(mask, weights_BT, call, **options):
+    output_BTHD = None  # of the last layer, whose report ends the block
     with recording(Recorder(weights_BT, **options)) as recorder:
         output_BTHD, _ = recorded_attention(Layer(), *call, mask)
     return output_BTHD, recorder.received_BT
@@ -166,16 +167,19 @@ def test_which_way_attention_goes(monkeypatch, as_on_gpu):
         recorded(mask, weights_BT, inputs)
         assert went == [expected]
         went.clear()
+    recorded(ranges, many_BT, call, layers=1)  # of the last layer, only the sums are wanted
+    assert went == ["column_sums"]
 
 
 @pytest.mark.parametrize("ranked", [False, True])
 @pytest.mark.parametrize("include_self", [True, False])
-@pytest.mark.parametrize("kind", ["causal", "window", "padded"])
-def test_column_sums_of_few_rows_need_no_first_pass(kind, include_self, ranked):
-    (query, key, value), ranges, _ = case(kind)
-    read = reading(True, include_self, ranked, kind)
-    _, expected_BHT = by_definition(read, query, key, value, ranges)
-    received_BHT = flex.column_sums(read, query, key, ranges, scaling=8**-0.5)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("kind", ["causal", "window", "padded", "softcap"])
+def test_column_sums_need_no_first_pass(kind, few, include_self, ranked):
+    (query, key, value), ranges, options = case(kind)
+    read = reading(few, include_self, ranked, kind)
+    _, expected_BHT = by_definition(read, query, key, value, ranges, **options)
+    received_BHT = flex.column_sums(read, query, key, ranges, scaling=8**-0.5, **options)
     torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
 
 
