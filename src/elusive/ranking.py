@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import ElusiveError
-from .positions import trimmed_offsets
 from .shards import TokenScores
 
 
@@ -66,10 +65,10 @@ def contrast(large: TokenScores, small: TokenScores) -> np.ndarray:
 def across_tokenizers(scores: TokenScores, tokens: TokenScores, text: str) -> TokenScores:
     """Scores carried over to another tokenizer's tokens: spread evenly over characters, and gathered there.
 
-    A token's score is spread over its characters, white space at its rim left out, because tokenizers differ in which
-    token they count it to; a token gathers what stands on its characters, and tokens that share characters (the bytes
-    of one) share it evenly. So the sum over all characters stays as it is. Tokens without characters (bos) give and
-    gather nothing: they are never ranked.
+    A token's score is spread over its characters, white space left out, because tokenizers differ in which token they
+    count it to, if to any; a token gathers what stands on its characters, and tokens that share characters (the bytes
+    of one) share it evenly. So the sum over all characters stays as it is. Tokens without characters (bos) and of white
+    space alone give and gather nothing: they are never ranked.
 
     Args:
         scores: what to carry over.
@@ -88,8 +87,8 @@ def across_tokenizers(scores: TokenScores, tokens: TokenScores, text: str) -> To
     if np.array_equal(scores.offsets, tokens.offsets):
         same_ids = np.array_equal(scores.token_ids, tokens.token_ids)
         return scores if same_ids else dataclasses.replace(scores, token_ids=tokens.token_ids)
-    given_N, at_N = _characters(trimmed_offsets(text, scores.offsets))
-    taking_M, from_M = _characters(tokens.offsets)
+    given_N, at_N = _characters(text, scores.offsets)
+    taking_M, from_M = _characters(text, tokens.offsets)
     widths_T, holders_C = np.bincount(given_N, minlength=len(scores.offsets)), np.bincount(from_M, minlength=len(text))
 
     def carried(values: np.ndarray) -> np.ndarray:
@@ -122,12 +121,14 @@ def pair_on_tokens(
     return large, small if one_tokenizer else dataclasses.replace(small, queries=large.queries)
 
 
-def _characters(offsets_T2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each pair of a token and one of its characters: the tokens, and the characters."""
+def _characters(text: str, offsets_T2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of a token and one of its characters, white space left out: the tokens, and the characters."""
     widths_T = np.maximum(offsets_T2[:, 1] - offsets_T2[:, 0], 0)
     tokens_N = np.repeat(np.arange(len(offsets_T2)), widths_T)
     first_N = np.repeat(np.cumsum(widths_T) - widths_T, widths_T)
-    return tokens_N, offsets_T2[tokens_N, 0] + np.arange(len(tokens_N)) - first_N
+    characters_N = offsets_T2[tokens_N, 0] + np.arange(len(tokens_N)) - first_N
+    inked_N = ~np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))[characters_N]
+    return tokens_N[inked_N], characters_N[inked_N]
 
 
 def _other_document(first: TokenScores, second: TokenScores) -> ElusiveError:
