@@ -68,8 +68,8 @@ class TestClues:
         with pytest.raises(ElusiveError, match="split document 'ann' into different tokens"):
             read(scores(LARGE), small)
         (one,) = read(scores(LARGE), small, across_tokenizers=True)
-        # "Ann Lee" gives 0.6 / 7 to each of its characters; the space between the words is no token's here.
-        np.testing.assert_allclose(one.signal("small")[:2], [3 * 0.6 / 7] * 2, atol=1e-7)
+        # "Ann Lee" gives 0.1 to each of its 6 letters.
+        np.testing.assert_allclose(one.signal("small")[:2], [0.3, 0.3], atol=1e-7)
 
     def test_heads_are_rows_layer_by_layer(self) -> None:
         per_head = np.arange(2 * 3 * 8, dtype=np.float32).reshape(2, 3, 8)
