@@ -100,9 +100,8 @@ class KeyRanges:
         """Which blocks hold a pair that attends, and which hold nothing else, boolean (batch, Q blocks, K blocks)."""
         missing = -self.first_BQ.shape[1] % BLOCK
         # An empty run overlaps no block, nor does a row behind the last query.
-        empty_BQ = self.first_BQ > self.last_BQ
-        first_BQ, last_BQ = self.first_BQ.masked_fill(empty_BQ, self.keys), self.last_BQ.masked_fill(empty_BQ, -1)
-        first_BQ = torch.nn.functional.pad(first_BQ, (0, missing), value=self.keys)
+        last_BQ = self.last_BQ.masked_fill(self.first_BQ > self.last_BQ, -1)
+        first_BQ = torch.nn.functional.pad(self.first_BQ, (0, missing))
         last_BQ = torch.nn.functional.pad(last_BQ, (0, missing), value=-1)
         first, last = (x.unflatten(1, (-1, BLOCK)).unsqueeze(-1) for x in (first_BQ, last_BQ))
         starts_K = torch.arange(0, self.keys, BLOCK, device=first.device)

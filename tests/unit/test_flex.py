@@ -1,5 +1,6 @@
 """The GPU's attention, uncompiled on a CPU, against the float64 definition and against the tiles."""
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -239,9 +240,10 @@ def graphs(monkeypatch):
     torch._dynamo.reset()
     monkeypatch.setattr(torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", False)
     monkeypatch.setattr(flex, "compiles", lambda device: True)
-    compiled = torch.compile(flex._flex, fullgraph=True, backend=backend)
-    monkeypatch.setattr(flex, "_compiled_flex", lambda: compiled)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    flex._compiled_flex.cache_clear()
     yield traced
+    flex._compiled_flex.cache_clear()
     torch._dynamo.reset()
 
 

@@ -169,3 +169,10 @@ def test_ranges_move_between_devices_and_are_remembered_there():
     # accelerate moves the arguments of each layer of a device map by their method `to`.
     send = functools.partial(pytest.importorskip("accelerate.utils").send_to_device, device="meta", non_blocking=True)
     assert send({"attention_mask": ranges})["attention_mask"] is moved
+
+
+def test_a_row_that_attends_to_nothing_has_no_block():
+    alone = KeyRanges.causal(200, CPU).packed(LENGTHS).without_self.rows(torch.tensor([[70], [71]]))
+    assert alone.dense().sum((1, 2, 3)).tolist() == [0, 0], "one text of one token, and the next one's first"
+    assert blocks(alone.by_query) == [[set(), set()]] * 2
+    assert blocks(alone.by_key) == [[set()] * 4] * 2
