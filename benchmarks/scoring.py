@@ -218,7 +218,7 @@ def forward_table(arguments: argparse.Namespace) -> None:
 
 
 def peak_memory(way: str, tokens: int, dtype: torch.dtype, shared: int) -> int:
-    """Bytes that one forward pass needs beyond the model, in a process of its own."""
+    """Bytes that one forward pass needs beyond the model and what a short one has loaded, in this process."""
     torch.set_num_threads(1)
     with torch.inference_mode():
         forward_ways(16, dtype, shared, True)[way]()  # loads what is loaded once
@@ -234,8 +234,11 @@ def memory_table(arguments: argparse.Namespace) -> None:
     for tokens in arguments.tokens:
         extra = {}
         for way in ("bare", "cues", "all", *(["authors"] if tokens <= arguments.authors_up_to else [])):
-            with context.Pool(1) as pool:
-                extra[way] = pool.apply(peak_memory, (way, tokens, arguments.dtype, arguments.shared))
+            measured = []
+            for _ in range(3):  # the allocator is not quite the same each time
+                with context.Pool(1) as pool:
+                    measured.append(pool.apply(peak_memory, (way, tokens, arguments.dtype, arguments.shared)))
+            extra[way] = statistics.median(measured)
         cells = [f"{extra[way] / extra['bare']:.2f}" for way in extra if way != "bare"]
         rows.append([f"{tokens:,}", f"{extra['bare'] / 2**20:.0f} MiB", *cells, *["-"] * (3 - len(cells))])
     print_table(

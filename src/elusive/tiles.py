@@ -2,7 +2,7 @@
 
 Output and sums come from the same probabilities, so nothing of size tokens x tokens x heads is ever kept. Axes: B
 batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries of a
-tile, K keys, D channels; flat, for the products: N = B * G, S = Q * R.
+tile, K keys, D channels; flat, for the products: N = B * G, S = R * Q.
 """
 
 import dataclasses
@@ -103,39 +103,39 @@ def tiled_attention(
     memory = torch.empty(min(together, batch * groups) * shared * size * tokens, device=device)
     for texts, some in _blocks(batch, groups, together):
         of_some = slice(some.start * shared, some.stop * shared)
-        query_NSD = _queries(query_BHTD[texts, of_some], shared, scaling, softcap)
+        query_NRTD = _queries(query_BHTD[texts, of_some], shared, scaling, softcap)
         # Each tile reads keys and values again: side by side in memory, and in the type that products are fast in.
         key_NKD = _side_by_side(key_BGTD[texts, some])
         value_NKD = _side_by_side(value_BGTD[texts, some]) if with_output else key_NKD
         # What the tiles write to, in their order of axes.
         received_BGRK = received_BHT[texts, of_some].unflatten(1, (-1, shared))
-        weights_B1Q1 = reading.query_weights_BT[texts, None, :, None]
+        weights_B11T = reading.query_weights_BT[texts, None, None]
         ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
         mask_of_some = mask if mask is None else _of_block(mask, texts, of_some)
         sinks_GR = None if sinks_H is None else sinks_H[of_some].view(-1, shared)
         for start in range(0, tokens, size):
             end = min(start + size, tokens)
             first = min(first_keys[start:end])
-            rows_NSD = query_NSD[:, start * shared : end * shared]
+            rows_NSD = query_NRTD[:, :, start:end].flatten(1, 2)
             scores_NSK = _scores(rows_NSD, key_NKD[:, first:end], scaling, softcap, memory)
-            scores_BGQRK = scores_NSK.view(*received_BGRK.shape[:2], end - start, shared, end - first)
+            scores_BGRQK = scores_NSK.view(*received_BGRK.shape[:3], end - start, end - first)
             if mask_of_some is None:
                 # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
-                scores_BGQRK[..., start - first :].add_(_later(end - start, device))
+                scores_BGRQK[..., start - first :].add_(_later(end - start, device))
             else:
-                _apply_mask(scores_BGQRK, mask_of_some[:, :, start:end, first:end])
-            shares_BGQR = _exponentials(scores_BGQRK, sinks_GR)
+                _apply_mask(scores_BGRQK, mask_of_some[:, :, start:end, first:end])
+            shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR)
             if output_BTHD is not None:
                 values_NSD = torch.bmm(scores_NSK.to(value_NKD.dtype), value_NKD[:, first:end])
                 of_tile_BQGRD = output_BTHD[texts, start:end, of_some].unflatten(2, (-1, shared))
-                values_BGQRD = values_NSD.view(*shares_BGQR.shape, channels)
-                torch.mul(values_BGQRD, shares_BGQR[..., None], out=of_tile_BQGRD.transpose(1, 2))
+                values_BGRQD = values_NSD.view(*shares_BGRQ.shape, channels)
+                torch.mul(values_BGRQD, shares_BGRQ[..., None], out=of_tile_BQGRD.movedim(1, 3))
             if not reading.include_self:
-                scores_BGQRK.diagonal(offset=start - first, dim1=2, dim2=4).zero_()
-            weights_BGQR = _row_weights(
-                scores_BGQRK, shares_BGQR, weights_B1Q1[:, :, start:end], ranked_BK, slice(first, end)
+                scores_BGRQK.diagonal(offset=start - first, dim1=3, dim2=4).zero_()
+            weights_BGRQ = _row_weights(
+                scores_BGRQK, shares_BGRQ, weights_B11T[..., start:end], ranked_BK, slice(first, end)
             )
-            received_BGRK[..., first:end] += _column_sums(weights_BGQR, scores_NSK)
+            received_BGRK[..., first:end] += _column_sums(weights_BGRQ, scores_NSK)
         if ranked_BK is not None:
             received_BGRK *= ranked_BK[:, None, None]
     return output_BTHD, received_BHT
@@ -185,21 +185,21 @@ def received_by_rows(
             end = int(tile_BQ.max()) + 1
             picked_BHQ1 = tile_BQ[:, None, :, None].expand(-1, heads, -1, -1)
             query_BHQD = query_BHTD[texts].gather(2, picked_BHQ1.expand(-1, -1, -1, channels))
-            rows_NSD = _queries(query_BHQD, shared, scaling, None)
+            rows_NSD = _queries(query_BHQD, shared, scaling, None).flatten(1, 2)
             scores_NSK = _scores(rows_NSD, key_NKD[:, :end], scaling, None, memory)
-            scores_BGQRK = scores_NSK.view(-1, groups, tile_BQ.shape[1], shared, end)
+            scores_BGRQK = scores_NSK.view(-1, groups, shared, tile_BQ.shape[1], end)
             if mask is None:
-                _apply_mask(scores_BGQRK, (keys_T[:end] <= tile_BQ[..., None])[:, None])
+                _apply_mask(scores_BGRQK, (keys_T[:end] <= tile_BQ[..., None])[:, None])
             else:
                 mask_BHTK = _of_block(mask, texts, slice(None))[..., :end].expand(len(tile_BQ), -1, -1, -1)
                 of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, end)
-                _apply_mask(scores_BGQRK, mask_BHTK.gather(2, of_rows_BHQK))
-            shares_BGQR = _exponentials(scores_BGQRK, sinks_GR=None)
+                _apply_mask(scores_BGRQK, mask_BHTK.gather(2, of_rows_BHQK))
+            shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR=None)
             if not reading.include_self:
-                scores_BGQRK.masked_fill_((keys_T[:end] == tile_BQ[..., None])[:, None, :, None], 0.0)
-            weights_B1Q1 = all_weights_BQ[texts, None, start : start + size, None]
-            weights_BGQR = _row_weights(scores_BGQRK, shares_BGQR, weights_B1Q1, ranked_BK, slice(0, end))
-            received_BGRK[..., :end] += _column_sums(weights_BGQR, scores_NSK)
+                scores_BGRQK.masked_fill_((keys_T[:end] == tile_BQ[..., None])[:, None, None], 0.0)
+            weights_B11Q = all_weights_BQ[texts, None, None, start : start + size]
+            weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, ranked_BK, slice(0, end))
+            received_BGRK[..., :end] += _column_sums(weights_BGRQ, scores_NSK)
         if ranked_BK is not None:
             received_BGRK *= ranked_BK[:, None, None]
     return received_BHT
@@ -207,14 +207,14 @@ def received_by_rows(
 
 def reduced(reading: Reading, probabilities_BHTT: Tensor) -> Tensor:
     """The same sums from a whole attention map, float32 (batch, heads, tokens)."""
-    map_BHQRK = probabilities_BHTT.float().unsqueeze(3)
+    map_BHRQK = probabilities_BHTT.float().unsqueeze(2)
     if not reading.include_self:
-        map_BHQRK = map_BHQRK.clone()
-        map_BHQRK.diagonal(dim1=2, dim2=4).zero_()
-    shares_BHQR = torch.ones_like(map_BHQRK[..., 0])
-    weights_B1Q1 = reading.query_weights_BT[:, None, :, None]
-    weights_BHQR = _row_weights(map_BHQRK, shares_BHQR, weights_B1Q1, reading.ranked_BT, slice(None))
-    received_BHK = _column_sums(weights_BHQR, map_BHQRK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
+        map_BHRQK = map_BHRQK.clone()
+        map_BHRQK.diagonal(dim1=3, dim2=4).zero_()
+    shares_BHRQ = torch.ones_like(map_BHRQK[..., 0])
+    weights_B11Q = reading.query_weights_BT[:, None, None]
+    weights_BHRQ = _row_weights(map_BHRQK, shares_BHRQ, weights_B11Q, reading.ranked_BT, slice(None))
+    received_BHK = _column_sums(weights_BHRQ, map_BHRQK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
     return received_BHK if reading.ranked_BT is None else received_BHK * reading.ranked_BT[:, None]
 
 
@@ -239,7 +239,9 @@ def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
     if device.type != "cpu":
         return min(1024, tokens)
     rows = max(128, _tile_scores(device) // tokens)
-    return min(tokens, max(16, min(128, max(32, tokens // 8), rows // shared)))
+    queries = min(128, max(32, tokens // 8), rows // shared)
+    # In sixteens, so that rows of scores begin where vector registers like them to.
+    return min(tokens, max(16, round(queries / 16) * 16))
 
 
 def _tile_scores(device: torch.device) -> int:
@@ -271,16 +273,16 @@ def _of_block(mask: Tensor, texts: slice, heads: slice) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _later(queries: int, device: torch.device) -> Tensor:
-    """What hides the later keys of a square block, (Q, 1, K): 0 up to the query, the lowest score behind it."""
-    return torch.full((queries, queries), LOWEST, device=device).triu(1)[:, None]
+    """What hides the later keys of a square block, (Q, K): 0 up to the query, the lowest score behind it."""
+    return torch.full((queries, queries), LOWEST, device=device).triu(1)
 
 
 def _queries(query_BHQD: Tensor, shared: int, scaling: float, softcap: float | None) -> Tensor:
-    """Rows of queries in a memory of their own, (N, S, D); scaled already, unless that would round them once more."""
-    x_BGQRD = query_BHQD.unflatten(1, (-1, shared)).transpose(2, 3)
-    if _fast_type(x_BGQRD) == torch.float32:
-        x_BGQRD = torch.mul(x_BGQRD, _factor(scaling, softcap), out=torch.empty(x_BGQRD.shape, device=x_BGQRD.device))
-    return x_BGQRD.contiguous().flatten(0, 1).flatten(1, 2)
+    """Queries side by side in memory, (N, R, Q, D); scaled already, unless that would round them once more."""
+    if _fast_type(query_BHQD) == torch.float32:
+        scaled_BHQD = torch.empty(query_BHQD.shape, device=query_BHQD.device)
+        query_BHQD = torch.mul(query_BHQD, _factor(scaling, softcap), out=scaled_BHQD)
+    return query_BHQD.unflatten(1, (-1, shared)).flatten(0, 1).contiguous()
 
 
 def _factor(scaling: float, softcap: float | None) -> float:
@@ -298,43 +300,40 @@ def _scores(query_NSD: Tensor, key_NKD: Tensor, scaling: float, softcap: float |
     return scores_NSK if softcap is None else scores_NSK.tanh_().mul_(softcap * LOG2_E)
 
 
-def _apply_mask(scores_BGQRK: Tensor, mask_BHQK: Tensor) -> None:
+def _apply_mask(scores_BGRQK: Tensor, mask_BHQK: Tensor) -> None:
     """Hide keys, or add a bias; the mask may be one for all texts or heads."""
-    groups = scores_BGQRK.shape[1] if mask_BHQK.shape[1] > 1 else 1
-    mask = mask_BHQK.unflatten(1, (groups, -1)).transpose(2, 3)
+    groups = scores_BGRQK.shape[1] if mask_BHQK.shape[1] > 1 else 1
+    mask = mask_BHQK.unflatten(1, (groups, -1))
     if mask.dtype == torch.bool:
-        scores_BGQRK.masked_fill_(~mask, LOWEST)
+        scores_BGRQK.masked_fill_(~mask, LOWEST)
     else:
-        scores_BGQRK.add_(mask * LOG2_E).clamp_(min=LOWEST)
+        scores_BGRQK.add_(mask * LOG2_E).clamp_(min=LOWEST)
 
 
-def _exponentials(scores_BGQRK: Tensor, sinks_GR: Tensor | None) -> Tensor:
-    """Turn scores into the numerators of their softmax, in place; returns 1 / denominators (B, G, Q, R)."""
-    highest = scores_BGQRK.amax(-1, keepdim=True)
+def _exponentials(scores_BGRQK: Tensor, sinks_GR: Tensor | None) -> Tensor:
+    """Turn scores into the numerators of their softmax, in place; returns 1 / denominators (B, G, R, Q)."""
+    highest = scores_BGRQK.amax(-1, keepdim=True)
     if sinks_GR is None:
-        return scores_BGQRK.sub_(highest).exp2_().sum(-1).reciprocal_()
-    sinks = sinks_GR.float()[:, None, :, None] * LOG2_E
+        return scores_BGRQK.sub_(highest).exp2_().sum(-1).reciprocal_()
+    sinks = sinks_GR.float()[..., None, None] * LOG2_E
     highest = highest.maximum(sinks)
-    of_keys_BGQR = scores_BGQRK.sub_(highest).exp2_().sum(-1)
-    return of_keys_BGQR.add_((sinks - highest).exp2_().squeeze(-1)).reciprocal_()
+    of_keys_BGRQ = scores_BGRQK.sub_(highest).exp2_().sum(-1)
+    return of_keys_BGRQ.add_((sinks - highest).exp2_().squeeze(-1)).reciprocal_()
 
 
 def _row_weights(
-    numerators_BGQRK: Tensor, shares_BGQR: Tensor, weights_B1Q1: Tensor, ranked_BK: Tensor | None, keys: slice
+    numerators_BGRQK: Tensor, shares_BGRQ: Tensor, weights_B11Q: Tensor, ranked_BK: Tensor | None, keys: slice
 ) -> Tensor:
-    """What each row's numerators are multiplied by: its query's weight, over its sum (B, G, Q, R)."""
+    """What each row's numerators are multiplied by: its query's weight, over its sum (B, G, R, Q)."""
     if ranked_BK is None:
-        return shares_BGQR * weights_B1Q1
-    totals_BGQR = (numerators_BGQRK * ranked_BK[:, None, None, None, keys]).sum(-1)
-    return (weights_B1Q1 / totals_BGQR).masked_fill_(totals_BGQR == 0, 0.0)  # a query may see no ranked token
+        return shares_BGRQ * weights_B11Q
+    totals_BGRQ = (numerators_BGRQK * ranked_BK[:, None, None, None, keys]).sum(-1)
+    return (weights_B11Q / totals_BGRQ).masked_fill_(totals_BGRQ == 0, 0.0)  # a query may see no ranked token
 
 
-def _column_sums(weights_BGQR: Tensor, numerators_NSK: Tensor) -> Tensor:
+def _column_sums(weights_BGRQ: Tensor, numerators_NSK: Tensor) -> Tensor:
     """Sum over queries of the weighted numerators, float32 (B, G, R, K)."""
-    batch, groups, _, shared = weights_BGQR.shape
-    if shared == 1:
-        weights_NRS = weights_BGQR.reshape(batch * groups, 1, -1)
-    else:  # a row of weights for each head that shares the key: those of its own queries, and 0 for the others'
-        own_RR = torch.eye(shared, device=weights_BGQR.device)
-        weights_NRS = (weights_BGQR[..., None] * own_RR).reshape(batch * groups, -1, shared).mT
-    return torch.bmm(weights_NRS, numerators_NSK).view(batch, groups, shared, -1)
+    queries, keys = weights_BGRQ.shape[-1], numerators_NSK.shape[-1]
+    # One head after the other: products of a single row read the numerators fastest.
+    sums = torch.bmm(weights_BGRQ.reshape(-1, 1, queries), numerators_NSK.view(-1, queries, keys))
+    return sums.view(*weights_BGRQ.shape[:3], keys)

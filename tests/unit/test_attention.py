@@ -202,6 +202,7 @@ def test_a_tile_is_sized_for_the_cache(monkeypatch):
     cpu = torch.device("cpu")
     assert tiles.tile_queries(1, 4096, cpu) == 128  # 2 MiB / (4 bytes * 4,096 keys)
     assert tiles.tile_queries(4, 4096, cpu) == 32  # four heads share a key: 128 rows again
+    assert tiles.tile_queries(3, 4096, cpu) == 48  # 42 queries, in sixteens
     assert tiles.tile_queries(64, 4096, cpu) == 16
     assert tiles.tile_queries(1, 512, cpu) == 64  # an eighth of the text: little of the tile lies in the future
     assert tiles.tile_queries(1, 128, cpu) == 32
