@@ -300,7 +300,7 @@ def corpus_ways(model_name: str, documents: list[Document], tokenizer) -> Ways:
     ways: Ways = {"authors": authors}
     for queries in ("cues", "all"):
         ways[f"{queries}, one at a time"] = functools.partial(score, queries, 1)
-        for budget in (512, 1024, 4096):
+        for budget in (1024, 2048, 4096):
             ways[f"{queries}, sorted, {budget:,} tokens"] = functools.partial(score, queries, budget)
             ways[f"{queries}, packed, {budget:,} tokens"] = functools.partial(score, queries, budget, True)
     return ways | {"bare forward, sorted, 1,024 tokens": functools.partial(bare_sorted, 1024)}

@@ -134,7 +134,7 @@ class ScoreSettings:
     max_length: int = 0
     """Longest window in tokens (0: the model's own context)."""
     max_batch_tokens: int = 0
-    """Tokens in one forward pass, padding included (0: 1,024 on a CPU, whose caches they fit, 16,384 elsewhere)."""
+    """Tokens in one forward pass, padding included (0: what suits the device, from 1,024 on a CPU to 16,384)."""
     packed: bool = False
     """Put the texts of a batch in one row, without padding, instead of a row each; slower on sorted texts."""
     shard_documents: int = 256

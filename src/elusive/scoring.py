@@ -106,8 +106,8 @@ def score_documents(
             the others.
         excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
         max_length: longest window in tokens (0: the model's own context).
-        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone (0: 1,024 on a CPU,
-            16,384 elsewhere).
+        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone (0: as many as suit
+            the device: 1,024 on a CPU, more for models narrower than 256, and 16,384 elsewhere).
         packed: put the texts of a batch in one row, one behind the other, rather than in a row of its own each.
         progress: called with (documents done, all documents).
 
@@ -133,8 +133,7 @@ def score_documents(
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     lengths = [len(window.positions) for window in windows]
-    # On a CPU the states of a batch should fit the caches; a GPU wants much to do at once.
-    budget = max_batch_tokens or (1024 if hooks.decoder_device(base).type == "cpu" else 16_384)
+    budget = max_batch_tokens or _default_budget(base)
     for numbers in packed_batches(lengths, budget) if packed else length_batches(lengths, budget):
         batch = [windows[number] for number in numbers]
         received_NT, received_NLHT = _forward(texts, batch, base, readout, packed)
@@ -386,6 +385,13 @@ def _head_means(
         heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
         return np.zeros((readout.layers, heads, len(counts_T)), dtype=np.float32)
     return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
+
+
+def _default_budget(base: PreTrainedModel) -> int:
+    """Tokens of a batch: on a CPU its states should fit the caches (1 MiB of them), a GPU wants much to do at once."""
+    if hooks.decoder_device(base).type != "cpu":
+        return 16_384
+    return max(1024, (1 << 18) // base.config.get_text_config(decoder=True).hidden_size)
 
 
 def _base_model(model: Any) -> PreTrainedModel:
