@@ -324,7 +324,7 @@ def _attention_and_sums(
             ).transpose(1, 2)
         if isinstance(mask, KeyRanges):
             return output, column_sums(reading, query, key, mask, scaling=scaling)
-        return output, received_by_rows(reading, reading.positions, query, key, dense, scaling)
+        return output, received_by_rows(reading, query, key, dense, scaling)
     if isinstance(mask, KeyRanges):
         if not with_output and sinks_H is None:
             return None, column_sums(reading, query, key, mask, scaling=scaling, softcap=softcap)

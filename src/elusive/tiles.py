@@ -52,8 +52,11 @@ class Reading:
 
     @functools.cached_property
     def positions(self) -> Tensor:
-        """See `selected_positions`; found once, because every look at a GPU waits for it."""
-        return selected_positions(self.query_weights_BT)
+        """The queries of each text side by side, (batch, queries); shorter rows end in positions of weight 0."""
+        # Found once, because every look at a GPU waits for it.
+        selected_BT = self.query_weights_BT > 0
+        longest = int(selected_BT.sum(1).max()) if selected_BT.numel() else 0
+        return selected_BT.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
 
     @property
     def few(self) -> bool:
@@ -141,21 +144,13 @@ def tiled_attention(
     return output_BTHD, received_BHT
 
 
-def selected_positions(query_weights_BT: Tensor) -> Tensor:
-    """The selected positions of each row side by side (batch, queries); shorter rows end in positions of weight 0."""
-    selected_BT = query_weights_BT > 0
-    longest = int(selected_BT.sum(1).max()) if selected_BT.numel() else 0
-    return selected_BT.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-
-
 def received_by_rows(
-    reading: Reading, positions_BQ: Tensor, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
+    reading: Reading, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
 ) -> Tensor:
     """The same sums from the selected rows alone, where the output was computed elsewhere.
 
     Args:
         reading: what is read out.
-        positions_BQ: as `selected_positions` gives them.
         query_BHTD: queries.
         key_BGTD: keys.
         mask: as in `tiled_attention`.
@@ -165,7 +160,7 @@ def received_by_rows(
         float32 (batch, heads, tokens).
     """
     batch, heads, tokens, channels = query_BHTD.shape
-    groups, device = key_BGTD.shape[1], query_BHTD.device
+    groups, device, positions_BQ = key_BGTD.shape[1], query_BHTD.device, reading.positions
     shared, queries = heads // groups, positions_BQ.shape[1]
     received_BHT = torch.zeros(batch, heads, tokens, device=device)
     if not queries:

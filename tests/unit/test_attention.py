@@ -297,7 +297,7 @@ def test_a_layer_that_reports_twice_or_not_at_all_is_noticed():
 
 def test_the_selected_positions_of_each_text_are_lined_up():
     weights_BT = torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
-    positions_BQ = tiles.selected_positions(weights_BT)
+    positions_BQ = tiles.Reading(weights_BT).positions
     assert positions_BQ[0].tolist() == [1, 3]
     assert positions_BQ[1, 0] == 2
     assert weights_BT[1, positions_BQ[1, 1]] == 0
