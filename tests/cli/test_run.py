@@ -162,18 +162,15 @@ def test_scores_read_in_two_ways_are_not_contrasted(tmp_path, capsys):
     main(["score", corpus, "--output", str(tmp_path / "large"), "--renormalise"])
     for name, flags in (("small", ()), ("other", ("--renormalise", "--excluded-tokens", "!"))):
         main(["score", corpus, "--output", str(tmp_path / name), "--model", "elusive/small", *flags])
-    with pytest.raises(SystemExit):
-        main(
-            ["augment", corpus, "--large", str(tmp_path / "large"), "--small", str(tmp_path / "small"),
-             "--output", str(tmp_path / "a")]
-        )  # fmt: skip
-    assert "were scored in two ways (renormalise: True and False)" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(
-            ["augment", corpus, "--large", str(tmp_path / "large"), "--small", str(tmp_path / "other"),
-             "--output", str(tmp_path / "a")]
-        )  # fmt: skip
-    assert "was renormalised without ['!'], but augment.excluded_tokens is ['.', ',']" in capsys.readouterr().err
+    reasons = {
+        "small": "were scored in two ways (renormalise: True and False)",
+        "other": "was renormalised without ['!'], but augment.excluded_tokens is ['.', ',']",
+    }
+    for name, reason in reasons.items():
+        folders = ["--large", str(tmp_path / "large"), "--small", str(tmp_path / name)]
+        with pytest.raises(SystemExit):
+            main(["augment", corpus, *folders, "--output", str(tmp_path / "a")])
+        assert reason in capsys.readouterr().err
 
 
 def test_clue_recall_of_a_pair_and_of_its_run_agree(run_folder, tmp_path, capsys):
