@@ -24,7 +24,7 @@ _HOMES = {
     "Document": "documents",
     "Span": "documents",
     "Corpus": "documents",
-    "read_corpus": "documents",
+    "read_corpus": "readers",
     "QuestionItem": "questions",
     "Example": "questions",
     "read_questions": "questions",
@@ -52,7 +52,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "evaluate_model": "evaluation",
     "write_report": "reporting",
-    "make_corpus": "pipeline",
+    "make_corpus": "corpora",
     "run": "pipeline",
 }
 

@@ -37,7 +37,7 @@ def generate(output: Path, settings: Annotated[CorpusSettings, _FLAT] = CorpusSe
         output: folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
         settings: what to generate or read.
     """
-    from .pipeline import make_corpus
+    from .corpora import make_corpus
 
     corpus = make_corpus(settings, output)
     print(f"{output}: {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
@@ -373,7 +373,8 @@ def _print_results(page: Path) -> None:
 
 def _corpus(path: Path):
     """A corpus folder as `generate` writes it, or anything that can be read as a corpus."""
-    from .documents import load_corpus, read_corpus
+    from .documents import load_corpus
+    from .readers import read_corpus
 
     return load_corpus(path) if (path / "documents.jsonl").exists() else read_corpus(path)
 

@@ -1,42 +1,23 @@
-"""Documents with their marked spans: readers of four formats, bad rows set aside, and the run folder's corpus."""
+"""Documents with their marked spans, and the corpus folder: written as a stream, and read back as one."""
 
-import csv
+import collections
+import contextlib
+import dataclasses
+import itertools
 import json
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from .config import CorpusFormat
 from .errors import ElusiveError
 from .questions import QuestionItem
-from .rows import (
-    BadRow,
-    bad_row,
-    byte_lines,
-    checked_text,
-    counted,
-    csv_records,
-    kind,
-    listed,
-    not_utf8,
-    parse_row,
-    read_bytes,
-    row_id,
-    text_value,
-)
-from .runs import read_jsonl, write_jsonl
-from .squad import ANSWER_FIELD, read_squad
-from .tags import Span, parse_tags
+from .rows import LISTED_ROWS, BadRow, LeftOut
+from .runs import atomic_path, read_jsonl
+from .tags import Span
 
-TEXT_SUFFIXES = (".txt", ".md", ".markdown")
-_FORMAT_BY_SUFFIX: Mapping[str, CorpusFormat] = {
-    ".jsonl": "jsonl",
-    ".csv": "tagged-csv",
-    ".json": "squad",
-    **dict.fromkeys(TEXT_SUFFIXES, "text"),
-}
 RowT = typing.TypeVar("RowT")
 
 
@@ -66,91 +47,135 @@ class Document:
                 )
 
 
+Entry = Document | QuestionItem | BadRow | LeftOut
+"""What a source holds, one at a time: a document, a question, a row that cannot be used, or one left out on purpose."""
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """What a source held: its documents, the questions that came with them, and the rows set aside."""
+    """What a source held.
 
-    documents: tuple[Document, ...]
+    Attributes:
+        documents: in the order of the source; may stand on disk, so only its length and iteration may be used.
+        questions: those that came with the documents.
+        quarantined: the rows set aside.
+    """
+
+    documents: Collection[Document]
     questions: tuple[QuestionItem, ...] = ()
     quarantined: tuple[BadRow, ...] = ()
 
-
-class _Row(NamedTuple):
-    """A row as read: its document, or the reason why there is none."""
-
-    source: Path
-    line: int
-    raw: bytes
-    result: Document | str
+    def entries(self) -> Iterator[Entry]:
+        """All that it holds, as `write_corpus` takes it."""
+        return itertools.chain(self.documents, self.questions, self.quarantined)
 
 
-def read_corpus(path: str | Path, format: CorpusFormat = "auto", limit: int = 0, *, skip_bad: bool = False) -> Corpus:
-    """Read a corpus from a file or a folder.
+@dataclass(frozen=True)
+class CorpusCounts:
+    """How many rows a source held, and what became of them: no row is lost on the way.
 
-    Formats:
-        jsonl: one object a line with `text`, and optionally `id` and `spans`: `[[field, start, end], ...]` or
-            `[{"field": ..., "start": ..., "end": ...}, ...]`, in characters, end exclusive. Blank lines are left out.
-        tagged-csv: a comma-separated file with a header, a column `text` and optionally `id`. Balanced tags such as
-            `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
-        text: a text or Markdown file, or all of them under a folder, in the order of their paths (hidden ones are left
-            out); one file is one document, without white space around it, and its id is its path in the folder.
-        squad: SQuAD v1.1 or v2.0 JSON. Each different paragraph is a document, its answers are spans of the field
-            `answer`, and its questions come with the corpus; impossible questions are left out.
-        auto: by the suffix: .jsonl, .csv, .json (SQuAD), .txt, .md, .markdown, or a folder of text.
+    Attributes:
+        documents: rows that became documents.
+        questions: rows that became questions.
+        bad: rows set aside in quarantine.jsonl, by what they should have been (document, question).
+        left_out: rows left out on purpose, by reason.
+        first_bad: the first ten rows set aside.
+    """
 
-    A row without an id is called `<file stem>-000001`, by its number among the rows; a SQuAD paragraph `<title>-0001`,
-    by its number in the article.
+    documents: int = 0
+    questions: int = 0
+    bad: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    first_bad: tuple[BadRow, ...] = ()
+
+    @property
+    def quarantined(self) -> int:
+        """All rows set aside."""
+        return sum(self.bad.values())
+
+    @property
+    def rows(self) -> int:
+        """All rows of the source: documents + questions + quarantined + left out."""
+        return self.documents + self.questions + self.quarantined + sum(self.left_out.values())
+
+
+class StoredDocuments(Collection[Document]):
+    """The documents of a corpus folder, read from disk each time that they are walked through; none is held.
 
     Args:
-        path: the file or folder.
-        format: one of the above.
-        limit: stop after so many documents (0: read all).
-        skip_bad: set bad rows aside in `quarantined` and go on, instead of stopping.
-
-    Returns:
-        The corpus, documents in the order of the source.
+        path: documents.jsonl.
 
     Raises:
-        ElusiveError: if the source is missing, cannot be read as a whole or holds no document; or if a row is bad and
-            `skip_bad` is false, with file, line and reason of the first ten.
+        ElusiveError: if the file is missing; while reading, if it was changed into something else.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ElusiveError(f"No file or folder at {path}. Give the path of a corpus that exists.")
-    known = typing.get_args(CorpusFormat)
-    if format not in known:
-        raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
-    chosen = _detect_format(path) if format == "auto" else format
-    if chosen == "squad":
-        corpus = _squad_corpus(path, limit)
-    else:
-        readers = {"jsonl": _jsonl_rows, "tagged-csv": _csv_rows, "text": _text_rows}
-        corpus = _collect(readers[chosen](path), limit)
-    if corpus.quarantined and not skip_bad:
-        raise _bad_rows_error(path, corpus.quarantined)
-    if not corpus.documents:
-        raise _empty_error(path, chosen, corpus.quarantined)
-    return corpus
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
+
+    def __iter__(self) -> Iterator[Document]:
+        return _load(self.path, _stored_document)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, document: object) -> bool:
+        return any(document == other for other in self)
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for _ in read_jsonl(self.path))
 
 
-def write_corpus(folder: str | Path, corpus: Corpus) -> None:
-    """Write documents.jsonl (sorted by id), questions.jsonl and quarantine.jsonl into `folder`."""
+def collect(entries: Iterable[Entry]) -> Corpus:
+    """All entries of a stream in memory."""
+    held: dict[type, list[Any]] = {Document: [], QuestionItem: [], BadRow: [], LeftOut: []}
+    for entry in entries:
+        held[type(entry)].append(entry)
+    return Corpus(tuple(held[Document]), tuple(held[QuestionItem]), tuple(held[BadRow]))
+
+
+def write_corpus(folder: str | Path, entries: Iterable[Entry]) -> CorpusCounts:
+    """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order; nothing is held.
+
+    All three files appear together, at the end.
+
+    Returns:
+        What the stream held.
+    """
     folder = Path(folder)
-    documents = sorted(corpus.documents, key=lambda document: document.id)
-    write_jsonl(folder / "quarantine.jsonl", (vars(row) for row in corpus.quarantined))
-    write_jsonl(folder / "questions.jsonl", (vars(item) for item in corpus.questions))
-    write_jsonl(folder / "documents.jsonl", (vars(document) for document in documents))
+    files = {Document: "documents.jsonl", QuestionItem: "questions.jsonl", BadRow: "quarantine.jsonl"}
+    counts: collections.Counter[type] = collections.Counter()
+    bad: collections.Counter[str] = collections.Counter()
+    left_out: collections.Counter[str] = collections.Counter()
+    first_bad: list[BadRow] = []
+    with contextlib.ExitStack() as stack:
+        paths = {kind: stack.enter_context(atomic_path(folder / name)) for kind, name in files.items()}
+        streams = {
+            kind: stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for kind, path in paths.items()
+        }
+        for entry in entries:
+            if isinstance(entry, LeftOut):
+                left_out[entry.reason] += 1
+                continue
+            if isinstance(entry, BadRow):
+                bad[entry.of] += 1
+                first_bad += [entry] if len(first_bad) < LISTED_ROWS else []
+            counts[type(entry)] += 1
+            streams[type(entry)].write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
+    return CorpusCounts(counts[Document], counts[QuestionItem], bad, left_out, tuple(first_bad))
 
 
 def load_corpus(folder: str | Path) -> Corpus:
-    """Read what `write_corpus` wrote.
+    """Read what `write_corpus` wrote; the documents stay on disk.
 
     Raises:
         ElusiveError: if a file is missing or was changed into something else.
     """
     folder = Path(folder)
     return Corpus(
-        documents=tuple(_load(folder / "documents.jsonl", _stored_document)),
+        documents=StoredDocuments(folder / "documents.jsonl"),
         questions=tuple(_load(folder / "questions.jsonl", _stored_question)),
         quarantined=tuple(_load(folder / "quarantine.jsonl", lambda row: BadRow(**row))),
     )
@@ -173,191 +198,3 @@ def _load(path: Path, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[Ro
                 f"{path}, line {number}: not a row that Elusive wrote ({error}). Delete its folder and make it again."
             ) from None
         yield item
-
-
-def _detect_format(path: Path) -> CorpusFormat:
-    if not path.is_dir():
-        if found := _FORMAT_BY_SUFFIX.get(path.suffix.lower()):
-            return found
-        raise ElusiveError(
-            f"{path}: expected .jsonl, .csv (tagged), .json (SQuAD), .txt, .md, .markdown or a folder of text files, "
-            f"got {path.suffix or 'no suffix'!r}. "
-            "Rename the file, or set corpus.format to jsonl, tagged-csv, text or squad."
-        )
-    for name in _visible_files(path):
-        # Leaving such a file out in silence would lose most of some corpora.
-        if _FORMAT_BY_SUFFIX.get(Path(name).suffix.lower(), "text") != "text":
-            raise ElusiveError(
-                f"{path}: expected a folder of text and Markdown files, found {name}. "
-                "Give the path of that file, or set corpus.format to text to read only .txt, .md and .markdown."
-            )
-    return "text"
-
-
-def _collect(rows: Iterable[_Row], limit: int) -> Corpus:
-    """The rows' documents, up to `limit`; a repeated id makes a bad row."""
-    documents: list[Document] = []
-    places: dict[str, str] = {}
-    bad: list[BadRow] = []
-    for row in rows:
-        result = row.result
-        if isinstance(result, Document) and result.id in places:
-            result = f"id {result.id!r} is already used on {places[result.id]}"
-        if isinstance(result, str):
-            bad.append(bad_row(row.source, row.line, result, row.raw))
-            continue
-        places[result.id] = f"line {row.line}"
-        documents.append(result)
-        if len(documents) == limit:
-            break
-    return Corpus(tuple(documents), quarantined=tuple(bad))
-
-
-def _place(row: BadRow) -> str:
-    return f"{row.source}, line {row.line}: {row.reason}" if row.line else f"{row.source}, {row.reason}"
-
-
-def _bad_rows_error(path: Path, bad: tuple[BadRow, ...]) -> ElusiveError:
-    return ElusiveError(
-        f"{path}: expected every row to be readable, got {counted(len(bad), 'bad row')}.\n"
-        f"{listed([_place(row) for row in bad])}\n"
-        "Correct these rows, or set them aside and go on: corpus.skip_bad = true in a recipe, --skip-bad with generate."
-    )
-
-
-def _empty_error(path: Path, format: CorpusFormat, bad: tuple[BadRow, ...]) -> ElusiveError:
-    if bad:
-        problems = listed([_place(row) for row in bad])
-        return ElusiveError(
-            f"{path}: expected at least one document, got {counted(len(bad), 'bad row')} and nothing else.\n"
-            f"{problems}\nCorrect these rows, or check that corpus.format is right."
-        )
-    wanted = {
-        "jsonl": "one JSON object a line",
-        "tagged-csv": "a row below the header",
-        "text": "a .txt, .md or .markdown file",
-        "squad": "a paragraph",
-    }[format]
-    return ElusiveError(f"{path} holds no document: expected {wanted}, got none. Give a corpus that is not empty.")
-
-
-# JSONL
-
-
-def _jsonl_rows(path: Path) -> Iterator[_Row]:
-    for number, (line, raw) in enumerate(byte_lines(path), 1):
-        try:
-            result = _json_document(parse_row(raw), f"{path.stem}-{number:06d}")
-        except ElusiveError as error:
-            result = str(error)
-        yield _Row(path, line, raw, result)
-
-
-def _json_document(row: Mapping[str, Any], default_id: str) -> Document:
-    spans = row.get("spans")
-    if spans is not None and not isinstance(spans, list):
-        raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
-    return Document(row_id(row, "id", default_id), text_value(row, "text"), tuple(map(_json_span, spans or ())))
-
-
-def _json_span(value: object) -> Span:
-    parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
-    if not isinstance(parts, list) or len(parts) != 3 or not all(type(part) is int for part in parts[1:]):
-        raise ElusiveError(
-            'span: expected [field, start, end] or {"field", "start", "end"} with whole numbers, '
-            f"got {json.dumps(value)}"
-        )
-    return Span(checked_text(parts[0], "field of a span"), parts[1], parts[2])
-
-
-# Tagged CSV
-
-
-def _csv_rows(path: Path) -> Iterator[_Row]:
-    header: list[str] = []
-    number = 0
-    for line, raw, cells in csv_records(path):
-        if not header:
-            header = _csv_header(path, cells)
-            continue
-        number += 1
-        try:
-            result = _csv_document(header, raw, cells, f"{path.stem}-{number:06d}")
-        except ElusiveError as error:
-            result = str(error)
-        yield _Row(path, line, raw, result)
-
-
-def _csv_header(path: Path, cells: list[str] | csv.Error) -> list[str]:
-    names = [cell.strip() for cell in cells] if isinstance(cells, list) else []
-    if names.count("text") != 1:
-        got = ", ".join(map(repr, names)) or cells
-        raise ElusiveError(
-            f"{path}: expected a first line that names the columns, one of them 'text', separated by commas; "
-            f"got {got}. Name the column that holds the texts 'text'."
-        )
-    return names
-
-
-def _csv_document(header: list[str], raw: bytes, cells: list[str] | csv.Error, default_id: str) -> Document:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ElusiveError(not_utf8(error)) from None
-    if isinstance(cells, csv.Error):
-        raise ElusiveError(
-            f"malformed CSV ({cells}); a text with commas, quotes or newlines needs double quotes around it, "
-            "and a quote inside them is written as two"
-        )
-    if len(cells) != len(header):
-        raise ElusiveError(
-            f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
-            "a text with commas needs double quotes around it"
-        )
-    row = dict(zip(header, cells, strict=True))
-    text, spans = parse_tags(row["text"])
-    return Document(row_id(row, "id", default_id), checked_text(text, "text"), spans)
-
-
-# Text and Markdown
-
-
-def _text_rows(path: Path) -> Iterator[_Row]:
-    if not path.is_dir():
-        yield _text_row(path, path.name)
-        return
-    for name in _visible_files(path):
-        if name.lower().endswith(TEXT_SUFFIXES):
-            yield _text_row(path / name, name)
-
-
-def _text_row(file: Path, name: str) -> _Row:
-    raw = read_bytes(file)
-    line = 1
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").strip()
-        result = Document(name, checked_text(text, "text"))
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        result = not_utf8(error)
-    except ElusiveError as error:
-        result = str(error)
-    return _Row(file, line, raw, result)
-
-
-def _visible_files(folder: Path) -> list[str]:
-    """The files under a folder without hidden ones, as sorted paths relative to it."""
-    names = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
-    return sorted(name for name in names if not name.startswith(".") and "/." not in name)
-
-
-# SQuAD
-
-
-def _squad_corpus(path: Path, limit: int) -> Corpus:
-    paragraphs, questions, bad = read_squad(path, limit)
-    documents = (
-        Document(paragraph.id, paragraph.text, tuple(Span(ANSWER_FIELD, *place) for place in sorted(paragraph.answers)))
-        for paragraph in paragraphs
-    )
-    return Corpus(tuple(documents), tuple(questions), tuple(bad))

@@ -20,11 +20,10 @@ import torch
 
 from . import __version__
 from .augmentation import ScoreSet, augment, write_augmented
-from .biographies import biography_corpus, well_known_examples
+from .biographies import well_known_examples
 from .config import (
     Arm,
     AugmentSettings,
-    CorpusSettings,
     ModelSettings,
     Queries,
     Recipe,
@@ -32,7 +31,8 @@ from .config import (
     dump_recipe,
     to_table,
 )
-from .documents import Corpus, Document, load_corpus, read_corpus, write_corpus
+from .corpora import make_corpus
+from .documents import Corpus, Document
 from .errors import ElusiveError
 from .evaluation import evaluate_model
 from .models import load_tokenizer
@@ -106,45 +106,6 @@ def versions() -> dict[str, Any]:
         "elusive": __version__,
         **{name: metadata.version(name) for name in packages},
     }
-
-
-def make_corpus(settings: CorpusSettings, folder: str | Path) -> Corpus:
-    """Read or generate the corpus and write it to the run folder; read it back where that is done.
-
-    Args:
-        settings: the source.
-        folder: RUN/corpus.
-
-    Returns:
-        Documents sorted by id, and questions.
-    """
-    sources = {"source": _source_hash(settings.source), "questions": _source_hash(settings.questions)}
-    stage = Stage(folder, {"corpus": to_table(settings), "hashes": sources})
-    if not stage.done:
-        corpus = _read(settings)
-        if settings.questions:
-            corpus = Corpus(corpus.documents, tuple(read_questions(settings.questions)), corpus.quarantined)
-        write_corpus(stage.folder, corpus)
-        stage.finish({"documents": len(corpus.documents), "questions": len(corpus.questions)})
-    return load_corpus(stage.folder)
-
-
-def _source_hash(source: str) -> str:
-    """Hash of a file, or of all files of a folder; empty where there is neither."""
-    path = Path(source)
-    if not source or not path.exists():
-        return ""
-    return file_hash(path) if path.is_file() else file_hash(*sorted(item for item in path.rglob("*") if item.is_file()))
-
-
-def _read(settings: CorpusSettings) -> Corpus:
-    if settings.source == "biographies":
-        count = min(settings.people, settings.limit or settings.people)
-        documents, questions = biography_corpus(count, settings.seed, settings.name_position)
-        return Corpus(tuple(documents), tuple(questions))
-    if (Path(settings.source) / "documents.jsonl").exists():
-        return load_corpus(Path(settings.source))
-    return read_corpus(settings.source, settings.format, settings.limit, skip_bad=settings.skip_bad)
 
 
 def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, Queries, str]]:

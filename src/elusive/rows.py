@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import ElusiveError
 
@@ -14,7 +14,7 @@ LISTED_ROWS = 10
 """How many bad rows an error message lists."""
 PROBLEM_CHARACTERS = 400
 """How much of each."""
-RAW_CHARACTERS = 2_000
+RAW_CHARACTERS = 65_536
 """How much of a bad row is kept."""
 
 
@@ -26,13 +26,26 @@ class BadRow:
         source: the file.
         line: its first line there, from 1; 0 where the file has no lines (SQuAD: `reason` says where).
         reason: why.
-        raw: its bytes as text, bytes that are not UTF-8 as `\\xNN`; at most 2,000 characters.
+        raw: its bytes as text, bytes that are not UTF-8 as `\\xNN`; at most 65,536 characters.
+        of: what the row should have been.
     """
 
     source: str
     line: int
     reason: str
     raw: str
+    of: Literal["document", "question"] = "document"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is left out on purpose, and counted.
+
+    Attributes:
+        reason: why, in words that are the same for all such rows.
+    """
+
+    reason: str
 
 
 def bad_row(source: Path, line: int, reason: str, raw: bytes) -> BadRow:

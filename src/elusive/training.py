@@ -23,9 +23,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, Trai
 
 from .config import ModelSettings, Precision, TrainSettings, to_table
 from .devices import computes_bfloat16
-from .documents import read_corpus
 from .errors import ElusiveError
 from .models import config_context, load_model, load_tokenizer, model_hash, without_future_warnings
+from .readers import read_corpus
 from .runs import ProgressFunction, Stage, file_hash, read_json, read_jsonl, silent, write_json
 
 _LONGEST_DEFAULT_ROW = 1024

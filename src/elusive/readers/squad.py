@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ElusiveError
-from .questions import QuestionItem
-from .rows import BadRow, bad_row, kind, not_utf8, read_bytes, row_id, text_value
+from ..errors import ElusiveError
+from ..questions import QuestionItem
+from ..rows import BadRow, bad_row, kind, not_utf8, read_bytes, row_id, text_value
 
 ANSWER_FIELD = "answer"
 """Field of all spans and questions of SQuAD, which knows no fields."""
