@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -78,10 +79,67 @@ class CorpusSettings:
     """Read only the first so many documents (0: all)."""
     skip_bad: bool = False
     """Set bad rows aside in quarantine.jsonl and go on, instead of stopping."""
+    mark_answers: bool = True
+    """Find the answers of `questions` in the documents they name, where these come without answer spans."""
+    patterns: tuple[str, ...] = ()
+    """Spans by regular expressions, each "field=regex"; a group named `span` marks that group alone."""
+    spacy: str = ""
+    """Spans by a spaCy pipeline: a name or folder (needs `elusive[spacy]`); its labels are the fields."""
 
     def __post_init__(self) -> None:
         _check(self.people > 0, "corpus.people", "at least 1", self.people)
         _check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class LlmSettings:
+    """People by a language model on an OpenAI-compatible server (generate --llm)."""
+
+    base_url: str = "http://localhost:8000/v1"
+    """Where the server's /chat/completions is found."""
+    model: str = ""
+    """Name of the model on the server."""
+    key_variable: str = ""
+    """Name of the environment variable that holds the server's key (empty: no key is sent)."""
+    temperature: float = 1.0
+    """Sampling temperature of the biographies; the second question is asked at 0."""
+    extra: str = ""
+    """JSON object merged into every request, e.g. {"max_completion_tokens": 4000, "seed": null}; null leaves out."""
+    people_per_request: int = 10
+    """People asked for, and people checked, in one request."""
+    in_flight: int = 4
+    """Requests under way at once."""
+    asked_at_most: float = 3.0
+    """Give up once so many times the people wanted were asked for."""
+    timeout: float = 300.0
+    """Seconds until a request that is not answered is given up and sent again."""
+    retries: int = 6
+    """How often a request is sent again after a rate limit, a server error, a time-out or a lost connection."""
+    first_wait: float = 1.0
+    """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
+    longest_wait: float = 120.0
+    """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
+    input_price: float = 0.0
+    """Price of a million prompt tokens, in any currency (0: no cost is said)."""
+    output_price: float = 0.0
+    """Price of a million answered tokens."""
+
+    def __post_init__(self) -> None:
+        # A key given by mistake must not be printed.
+        if self.key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key_variable):
+            raise ElusiveError(
+                "llm.key_variable: expected the NAME of an environment variable (capitals, digits and _), "
+                "got something else. Put the key itself into that variable, never into settings."
+            )
+        _check_each("llm", self, ("temperature", "retries", "first_wait", "input_price", "output_price"), 0)
+        _check_each("llm", self, ("people_per_request", "in_flight", "asked_at_most"), 1)
+        _check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
+        _check(
+            self.first_wait <= self.longest_wait < math.inf,
+            "llm.longest_wait",
+            "at least first_wait",
+            self.longest_wait,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
