@@ -4,7 +4,7 @@ import contextlib
 import errno
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,34 +124,24 @@ def augment(
     from .models import load_tokenizer
     from .pipeline import augment_corpus
     from .progress import shown
-    from .runs import file_hash, read_json
-    from .scoring import corpus_hash
-    from .shards import read_scores
+    from .runs import read_json
 
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
-    documents = tuple(_corpus(corpus).documents)
-    for folder in folders.values():
-        if read_json(folder / "settings.json")["corpus"] != corpus_hash(documents):
-            raise ElusiveError(f"{folder} holds scores of another corpus than {corpus}. Score this one first.")
-    asked = read_json(folders[trained] / "settings.json")
-    _check_scores({folder: read_json(folder / "settings.json") for folder in folders.values()}, settings)
-    score_sets: dict[str, Mapping] = {
-        f"{name}-{asked['queries']}": {item.document_id: item for item in read_scores(folder)}
-        for name, folder in folders.items()
-    }
+    asked = {name: read_json(folder / "settings.json") for name, folder in folders.items()}
+    _check_scores({folders[name]: one for name, one in asked.items()}, settings)
+    own = asked[trained]
     with shown(f"augment {arm}") as progress:
         figures = augment_corpus(
-            documents,
+            _corpus(corpus).documents,
             output,
             arm,
-            score_sets,
+            {f"{name}-{own['queries']}": folder for name, folder in folders.items()},
             trained=trained,
-            tokenizer=load_tokenizer(asked["model"], asked["revision"]),
-            score=ScoreSettings(queries=asked["queries"], head_fields=tuple(asked["head_fields"])),
+            tokenizer=load_tokenizer(own["model"], own["revision"]),
+            score=ScoreSettings(queries=own["queries"], head_fields=tuple(own["head_fields"])),
             settings=settings,
-            inputs=file_hash(*(path for folder in folders.values() for path in sorted(folder.glob("*.parquet")))),
             progress=progress,
         )
     print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")

@@ -1,7 +1,7 @@
 """A pair of models on a tagged corpus: its clue recall, and the layers and heads that find the clues best."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from .heads import choose_heads
 from .models import load_tokenizer, special_token_ids
 from .pipeline import score_set_name, score_sets
 from .recall import ALL_CUES, Clues, clue_recall, read_clues
-from .shards import TokenScores
+from .shards import TokenScores, read_scores
 
 ScoreSet = Mapping[str, TokenScores]
 
 
 def pair_recall(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     folder: str | Path,
     *,
     pair: ModelSettings,
@@ -58,7 +58,7 @@ def pair_recall(
 
 
 def pair_heads(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     folder: str | Path,
     *,
     pair: ModelSettings,
@@ -91,7 +91,7 @@ def pair_heads(
     return {**_described(pair, settings), **choose_heads(clues, *shapes, k=k, seed=seed)}
 
 
-def _check(documents: Sequence[Document], settings: ScoreSettings, k: int) -> None:
+def _check(documents: Collection[Document], settings: ScoreSettings, k: int) -> None:
     """Refuse before anything is scored what could not be measured."""
     if k < 1:
         raise ElusiveError(f"k: expected at least 1, got {k}.")
@@ -110,7 +110,7 @@ def _no_heads(settings: ScoreSettings) -> ElusiveError:
 
 
 def _scores_at_cues(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     folder: str | Path,
     fields: Sequence[str],
     pair: ModelSettings,
@@ -122,7 +122,7 @@ def _scores_at_cues(
     needed: list[tuple[str, Queries, str]] = [
         (model, "cues", field) for model in ("large", "small") for field in fields
     ]
-    return score_sets(
+    folders = score_sets(
         documents,
         folder,
         needed,
@@ -131,10 +131,11 @@ def _scores_at_cues(
         excluded_tokens=augment.excluded_tokens,
         per_head=per_head,
     )
+    return {name: {item.document_id: item for item in read_scores(path)} for name, path in folders.items()}
 
 
 def _clues(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     large: ScoreSet,
     small: ScoreSet,
     pair: ModelSettings,
@@ -160,7 +161,7 @@ def _special_ids(name: str, revision: str) -> tuple[int, ...]:
     return tuple(special_token_ids(load_tokenizer(name, revision)))
 
 
-def _fields_in_order(documents: Sequence[Document], head_fields: Sequence[str]) -> list[str]:
+def _fields_in_order(documents: Collection[Document], head_fields: Sequence[str]) -> list[str]:
     """Fields of answers in the order in which they first appear in a text."""
     spans = (span for document in documents for span in sorted(document.spans, key=lambda span: span.start))
     return list(dict.fromkeys(span.field for span in spans if span.field not in head_fields))

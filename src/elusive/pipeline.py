@@ -10,7 +10,7 @@ import itertools
 import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from . import __version__
-from .augmentation import ScoreSet, augment, write_augmented
+from .augmentation import augment, write_augmented
 from .biographies import well_known_examples
 from .config import (
     Arm,
@@ -40,7 +40,7 @@ from .progress import shown, shown_together
 from .questions import Example, read_questions
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
-from .scoring import load_for_scoring, score_corpus
+from .scoring import corpus_hash, load_for_scoring, score_corpus
 from .shards import read_scores
 from .training import model_to_train, train
 
@@ -69,9 +69,9 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     corpus = make_corpus(recipe.corpus, folder / "corpus")
     announce(f"    {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
     announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
-    score_sets = _score(recipe, corpus, folder)
+    score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
-    _augment(recipe, corpus, score_sets, folder)
+    _augment(recipe, corpus, score_folders, folder)
     announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {_jobs_in_words(recipe)}")
     _train_and_evaluate(recipe, corpus, folder)
     announce("6/6 report")
@@ -108,7 +108,7 @@ def versions() -> dict[str, Any]:
     }
 
 
-def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple[str, Queries, str]]:
+def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[tuple[str, Queries, str]]:
     """Which scores the arms and the report of a run need: (model, queries, field).
 
     Raises:
@@ -138,7 +138,7 @@ def needed_scores(recipe: Recipe, documents: tuple[Document, ...]) -> list[tuple
     return sorted(dict.fromkeys(needed), key=lambda one: models.index(one[0]))
 
 
-def cue_field(recipe: Recipe, documents: tuple[Document, ...]) -> str:
+def cue_field(recipe: Recipe, documents: Iterable[Document]) -> str:
     """The field whose cue the report's rank bars look from: the one farthest from the head entity ("" if none)."""
     if recipe.report.cue_field:
         return recipe.report.cue_field
@@ -157,7 +157,7 @@ def score_set_name(model: str, queries: str, field: str) -> str:
     return f"{model}-cue-{field}" if field else f"{model}-{queries}"
 
 
-def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
+def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, Path]:
     trained, name, revision = model_to_train(recipe.models, recipe.train)
     # A model that is neither large nor small is read at all heads.
     others = {} if trained in ("large", "small") else {trained: (name, revision, (), ())}
@@ -174,7 +174,7 @@ def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, ScoreSet]:
 
 
 def score_sets(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     folder: str | Path,
     needed: Sequence[tuple[str, Queries, str]],
     *,
@@ -184,7 +184,7 @@ def score_sets(
     others: Mapping[str, ModelToScore] | None = None,
     field_documents: int | None = None,
     per_head: bool = False,
-) -> dict[str, ScoreSet]:
+) -> dict[str, Path]:
     """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
 
     Args:
@@ -199,23 +199,24 @@ def score_sets(
         per_head: keep each head's scores.
 
     Returns:
-        The score sets by name.
+        The folder of each score set by name.
     """
     models: dict[str, ModelToScore] = {
         "large": (loading.large, loading.large_revision, loading.large_layers, loading.large_heads),
         "small": (loading.small, loading.small_revision, loading.small_layers, loading.small_heads),
         **(others or {}),
     }
-    made: dict[str, ScoreSet] = {}
+    made: dict[str, Path] = {}
     for model, wanted in itertools.groupby(needed, key=lambda one: one[0]):
         load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
         name, revision, layers, heads = models[model]
         for _, queries, field in wanted:
             score_set = score_set_name(model, queries, field)
+            made[score_set] = Path(folder) / score_set
             with shown(f"score {score_set}") as progress:
                 score_corpus(
-                    documents[:field_documents] if field else documents,
-                    Path(folder) / score_set,
+                    list(itertools.islice(documents, field_documents)) if field else documents,
+                    made[score_set],
                     model=name,
                     revision=revision,
                     dtype=loading.dtype,
@@ -231,70 +232,81 @@ def score_sets(
                     load=load,
                     progress=progress,
                 )
-            made[score_set] = {item.document_id: item for item in read_scores(Path(folder) / score_set)}
     return made
 
 
-def _augment(recipe: Recipe, corpus: Corpus, score_sets: dict[str, ScoreSet], folder: Path) -> None:
+def _augment(recipe: Recipe, corpus: Corpus, score_folders: Mapping[str, Path], folder: Path) -> None:
     trained, model, revision = model_to_train(recipe.models, recipe.train)
     tokenizer = load_tokenizer(model, revision)
     for arm in recipe.arms:
         used = [f"{trained}-{recipe.score.queries}"]
         if arm.startswith("contrast-"):
             used += [f"{model}-{arm.removeprefix('contrast-')}" for model in ("large", "small")]
-        shards = (path for name in used for path in sorted((folder / "scores" / name).glob("part-*.parquet")))
         with shown(f"augment {arm}") as progress:
             augment_corpus(
                 corpus.documents,
                 folder / "augmented" / arm,
                 arm,
-                {name: score_sets[name] for name in used},
+                {name: score_folders[name] for name in used},
                 trained=trained,
                 tokenizer=tokenizer,
                 score=recipe.score,
                 settings=recipe.augment,
-                inputs=file_hash(folder / "corpus" / "documents.jsonl", *shards),
                 progress=progress,
             )
 
 
 def augment_corpus(
-    documents: tuple[Document, ...],
+    documents: Collection[Document],
     folder: str | Path,
     arm: Arm,
-    score_sets: dict[str, ScoreSet],
+    score_folders: Mapping[str, Path],
     *,
     trained: str,
     tokenizer: Any,
     score: ScoreSettings,
     settings: AugmentSettings,
-    inputs: str = "",
     progress: ProgressFunction = silent,
 ) -> dict[str, Any]:
-    """Write one arm's training texts, unless they are there.
+    """Write one arm's training texts, unless they are there; corpus and scores are read as streams.
 
     Args:
-        documents: the corpus.
+        documents: the corpus that was scored.
         folder: RUN/augmented/ARM.
         arm: a key of dropout.ARMS.
-        score_sets: scores by `<model>-<queries>` and document id.
+        score_folders: what `score_corpus` wrote, by `<model>-<queries>`.
         trained: the model to be trained among them.
         tokenizer: its tokenizer.
         score: queries and head fields.
         settings: dropout.
-        inputs: hash of the corpus and the scores.
         progress: called with (documents, of how many).
 
     Returns:
         documents, texts, mean_drop_rate.
+
+    Raises:
+        ElusiveError: if scores are missing, unfinished or of another corpus, or the folder was begun with other
+            settings.
     """
-    asked = {"arm": arm, "augment": to_table(settings), "queries": score.queries, "trained": trained, "inputs": inputs}
+    corpus = corpus_hash(documents)
+    for path in score_folders.values():
+        if read_json(path / "settings.json")["corpus"] != corpus:
+            raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
+    asked = {
+        "arm": arm,
+        "augment": to_table(settings),
+        "queries": score.queries,
+        "trained": trained,
+        "corpus": corpus,
+        "scores": {name: file_hash(*sorted(path.glob("part-*.parquet"))) for name, path in score_folders.items()},
+    }
     stage = Stage(folder, asked)
     if not stage.done:
+        scores = {name: {item.document_id: item for item in read_scores(path)} for name, path in score_folders.items()}
         augmented = augment(
             documents,
             arm,
-            score_sets,
+            scores,
             trained=trained,
             tokenizer=tokenizer,
             score=score,

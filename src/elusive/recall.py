@@ -4,7 +4,7 @@ Axes: N signals (one model's score, or its heads), R ranked tokens of a document
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Clues:
 
 
 def read_clues(
-    documents: Sequence[Document],
+    documents: Iterable[Document],
     large: Mapping[str, TokenScores],
     small: Mapping[str, TokenScores],
     *,

@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def score_documents(
 
 
 def score_corpus(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     folder: str | Path,
     *,
     model: str,
@@ -179,7 +180,7 @@ def score_corpus(
     """Score a corpus into a folder of Parquet shards; begun again, only what is missing is scored.
 
     Args:
-        documents: the corpus.
+        documents: the corpus; one shard of it is held at a time.
         folder: `RUN/scores/<model>-<queries>`.
         model: folder or hub name of the model.
         revision: commit or branch of a hub model.
@@ -229,15 +230,16 @@ def score_corpus(
         return progress(len(documents), len(documents))
     began = time.monotonic()
     size = settings.shard_documents
-    starts = range(0, len(documents), size)
-    shards = {start: stage.folder / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
-    missing = {start: path for start, path in shards.items() if not path.exists()}
-    if missing:
+    shards = [stage.folder / f"part-{number:05d}.parquet" for number in range(math.ceil(len(documents) / size))]
+    if not all(path.exists() for path in shards):
         loaded = (load or load_for_scoring)(model, revision, dtype, device, quantization)
         tokenizer = models.load_tokenizer(model, revision)
-        done = len(documents) - sum(len(documents[start : start + size]) for start in missing)
-        for start, path in missing.items():
-            part = documents[start : start + size]
+        remaining = iter(documents)
+        done = sum(min(size, len(documents) - number * size) for number, path in enumerate(shards) if path.exists())
+        for path in shards:
+            part = list(itertools.islice(remaining, size))
+            if path.exists():
+                continue
             scores = score_documents(
                 part,
                 loaded,
@@ -467,9 +469,9 @@ def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:
 
 
 def _check_corpus(
-    documents: Sequence[Document], queries: Queries, head_fields: Sequence[str], fields: Sequence[str]
+    documents: Collection[Document], queries: Queries, head_fields: Sequence[str], fields: Sequence[str]
 ) -> None:
-    if not documents:
+    if len(documents) == 0:
         raise ElusiveError("Expected documents to score, got none.")
     if queries != "all" and not any(answer_spans(document, head_fields, fields) for document in documents):
         known = sorted({span.field for document in documents for span in document.spans})
@@ -480,7 +482,7 @@ def _check_corpus(
         )
 
 
-def corpus_hash(documents: Sequence[Document]) -> str:
+def corpus_hash(documents: Iterable[Document]) -> str:
     """SHA-256 of ids, texts and spans: what scores were made of, as their settings.json remembers it."""
     digest = hashlib.sha256()
     for document in documents:
