@@ -1,26 +1,33 @@
 # `make demo` and `make test` do all the set-up on a machine with Python >= 3.11.
 PYTHON ?= python3
 VENV := .venv
-READY := $(VENV)/.ready
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
 .PHONY: demo test check clean
 
-demo: $(READY)
+demo: $(VENV)/.ready
 	$(VENV)/bin/elusive run recipes/demo.toml
 
-test: $(READY)
+test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -n 2
 
-check: $(READY)
+check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
-$(READY): pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elusive needs Python >= 3.11, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	touch $(READY)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) .
+	touch $@
+
+# The libraries that exports and imports are checked with come along.
+$(VENV)/.ready-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) '.[test]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info src/*.egg-info
