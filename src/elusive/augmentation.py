@@ -1,29 +1,35 @@
 """Documents under an arm: the originals and copies in which the best clues survive token dropout."""
 
+import collections
+import contextlib
+import itertools
+import json
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerFast
 
-from .config import AugmentSettings, ScoreSettings
+from .config import AugmentSettings, ScoreSettings, to_table
+from .decoding import Decoder, text_decoder
 from .documents import Document
-from .dropout import SIGNAL, Signals, copy_generator, drop_probabilities, kept_tokens, signal_of
+from .dropout import SIGNAL, Signals, arm_ranks, drop_probabilities, drop_probability, kept_in_copies
 from .errors import ElusiveError
 from .models import special_token_ids
 from .positions import query_positions, rankable_tokens
-from .ranking import Ranking, contrast, distance_signal, pair_on_tokens, rank_tokens
-from .runs import ProgressFunction, atomic_path, silent, write_jsonl
+from .ranking import Ranking, contrast, distance_signal, pair_on_tokens
+from .runs import ProgressFunction, atomic_path, silent
 from .shards import TokenScores
 
-ScoreSet = Mapping[str, TokenScores]
-"""Scores of one model for one kind of query, by document id."""
+_Item = TypeVar("_Item")
+DocumentScores = Mapping[str, TokenScores]
+"""One document's scores by score set: large-cues, small-cues, large-all, ..."""
 
 
 @dataclass(frozen=True)
@@ -64,119 +70,133 @@ class AugmentedDocument:
     dropped: int
 
 
-def document_signals(
-    document: Document,
-    scores: Mapping[str, ScoreSet],
-    *,
-    trained: str,
-    tokenizer: PreTrainedTokenizerFast,
-    score: ScoreSettings,
-    augment: AugmentSettings,
-) -> Signals:
-    """All signals of one document that the given scores allow.
+class Augmenter:
+    """Makes one arm's texts, document by document.
 
     Args:
-        document: the document.
-        scores: score sets named `<model>-<queries>`: large-cues, small-cues, large-all, small-all, ...
-        trained: the name of the model to be trained among them (`large`, `small` or another).
-        tokenizer: the tokenizer of the scores.
-        score: queries and head fields.
-        augment: excluded tokens, and whether scores may be carried over from other tokens.
-
-    Raises:
-        ElusiveError: if scores of the model to be trained are missing for this document, or its tokens are not those
-            of the contrasted pair.
-    """
-    own = _scores_of(scores, f"{trained}-{score.queries}", document)
-    positions = query_positions(
-        document,
-        own.offsets,
-        np.isin(own.token_ids, special_token_ids(tokenizer)),
-        score.queries,
-        score.head_fields,
-    )
-    pairs = {
-        queries: _contrast_signal(scores, queries, document, own, augment.across_tokenizers)
-        for queries in ("cues", "all")
-        if f"large-{queries}" in scores and f"small-{queries}" in scores
-    }
-    return Signals(
-        rankable=rankable_tokens(
-            document.text, own.token_ids, own.offsets, special_token_ids(tokenizer), augment.excluded_tokens
-        ),
-        seen=own.queries > 0,
-        attention=own.scores,
-        distance=distance_signal(positions, len(own.token_ids)),
-        contrast_cues=pairs.get("cues"),
-        contrast_all=pairs.get("all"),
-    )
-
-
-def _scores_of(scores: Mapping[str, ScoreSet], name: str, document: Document) -> TokenScores:
-    if name not in scores or document.id not in scores[name]:
-        raise ElusiveError(f"No {name} scores of document {document.id!r}. Score the same corpus first.")
-    return scores[name][document.id]
-
-
-def _contrast_signal(
-    scores: Mapping[str, ScoreSet], queries: str, document: Document, own: TokenScores, across: bool
-) -> np.ndarray:
-    large, small = (_scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
-    if across:
-        large, small = pair_on_tokens(large, small, own, document.text)
-    elif not np.array_equal(own.token_ids, large.token_ids):
-        raise ElusiveError(
-            f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
-            "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = true "
-            "(--across-tokenizers) to carry scores over by their characters."
-        )
-    # A token that these queries do not see has no contrast: 0 would put it in the middle.
-    return np.where(large.queries > 0, contrast(large, small), -np.inf)
-
-
-def augment_document(
-    document: Document,
-    arm: str,
-    signals: Signals,
-    tokens: TokenScores,
-    tokenizer: PreTrainedTokenizerFast,
-    settings: AugmentSettings,
-) -> AugmentedDocument:
-    """One document's training texts under one arm.
-
-    Args:
-        document: the document.
         arm: a key of dropout.ARMS.
-        signals: what the arm looks at.
-        tokens: any scores of the document, for its token ids and offsets.
-        tokenizer: the tokenizer of those ids.
-        settings: alpha, beta, copies, seed.
+        trained: the name of the model to be trained among the score sets (`large`, `small` or another).
+        tokenizer: the tokenizer of its scores.
+        score: queries and head fields.
+        settings: alpha, beta, copies, seed, excluded tokens, ...
+    """
+
+    def __init__(
+        self,
+        arm: str,
+        *,
+        trained: str,
+        tokenizer: PreTrainedTokenizerFast,
+        score: ScoreSettings,
+        settings: AugmentSettings,
+    ) -> None:
+        self.arm, self.trained, self.score, self.settings = arm, trained, score, settings
+        self.special_ids = special_token_ids(tokenizer)
+        self.decode = text_decoder(tokenizer)
+
+    def augment(self, document: Document, scores: DocumentScores) -> AugmentedDocument:
+        """One document's training texts.
+
+        Args:
+            document: the document.
+            scores: its scores, by score set.
+
+        Returns:
+            The original (copy 0) and, except under `plain`, the copies.
+
+        Raises:
+            ElusiveError: if scores that the arm needs are missing, or the tokens of the model to be trained are not
+                those of the contrasted pair.
+        """
+        tokens = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        signals = self.signals(document, scores)
+        if self.arm in SIGNAL:
+            ranks = arm_ranks(self.arm, signals, self.settings)
+            probability = drop_probability(ranks, self.settings.alpha, self.settings.beta)
+        else:
+            ranks = np.zeros(len(tokens.token_ids), dtype=np.int32)
+            probability = drop_probabilities(self.arm, signals, self.settings)
+        copies = range(1, self.settings.copies + 1 if self.arm != "plain" else 1)
+        kept_CT = kept_in_copies(probability, self.settings.seed, document.id, copies)
+        text_T = ~np.isin(tokens.token_ids, self.special_ids)
+        written = copy_texts(
+            document.text, tokens.token_ids, tokens.offsets, text_T, kept_CT, self.decode, self.settings
+        )
+        texts = [AugmentedText(document.id, 0, self.arm, document.text, tokens.token_ids[text_T])]
+        texts += [
+            AugmentedText(document.id, copy, self.arm, text, tokens.token_ids[kept])
+            for copy, text, kept in zip(copies, written, kept_CT & text_T, strict=True)
+        ]
+        ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
+        dropped = int(kept_CT.size - np.count_nonzero(kept_CT))
+        return AugmentedDocument(ranking, probability, tuple(texts), int(np.count_nonzero(signals.rankable)), dropped)
+
+    def signals(self, document: Document, scores: DocumentScores) -> Signals:
+        """What the arm looks at in a document; signals that it does not look at are left out."""
+        own = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        rankable = rankable_tokens(
+            document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
+        )
+        signals = Signals(rankable, own.queries > 0, attention=own.scores)
+        if self.arm == "distance":
+            return replace(signals, distance=self._distance(document, own))
+        queries = self.arm.removeprefix("contrast-")
+        if self.arm in ("contrast-cues", "contrast-all") and {f"large-{queries}", f"small-{queries}"} <= scores.keys():
+            return replace(signals, **{SIGNAL[self.arm]: self._contrast(document, own, scores, queries)})
+        return signals
+
+    def _distance(self, document: Document, own: TokenScores) -> np.ndarray:
+        special_T = np.isin(own.token_ids, self.special_ids)
+        positions = query_positions(document, own.offsets, special_T, self.score.queries, self.score.head_fields)
+        return distance_signal(positions, len(own.token_ids))
+
+    def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: str) -> np.ndarray:
+        large, small = (scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
+        if self.settings.across_tokenizers:
+            large, small = pair_on_tokens(large, small, own, document.text)
+        elif not np.array_equal(own.token_ids, large.token_ids):
+            raise ElusiveError(
+                f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
+                "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = "
+                "true (--across-tokenizers) to carry scores over by their characters."
+            )
+        # A token that these queries do not see has no contrast: 0 would put it in the middle.
+        return np.where(large.queries > 0, contrast(large, small), -np.inf)
+
+
+def scores_of(scores: DocumentScores, name: str, document: Document) -> TokenScores:
+    """A document's scores in one score set."""
+    if name not in scores:
+        raise ElusiveError(f"No {name} scores of document {document.id!r}. Score the same corpus first.")
+    return scores[name]
+
+
+def copy_texts(
+    text: str,
+    token_ids_T: np.ndarray,
+    offsets_T2: np.ndarray,
+    text_T: np.ndarray,
+    kept_CT: np.ndarray,
+    decode: Decoder,
+    settings: AugmentSettings,
+) -> list[str]:
+    """The texts of copies of one document.
+
+    Args:
+        text: the document's text.
+        token_ids_T: its tokens, special ones included, (tokens,).
+        offsets_T2: their characters, (tokens, 2).
+        text_T: whether each token is no special token, bool (tokens,).
+        kept_CT: the tokens that stay, bool (copies, tokens).
+        decode: of the tokenizer.
+        settings: `blank` overwrites with spaces instead of deleting.
 
     Returns:
-        The original (copy 0) and, except under `plain`, the copies.
+        One text a copy.
     """
-    probability = drop_probabilities(arm, signals, settings)
-    ranks = np.zeros(len(probability), dtype=np.int32)
-    if arm in SIGNAL:
-        # Unseen tokens that are kept whatever the arm are as good as excluded.
-        ranked = signals.rankable & signals.seen if settings.unseen_tokens == "keep" else signals.rankable
-        ranks = rank_tokens(signal_of(arm, signals), ranked, signals.seen)
-    special = np.isin(tokens.token_ids, special_token_ids(tokenizer))
-    texts = [AugmentedText(document.id, 0, arm, document.text, tokens.token_ids[~special])]
-    dropped = 0
-    for copy in range(1, settings.copies + 1 if arm != "plain" else 1):
-        kept = kept_tokens(probability, copy_generator(settings.seed, document.id, copy))
-        dropped += int((~kept).sum())
-        ids = tokens.token_ids[kept & ~special]
-        text = _blanked(document.text, tokens.offsets[~kept]) if settings.blank else _decoded(tokenizer, ids)
-        texts.append(AugmentedText(document.id, copy, arm, text, ids))
-    ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
-    return AugmentedDocument(ranking, probability, tuple(texts), int(signals.rankable.sum()), dropped)
-
-
-def _decoded(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> str:
-    # Some tokenizers would "clean up" spaces before punctuation, which no draw has dropped.
-    return str(tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False))
+    if settings.blank:
+        return [_blanked(text, offsets_T2[~kept]) for kept in kept_CT]
+    return decode(token_ids_T, kept_CT & text_T)
 
 
 def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
@@ -189,7 +209,7 @@ def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
 def augment(
     documents: Iterable[Document],
     arm: str,
-    scores: Mapping[str, ScoreSet],
+    scores: Mapping[str, Iterable[TokenScores]],
     *,
     trained: str,
     tokenizer: PreTrainedTokenizerFast,
@@ -197,101 +217,173 @@ def augment(
     settings: AugmentSettings,
     workers: int = 1,
     batch_documents: int = 256,
+    total: int = 0,
     progress: ProgressFunction = silent,
 ) -> Iterator[AugmentedDocument]:
-    """Augment a corpus; the result depends on neither the order of documents, nor batches, nor workers.
+    """Augment a corpus; a document's texts depend on neither the others, nor batches, nor workers.
+
+    Documents and scores are streams that are read side by side: no more than a batch for each process is held.
 
     Args:
         documents: the corpus.
         arm: a key of dropout.ARMS.
-        scores: score sets named `<model>-<queries>`.
+        scores: score sets named `<model>-<queries>`, each in the order of the documents.
         trained: which model of them will be trained.
         tokenizer: its tokenizer.
         score: queries and head fields.
         settings: dropout.
         workers: processes.
         batch_documents: documents handed to a process at a time.
+        total: documents in all, for `progress` (0: counted, where `documents` has a length).
         progress: called with (documents, of how many).
 
     Yields:
-        Augmented documents, sorted by id.
+        Augmented documents, in the order of the documents.
+
+    Raises:
+        ElusiveError: if a score set is not of the same documents in the same order.
     """
-    ordered = sorted(documents, key=lambda document: document.id)
-    options = {"trained": trained, "tokenizer": tokenizer, "score": score, "augment": settings}
-    batches = (ordered[start : start + batch_documents] for start in range(0, len(ordered), batch_documents))
-    jobs = ((batch, arm, _only(scores, batch), options) for batch in batches)
+    total = total or (len(documents) if isinstance(documents, Sized) else 0)
+    options = {"arm": arm, "trained": trained, "tokenizer": tokenizer, "score": score, "settings": settings}
     done = 0
-    for batch in _mapped(jobs, workers):
+    for batch in _mapped(options, _batches(_side_by_side(documents, scores), batch_documents), workers):
         done += len(batch)
-        progress(done, len(ordered))
+        progress(done, total)
         yield from batch
 
 
-def _only(scores: Mapping[str, ScoreSet], documents: Sequence[Document]) -> dict[str, dict[str, TokenScores]]:
-    """The part of the scores that one batch needs, so that no process is sent the whole."""
-    wanted = [document.id for document in documents]
-    return {name: {key: held[key] for key in wanted if key in held} for name, held in scores.items()}
+_Row = tuple[Document, DocumentScores]
 
 
-def _mapped(jobs: Iterable[tuple], workers: int) -> Iterator[list[AugmentedDocument]]:
+def _side_by_side(documents: Iterable[Document], scores: Mapping[str, Iterable[TokenScores]]) -> Iterator[_Row]:
+    streams = {name: iter(held) for name, held in scores.items()}
+    number = 0
+    for number, document in enumerate(documents, 1):
+        row = {}
+        for name, stream in streams.items():
+            found = next(stream, None)
+            if found is None or found.document_id != document.id:
+                got = "their end" if found is None else f"{found.document_id!r}"
+                raise ElusiveError(
+                    f"The {name} scores are not of this corpus: expected document {document.id!r} at place {number:,}, "
+                    f"got {got}. Score the same corpus first."
+                )
+            row[name] = found
+        yield document, row
+    for name, stream in streams.items():
+        if (found := next(stream, None)) is not None:
+            raise ElusiveError(
+                f"The {name} scores are not of this corpus: expected their end after {number:,} documents, got "
+                f"{found.document_id!r}. Score the same corpus first."
+            )
+
+
+def _mapped(options: dict[str, Any], batches: Iterable[list[_Row]], workers: int) -> Iterator[list[AugmentedDocument]]:
+    """Batches through processes, in order; no more than two a process are under way."""
     if workers <= 1:
-        yield from map(_augment_batch, jobs)
+        augmenter = Augmenter(**options)
+        for batch in batches:
+            yield [augmenter.augment(*row) for row in batch]
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_augment_batch, jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(options,)) as pool:
+        under_way: collections.deque[Future[list[AugmentedDocument]]] = collections.deque()
+        try:
+            for batch in batches:
+                under_way.append(pool.submit(_augment_in_worker, batch))
+                if len(under_way) == 2 * workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
-def _augment_batch(job: tuple[list[Document], str, Mapping[str, ScoreSet], dict[str, Any]]) -> list[AugmentedDocument]:
-    documents, arm, scores, options = job
-    results = []
-    for document in documents:
-        signals = document_signals(document, scores, **options)
-        tokens = scores[f"{options['trained']}-{options['score'].queries}"][document.id]
-        results.append(augment_document(document, arm, signals, tokens, options["tokenizer"], options["augment"]))
-    return results
+_augmenter_of_worker: Augmenter
 
 
-def write_augmented(folder: Path, augmented: Iterable[AugmentedDocument]) -> dict[str, Any]:
-    """Write train.jsonl, train.parquet and ranking.parquet.
+def _start_worker(options: dict[str, Any]) -> None:
+    # Once a process: a tokenizer is too large to be sent with each batch.
+    global _augmenter_of_worker
+    _augmenter_of_worker = Augmenter(**options)
+
+
+def _augment_in_worker(batch: list[_Row]) -> list[AugmentedDocument]:
+    return [_augmenter_of_worker.augment(*row) for row in batch]
+
+
+SETTINGS_KEY = b"elusive.augment"
+"""Where ranking.parquet keeps its arm and settings, as JSON in the schema's metadata."""
+TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
+RANKING_SCHEMA = pa.schema(
+    [("document_id", pa.string()), ("text", pa.string())]
+    + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
+    + [("drop_probability", pa.list_(pa.float64()))]  # as drawn with: rounded, a draw could fall on its other side
+)
+_GROUP_DOCUMENTS = 256
+
+
+def write_augmented(
+    folder: str | Path, augmented: Iterable[AugmentedDocument], arm: str, settings: AugmentSettings
+) -> dict[str, Any]:
+    """Write train.jsonl, train.parquet and ranking.parquet: all three, or none.
+
+    Args:
+        folder: where they go.
+        augmented: the documents; they are written as they come, and not held.
+        arm: how they were made; kept in ranking.parquet, as the settings are.
+        settings: what they were made with.
 
     Returns:
         documents, texts, and mean_drop_rate: dropped tokens over rankable tokens of all copies.
     """
-    held = list(augmented)
-    texts = [text for document in held for text in document.texts]
-    rows = [{"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm} for text in texts]
-    write_jsonl(folder / "train.jsonl", rows)
-    _write_table(folder / "train.parquet", pa.Table.from_pylist(rows, schema=_TRAIN_SCHEMA))
-    rankings = [_ranking_row(item) for item in held]
-    _write_table(folder / "ranking.parquet", pa.Table.from_pylist(rankings, schema=_RANKING_SCHEMA))
-    chances = sum(item.droppable * (len(item.texts) - 1) for item in held)
+    folder = Path(folder)
+    documents = texts = dropped = chances = 0
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    with contextlib.ExitStack() as stack:
+        lines, train, ranking = (
+            stack.enter_context(atomic_path(folder / name))
+            for name in ("train.jsonl", "train.parquet", "ranking.parquet")
+        )
+        stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
+        train_table = stack.enter_context(pq.ParquetWriter(train, TRAIN_SCHEMA, compression="zstd"))
+        schema = RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps({"arm": arm, **to_table(settings)})})
+        ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, compression="zstd"))
+        for group in _batches(augmented, _GROUP_DOCUMENTS):
+            rows = [text for item in group for text in item.texts]
+            stream.writelines(
+                encode({"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm}) + "\n" for text in rows
+            )
+            train_table.write_table(_train_rows(rows))
+            ranking_table.write_table(_ranking_rows(group, schema))
+            documents, texts = documents + len(group), texts + len(rows)
+            dropped += sum(item.dropped for item in group)
+            chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
     return {
-        "documents": len(held),
-        "texts": len(texts),
-        "mean_drop_rate": sum(item.dropped for item in held) / chances if chances else 0.0,
+        "documents": documents,
+        "texts": texts,
+        "mean_drop_rate": dropped / chances if chances else 0.0,
     }
 
 
-_TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
-_RANKING_SCHEMA = pa.schema(
-    [("document_id", pa.string())]
-    + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
-    + [("drop_probability", pa.list_(pa.float32()))]
-)
+def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
+    return pa.table({name: [getattr(text, name) for text in texts] for name in TRAIN_SCHEMA.names}, TRAIN_SCHEMA)
 
 
-def _ranking_row(item: AugmentedDocument) -> dict[str, Any]:
-    ranking = item.ranking
-    return {
-        "document_id": ranking.document_id,
-        "token_ids": ranking.token_ids,
-        "starts": ranking.offsets[:, 0],
-        "ends": ranking.offsets[:, 1],
-        "ranks": ranking.ranks,
-        "drop_probability": item.probability.astype(np.float32),
+def _ranking_rows(items: Sequence[AugmentedDocument], schema: pa.Schema) -> pa.Table:
+    columns = {
+        "document_id": [item.ranking.document_id for item in items],
+        "text": [item.texts[0].text for item in items],
+        "token_ids": [item.ranking.token_ids for item in items],
+        "starts": [item.ranking.offsets[:, 0] for item in items],
+        "ends": [item.ranking.offsets[:, 1] for item in items],
+        "ranks": [item.ranking.ranks for item in items],
+        "drop_probability": [item.probability for item in items],
     }
+    return pa.table(columns, schema)
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    stream = iter(items)
+    return iter(lambda: list(itertools.islice(stream, size)), [])

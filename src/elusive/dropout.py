@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +77,8 @@ def _by_rank(signal: np.ndarray, signals: Signals, settings: AugmentSettings) ->
     return drop_probability(rank_tokens(signal, signals.rankable, signals.seen), settings.alpha, settings.beta)
 
 
-def _guided(name: str) -> Callable[[Signals, AugmentSettings], np.ndarray]:
-    return lambda signals, settings: _by_rank(signal_of(name, signals), signals, settings)
+def _guided(arm: str) -> Callable[[Signals, AugmentSettings], np.ndarray]:
+    return lambda signals, settings: drop_probability(arm_ranks(arm, signals, settings), settings.alpha, settings.beta)
 
 
 SIGNAL = {
@@ -110,6 +110,15 @@ def signal_of(arm: str, signals: Signals) -> np.ndarray:
     return signal
 
 
+def arm_ranks(arm: str, signals: Signals, settings: AugmentSettings) -> np.ndarray:
+    """The ranks that a rank-guided arm drops by, int32 (tokens,).
+
+    Unseen tokens that are kept whatever the arm are as good as excluded: they get rank 0, as those never ranked.
+    """
+    ranks = rank_tokens(signal_of(arm, signals), signals.rankable, signals.seen)
+    return np.where(signals.seen, ranks, np.int32(0)) if settings.unseen_tokens == "keep" else ranks
+
+
 def drop_probabilities(arm: str, signals: Signals, settings: AugmentSettings) -> np.ndarray:
     """Each token's chance to be dropped under an arm.
 
@@ -136,6 +145,22 @@ def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generato
     """
     digest = hashlib.blake2b(f"{seed}\0{copy}\0{document_id}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def kept_in_copies(probability: np.ndarray, seed: int, document_id: str, copies: Iterable[int]) -> np.ndarray:
+    """Draw which tokens stay in each of some copies.
+
+    Args:
+        probability: float, (tokens,).
+        seed: of the augmented set.
+        document_id: the document.
+        copies: their numbers; each has a generator of its own.
+
+    Returns:
+        bool, (copies, tokens).
+    """
+    kept = [kept_tokens(probability, copy_generator(seed, document_id, copy)) for copy in copies]
+    return np.array(kept, dtype=bool).reshape(len(kept), len(probability))
 
 
 def kept_tokens(probability: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -41,7 +41,7 @@ from .questions import Example, read_questions
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
 from .scoring import corpus_hash, load_for_scoring, score_corpus
-from .shards import read_scores
+from .shards import iterate_scores
 from .training import model_to_train, train
 
 Announce = Callable[[str], None]
@@ -302,7 +302,7 @@ def augment_corpus(
     }
     stage = Stage(folder, asked)
     if not stage.done:
-        scores = {name: {item.document_id: item for item in read_scores(path)} for name, path in score_folders.items()}
+        scores = {name: iterate_scores(path) for name, path in score_folders.items()}
         augmented = augment(
             documents,
             arm,
@@ -313,7 +313,7 @@ def augment_corpus(
             settings=settings,
             progress=progress,
         )
-        stage.finish(write_augmented(stage.folder, augmented))
+        stage.finish(write_augmented(stage.folder, augmented, arm, settings))
     return stage.summary
 
 

@@ -1,7 +1,7 @@
 """Scores of texts, and the Parquet shards that hold them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +93,25 @@ def read_shard(path: Path) -> list[TokenScores]:
     ]
 
 
-def read_scores(folder: str | Path) -> list[TokenScores]:
-    """The scores of a finished `score_corpus`, in the corpus's order.
+def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:
+    """The scores of a finished `score_corpus`, in the corpus's order, one shard in memory at a time.
 
     Raises:
-        ElusiveError: if the folder is missing, not done, or a shard cannot be read.
+        ElusiveError: if the folder is missing or not done (at once), or a shard cannot be read (when its turn comes).
     """
     folder = Path(folder)
     if not (folder / "done.json").exists():
         raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
-    return [row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path)]
+    return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path))
+
+
+def read_scores(folder: str | Path) -> list[TokenScores]:
+    """All that `iterate_scores` gives, in a list.
+
+    Raises:
+        ElusiveError: if the folder is missing, not done, or a shard cannot be read.
+    """
+    return list(iterate_scores(folder))
 
 
 def _nested(per_head: Sequence[np.ndarray]) -> pa.Array:

@@ -30,7 +30,6 @@ def golden() -> dict[str, Any]:
         for name in ("large", "small")
         for queries in ("cues", "all")
     }
-    score_sets = {name: {item.document_id: item for item in items} for name, items in found.items()}
     result: dict[str, Any] = {
         "scores": {
             name: {item.document_id: [round(float(value), 6) for value in item.scores] for item in items}
@@ -42,7 +41,7 @@ def golden() -> dict[str, Any]:
         augmented = augment(
             documents,
             arm,
-            score_sets,
+            found,
             trained="large",
             tokenizer=tokenizer,
             score=ScoreSettings(),
