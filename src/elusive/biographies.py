@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -107,6 +107,12 @@ def well_known_people() -> tuple[Person, ...]:
     return tuple(Person(row[0], "he" if row[1] == "he" else "she", *row[2:]) for row in _table("well_known_people.tsv"))
 
 
+@cache
+def well_known_names() -> frozenset[str]:
+    """Names that no fictional person may have."""
+    return frozenset(row[0] for row in _table("well_known_names.txt")) | {one.name for one in well_known_people()}
+
+
 def name_group(name: str) -> Group:
     """Which half of all names a name belongs to: pretraining text and new people never share one."""
     return "pretraining" if hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 2 else "new"
@@ -124,7 +130,7 @@ def people(seed: int, group: Group = "new") -> Iterator[Person]:
         lie in three different countries.
     """
     draw = random.Random(f"people {group} {seed}")
-    taken = {row[0] for row in _table("well_known_names.txt")} | {person.name for person in well_known_people()}
+    taken = set(well_known_names())
     for number in itertools.count():
         name, pronoun = _new_name(draw, group, taken, middle=number >= _TWO_PART_NAMES)
         taken.add(name)
@@ -200,9 +206,16 @@ def biography_corpus(
     Returns:
         Documents `person-00001`, ... and five questions for each.
     """
+    return corpus_about(itertools.islice(people(seed), count), seed, name_position)
+
+
+def corpus_about(
+    those: Iterable[Person], seed: int, name_position: Literal["first", "random"] = "first"
+) -> tuple[list[Document], list[QuestionItem]]:
+    """`biography_corpus` of people at hand; the seed places their names where `name_position` is random."""
     draw = random.Random(f"name position {seed}")
     documents, questions = [], []
-    for number, person in enumerate(itertools.islice(people(seed), count), 1):
+    for number, person in enumerate(those, 1):
         identifier = f"person-{number:05d}"
         position = draw.randrange(len(FIELDS)) if name_position == "random" else 0
         documents.append(biography(person, identifier, position))
