@@ -7,9 +7,9 @@ import json
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from .config import AugmentSettings, ScoreSettings, to_table
 from .decoding import Decoder, text_decoder
 from .documents import Document
-from .dropout import SIGNAL, Signals, arm_ranks, drop_probabilities, drop_probability, kept_in_copies
+from .dropout import SIGNAL, Signals, arm_ranks, copy_states, drop_probabilities, drop_probability, kept_in_copies
 from .errors import ElusiveError
 from .models import special_token_ids
 from .positions import query_positions, rankable_tokens
@@ -32,8 +32,7 @@ DocumentScores = Mapping[str, TokenScores]
 """One document's scores by score set: large-cues, small-cues, large-all, ..."""
 
 
-@dataclass(frozen=True)
-class AugmentedText:
+class AugmentedText(NamedTuple):
     """One training text.
 
     Attributes:
@@ -91,23 +90,28 @@ class Augmenter:
         settings: AugmentSettings,
     ) -> None:
         self.arm, self.trained, self.score, self.settings = arm, trained, score, settings
-        self.special_ids = special_token_ids(tokenizer)
+        self.special_ids = set(special_token_ids(tokenizer))
         self.decode = text_decoder(tokenizer)
+        self.copies = range(1, settings.copies + 1 if arm != "plain" else 1)
+        self.generator = np.random.default_rng()  # set to the state of each copy
 
-    def augment(self, document: Document, scores: DocumentScores) -> AugmentedDocument:
-        """One document's training texts.
+    def augment(self, rows: Sequence[tuple[Document, DocumentScores]]) -> list[AugmentedDocument]:
+        """The training texts of some documents.
 
         Args:
-            document: the document.
-            scores: its scores, by score set.
+            rows: documents with their scores, by score set.
 
         Returns:
-            The original (copy 0) and, except under `plain`, the copies.
+            For each the original (copy 0) and, except under `plain`, the copies.
 
         Raises:
             ElusiveError: if scores that the arm needs are missing, or the tokens of the model to be trained are not
                 those of the contrasted pair.
         """
+        states = copy_states(self.settings.seed, [document.id for document, _ in rows], self.copies)
+        return [self._augmented(*row, of_copies) for row, of_copies in zip(rows, states, strict=True)]
+
+    def _augmented(self, document: Document, scores: DocumentScores, states: Sequence[Any]) -> AugmentedDocument:
         tokens = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
         signals = self.signals(document, scores)
         if self.arm in SIGNAL:
@@ -116,16 +120,15 @@ class Augmenter:
         else:
             ranks = np.zeros(len(tokens.token_ids), dtype=np.int32)
             probability = drop_probabilities(self.arm, signals, self.settings)
-        copies = range(1, self.settings.copies + 1 if self.arm != "plain" else 1)
-        kept_CT = kept_in_copies(probability, self.settings.seed, document.id, copies)
-        text_T = ~np.isin(tokens.token_ids, self.special_ids)
+        kept_CT = kept_in_copies(probability, states, self.generator)
+        text_T = ~self._special(tokens)
         written = copy_texts(
             document.text, tokens.token_ids, tokens.offsets, text_T, kept_CT, self.decode, self.settings
         )
         texts = [AugmentedText(document.id, 0, self.arm, document.text, tokens.token_ids[text_T])]
         texts += [
             AugmentedText(document.id, copy, self.arm, text, tokens.token_ids[kept])
-            for copy, text, kept in zip(copies, written, kept_CT & text_T, strict=True)
+            for copy, text, kept in zip(self.copies, written, kept_CT & text_T, strict=True)
         ]
         ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
         dropped = int(kept_CT.size - np.count_nonzero(kept_CT))
@@ -137,17 +140,21 @@ class Augmenter:
         rankable = rankable_tokens(
             document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
         )
-        signals = Signals(rankable, own.queries > 0, attention=own.scores)
-        if self.arm == "distance":
-            return replace(signals, distance=self._distance(document, own))
         queries = self.arm.removeprefix("contrast-")
-        if self.arm in ("contrast-cues", "contrast-all") and {f"large-{queries}", f"small-{queries}"} <= scores.keys():
-            return replace(signals, **{SIGNAL[self.arm]: self._contrast(document, own, scores, queries)})
-        return signals
+        if queries in ("cues", "all") and {f"large-{queries}", f"small-{queries}"} <= scores.keys():
+            signal = {f"contrast_{queries}": self._contrast(document, own, scores, queries)}
+        else:
+            signal = {"distance": self._distance(document, own)} if self.arm == "distance" else {}
+        return Signals(rankable, own.queries > 0, own.scores, **signal)
+
+    def _special(self, tokens: TokenScores) -> np.ndarray:
+        # np.isin takes ten times as long for a short text.
+        return np.array([token in self.special_ids for token in tokens.token_ids.tolist()], dtype=bool)
 
     def _distance(self, document: Document, own: TokenScores) -> np.ndarray:
-        special_T = np.isin(own.token_ids, self.special_ids)
-        positions = query_positions(document, own.offsets, special_T, self.score.queries, self.score.head_fields)
+        positions = query_positions(
+            document, own.offsets, self._special(own), self.score.queries, self.score.head_fields
+        )
         return distance_signal(positions, len(own.token_ids))
 
     def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: str) -> np.ndarray:
@@ -283,7 +290,7 @@ def _mapped(options: dict[str, Any], batches: Iterable[list[_Row]], workers: int
     if workers <= 1:
         augmenter = Augmenter(**options)
         for batch in batches:
-            yield [augmenter.augment(*row) for row in batch]
+            yield augmenter.augment(batch)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(options,)) as pool:
@@ -310,7 +317,7 @@ def _start_worker(options: dict[str, Any]) -> None:
 
 
 def _augment_in_worker(batch: list[_Row]) -> list[AugmentedDocument]:
-    return [_augmenter_of_worker.augment(*row) for row in batch]
+    return _augmenter_of_worker.augment(batch)
 
 
 SETTINGS_KEY = b"elusive.augment"

@@ -96,9 +96,10 @@ def rankable_tokens(
         Gao et al. 2025, footnote 3: periods, commas, spaces and placeholders such as <bos> are removed.
     """
     never = {"", *(word.strip() for word in excluded)}
-    words = [text[start:end].strip() for start, end in np.asarray(offsets_T2).tolist()]
-    special_T = np.isin(token_ids_T, list(special_ids))
-    return np.array([word not in never for word in words], dtype=bool) & ~special_T
+    starts, ends = np.asarray(offsets_T2).reshape(-1, 2).T.tolist()
+    tokens = zip(np.asarray(token_ids_T).tolist(), starts, ends, strict=True)
+    rankable = [token not in special_ids and text[start:end].strip() not in never for token, start, end in tokens]
+    return np.array(rankable, dtype=bool)
 
 
 def trimmed_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:

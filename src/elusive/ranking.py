@@ -162,10 +162,15 @@ def rank_tokens(signal: np.ndarray, rankable: np.ndarray, seen: np.ndarray) -> n
     signal = np.asarray(signal, dtype=np.float64)
     unseen = ~np.asarray(seen, dtype=bool)
     # The last key counts first: a seen token whose signal is -inf still comes before every unseen one.
-    order = np.lexsort(np.broadcast_arrays(np.where(unseen, 0.0, -signal), unseen, ~rankable))
+    keys = (np.where(unseen, 0.0, -signal), unseen, ~rankable)
     ranks = np.empty(signal.shape, dtype=np.int32)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(1, 1 + len(unseen)), signal.shape), axis=-1)
-    return np.where(rankable, ranks, np.int32(0))
+    if signal.ndim == 1:  # the same, without the cost of broadcasting
+        ranks[np.lexsort(keys)] = np.arange(1, 1 + len(unseen))
+    else:
+        order = np.lexsort(np.broadcast_arrays(*keys))
+        np.put_along_axis(ranks, order, np.broadcast_to(np.arange(1, 1 + len(unseen)), signal.shape), axis=-1)
+    ranks[..., ~rankable] = 0
+    return ranks
 
 
 def distance_signal(positions: np.ndarray, tokens: int) -> np.ndarray:

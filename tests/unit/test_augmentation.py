@@ -1,20 +1,21 @@
 """Augmented texts: what is written, what is dropped, and that nothing but the settings decides it."""
 
-import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from elusive.augmentation import AugmentedDocument, ScoreSet, augment, document_signals, write_augmented
+from elusive.augmentation import SETTINGS_KEY, AugmentedDocument, Augmenter, augment, write_augmented
 from elusive.biographies import biography, people
-from elusive.config import AugmentSettings, ScoreSettings
+from elusive.config import AugmentSettings, ScoreSettings, to_table
 from elusive.documents import Document, Span
 from elusive.dropout import ARMS, SIGNAL, copy_generator, drop_probability, kept_tokens
 from elusive.errors import ElusiveError
@@ -24,6 +25,7 @@ from elusive.ranking import across_tokenizers
 from elusive.shards import TokenScores
 
 CUES = ScoreSettings()
+ScoreSet = dict[str, TokenScores]
 UNICODE = Document(
     "unicode",
     ' Zoë said "Añb\u2028c" 😀,\n\ttwice . No , really: e\u0301 — 東京. ',
@@ -40,6 +42,12 @@ def token_scores(document: Document, tokenizer: Any, queries: str, seed: int) ->
     seeing = np.array([(positions >= token).sum() for token in range(len(ids))], np.int32)
     drawn = np.random.default_rng([seed, *document.id.encode()]).random(len(ids))
     return TokenScores(document.id, ids, offsets, np.where(seeing > 0, drawn, 0).astype(np.float32), seeing)
+
+
+def in_order(scores: Mapping[str, ScoreSet], documents: Iterable[Document]) -> dict[str, list[TokenScores]]:
+    """The score sets as streams beside the documents."""
+    identifiers = [document.id for document in documents]
+    return {name: [held[identifier] for identifier in identifiers] for name, held in scores.items()}
 
 
 def score_sets(documents: Sequence[Document], tokenizer: Any) -> dict[str, ScoreSet]:
@@ -68,9 +76,15 @@ def augmented(documents: list[Document], scores: dict[str, ScoreSet], tokenizer:
     def run(arm: str, options: dict[str, Any] | None = None, **settings: Any) -> list[AugmentedDocument]:
         given = {"documents": documents, "trained": "large", "score": CUES} | (options or {})
         chosen = AugmentSettings(**{"alpha": 0.7, "beta": 0.05, "copies": 3} | settings)
-        return list(augment(given.pop("documents"), arm, scores, tokenizer=tokenizer, settings=chosen, **given))
+        chosen_documents = list(given.pop("documents"))
+        streams = in_order(scores, chosen_documents)
+        return list(augment(chosen_documents, arm, streams, tokenizer=tokenizer, settings=chosen, **given))
 
     return run
+
+
+def write(folder: Path, results: Iterable[AugmentedDocument]) -> dict[str, Any]:
+    return write_augmented(folder, results, "contrast-cues", AugmentSettings(copies=3))
 
 
 def texts(results: list[AugmentedDocument]) -> list[str]:
@@ -81,7 +95,7 @@ class TestTexts:
     @pytest.mark.parametrize("arm", ARMS)
     def test_original_first_then_copies(self, augmented, documents: list[Document], arm: str) -> None:
         results = augmented(arm)
-        assert [result.ranking.document_id for result in results] == sorted(document.id for document in documents)
+        assert [result.ranking.document_id for result in results] == [document.id for document in documents]
         originals = {document.id: document.text for document in documents}
         for result in results:
             copies = [0] if arm == "plain" else [0, 1, 2, 3]
@@ -174,15 +188,21 @@ def dropped_positions(result: AugmentedDocument, copy: int) -> set[int]:
 
 
 class TestSignals:
-    def signals(self, scores: Any, tokenizer: Any, document: Document, trained: str = "large", queries: Any = "cues"):
-        return document_signals(
-            document,
-            scores,
-            trained=trained,
-            tokenizer=tokenizer,
-            score=ScoreSettings(queries=queries),
-            augment=AugmentSettings(),
+    def signals(
+        self,
+        scores: Any,
+        tokenizer: Any,
+        document: Document,
+        arm: str = "contrast-cues",
+        trained: str = "large",
+        queries: Any = "cues",
+        settings: AugmentSettings = AugmentSettings(),
+    ):
+        augmenter = Augmenter(
+            arm, trained=trained, tokenizer=tokenizer, score=ScoreSettings(queries=queries), settings=settings
         )
+        of_document = {name: held[document.id] for name, held in scores.items() if document.id in held}
+        return augmenter.signals(document, of_document)
 
     def test_from_the_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         document = documents[0]
@@ -195,9 +215,12 @@ class TestSignals:
         # The first token is read from the token before each of the five answers.
         cues = query_positions(document, large.offsets, large.token_ids == 0, "cues", ("name",))
         assert len(cues) == 5
-        assert given.distance[1] == pytest.approx(np.mean(cues - 1))
+        assert self.signals(scores, tokenizer, document, "distance").distance[1] == pytest.approx(np.mean(cues - 1))
         assert not given.rankable[0]
-        assert self.signals(scores, tokenizer, document, "small").attention is small.scores
+        assert self.signals(scores, tokenizer, document, trained="small").attention is small.scores
+        everything = self.signals(scores, tokenizer, document, "contrast-all").contrast_all
+        large, small = scores["large-all"][document.id], scores["small-all"][document.id]
+        assert everything[1:].tolist() == (large.scores - small.scores)[1:].tolist()
 
     def test_contrast_across_tokenizers_only_where_asked_for(
         self, scores: Any, tokenizer: Any, documents: list[Document]
@@ -217,10 +240,10 @@ class TestSignals:
             np.append(5, small.queries[1::2][: len(pairs) - 1]).astype(np.int32),
         )
         given = dict(scores) | {"small-cues": {document.id: merged}}
-        options = {"trained": "large", "tokenizer": tokenizer, "score": CUES}
+        across = AugmentSettings(across_tokenizers=True)
         with pytest.raises(ElusiveError, match=r"into different tokens .* set augment.across_tokenizers = true"):
-            document_signals(document, given, augment=AugmentSettings(), **options)
-        signals = document_signals(document, given, augment=AugmentSettings(across_tokenizers=True), **options)
+            self.signals(given, tokenizer, document)
+        signals = self.signals(given, tokenizer, document, settings=across)
         large = scores["large-cues"][document.id]
         carried = across_tokenizers(merged, large, document.text)
         assert signals.contrast_cues is not None
@@ -229,9 +252,7 @@ class TestSignals:
         assert signals.seen.tolist() == (large.queries > 0).tolist()
         # The other way round, the large model's scores are carried over to the small one that is trained.
         given = dict(scores) | {"large-cues": {document.id: merged}}
-        signals = document_signals(
-            document, given, augment=AugmentSettings(across_tokenizers=True), **(options | {"trained": "small"})
-        )
+        signals = self.signals(given, tokenizer, document, trained="small", settings=across)
         assert signals.contrast_cues is not None
         assert np.isfinite(signals.contrast_cues).sum() > 10
 
@@ -255,12 +276,9 @@ class TestSignals:
     def test_missing_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         with pytest.raises(ElusiveError, match=r"No large-spans scores of document 'person-1'\. Score the same corpus"):
             self.signals({"large-cues": scores["large-cues"]}, tokenizer, documents[0], queries="spans")
-        partly = {**scores, "small-cues": {}}
-        with pytest.raises(ElusiveError, match="No small-cues scores of document 'person-1'"):
-            self.signals(partly, tokenizer, documents[0])
 
     def test_contrast_needs_both_models(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
-        own = {"large-cues": scores["large-cues"]}
+        own = in_order({"large-cues": scores["large-cues"]}, documents)
         options = {"trained": "large", "tokenizer": tokenizer, "score": CUES, "settings": AugmentSettings()}
         assert list(augment(documents, "attention", own, **options))
         with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by contrast_cues, which was not given"):
@@ -268,9 +286,73 @@ class TestSignals:
 
     def test_trained_model_of_another_family(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         own = scores["large-cues"]["person-1"]
-        other = dataclasses.replace(own, token_ids=own.token_ids[::-1].copy())
+        other = replace(own, token_ids=own.token_ids[::-1].copy())
         with pytest.raises(ElusiveError, match="splits document 'person-1' into other tokens than the contrasted pair"):
-            self.signals({**scores, "trained-cues": {"person-1": other}}, tokenizer, documents[0], "trained")
+            self.signals({**scores, "trained-cues": {"person-1": other}}, tokenizer, documents[0], trained="trained")
+
+
+class TestStreams:
+    OPTIONS: ClassVar = {"trained": "large", "score": CUES, "settings": AugmentSettings(copies=1)}
+
+    def run(self, documents: Any, streams: Any, tokenizer: Any, **options: Any):
+        return augment(documents, "contrast-cues", streams, tokenizer=tokenizer, **self.OPTIONS, **options)
+
+    def test_no_more_than_a_batch_is_read_ahead(self, scores: Any, documents: list[Document], tokenizer: Any) -> None:
+        read: list[str] = []
+
+        def reading(name: str, items: Iterable[Any]) -> Iterator[Any]:
+            for item in items:
+                read.append(name)
+                yield item
+
+        names = ("large-cues", "small-cues")
+        streams = {name: reading(name, in_order(scores, documents)[name]) for name in names}
+        progress: list[tuple[int, int]] = []
+        results = self.run(
+            reading("documents", documents),
+            streams,
+            tokenizer,
+            batch_documents=2,
+            total=7,
+            progress=lambda *done: progress.append(done),
+        )
+        assert read == []
+        assert next(results).ranking.document_id == "person-1"
+        assert Counter(read) == {"documents": 2, "large-cues": 2, "small-cues": 2}
+        assert [item.ranking.document_id for item in results] == [document.id for document in documents[1:]]
+        assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
+
+    def test_processes_read_no_more_than_they_can_work_on(
+        self, scores: Any, documents: list[Document], tokenizer: Any
+    ) -> None:
+        read: list[int] = []
+        many = [replace(documents[number % 6], id=f"{number:02}") for number in range(30)]
+        held = [
+            replace(scores["large-cues"][documents[number % 6].id], document_id=f"{number:02}") for number in range(30)
+        ]
+        stream = (read.append(1) or document for document in many)
+        results = augment(
+            stream, "attention", {"large-cues": held}, tokenizer=tokenizer, workers=2, batch_documents=1, **self.OPTIONS
+        )
+        assert next(results).ranking.document_id == "00"
+        assert len(read) == 4
+        assert [item.ranking.document_id for item in results] == [f"{number:02}" for number in range(1, 30)]
+
+    @pytest.mark.parametrize(
+        ("pick", "message"),
+        [
+            ((0, 2, 1), r"expected document 'person-2' at place 2, got 'person-3'\. Score the same corpus first"),
+            ((0, 1), r"expected document 'person-3' at place 3, got their end\."),
+            ((0, 1, 2, 3), r"expected their end after 3 documents, got 'person-4'\."),
+        ],
+    )
+    def test_scores_of_another_corpus(
+        self, scores: Any, documents: list[Document], tokenizer: Any, pick: tuple[int, ...], message: str
+    ) -> None:
+        streams = in_order(scores, documents[:3])
+        streams["small-cues"] = [scores["small-cues"][documents[number].id] for number in pick]
+        with pytest.raises(ElusiveError, match=f"The small-cues scores are not of this corpus: {message}"):
+            list(self.run(documents[:3], streams, tokenizer))
 
 
 class TestReproducible:
@@ -278,7 +360,7 @@ class TestReproducible:
     def train_bytes(self, augmented, tmp_path_factory: pytest.TempPathFactory):
         def run(options: dict[str, Any] | None = None, **settings: Any) -> bytes:
             folder = tmp_path_factory.mktemp("augmented")
-            write_augmented(folder, augmented("contrast-cues", options, **settings))
+            write(folder, augmented("contrast-cues", options, **settings))
             return (folder / "train.jsonl").read_bytes()
 
         return run
@@ -287,14 +369,15 @@ class TestReproducible:
         expected = train_bytes()
         assert len(expected.splitlines()) == 4 * 7
         assert train_bytes({"batch_documents": 1}) == expected
-        assert train_bytes({"batch_documents": 3, "documents": documents[::-1]}) == expected
+        assert train_bytes({"batch_documents": 3}) == expected
+        backwards = train_bytes({"batch_documents": 3, "documents": documents[::-1]})
+        assert sorted(backwards.splitlines()) == sorted(expected.splitlines()) != backwards.splitlines()
         alone = train_bytes({"documents": [UNICODE]})
         assert alone == b"".join(line for line in expected.splitlines(keepends=True) if b'"unicode"' in line)
 
     def test_any_number_of_workers(self, train_bytes, documents: list[Document]) -> None:
-        shuffled = [documents[index] for index in (3, 6, 0, 2, 5, 1, 4)]
         progress: list[tuple[int, int]] = []
-        options = {"workers": 2, "batch_documents": 2, "documents": shuffled}
+        options = {"workers": 2, "batch_documents": 2, "total": 7}
         assert train_bytes({**options, "progress": lambda *done: progress.append(done)}) == train_bytes()
         assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
@@ -309,7 +392,7 @@ class TestReproducible:
 class TestFiles:
     def test_rows_and_figures(self, augmented, documents: list[Document], tmp_path: Path) -> None:
         results = augmented("contrast-cues")
-        figures = write_augmented(tmp_path, results)
+        figures = write(tmp_path, results)
         lines = (tmp_path / "train.jsonl").read_bytes().decode("utf-8").split("\n")
         assert lines.pop() == ""
         rows = [json.loads(line) for line in lines]
@@ -322,6 +405,27 @@ class TestFiles:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["ranking.parquet", "train.jsonl", "train.parquet"]
         assert (figures["documents"], figures["texts"]) == (7, 28)
 
+    def test_all_files_or_none(self, augmented, tmp_path: Path) -> None:
+        results = augmented("contrast-cues")
+
+        def broken() -> Iterator[AugmentedDocument]:
+            yield from results
+            raise ElusiveError("the stream broke")
+
+        with pytest.raises(ElusiveError, match="the stream broke"):
+            write(tmp_path, broken())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_groups_make_the_same_files(self, augmented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        results = augmented("contrast-cues")
+        figures = write(tmp_path / "one", results)
+        monkeypatch.setattr("elusive.augmentation._GROUP_DOCUMENTS", 2)
+        assert write(tmp_path / "many", iter(results)) == figures
+        assert pq.ParquetFile(tmp_path / "many" / "train.parquet").num_row_groups == 4
+        assert (tmp_path / "one" / "train.jsonl").read_bytes() == (tmp_path / "many" / "train.jsonl").read_bytes()
+        for name in ("train.parquet", "ranking.parquet"):
+            assert pq.read_table(tmp_path / "one" / name).equals(pq.read_table(tmp_path / "many" / name))
+
     @pytest.mark.parametrize("arm", ["random", "contrast-cues"])
     def test_mean_drop_rate_by_hand(self, augmented, tmp_path: Path, arm: str) -> None:
         dropped = chances = 0
@@ -331,17 +435,23 @@ class TestFiles:
             words = [text[start:end].strip() for start, end in offsets]
             chances += 3 * sum(word not in ("", ".", ",") for word in words)
             dropped += sum(len(words) - 1 - len(copy.token_ids) for copy in result.texts[1:])
-        assert write_augmented(tmp_path, results)["mean_drop_rate"] == dropped / chances
+        assert write(tmp_path, results)["mean_drop_rate"] == dropped / chances
 
     def test_plain(self, augmented, tmp_path: Path) -> None:
-        assert write_augmented(tmp_path, augmented("plain")) == {"documents": 7, "texts": 7, "mean_drop_rate": 0.0}
+        assert write(tmp_path, augmented("plain")) == {"documents": 7, "texts": 7, "mean_drop_rate": 0.0}
 
     @pytest.mark.parametrize("arm", ["random", *SIGNAL])
     def test_ranking_file(self, augmented, tmp_path: Path, arm: str) -> None:
-        write_augmented(tmp_path, augmented(arm))
-        rows = pq.read_table(tmp_path / "ranking.parquet").to_pylist()
+        results = augmented(arm)
+        write(tmp_path, results)
+        table = pq.read_table(tmp_path / "ranking.parquet")
+        settings = json.loads(table.schema.metadata[SETTINGS_KEY])
+        assert settings == {"arm": "contrast-cues", **to_table(AugmentSettings(copies=3))}
+        rows = table.to_pylist()
         assert len(rows) == 7
-        for row in rows:
+        for row, result in zip(rows, results, strict=True):
+            assert row["text"] == result.texts[0].text
+            assert row["drop_probability"] == result.probability.tolist()  # to the last bit
             ranks, chance = np.array(row["ranks"]), np.array(row["drop_probability"])
             assert len(ranks) == len(chance) == len(row["token_ids"]) == len(row["starts"]) == len(row["ends"])
             if arm == "random":  # it ranks nothing

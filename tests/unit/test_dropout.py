@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from elusive.config import Arm, AugmentSettings
-from elusive.dropout import ARMS, SIGNAL, Signals, copy_generator, drop_probabilities, drop_probability, kept_tokens
+from elusive.dropout import (
+    ARMS,
+    SIGNAL,
+    Signals,
+    copy_generator,
+    copy_states,
+    drop_probabilities,
+    drop_probability,
+    kept_in_copies,
+    kept_tokens,
+)
 from elusive.errors import ElusiveError
 
 GUIDED = tuple(SIGNAL)
@@ -181,3 +191,26 @@ class TestDraws:
             kept_low, kept_high = (kept_tokens(p, copy_generator(3, "d1", copy)) for p in (low, high))
             assert (kept_low | ~kept_high).all()
             assert kept_low.sum() > kept_high.sum()
+
+    def test_many_copies_are_seeded_as_one_by_one(self) -> None:
+        documents, copies = ["person-1", "Zoë 東京", "", "x" * 300], [1, 2, 3, 250, 2**40]
+        generator = np.random.default_rng()
+        states = copy_states(7, documents, copies)
+        assert [len(of_document) for of_document in states] == [5] * 4
+        probability = np.linspace(0, 1, 97)
+        for document, of_document in zip(documents, states, strict=True):
+            kept_CT = kept_in_copies(probability, of_document, generator)
+            for copy, kept, state in zip(copies, kept_CT, of_document, strict=True):
+                numpys = copy_generator(7, document, copy)
+                assert state["state"] == numpys.bit_generator.state["state"]
+                assert kept.tolist() == kept_tokens(probability, numpys).tolist()
+
+    @pytest.mark.parametrize("digest", [bytes(16), b"\xff" * 16, bytes(15) + b"\x80", b"\x01" + bytes(15)])
+    def test_seeds_with_empty_words(self, digest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("elusive.dropout._digest", lambda *key: digest)
+        [[state]] = copy_states(0, ["any"], [1])
+        assert state["state"] == copy_generator(0, "any", 1).bit_generator.state["state"]
+
+    def test_no_copies(self) -> None:
+        assert copy_states(0, ["one", "two"], []) == [[], []]
+        assert kept_in_copies(np.zeros(4), [], np.random.default_rng()).shape == (0, 4)
