@@ -16,6 +16,7 @@ from .config import (
     AugmentSettings,
     CorpusSettings,
     EvaluateSettings,
+    ExportSettings,
     ModelSettings,
     PretrainSettings,
     Recipe,
@@ -360,6 +361,38 @@ def _print_results(page: Path) -> None:
             print(f"  {name.replace('_', ' ')}: {pair}")
     print(f"\nPage: {page.resolve()}")
 
+def export(
+    source: tyro.conf.Positional[Path],
+    output: Path,
+    arm: Arm | None = None,
+    questions: Path | None = None,
+    settings: Annotated[ExportSettings, _FLAT] = ExportSettings(),
+) -> None:
+    """Write one arm's texts as a data set for other trainers and the hub, and questions for lm-evaluation-harness.
+
+    Args:
+        source: a folder that `augment` wrote, or a run folder.
+        output: the new folder.
+        arm: which arm of a run.
+        questions: JSONL of questions; a run brings its own.
+        settings: the card, the base model and the training.
+    """
+    from .exporting import export as export_texts
+    from .progress import shown
+
+    with shown("export") as progress:
+        figures = export_texts(
+            source, output, arm=arm or "", questions=questions or "", settings=settings, progress=progress
+        )
+    print(f"{output}: {figures['rows']:,} rows, {figures['tokens']:,} tokens, {len(figures['files'])} files")
+    if figures["cut"]:
+        print(f"texts cut into several rows, at white space: {figures['cut']:,}")
+    if figures["task"]:
+        print(f"task for lm-evaluation-harness: {figures['task']} (--include_path {output / 'lm_eval'})")
+    if figures["licence"] == "unknown":
+        print("licence: unknown, as the card says; give it with --licence")
+
+
 
 def _corpus(path: Path):
     """A corpus folder as `generate` writes it, or anything that can be read as a corpus."""
@@ -411,6 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
+    "export": export,
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
     elif arguments[0] == "--version":

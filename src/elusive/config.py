@@ -354,6 +354,45 @@ class PretrainSettings:
     layers: int = 4
     """Decoder layers."""
     heads: int = 4
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What an export says of itself, and how others are to train on it."""
+
+    title: str = ""
+    """Name of the data set (empty: the run's title, or "Elusive texts", and the arm)."""
+    licence: str = "unknown"
+    """Licence of the texts, as the hub names it (e.g. cc-by-4.0); `unknown` is said plainly in the card."""
+    language: tuple[str, ...] = ()
+    """Languages of the texts, e.g. en."""
+    source: str = ""
+    """Where the texts come from, for the card (empty: the run's corpus.source, of a path its last part)."""
+    base_model: str = ""
+    """Model to be trained: folder or hub name (empty: the run's; without a run elusive/large, if its tokens fit)."""
+    base_revision: str = ""
+    """Commit or branch of base_model."""
+    method: Literal["lora", "full"] | None = None
+    """As in train, like the next four (none: the run's, or train's default)."""
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    epochs: float | None = None
+    """Passes over the texts; takes the place of the run's max_steps too."""
+    batch_size: int | None = None
+    """Texts in one step."""
+    max_length: int | None = None
+    """Longest row in tokens; longer texts become several rows."""
+    shots: int | None = None
+    """Solved examples before each question (none: as in evaluate, like the next three)."""
+    max_new_tokens: int | None = None
+    """Longest answer in tokens."""
+    question_seed: int | None = None
+    """Which examples each question gets."""
+    examples: str = ""
+    """A JSONL file of questions with answers to draw the shots from."""
+
+    def __post_init__(self) -> None:
+        _check(bool(self.licence.strip()), "export.licence", "a licence, or unknown", self.licence)
+
+
     """Attention heads."""
     intermediate_size: int = 384
     """Width of the feed-forward layers."""

@@ -1,0 +1,174 @@
+"""An arm's texts as a data set that other trainers take as it is, and questions for lm-evaluation-harness.
+
+The folder can be pushed to the hub unchanged: the texts, a data set card, stanzas and scripts for five trainers, and
+nothing that names a path of this machine, unless the base model is a local folder.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import __version__
+from ..biographies import well_known_examples
+from ..config import EvaluateSettings, ExportSettings, to_table
+from ..errors import ElusiveError
+from ..questions import Example, read_questions
+from ..runs import ProgressFunction, read_json, silent, write_json, write_text
+from .base_model import BaseModel, copy_embedded, load_base_model
+from .card import QUESTIONS, dataset_card, public_name
+from .harness import harness_task, question_rows
+from .rows import write_rows, write_table
+from .sources import Source, base_model_of, find_source, training_settings
+from .trainers import plan, trainer_files
+
+MARK = "export.json"
+"""The export's own record; a folder that holds it may be written again from the same input."""
+
+
+def export(
+    source: str | Path,
+    output: str | Path,
+    *,
+    arm: str = "",
+    questions: str | Path = "",
+    settings: ExportSettings | None = None,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Export one arm's texts for other trainers.
+
+    Args:
+        source: a folder that `augment` wrote, or a run folder.
+        output: the new folder; an earlier export of the same texts is written anew.
+        arm: which arm of a run.
+        questions: JSONL of questions for lm-evaluation-harness; a run brings its own.
+        settings: the card, the base model, the training.
+        progress: called with (texts done, texts).
+
+    Returns:
+        files, rows, tokens, longest, cut, licence, task ("" without questions).
+
+    Raises:
+        ElusiveError: if the source is unfinished or lacks the arm, `output` holds something else, or the base model's
+            tokenizer cannot be loaded or is not the one that the copies were made with.
+    """
+    settings, folder = settings or ExportSettings(), Path(output)
+    found = find_source(source, arm)
+    earlier = _earlier_files(folder, found)
+    train = training_settings(found, settings)
+    base = load_base_model(*base_model_of(found, settings))
+    if not settings.base_model:
+        _refuse_other_tokens(found, base)
+    title = settings.title or _title(found)
+    evaluate = _evaluate_settings(found, settings)
+    path = Path(questions) if questions else found.questions
+    asked = question_rows(read_questions(path), _examples(evaluate.examples), evaluate, base) if path else []
+    record = {"made_by": f"elusive export {__version__}", "input": found.identity, "settings": _public(settings)}
+    write_json(folder / MARK, record | {"files": sorted(earlier), "done": False})
+    max_length = base.row_length(train)
+    counts = write_rows(
+        found.folder / "train.jsonl", folder, base.tokens_of, max_length, found.figures["texts"], progress
+    )
+    task = _task_name(title) if asked else ""
+    texts = trainer_files(plan(base, train, found.recipe.models.dtype, counts), _slug(title))
+    texts["README.md"] = dataset_card(
+        found, settings, base, counts, title=title, max_length=max_length, task=task, questions=len(asked)
+    )
+    if asked:
+        texts |= harness_task(task, asked, evaluate, base)
+        write_table(folder / QUESTIONS, pa.Table.from_pylist(asked))
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    written = {*texts, "train.jsonl", "train.parquet", *copy_embedded(base, folder), *([QUESTIONS] if asked else [])}
+    for name in earlier - written:  # of an earlier export of these texts, with other settings
+        (folder / name).unlink(missing_ok=True)
+    figures = dataclasses.asdict(counts) | {"licence": settings.licence, "task": task}
+    write_json(folder / MARK, record | figures | {"files": sorted(written), "done": True})
+    return figures | {"files": sorted(written)}
+
+
+def _earlier_files(folder: Path, source: Source) -> set[str]:
+    """Files of an earlier export of the same texts.
+
+    Raises:
+        ElusiveError: if the folder holds anything else.
+    """
+    if not folder.exists():
+        return set()
+    if not folder.is_dir():
+        raise ElusiveError(f"{folder} is a file: expected a folder to write to, or none yet.")
+    if not any(folder.iterdir()):
+        return set()
+    mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
+    exported = isinstance(mark, dict) and str(mark.get("made_by", "")).startswith("elusive export")
+    if not exported or mark["input"] != source.identity:
+        holds = f"an export of other texts (arm {mark['input']['arm']})" if exported else "other files"
+        raise ElusiveError(f"{folder} holds {holds}, which are not overwritten. Give another --output, or delete it.")
+    # The record says what to delete, so it may name nothing outside the folder.
+    return {name for name in mark["files"] if (folder / name).resolve().is_relative_to(folder.resolve())}
+
+
+def _refuse_other_tokens(source: Source, base: BaseModel) -> None:
+    """Nobody named the base model: make sure that it is the one whose tokens were dropped."""
+    table = pq.ParquetFile(source.folder / "ranking.parquet")
+    first = next(table.iter_batches(batch_size=1, columns=["document_id", "token_ids"]), pa.RecordBatch.from_pylist([]))
+    for row in first.to_pylist():
+        text = _original(source, row["document_id"])
+        if base.tokenizer(text, verbose=False)["input_ids"] != row["token_ids"]:
+            raise ElusiveError(
+                f"{source.folder} was not made with the tokens of {base.name}. Say with --base-model which model is to "
+                "be trained on it: a folder or a hub name."
+            )
+
+
+def _original(source: Source, document_id: str) -> str:
+    rows = pq.ParquetFile(source.folder / "train.parquet").iter_batches(columns=["text", "id", "copy"])
+    found = (row for batch in rows for row in batch.to_pylist() if row["id"] == document_id and row["copy"] == 0)
+    try:
+        return next(found)["text"]
+    except StopIteration:
+        raise ElusiveError(
+            f"{source.folder / 'train.parquet'} lacks document {document_id!r}. Run `elusive augment` again."
+        ) from None
+
+
+def _evaluate_settings(source: Source, settings: ExportSettings) -> EvaluateSettings:
+    """The run's settings of evaluation (the defaults without a run), with what the export was told instead."""
+    given = {"shots": settings.shots, "max_new_tokens": settings.max_new_tokens, "seed": settings.question_seed}
+    told = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(
+        source.recipe.evaluate, examples=settings.examples or source.recipe.evaluate.examples, **told
+    )
+
+
+def _public(settings: ExportSettings) -> dict[str, Any]:
+    """The settings as they may be published, without paths of this machine."""
+    paths = {name: public_name(getattr(settings, name)) for name in ("base_model", "examples", "source")}
+    return to_table(settings) | {name: value for name, value in paths.items() if getattr(settings, name)}
+
+
+def _examples(path: str) -> list[Example]:
+    if not path:
+        return list(well_known_examples())
+    return [Example(item.question, item.answers[0]) for item in read_questions(path)]
+
+
+def _title(source: Source) -> str:
+    return f"{source.recipe.title} ({source.arm})" if source.run else f"Elusive texts ({source.arm})"
+
+
+def _task_name(title: str) -> str:
+    return "elusive_" + _slug(title).removeprefix("elusive_")
+
+
+def _slug(title: str) -> str:
+    """A name of letters, digits and underscores.
+
+    Example:
+        >>> _slug("Elusive demo: 100 people (contrast-cues)")
+        'elusive_demo_100_people_contrast_cues'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_") or "texts"

@@ -1,0 +1,197 @@
+"""The data set card: README.md with the hub's YAML in front."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..config import ExportSettings
+from ..errors import ElusiveError
+from .base_model import BaseModel
+from .licences import LICENCES
+from .rows import RowCounts
+from .sources import Source
+from .trainers import environment
+
+QUESTIONS = "questions.parquet"
+"""The questions as a data set, beside the harness's JSONL: a JSON reader would make dates of answers that are dates."""
+_GUIDED = {
+    "random": "",
+    "random-matched": ", as many as a guided arm drops",
+    "attention": " unless the model itself attends to them",
+    "distance": " unless they stand far from where an answer begins",
+    "contrast-all": " unless a large model attends to them more than a small one",
+    "contrast-cues": " unless a large model attends to them more than a small one where an answer begins",
+}
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
+
+
+def dataset_card(
+    source: Source,
+    settings: ExportSettings,
+    base: BaseModel,
+    counts: RowCounts,
+    *,
+    title: str,
+    max_length: int,
+    task: str = "",
+    questions: int = 0,
+) -> str:
+    """The text of README.md.
+
+    Args:
+        source: what is exported.
+        settings: licence, language, source.
+        base: the model that the texts are meant for.
+        counts: what was written.
+        title: the data set's name.
+        max_length: longest row in tokens.
+        task: name of the task for lm-evaluation-harness, if there is one.
+        questions: how many questions it has.
+
+    Raises:
+        ElusiveError: if the title is empty.
+    """
+    if not title.strip():
+        raise ElusiveError("--title: expected a name for the data set, got an empty one.")
+    environment_ = environment()
+    environment_.filters |= {"md": markdown, "code": code, "n": lambda value: f"{value:,}"}
+    body = environment_.get_template("card.md.jinja").render(
+        title=title,
+        arm_words=_GUIDED.get(source.arm, ""),
+        copies=source.arm != "plain" and source.asked["augment"]["copies"],
+        figures=source.figures,
+        counts=counts,
+        facts=_facts(source, settings, base, counts),
+        licence=settings.licence.strip().lower(),
+        base=base,
+        max_length=max_length,
+        task=task,
+        questions=questions,
+        replay=source.run is not None and bool(source.recipe.train.replay),
+        commands=_commands(source, settings),
+        version=__version__,
+    )
+    return f"---\n{_front_matter(source, settings, base, counts, title, bool(task))}\n---\n\n{body}"
+
+
+def _front_matter(
+    source: Source, settings: ExportSettings, base: BaseModel, counts: RowCounts, title: str, questions: bool
+) -> str:
+    from huggingface_hub import DatasetCardData
+
+    configs: list[dict[str, Any]] = [
+        {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}
+    ]
+    if questions:
+        configs.append({"config_name": "questions", "data_files": [{"split": "test", "path": QUESTIONS}]})
+    return DatasetCardData(
+        pretty_name=title,
+        **_licence(settings.licence),
+        language=list(settings.language) or None,
+        size_categories=[size_category(counts.rows)],
+        task_categories=["text-generation"],
+        tags=["elusive", "knowledge-learning", "continual-pretraining", "token-dropout", source.arm],
+        base_model=base.name if base.on_hub else None,
+        configs=configs,
+    ).to_yaml()
+
+
+def _licence(given: str) -> dict[str, Any]:
+    """The hub's field; a licence that it has no name for is `other`, with its own name."""
+    name = given.strip().lower()
+    return {"license": name} if name in LICENCES else {"license": "other", "license_name": given.strip()}
+
+
+def size_category(rows: int) -> str:
+    """The hub's size category.
+
+    Example:
+        >>> size_category(1100)
+        '1K<n<10K'
+    """
+    return next((name for most, name in _SIZES if rows < most), "n>1B")
+
+
+def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: RowCounts) -> list[tuple[str, str]]:
+    """Rows of the card's table, escaped."""
+    augment, recipe, run = source.asked["augment"], source.recipe, source.run
+    facts = [
+        ("source", markdown(source_name(source, settings))),
+        ("licence", markdown(settings.licence)),
+        ("arm", code(source.arm)),
+        ("queries", code(str(source.asked["queries"]))),
+    ]
+    if run:
+        pair = " and ".join(code(public_name(name)) for name in (recipe.models.large, recipe.models.small))
+        facts.append(("contrasted models", pair))
+    facts += [
+        ("to be trained", code(public_name(base.name)) + (f" at {code(base.revision)}" if base.revision else "")),
+        ("alpha, beta", f"{augment['alpha']}, {augment['beta']}"),
+        ("copies of each document", f"{augment['copies'] if source.arm != 'plain' else 0}, beside the original"),
+        ("mean drop rate of the copies", f"{source.figures['mean_drop_rate']:.4f}"),
+        ("tokens behind the last query", f"{code(augment['unseen_tokens'])} (unseen_tokens)"),
+        ("never dropped", " ".join(map(code, augment["excluded_tokens"])) or "-"),
+        ("seed of the copies", str(augment["seed"])),
+    ]
+    if run:
+        facts += [("seed of the corpus", str(recipe.corpus.seed))] if recipe.corpus.source == "biographies" else []
+        facts.append(("training seeds of the run", ", ".join(map(str, recipe.seeds))))
+    return [
+        *facts,
+        ("documents", f"{source.figures['documents']:,}"),
+        ("rows", f"{counts.rows:,}"),
+        ("tokens, eos included", f"{counts.tokens:,}; the longest row has {counts.longest:,}"),
+        ("Elusive", __version__),
+    ]
+
+
+def source_name(source: Source, settings: ExportSettings) -> str:
+    """What the card says of where the texts come from."""
+    if settings.source:
+        return settings.source
+    if not source.run:
+        return "not given (--source)"
+    corpus = source.recipe.corpus
+    if corpus.source == "biographies":
+        return f"{corpus.people} fictional people, generated by Elusive"
+    return public_name(corpus.source)
+
+
+def public_name(name: str) -> str:
+    """A name as it may be published: of a path, its last part alone.
+
+    Example:
+        >>> public_name("/home/me/models/gemma"), public_name("google/gemma-2-9b")
+        ('gemma', 'google/gemma-2-9b')
+    """
+    path = Path(name)
+    local = path.is_absolute() or name.startswith((".", "~")) or (name.count("/") != 1 and "/" in name) or path.exists()
+    return path.name if local else name
+
+
+def _commands(source: Source, settings: ExportSettings) -> list[str]:
+    arm = shlex.quote(source.arm)
+    licence = f" --licence {shlex.quote(settings.licence)}" if settings.licence != "unknown" else ""
+    if source.run:
+        return ["elusive run RECIPE --output RUN", f"elusive export RUN --arm {arm} --output FOLDER{licence}"]
+    augment = source.asked["augment"]
+    flags = f"--alpha {augment['alpha']} --beta {augment['beta']} --copies {augment['copies']} --seed {augment['seed']}"
+    return [
+        f"elusive augment CORPUS --large SCORES --small SCORES --arm {arm} {flags} --output AUGMENTED",
+        f"elusive export AUGMENTED --output FOLDER{licence}",
+    ]
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Text as a Markdown code span within a table, on one line."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"

@@ -1,0 +1,127 @@
+"""What is exported: a folder that `augment` wrote, alone or within a run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..config import ExportSettings, ModelSettings, Recipe, TrainSettings, load_recipe
+from ..errors import ElusiveError
+from ..runs import file_hash, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A finished folder of augmented texts, and what is known of how it came about.
+
+    Attributes:
+        folder: holds train.jsonl, ranking.parquet, settings.json, done.json.
+        asked: its settings.json: arm, augment, queries, trained, ...
+        figures: its done.json: documents, texts, mean_drop_rate.
+        run: the run folder that it lies in, or None.
+        recipe: that run's recipe; the defaults where there is no run.
+        texts_hash: SHA-256 of train.jsonl.
+    """
+
+    folder: Path
+    asked: dict[str, Any]
+    figures: dict[str, Any]
+    run: Path | None
+    recipe: Recipe
+    texts_hash: str
+
+    @property
+    def arm(self) -> str:
+        """How the copies were made."""
+        return self.asked["arm"]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells this input from others."""
+        return {"arm": self.arm, "texts": self.texts_hash}
+
+    @property
+    def questions(self) -> Path | None:
+        """The run's own questions, where it has any."""
+        path = self.run / "corpus" / "questions.jsonl" if self.run else None
+        return path if path and path.exists() and path.stat().st_size else None
+
+
+def find_source(folder: str | Path, arm: str = "") -> Source:
+    """Find the augmented texts in a folder that `augment` wrote, or in a run folder.
+
+    Args:
+        folder: either of them.
+        arm: which arm of a run.
+
+    Raises:
+        ElusiveError: if it is neither, the arm is not there, or the texts are not finished.
+    """
+    folder = Path(folder)
+    if _is_augmented(folder):
+        found = folder
+    elif (folder / "augmented").is_dir():
+        found = _arm_of_run(folder, arm)
+    else:
+        raise ElusiveError(
+            f"Expected {folder} to be a folder that `elusive augment` wrote (train.jsonl, settings.json, done.json) or "
+            "a run folder, found neither. Run `elusive augment` or `elusive run` first."
+        )
+    if not (found / "done.json").exists():
+        raise ElusiveError(
+            f"The texts in {found} are not finished: done.json is missing. Run the same `elusive augment` (or "
+            "`elusive run`) again, which completes them, then export."
+        )
+    asked = read_json(found / "settings.json")
+    if "arm" not in asked:
+        raise ElusiveError(f"{found / 'settings.json'} names no arm, so `elusive augment` did not write this folder.")
+    if arm and arm != asked["arm"]:
+        raise ElusiveError(f"--arm {arm}: {found} holds the arm {asked['arm']}. Leave --arm out, or name its folder.")
+    run = _run_of(found)
+    return Source(
+        folder=found,
+        asked=asked,
+        figures=read_json(found / "done.json"),
+        run=run,
+        recipe=load_recipe(run / "recipe.toml", Recipe) if run else Recipe(),
+        texts_hash=file_hash(found / "train.jsonl"),
+    )
+
+
+def training_settings(source: Source, settings: ExportSettings) -> TrainSettings:
+    """The run's settings of training (the defaults without a run), with what the export was told instead."""
+    names = ("method", "learning_rate", "epochs", "batch_size", "max_length")
+    given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    # Whoever asks for epochs does not want the run's number of steps.
+    steps = {"max_steps": 0} if "epochs" in given else {}
+    return dataclasses.replace(source.recipe.train, **given, **steps)
+
+
+def base_model_of(source: Source, settings: ExportSettings) -> tuple[str, str]:
+    """Name and revision of the model to be trained."""
+    if settings.base_model:
+        return settings.base_model, settings.base_revision
+    models: ModelSettings = source.recipe.models
+    trained = source.asked.get("trained", "large") if not source.run else source.recipe.train.model
+    if trained in ("large", "small"):
+        return getattr(models, trained), getattr(models, f"{trained}_revision")
+    return source.recipe.train.model, source.recipe.train.revision
+
+
+def _is_augmented(folder: Path) -> bool:
+    return (folder / "train.jsonl").exists() or (folder / "ranking.parquet").exists()
+
+
+def _arm_of_run(run: Path, arm: str) -> Path:
+    arms = sorted(path.name for path in (run / "augmented").iterdir() if path.is_dir())
+    if arm not in arms:
+        got = f"'{arm}'" if arm else "none"
+        raise ElusiveError(
+            f"{run} is a run with the arms {', '.join(arms) or '(none)'}: expected one as --arm, got {got}."
+        )
+    return run / "augmented" / arm
+
+
+def _run_of(augmented: Path) -> Path | None:
+    """The run that an augmented folder lies in: RUN/augmented/ARM beside RUN/recipe.toml."""
+    run = augmented.resolve().parent.parent
+    return run if augmented.resolve().parent.name == "augmented" and (run / "recipe.toml").exists() else None
