@@ -155,7 +155,7 @@ class Chat:
             headers={"User-Agent": f"elusive/{__version__}"}
             | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=settings.timeout,
-            limits=httpx2.Limits(max_connections=settings.in_flight),
+            limits=httpx2.Limits(max_connections=None),  # whoever asks says how much at once
             trust_env=self._url.host not in _LOOPBACK,  # no proxy on the way to this machine
         )
 

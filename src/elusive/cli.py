@@ -31,19 +31,51 @@ from .errors import ElusiveError
 _FLAT = tyro.conf.arg(name="")
 
 
-def generate(output: Path, settings: Annotated[CorpusSettings, _FLAT] = CorpusSettings()) -> None:
+def generate(
+    output: Path,
+    llm: bool = False,
+    settings: Annotated[CorpusSettings, _FLAT] = CorpusSettings(),
+    server: Annotated[LlmSettings, _FLAT] = LlmSettings(),
+) -> None:
     """Write a corpus folder: new fictional people and the questions about them, or any source read and checked.
 
     Args:
         output: folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
+        llm: let a language model on a server make up the people.
         settings: what to generate or read.
+        server: the server of --llm, and how it is asked.
     """
+    if llm:
+        _generate_by_llm(output, settings, server)
+        return
+    if server != LlmSettings():
+        raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
     from .corpora import make_corpus
 
     corpus = make_corpus(settings, output)
     print(f"{output}: {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
     if corpus.quarantined:
         print(f"bad rows set aside in {output / 'quarantine.jsonl'}: {len(corpus.quarantined):,}")
+
+
+def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
+    from .people_by_llm import make_people, summary_lines
+    from .progress import shown
+
+    used = {key: getattr(settings, key) for key in ("people", "seed", "name_position")}
+    if settings != CorpusSettings(**used):
+        raise ElusiveError(
+            "--llm makes up new people, so of the corpus's settings it takes --people, --seed and --name-position. "
+            "Leave out the others."
+        )
+    with shown(f"people by {server.model}") as progress:
+        summary = make_people(settings, server, output, progress=progress, announce=_note)
+    print(f"{output}: {summary['documents']:,} documents, {summary['questions']:,} questions")
+    print("\n".join(summary_lines(summary, server)))
+
+
+def _note(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def score(
