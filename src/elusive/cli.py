@@ -17,6 +17,7 @@ from .config import (
     CorpusSettings,
     EvaluateSettings,
     ExportSettings,
+    LlmSettings,
     ModelSettings,
     PretrainSettings,
     Recipe,
@@ -362,37 +363,6 @@ def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSetting
     _print_results(page)
 
 
-def run(recipe: Recipe) -> None:
-    """Everything, from a recipe: corpus, scores, augmented texts, trained models, answers, report."""
-    from .pipeline import run as run_recipe
-
-    page = run_recipe(recipe, announce=lambda line: print(line, flush=True))
-    _print_results(page)
-
-
-def pretrain(settings: PretrainSettings) -> None:
-    """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
-    from .pretraining import pretrain as pretrain_model
-    from .progress import shown
-
-    with shown(f"pretrain {settings.output}") as progress:
-        folder = pretrain_model(settings, progress=progress)
-    print(f"{folder}: pretrained")
-
-
-def _print_results(page: Path) -> None:
-    from .reporting import results_table
-    from .runs import read_json
-
-    results = read_json(page.parent / "results.json")
-    print("\n" + results_table(results))
-    verdict = results["verdict"]
-    print(f"\n{verdict['headline']}")
-    for name in ("separated", "not_separated"):
-        for pair in verdict[name]:
-            print(f"  {name.replace('_', ' ')}: {pair}")
-    print(f"\nPage: {page.resolve()}")
-
 def export(
     source: tyro.conf.Positional[Path],
     output: Path,
@@ -425,6 +395,37 @@ def export(
         print("licence: unknown, as the card says; give it with --licence")
 
 
+def run(recipe: Recipe) -> None:
+    """Everything, from a recipe: corpus, scores, augmented texts, trained models, answers, report."""
+    from .pipeline import run as run_recipe
+
+    page = run_recipe(recipe, announce=lambda line: print(line, flush=True))
+    _print_results(page)
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
+    from .pretraining import pretrain as pretrain_model
+    from .progress import shown
+
+    with shown(f"pretrain {settings.output}") as progress:
+        folder = pretrain_model(settings, progress=progress)
+    print(f"{folder}: pretrained")
+
+
+def _print_results(page: Path) -> None:
+    from .reporting import results_table
+    from .runs import read_json
+
+    results = read_json(page.parent / "results.json")
+    print("\n" + results_table(results))
+    verdict = results["verdict"]
+    print(f"\n{verdict['headline']}")
+    for name in ("separated", "not_separated"):
+        for pair in verdict[name]:
+            print(f"  {name.replace('_', ' ')}: {pair}")
+    print(f"\nPage: {page.resolve()}")
+
 
 def _corpus(path: Path):
     """A corpus folder as `generate` writes it, or anything that can be read as a corpus."""
@@ -445,6 +446,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "report": report,
+    "export": export,
 }
 _FROM_RECIPE = {"run": Recipe, "pretrain": PretrainSettings}
 
@@ -476,7 +478,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    "export": export,
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
     elif arguments[0] == "--version":
