@@ -332,29 +332,6 @@ class ReportSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainSettings:
-    """A tokenizer and a Llama-architecture model from scratch, on text about fictional people."""
-
-    output: str = "pretrained"
-    """Folder of the new model."""
-    seed: int = 0
-    """Seed of the people, their text, the weights and the order."""
-    people: int = 400
-    """Fictional people in the text."""
-    asked_share: float = 0.5
-    """Share of them about whom the text asks questions; the others appear in biographies only."""
-    tokens: int = 8_000_000
-    """Tokens of text to train on; the text never repeats word for word, the people do."""
-    question_share: float = 0.3
-    """Share of the text that is blocks of questions and answers."""
-    vocabulary: int = 2048
-    """Byte-level BPE entries."""
-    hidden_size: int = 128
-    """Width of the model."""
-    layers: int = 4
-    """Decoder layers."""
-    heads: int = 4
-@dataclasses.dataclass(frozen=True)
 class ExportSettings:
     """What an export says of itself, and how others are to train on it."""
 
@@ -393,6 +370,29 @@ class ExportSettings:
         _check(bool(self.licence.strip()), "export.licence", "a licence, or unknown", self.licence)
 
 
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+    """A tokenizer and a Llama-architecture model from scratch, on text about fictional people."""
+
+    output: str = "pretrained"
+    """Folder of the new model."""
+    seed: int = 0
+    """Seed of the people, their text, the weights and the order."""
+    people: int = 400
+    """Fictional people in the text."""
+    asked_share: float = 0.5
+    """Share of them about whom the text asks questions; the others appear in biographies only."""
+    tokens: int = 8_000_000
+    """Tokens of text to train on; the text never repeats word for word, the people do."""
+    question_share: float = 0.3
+    """Share of the text that is blocks of questions and answers."""
+    vocabulary: int = 2048
+    """Byte-level BPE entries."""
+    hidden_size: int = 128
+    """Width of the model."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
     """Attention heads."""
     intermediate_size: int = 384
     """Width of the feed-forward layers."""
