@@ -27,7 +27,9 @@ Queries = Literal["cues", "spans", "all"]
 UnseenTokens = Literal["last", "keep"]
 Quantization = Literal["none", "8bit", "4bit"]
 Precision = Literal["auto", "bf16", "fp32"]
-CorpusFormat = Literal["auto", "jsonl", "tagged-csv", "text", "squad"]
+CorpusFormat = Literal[
+    "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
+]
 
 SettingsT = TypeVar("SettingsT")
 
@@ -64,9 +66,25 @@ class CorpusSettings:
     """Where documents and questions come from."""
 
     source: str = "biographies"
-    """A file or folder, or `biographies` for new fictional people."""
+    """File, folder, glob pattern, `-` (standard input), `hf:org/name`, or `biographies` for new fictional people."""
     format: CorpusFormat = "auto"
-    """How to read `source`; auto sees it from the name."""
+    """How to read `source`; auto sees it from each file's name, or else its content. tagged-csv means csv."""
+    text_column: str = "text"
+    """Column or key that holds the texts."""
+    id_column: str = "id"
+    """Column or key that holds their ids; a row without one is named after its file."""
+    tags: bool = True
+    """Take balanced tags such as <date>..</date> out of CSV and TSV texts and make them spans."""
+    chunk_tokens: int = 256
+    """Cut text and Markdown files at paragraph borders into documents of at most so many tokens (0: never)."""
+    tokenizer: str = ""
+    """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
+    subset: str = ""
+    """Configuration of a Hugging Face dataset."""
+    split: str = ""
+    """Split of a Hugging Face dataset that has several, or some: train+validation."""
+    revision: str = ""
+    """Commit or branch of a dataset on the hub (empty: its default)."""
     questions: str = ""
     """A JSONL file of questions (id, question, answers, field, document_id), if the corpus brings none."""
     people: int = 100
@@ -78,7 +96,9 @@ class CorpusSettings:
     limit: int = 0
     """Read only the first so many documents (0: all)."""
     skip_bad: bool = False
-    """Set bad rows aside in quarantine.jsonl and go on, instead of stopping."""
+    """Set bad rows aside in quarantine.jsonl and go on, however many there are."""
+    max_bad_share: float = 0.0
+    """Stop if more than this share of the rows is bad (0: stop at any)."""
     mark_answers: bool = True
     """Find the answers of `questions` in the documents they name, where these come without answer spans."""
     patterns: tuple[str, ...] = ()
@@ -89,6 +109,9 @@ class CorpusSettings:
     def __post_init__(self) -> None:
         _check(self.people > 0, "corpus.people", "at least 1", self.people)
         _check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
+        _check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
+        _check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
+        _check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import ElusiveError
 from .questions import QuestionItem
-from .rows import LISTED_ROWS, BadRow, LeftOut
+from .rows import LISTED_ROWS, BadRow, BadRowsError, LeftOut
 from .runs import atomic_path, read_jsonl
 from .tags import Span
 
@@ -128,6 +128,35 @@ class StoredDocuments(Collection[Document]):
         return sum(1 for _ in read_jsonl(self.path))
 
 
+class Tally:
+    """Counts what passes by."""
+
+    def __init__(self) -> None:
+        self._kinds: collections.Counter[type] = collections.Counter()
+        self._bad: collections.Counter[str] = collections.Counter()
+        self._left_out: collections.Counter[str] = collections.Counter()
+        self._first_bad: list[BadRow] = []
+
+    def passing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The same entries, each counted as it passes."""
+        kinds = self._kinds
+        for entry in entries:
+            kinds[type(entry)] += 1
+            if isinstance(entry, LeftOut):
+                self._left_out[entry.reason] += 1
+            elif isinstance(entry, BadRow):
+                self._bad[entry.of] += 1
+                self._first_bad += [entry] if len(self._first_bad) < LISTED_ROWS else []
+            yield entry
+
+    def counts(self) -> CorpusCounts:
+        """What has passed so far."""
+        kinds = self._kinds
+        return CorpusCounts(
+            kinds[Document], kinds[QuestionItem], dict(self._bad), dict(self._left_out), tuple(self._first_bad)
+        )
+
+
 def collect(entries: Iterable[Entry]) -> Corpus:
     """All entries of a stream in memory."""
     held: dict[type, list[Any]] = {Document: [], QuestionItem: [], BadRow: [], LeftOut: []}
@@ -136,35 +165,49 @@ def collect(entries: Iterable[Entry]) -> Corpus:
     return Corpus(tuple(held[Document]), tuple(held[QuestionItem]), tuple(held[BadRow]))
 
 
-def write_corpus(folder: str | Path, entries: Iterable[Entry]) -> CorpusCounts:
+def write_corpus(
+    folder: str | Path, entries: Iterable[Entry], check: Callable[[CorpusCounts], object] = lambda counts: None
+) -> CorpusCounts:
     """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order; nothing is held.
 
     All three files appear together, at the end.
+
+    Args:
+        folder: where they are written.
+        entries: the stream.
+        check: called with the counts before the files appear. Where it raises BadRowsError, quarantine.jsonl alone is
+            written, so that the rows can be corrected.
 
     Returns:
         What the stream held.
     """
     folder = Path(folder)
-    files = {Document: "documents.jsonl", QuestionItem: "questions.jsonl", BadRow: "quarantine.jsonl"}
-    counts: collections.Counter[type] = collections.Counter()
-    bad: collections.Counter[str] = collections.Counter()
-    left_out: collections.Counter[str] = collections.Counter()
-    first_bad: list[BadRow] = []
-    with contextlib.ExitStack() as stack:
-        paths = {kind: stack.enter_context(atomic_path(folder / name)) for kind, name in files.items()}
-        streams = {
-            kind: stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for kind, path in paths.items()
-        }
-        for entry in entries:
-            if isinstance(entry, LeftOut):
-                left_out[entry.reason] += 1
-                continue
-            if isinstance(entry, BadRow):
-                bad[entry.of] += 1
-                first_bad += [entry] if len(first_bad) < LISTED_ROWS else []
-            counts[type(entry)] += 1
-            streams[type(entry)].write(json.dumps(vars(entry), ensure_ascii=False) + "\n")
-    return CorpusCounts(counts[Document], counts[QuestionItem], bad, left_out, tuple(first_bad))
+    tally = Tally()
+    refusal = None
+    with _jsonl_writer(folder / "quarantine.jsonl") as write_bad:
+        try:
+            with (
+                _jsonl_writer(folder / "documents.jsonl") as write_document,
+                _jsonl_writer(folder / "questions.jsonl") as write_question,
+            ):
+                writers = {Document: write_document, QuestionItem: write_question, BadRow: write_bad}
+                for entry in tally.passing(entries):
+                    if not isinstance(entry, LeftOut):
+                        writers[type(entry)](vars(entry))
+                check(tally.counts())
+        except BadRowsError as error:
+            refusal = error
+    if refusal:
+        raise refusal
+    return tally.counts()
+
+
+@contextlib.contextmanager
+def _jsonl_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """What writes one object a line to a file, which appears when the block ends well."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one for every row
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        yield lambda row: stream.write(encode(row) + "\n")
 
 
 def load_corpus(folder: str | Path) -> Corpus:

@@ -31,7 +31,7 @@ from .config import (
     dump_recipe,
     to_table,
 )
-from .corpora import make_corpus
+from .corpora import make_corpus, summary_lines
 from .documents import Corpus, Document
 from .errors import ElusiveError
 from .evaluation import evaluate_model
@@ -66,8 +66,10 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     if not (folder / "recipe.toml").exists():
         write_text(folder / "recipe.toml", dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
-    corpus = make_corpus(recipe.corpus, folder / "corpus")
-    announce(f"    {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
+    _, trained, _ = model_to_train(recipe.models, recipe.train)
+    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
+    for line in summary_lines(folder / "corpus"):
+        announce(f"    {line}")
     announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")

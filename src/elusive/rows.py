@@ -1,12 +1,12 @@
 """Rows of any input file: reading them, checking their values, and saying what is wrong with the bad ones."""
 
-import csv
+import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from .errors import ElusiveError
 
@@ -17,6 +17,9 @@ PROBLEM_CHARACTERS = 400
 RAW_CHARACTERS = 65_536
 """How much of a bad row is kept."""
 
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_BUFFER_BYTES = 1 << 18
+
 
 @dataclass(frozen=True)
 class BadRow:
@@ -24,7 +27,7 @@ class BadRow:
 
     Attributes:
         source: the file.
-        line: its first line there, from 1; 0 where the file has no lines (SQuAD: `reason` says where).
+        line: its first line there, from 1; 0 where the file has no lines (then `reason` begins with the row's place).
         reason: why.
         raw: its bytes as text, bytes that are not UTF-8 as `\\xNN`; at most 65,536 characters.
         of: what the row should have been.
@@ -48,65 +51,78 @@ class LeftOut:
     reason: str
 
 
-def bad_row(source: Path, line: int, reason: str, raw: bytes) -> BadRow:
+class BadRowsError(ElusiveError):
+    """A source was read to its end, and too many of its rows were bad."""
+
+
+def bad_row(
+    source: str | Path, line: int, reason: str, raw: bytes, of: Literal["document", "question"] = "document"
+) -> BadRow:
     """A bad row with its bytes made text and cut to size."""
     # A character has at most four bytes; the cut keeps a huge row from being decoded for its first few characters.
     text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace")
-    return BadRow(str(source), line, reason, text[:RAW_CHARACTERS])
+    return BadRow(str(source), line, reason, text[:RAW_CHARACTERS], of)
 
 
-def byte_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+@contextlib.contextmanager
+def opened(path: Path, label: str = "") -> Iterator[BinaryIO]:
+    """A file as a stream of bytes; gzip and Zstandard, seen by their first bytes, are decompressed on the way.
+
+    Args:
+        path: the file.
+        label: what messages call it (empty: its path).
+
+    Raises:
+        ElusiveError: if the file cannot be read; while reading, if its compressed stream is cut off or damaged.
+    """
+    try:
+        with _decompressed(path) as stream:
+            yield stream
+    except OSError as error:
+        raise _cannot_read(label or str(path), error) from None
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file is gzip or Zstandard."""
+    return bool(_compression(path))
+
+
+def _compression(path: Path) -> str:
+    with path.open("rb") as stream:
+        first_bytes = stream.read(4)
+    return next((name for magic, name in _COMPRESSIONS.items() if first_bytes.startswith(magic)), "")
+
+
+def _decompressed(path: Path) -> BinaryIO:
+    if not (compression := _compression(path)):
+        return path.open("rb", _BUFFER_BYTES)
+    # Of the libraries at hand this alone refuses every stream that is cut off: zstandard ends there in silence.
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression), _BUFFER_BYTES)
+
+
+def byte_lines(path: Path, label: str = "") -> Iterator[tuple[int, bytes]]:
     """The non-blank lines of a file as (line number from 1, bytes), without a byte order mark.
 
     Raises:
         ElusiveError: if the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
-    except OSError as error:
-        raise _cannot_read(path, error) from None
+    with opened(path, label) as stream:
+        for number, line in enumerate(stream, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if line.strip():
+                yield number, line.rstrip(b"\r\n")
 
 
-def csv_records(path: Path) -> Iterator[tuple[int, bytes, list[str] | csv.Error]]:
-    """The non-blank records of a CSV file as (first line from 1, bytes, cells or why there are none).
+def read_bytes(path: Path, label: str = "") -> bytes:
+    """The content of a file, decompressed.
 
     Raises:
         ElusiveError: if the file cannot be read.
     """
-    # Bytes that are not UTF-8 pass through as surrogates, so that they cost one row and not the file.
-    text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
-    lines = list(io.StringIO(text, newline=""))
-    # Strict, or a quote that is never closed would swallow the rest of the file in silence.
-    reader = csv.reader(lines, strict=True)
-    limit_before = csv.field_size_limit(2**31 - 1)  # csv's own limit is 131,072 characters in a cell
-    try:
-        while reader.line_num < len(lines):
-            first = reader.line_num
-            try:
-                cells = next(reader)
-            except csv.Error as error:
-                cells = error
-            if cells:
-                raw = "".join(lines[first : reader.line_num]).encode("utf-8", "surrogateescape")
-                yield first + 1, raw, cells
-    finally:
-        csv.field_size_limit(limit_before)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        ElusiveError: if the file cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _cannot_read(path, error) from None
+    with opened(path, label) as stream:
+        return stream.read()
 
 
 def parse_row(raw: bytes) -> dict[str, Any]:
@@ -188,10 +204,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(problems: Sequence[str]) -> str:
-    """The first ten problems, one a line, and how many more there are; long ones are cut."""
+def listed(problems: Sequence[str], total: int = 0) -> str:
+    """The first ten problems, one a line, and how many more there are; long ones are cut.
+
+    Args:
+        problems: the problems, or the first of them.
+        total: how many there are (0: those given).
+    """
     lines = [f"  {_shortened(problem)}" for problem in problems[:LISTED_ROWS]]
-    more = len(problems) - LISTED_ROWS
+    more = (total or len(problems)) - LISTED_ROWS
     return "\n".join([*lines, f"  ... and {more:,} more"] if more > 0 else lines)
 
 
@@ -200,9 +221,15 @@ def _shortened(problem: str) -> str:
     return problem if len(problem) <= PROBLEM_CHARACTERS else problem[:PROBLEM_CHARACTERS] + "..."
 
 
-def _cannot_read(path: Path, error: OSError) -> ElusiveError:
+def _cannot_read(path: str, error: OSError) -> ElusiveError:
     if isinstance(error, FileNotFoundError):
         return ElusiveError(f"No file or folder at {path}. Give the path of one that exists.")
     if isinstance(error, IsADirectoryError):
         return ElusiveError(f"{path}: expected a file, got a folder. Give the path of one file.")
+    if "Truncated compressed stream" in str(error):
+        return ElusiveError(
+            f"{path} is cut off: its compressed stream ends before its end mark. Copy or download the file again."
+        )
+    if "decompress failed" in str(error) or "inflate failed" in str(error):
+        return ElusiveError(f"{path} is damaged: {error}. Copy or download the file again.")
     return ElusiveError(f"{path} could not be read: {error.strerror or error}. Check the file and its permissions.")

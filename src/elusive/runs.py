@@ -134,8 +134,9 @@ class Stage:
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         path = self.folder / "settings.json"
-        # A stage that failed before it wrote anything may be begun again with other settings.
-        if path.exists() and any(other != path for other in self.folder.iterdir()):
+        # A stage that failed before it wrote anything but bad rows, to be corrected, may be begun again.
+        kept = (path.name, "quarantine.jsonl")
+        if path.exists() and any(other.name not in kept for other in self.folder.iterdir()):
             _refuse_other_settings(self.folder, read_json(path), settings)
         else:
             write_json(path, settings)

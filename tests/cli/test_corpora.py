@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from elusive.cli import main
-from elusive.documents import Document, Span, load_corpus
+from elusive.documents import Document, load_corpus
 from elusive.questions import QuestionItem
+from elusive.tags import Span
 
 
 def generate(source: Path, output: Path, *flags: str) -> None:
@@ -43,9 +44,9 @@ class TestFormats:
         rows = [{"id": "z", "text": "Zoë, 1815", "spans": [["name", 0, 3], ["date", 5, 9]]}, {"text": "Ada"}]
         generate(write_jsonl(tmp_path / "people.jsonl", *rows), tmp_path / "corpus")
         assert capsys.readouterr().out == f"{tmp_path / 'corpus'}: 2 documents, 0 questions\n"
-        assert load_corpus(tmp_path / "corpus").documents == (
-            Document("people-000002", "Ada"),
+        assert tuple(load_corpus(tmp_path / "corpus").documents) == (
             Document("z", "Zoë, 1815", (Span("name", 0, 3), Span("date", 5, 9))),
+            Document("people-000002", "Ada"),
         )
 
     def test_tagged_csv(self, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ class TestFormats:
         (tmp_path / "notes" / "a.md").write_text("# Zoë\n\nBorn in 1815.\n", encoding="utf-8")
         (tmp_path / "notes" / "old" / "b.md").write_text("Ada\n", encoding="utf-8")
         generate(tmp_path / "notes", tmp_path / "corpus")
-        assert load_corpus(tmp_path / "corpus").documents == (
+        assert tuple(load_corpus(tmp_path / "corpus").documents) == (
             Document("a.md", "# Zoë\n\nBorn in 1815."),
             Document("old/b.md", "Ada"),
         )
@@ -70,15 +71,15 @@ class TestFormats:
         article = {"title": "Zoë", "paragraphs": [{"context": "Zoë, 1815", "qas": [question]}]}
         write_jsonl(tmp_path / "set.json", {"data": [article]})
         generate(tmp_path / "set.json", tmp_path / "corpus")
-        assert "1 documents, 1 questions" in capsys.readouterr().out
+        assert "1 document, 1 question\n" in capsys.readouterr().out
         corpus = load_corpus(tmp_path / "corpus")
-        assert corpus.documents == (Document("Zoë-0001", "Zoë, 1815", (Span("answer", 5, 9),)),)
+        assert tuple(corpus.documents) == (Document("Zoë-0001", "Zoë, 1815", (Span("answer", 5, 9),)),)
         assert corpus.questions == (QuestionItem("q1", "When?", ("1815",), "answer", "Zoë-0001"),)
 
     def test_format_named_by_hand(self, tmp_path: Path) -> None:
         source = write_jsonl(tmp_path / "people.log", {"text": "Ada"})
         generate(source, tmp_path / "corpus", "--format", "jsonl")
-        assert load_corpus(tmp_path / "corpus").documents == (Document("people-000001", "Ada"),)
+        assert tuple(load_corpus(tmp_path / "corpus").documents) == (Document("people-000001", "Ada"),)
 
     def test_a_corpus_folder_is_read_as_it_is(self, tmp_path: Path) -> None:
         generate(
@@ -116,7 +117,7 @@ def not_utf8(folder: Path) -> Path:
     return folder / "note.md"
 
 
-def unknown_suffix(folder: Path) -> Path:
+def no_parquet(folder: Path) -> Path:
     return write_jsonl(folder / "c.parquet")
 
 
@@ -135,11 +136,11 @@ def many_bad_rows(folder: Path) -> Path:
 BAD: list[tuple[Callable[[Path], Path], list[str]]] = [
     (missing, ["No file or folder at {source}."]),
     (malformed_line, ["{source}, line 3: malformed JSON (Expecting ',' delimiter", "column 15", "1 bad row"]),
-    (no_rows, ["{source} holds no document: expected one JSON object a line, got none"]),
-    (empty_folder, ["{source} holds no document: expected a .txt, .md or .markdown file, got none"]),
+    (no_rows, ["{source} holds no document: expected a row or a text in it, got none"]),
+    (empty_folder, ["{source} holds no document: expected a row or a text in it, got none"]),
     (empty_text, ["{source}, line 2: empty text: expected at least one character"]),
     (not_utf8, ["{source}, line 2: not UTF-8 (byte 0xe9 at position 7)"]),
-    (unknown_suffix, ["{source}: expected .jsonl, .csv (tagged)", "got '.parquet'", "corpus.format"]),
+    (no_parquet, ["{source}: expected a Parquet file, and it does not begin like one"]),
     (repeated_id, ["{source}, line 2: id 'a' is already used on line 1"]),
     (span_outside, ["{source}, line 1: document 'a': span 'name' outside the text", "got start 0, end 4"]),
     (many_bad_rows, ["got 300 bad rows", "line 10: 'text': expected a string, got null", "... and 290 more"]),
@@ -197,7 +198,9 @@ class TestSkipBad:
         generate(source, tmp_path / "corpus", "--skip-bad")
         quarantine = tmp_path / "corpus" / "quarantine.jsonl"
         assert capsys.readouterr().out == (
-            f"{tmp_path / 'corpus'}: 1 documents, 0 questions\nbad rows set aside in {quarantine}: 1\n"
+            f"{tmp_path / 'corpus'}: 1 document, 0 questions\n"
+            "2 in = 1 document + 0 questions + 1 bad + 0 left out\n"
+            f"bad rows set aside in {quarantine}: 1 document\n"
         )
         [bad] = [json.loads(line) for line in quarantine.read_text("utf-8").splitlines()]
         assert (bad["source"], bad["line"], bad["raw"]) == (str(source), 3, '{"text": "two"')

@@ -9,17 +9,12 @@ from typing import Any
 
 import pytest
 
-from elusive.documents import (
-    BadRow,
-    Corpus,
-    Document,
-    Span,
-    write_corpus,
-)
+from elusive.documents import Corpus, Document, write_corpus
 from elusive.errors import ElusiveError
 from elusive.questions import QuestionItem
 from elusive.readers import read_corpus
-from elusive.tags import parse_tags
+from elusive.rows import RAW_CHARACTERS, BadRow
+from elusive.tags import Span, parse_tags
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -132,11 +127,11 @@ class TestJsonl:
         assert reason in bad.reason
 
     def test_raw_is_escaped_and_cut(self, tmp_path: Path) -> None:
-        long = b'{"text": "' + "é".encode() * 3000
+        long = b'{"text": "' + "é".encode() * RAW_CHARACTERS
         path = write(tmp_path / "c.jsonl", b'{"text": "caf\xe9 \xc3\xa9"}', long, '{"text": "x"}')
         first, second = read_corpus(path, skip_bad=True).quarantined
         assert first.raw == '{"text": "caf\\xe9 é"}'
-        assert second.raw == '{"text": "' + "é" * 1990
+        assert second.raw == '{"text": "' + "é" * (RAW_CHARACTERS - 10)
 
     def test_first_ten_of_many(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.jsonl", *["?"] * 1234)
@@ -166,28 +161,20 @@ class TestJsonl:
 class TestSource:
     def test_empty(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.jsonl", "", " ")
-        expected = "holds no document: expected one JSON object a line, got none. Give a corpus that is not empty."
+        expected = "holds no document: expected a row or a text in it, got none. Give a corpus that is not empty."
         assert refusal(path) == f"{path} {expected}"
 
     def test_nothing_but_bad_rows(self, tmp_path: Path) -> None:
         message = refusal(write(tmp_path / "c.jsonl", "x", "y"), skip_bad=True)
         assert "expected at least one document, got 2 bad rows and nothing else" in message
         assert "line 1: malformed JSON" in message
-        assert "check that corpus.format is right" in message
+        assert "check that corpus.format and corpus.text_column are right" in message
 
     def test_missing(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "no.jsonl") == (
-            f"No file or folder at {tmp_path / 'no.jsonl'}. Give the path of a corpus that exists."
+            f"No file or folder at {tmp_path / 'no.jsonl'}. Give the path of a corpus that exists, "
+            "or hf:org/name for a dataset on the Hugging Face hub."
         )
-
-    @pytest.mark.parametrize(
-        ("name", "got"), [("c.parquet", ".parquet"), ("corpus", "no suffix"), ("c.jsonl.gz", ".gz")]
-    )
-    def test_unknown_suffix(self, tmp_path: Path, name: str, got: str) -> None:
-        message = refusal(write(tmp_path / name, "x"))
-        assert "expected .jsonl, .csv (tagged), .json (SQuAD), .txt, .md, .markdown or a folder" in message
-        assert f"got '{got}'" in message
-        assert "set corpus.format to jsonl, tagged-csv, text or squad" in message
 
     def test_format_overrides_suffix(self, tmp_path: Path) -> None:
         path = write(tmp_path / "corpus.log", '{"text": "a"}')
@@ -196,11 +183,16 @@ class TestSource:
 
     def test_unknown_format(self, tmp_path: Path) -> None:
         message = refusal(write(tmp_path / "c.txt", "x"), format="xml")
-        assert message == "corpus.format: expected one of auto, jsonl, tagged-csv, text, squad, got 'xml'."
+        assert message == (
+            "corpus.format: expected one of auto, jsonl, json, csv, tagged-csv, tsv, parquet, text, markdown, squad, "
+            "dataset, got 'xml'."
+        )
 
-    @pytest.mark.parametrize("format", ["jsonl", "tagged-csv", "squad"])
-    def test_folder_where_a_file_belongs(self, tmp_path: Path, format: str) -> None:
-        assert "expected a file, got a folder" in refusal(tmp_path, format=format)
+    def test_a_format_that_is_given_holds_for_all_files_of_a_folder(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.log", '{"text": "x"}')
+        write(tmp_path / "b", '{"text": "y"}')
+        documents = read_corpus(tmp_path, format="jsonl").documents
+        assert documents == (Document("a.log#000001", "x"), Document("b#000001", "y"))
 
     def test_suffix_in_capitals(self, tmp_path: Path) -> None:
         assert read_corpus(write(tmp_path / "C.JSONL", '{"text": "a"}')).documents[0].id == "C-000001"
@@ -308,16 +300,16 @@ class TestTaggedCsv:
 
     @pytest.mark.parametrize(
         ("header", "got"),
-        [("body,id", "'body', 'id'"), ("id;text", "'id;text'"), ("text,text", "'text', 'text'"), ("Text", "'Text'")],
+        [("body,id", "'body', 'id'"), ("id|text", "'id|text'"), ("text,text", "'text', 'text'"), ("Text", "'Text'")],
     )
     def test_header_without_text(self, tmp_path: Path, header: str, got: str) -> None:
         message = refusal(write(tmp_path / "c.csv", header, "x,y"), skip_bad=True)
-        assert "expected a first line that names the columns, one of them 'text', separated by commas" in message
-        assert f"got {got}." in message
+        assert "c.csv: expected one column 'text', or SQuAD's context, question, answers; " in message
+        assert f"got the columns {got}. Name the one that holds the texts with corpus.text_column" in message
 
     @pytest.mark.parametrize("lines", [[], ["text"]])
     def test_empty(self, tmp_path: Path, lines: list[str]) -> None:
-        assert "holds no document: expected a row below the header" in refusal(write(tmp_path / "c.csv", *lines))
+        assert "holds no document: expected a row or a text" in refusal(write(tmp_path / "c.csv", *lines))
 
     def test_well_known_biographies(self) -> None:
         corpus = read_corpus(shared("biographies_well_known.csv"))
@@ -344,7 +336,6 @@ class TestText:
         write(tmp_path / "a" / "y.MARKDOWN", "third")
         write(tmp_path / ".hidden" / "x.txt", "no")
         write(tmp_path / "a" / ".x.txt", "no")
-        write(tmp_path / "picture.png", b"\x89PNG")
         assert read_corpus(tmp_path).documents == (
             Document("a/y.MARKDOWN", "third"),
             Document("a/z.md", "# Title\nbody <b>kept</b>"),
@@ -368,16 +359,8 @@ class TestText:
             str(tmp_path / "a.txt"), 2, "not UTF-8 (byte 0xe9 at position 8)", "fine\ncaf\\xe9\n"
         )
 
-    def test_other_formats_in_a_folder_are_not_left_out_in_silence(self, tmp_path: Path) -> None:
-        write(tmp_path / "a.txt", "x")
-        write(tmp_path / "part" / "0.jsonl", '{"text": "y"}')
-        message = refusal(tmp_path)
-        assert f"expected a folder of text and Markdown files, found {Path('part', '0.jsonl')}" in message
-        assert "set corpus.format to text" in message
-        assert [document.id for document in read_corpus(tmp_path, format="text").documents] == ["a.txt"]
-
     def test_empty_folder(self, tmp_path: Path) -> None:
-        assert "holds no document: expected a .txt, .md or .markdown file" in refusal(tmp_path)
+        assert "holds no document: expected a row or a text in it" in refusal(tmp_path)
 
 
 def squad(*paragraphs: object, title: str | None = "Ada") -> dict[str, Any]:
@@ -500,25 +483,27 @@ class TestSquad:
         assert reason in message
         corpus = read_corpus(path, skip_bad=True)
         assert corpus.documents == (Document("Ada-0002", "good"),)
-        write_corpus(tmp_path / "corpus", corpus)  # the raw text is UTF-8 whatever the row held
+        write_corpus(tmp_path / "corpus", corpus.entries())  # the raw text is UTF-8 whatever the row held
 
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
-            (b'{"text": "a"}', "expected SQuAD's form"),
+            (b'{"text": "a"}', "line 1: no 'context': expected a string, got the keys 'text'"),
+            (b'{\n"text": "a"}', "expected SQuAD's form"),
+            (b'{"data": [{"title": "x", "paragraphs": {}}]}', "got no list 'paragraphs' in data[0]"),
             (b'{"data": [{"title": "x"}]}', "got no list 'paragraphs' in data[0]"),
             (b'"x"', "got a string. Give SQuAD JSON"),
-            (b'{"text": "a"}\n{"text": "b"}', "line 2: malformed JSON (Extra data, column 1)"),
+            (b'{\n"text": "a"}\n{"text": "b"}', "line 3: malformed JSON (Extra data, column 1)"),
             (b'{"data": [\n"caf\xe9"]}', "line 2: not UTF-8 (byte 0xe9 at position 15). Save the file as UTF-8."),
             (b'{"data": [{"title": {}, "paragraphs": []}]}', "data[0]: 'title': expected a string, got an object"),
-            (b'{"data": []}', "holds no document: expected a paragraph"),
+            (b'{"data": []}', "holds no document: expected a row or a text"),
             (b"[" * 100_000, "JSON that cannot be read"),
         ],
     )
     def test_whole_file(self, tmp_path: Path, content: bytes, reason: str) -> None:
         path = tmp_path / "set.json"
         path.write_bytes(content)
-        message = refusal(path, skip_bad=True)
+        message = refusal(path, skip_bad=True, format="squad")
         assert message.startswith(str(path))
         assert reason in message
 

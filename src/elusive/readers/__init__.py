@@ -1,73 +1,63 @@
 """Any source as a stream of documents, questions and bad rows."""
 
-import csv
-import json
+import contextlib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..config import CorpusFormat
-from ..documents import Corpus, Document
+from ..config import CorpusFormat, CorpusSettings
+from ..documents import Corpus, Entry, Tally, collect
 from ..errors import ElusiveError
-from ..rows import (
-    BadRow,
-    bad_row,
-    byte_lines,
-    checked_text,
-    counted,
-    csv_records,
-    kind,
-    listed,
-    not_utf8,
-    parse_row,
-    read_bytes,
-    row_id,
-    text_value,
-)
-from ..tags import Span, parse_tags
-from .squad import ANSWER_FIELD, read_squad
+from ..rows import bad_row
+from .bad_rows import refuse_bad_rows
+from .files import Source, SourceFile, opened_source, seen_format
+from .hub import dataset_name, dataset_rows
+from .jsonl import json_entries, jsonl_rows
+from .reading import FLAT_COLUMNS, Reading, row_entries
+from .tables import csv_rows, parquet_rows
+from .text import text_entries
 
-TEXT_SUFFIXES = (".txt", ".md", ".markdown")
-_FORMAT_BY_SUFFIX: Mapping[str, CorpusFormat] = {
-    ".jsonl": "jsonl",
-    ".csv": "tagged-csv",
-    ".json": "squad",
-    **dict.fromkeys(TEXT_SUFFIXES, "text"),
-}
+DEFAULT_TOKENIZER = "elusive/large"
+"""Whose tokens chunks are counted in where nothing else is said."""
 
 
-class _Row(NamedTuple):
-    """A row as read: its document, or the reason why there is none."""
+def read_corpus(
+    source: str | Path,
+    format: CorpusFormat = "auto",
+    limit: int = 0,
+    *,
+    skip_bad: bool = False,
+    tokenizer: str = DEFAULT_TOKENIZER,
+    **settings: Any,
+) -> Corpus:
+    """Read a corpus into memory: a file, a folder, a glob pattern, standard input or a Hugging Face dataset.
 
-    source: Path
-    line: int
-    raw: bytes
-    result: Document | str
-
-
-def read_corpus(path: str | Path, format: CorpusFormat = "auto", limit: int = 0, *, skip_bad: bool = False) -> Corpus:
-    """Read a corpus from a file or a folder.
-
-    Formats:
+    Formats (compressed by gzip or Zstandard or not; `**` and folders may mix them; hidden files are left out):
         jsonl: one object a line with `text`, and optionally `id` and `spans`: `[[field, start, end], ...]` or
             `[{"field": ..., "start": ..., "end": ...}, ...]`, in characters, end exclusive. Blank lines are left out.
-        tagged-csv: a comma-separated file with a header, a column `text` and optionally `id`. Balanced tags such as
+        json: an array of such objects, bare or under `data`; or SQuAD.
+        csv, tsv: a header with a column `text` and optionally `id` and `spans` (as JSON). Balanced tags such as
             `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
-        text: a text or Markdown file, or all of them under a folder, in the order of their paths (hidden ones are left
-            out); one file is one document, without white space around it, and its id is its path in the folder.
-        squad: SQuAD v1.1 or v2.0 JSON. Each different paragraph is a document, its answers are spans of the field
-            `answer`, and its questions come with the corpus; impossible questions are left out.
-        auto: by the suffix: .jsonl, .csv, .json (SQuAD), .txt, .md, .markdown, or a folder of text.
+        parquet: the same columns, without tags.
+        text, markdown: a file is cut at paragraph borders into documents of at most `chunk_tokens` tokens; the id is
+            its path in the folder, with `#0001` ... behind it where it makes several.
+        squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each different
+            paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
+            corpus; impossible questions are left out. These documents come after those of other files.
+        dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
+        auto: by each file's name, or its content where that says nothing.
 
-    A row without an id is called `<file stem>-000001`, by its number among the rows; a SQuAD paragraph `<title>-0001`,
-    by its number in the article.
+    A row without an id is called `<file stem>-000001` by its number among the rows, or `<path>#000001` where the source
+    has several files; a SQuAD paragraph `<title>-0001`, by its number in the article.
 
     Args:
-        path: the file or folder.
+        source: what is read.
         format: one of the above.
         limit: stop after so many documents (0: read all).
         skip_bad: set bad rows aside in `quarantined` and go on, instead of stopping.
+        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
+        settings: others of `CorpusSettings`, e.g. `text_column="body"`.
 
     Returns:
         The corpus, documents in the order of the source.
@@ -76,208 +66,85 @@ def read_corpus(path: str | Path, format: CorpusFormat = "auto", limit: int = 0,
         ElusiveError: if the source is missing, cannot be read as a whole or holds no document; or if a row is bad and
             `skip_bad` is false, with file, line and reason of the first ten.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ElusiveError(f"No file or folder at {path}. Give the path of a corpus that exists.")
     known = typing.get_args(CorpusFormat)
     if format not in known:
         raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
-    chosen = _detect_format(path) if format == "auto" else format
-    if chosen == "squad":
-        corpus = _squad_corpus(path, limit)
-    else:
-        readers = {"jsonl": _jsonl_rows, "tagged-csv": _csv_rows, "text": _text_rows}
-        corpus = _collect(readers[chosen](path), limit)
-    if corpus.quarantined and not skip_bad:
-        raise _bad_rows_error(path, corpus.quarantined)
-    if not corpus.documents:
-        raise _empty_error(path, chosen, corpus.quarantined)
+    asked = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
+    tally = Tally()
+    corpus = collect(tally.passing(read_entries(asked, tokenizer)))
+    refuse_bad_rows(tally.counts(), asked)
     return corpus
 
 
-def _detect_format(path: Path) -> CorpusFormat:
-    if not path.is_dir():
-        if found := _FORMAT_BY_SUFFIX.get(path.suffix.lower()):
-            return found
-        raise ElusiveError(
-            f"{path}: expected .jsonl, .csv (tagged), .json (SQuAD), .txt, .md, .markdown or a folder of text files, "
-            f"got {path.suffix or 'no suffix'!r}. "
-            "Rename the file, or set corpus.format to jsonl, tagged-csv, text or squad."
-        )
-    for name in _visible_files(path):
-        # Leaving such a file out in silence would lose most of some corpora.
-        if _FORMAT_BY_SUFFIX.get(Path(name).suffix.lower(), "text") != "text":
-            raise ElusiveError(
-                f"{path}: expected a folder of text and Markdown files, found {name}. "
-                "Give the path of that file, or set corpus.format to text to read only .txt, .md and .markdown."
-            )
-    return "text"
+def read_entries(
+    settings: CorpusSettings, tokenizer: str = DEFAULT_TOKENIZER, source: Source | None = None
+) -> Iterator[Entry]:
+    """Stream a source; memory does not grow with its rows (JSON values, SQuAD's and Markdown files are read whole).
+
+    Args:
+        settings: what is read, and how. Bad rows are given as they come; nothing is refused because of them.
+        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
+        source: the source, if it is opened already.
+
+    Yields:
+        Documents, questions, bad rows and rows left out; `settings.limit` counts documents.
+
+    Raises:
+        ElusiveError: if the source is missing or cannot be read as a whole.
+    """
+    with contextlib.ExitStack() as stack:
+        source = source or stack.enter_context(opened_source(settings.source))
+        reading = stack.enter_context(contextlib.closing(Reading(settings, settings.tokenizer or tokenizer)))
+        if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
+            file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
+            yield from row_entries(dataset_rows(source, settings), file, reading, flat=settings.format == "squad")
+        else:
+            for file in source.files():
+                yield from _file_entries(file, reading)
+                if reading.full:
+                    break
+        for document, label, where in reading.paragraphs.documents():
+            reason = reading.repeated(document, label, where)
+            raw = document.text.encode()
+            yield bad_row(label, 0, f"{where}: {reason}", raw) if reason else document
 
 
-def _collect(rows: Iterable[_Row], limit: int) -> Corpus:
-    """The rows' documents, up to `limit`; a repeated id makes a bad row."""
-    documents: list[Document] = []
-    places: dict[str, str] = {}
-    bad: list[BadRow] = []
-    for row in rows:
-        result = row.result
-        if isinstance(result, Document) and result.id in places:
-            result = f"id {result.id!r} is already used on {places[result.id]}"
-        if isinstance(result, str):
-            bad.append(bad_row(row.source, row.line, result, row.raw))
-            continue
-        places[result.id] = f"line {row.line}"
-        documents.append(result)
-        if len(documents) == limit:
-            break
-    return Corpus(tuple(documents), quarantined=tuple(bad))
-
-
-def _place(row: BadRow) -> str:
-    return f"{row.source}, line {row.line}: {row.reason}" if row.line else f"{row.source}, {row.reason}"
-
-
-def _bad_rows_error(path: Path, bad: tuple[BadRow, ...]) -> ElusiveError:
-    return ElusiveError(
-        f"{path}: expected every row to be readable, got {counted(len(bad), 'bad row')}.\n"
-        f"{listed([_place(row) for row in bad])}\n"
-        "Correct these rows, or set them aside and go on: corpus.skip_bad = true in a recipe, --skip-bad with generate."
-    )
-
-
-def _empty_error(path: Path, format: CorpusFormat, bad: tuple[BadRow, ...]) -> ElusiveError:
-    if bad:
-        problems = listed([_place(row) for row in bad])
-        return ElusiveError(
-            f"{path}: expected at least one document, got {counted(len(bad), 'bad row')} and nothing else.\n"
-            f"{problems}\nCorrect these rows, or check that corpus.format is right."
-        )
-    wanted = {
-        "jsonl": "one JSON object a line",
-        "tagged-csv": "a row below the header",
-        "text": "a .txt, .md or .markdown file",
-        "squad": "a paragraph",
-    }[format]
-    return ElusiveError(f"{path} holds no document: expected {wanted}, got none. Give a corpus that is not empty.")
-
-
-# JSONL
-
-
-def _jsonl_rows(path: Path) -> Iterator[_Row]:
-    for number, (line, raw) in enumerate(byte_lines(path), 1):
-        try:
-            result = _json_document(parse_row(raw), f"{path.stem}-{number:06d}")
-        except ElusiveError as error:
-            result = str(error)
-        yield _Row(path, line, raw, result)
-
-
-def _json_document(row: Mapping[str, Any], default_id: str) -> Document:
-    spans = row.get("spans")
-    if spans is not None and not isinstance(spans, list):
-        raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
-    return Document(row_id(row, "id", default_id), text_value(row, "text"), tuple(map(_json_span, spans or ())))
-
-
-def _json_span(value: object) -> Span:
-    parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
-    if not isinstance(parts, list) or len(parts) != 3 or not all(type(part) is int for part in parts[1:]):
-        raise ElusiveError(
-            'span: expected [field, start, end] or {"field", "start", "end"} with whole numbers, '
-            f"got {json.dumps(value)}"
-        )
-    return Span(checked_text(parts[0], "field of a span"), parts[1], parts[2])
-
-
-# Tagged CSV
-
-
-def _csv_rows(path: Path) -> Iterator[_Row]:
-    header: list[str] = []
-    number = 0
-    for line, raw, cells in csv_records(path):
-        if not header:
-            header = _csv_header(path, cells)
-            continue
-        number += 1
-        try:
-            result = _csv_document(header, raw, cells, f"{path.stem}-{number:06d}")
-        except ElusiveError as error:
-            result = str(error)
-        yield _Row(path, line, raw, result)
-
-
-def _csv_header(path: Path, cells: list[str] | csv.Error) -> list[str]:
-    names = [cell.strip() for cell in cells] if isinstance(cells, list) else []
-    if names.count("text") != 1:
-        got = ", ".join(map(repr, names)) or cells
-        raise ElusiveError(
-            f"{path}: expected a first line that names the columns, one of them 'text', separated by commas; "
-            f"got {got}. Name the column that holds the texts 'text'."
-        )
-    return names
-
-
-def _csv_document(header: list[str], raw: bytes, cells: list[str] | csv.Error, default_id: str) -> Document:
+def _file_entries(file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    """What one file holds. One of many that cannot be read at all is a bad row; alone it stops the reading."""
+    begun = False
     try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ElusiveError(not_utf8(error)) from None
-    if isinstance(cells, csv.Error):
-        raise ElusiveError(
-            f"malformed CSV ({cells}); a text with commas, quotes or newlines needs double quotes around it, "
-            "and a quote inside them is written as two"
-        )
-    if len(cells) != len(header):
-        raise ElusiveError(
-            f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
-            "a text with commas needs double quotes around it"
-        )
-    row = dict(zip(header, cells, strict=True))
-    text, spans = parse_tags(row["text"])
-    return Document(row_id(row, "id", default_id), checked_text(text, "text"), spans)
-
-
-# Text and Markdown
-
-
-def _text_rows(path: Path) -> Iterator[_Row]:
-    if not path.is_dir():
-        yield _text_row(path, path.name)
-        return
-    for name in _visible_files(path):
-        if name.lower().endswith(TEXT_SUFFIXES):
-            yield _text_row(path / name, name)
-
-
-def _text_row(file: Path, name: str) -> _Row:
-    raw = read_bytes(file)
-    line = 1
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n").strip()
-        result = Document(name, checked_text(text, "text"))
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        result = not_utf8(error)
+        for entry in _entries_as(_format(file, reading.settings), file, reading):
+            begun = True
+            yield entry
     except ElusiveError as error:
-        result = str(error)
-    return _Row(file, line, raw, result)
+        reason = str(error).removeprefix(f"{file.label}: ").removeprefix(f"{file.label} ")
+        if file.alone or begun:
+            raise ElusiveError(str(error) if file.label in str(error) else f"{file.label}: {error}.") from None
+        yield bad_row(file.label, 1, reason, b"")
 
 
-def _visible_files(folder: Path) -> list[str]:
-    """The files under a folder without hidden ones, as sorted paths relative to it."""
-    names = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
-    return sorted(name for name in names if not name.startswith(".") and "/." not in name)
+def _format(file: SourceFile, settings: CorpusSettings) -> CorpusFormat:
+    if settings.format == "dataset":
+        raise ElusiveError(
+            f"{file.label}: expected a folder that save_to_disk wrote, or hf:org/name. "
+            "Set corpus.format to what the file is."
+        )
+    if settings.format not in ("auto", "squad"):
+        return settings.format
+    found = seen_format(file, (settings.text_column, FLAT_COLUMNS[0]))
+    return "json" if settings.format == "squad" and found in ("text", "markdown") else found
 
 
-# SQuAD
-
-
-def _squad_corpus(path: Path, limit: int) -> Corpus:
-    paragraphs, questions, bad = read_squad(path, limit)
-    documents = (
-        Document(paragraph.id, paragraph.text, tuple(Span(ANSWER_FIELD, *place) for place in sorted(paragraph.answers)))
-        for paragraph in paragraphs
-    )
-    return Corpus(tuple(documents), tuple(questions), tuple(bad))
+def _entries_as(format: CorpusFormat, file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    settings = reading.settings
+    flat = settings.format == "squad"
+    if format in ("text", "markdown"):
+        return text_entries(file, reading, markdown=format == "markdown")
+    if format == "json":
+        return json_entries(file, reading, squad=flat)
+    if format == "jsonl":
+        return row_entries(jsonl_rows(file), file, reading, flat=flat)
+    if format == "parquet":
+        return row_entries(parquet_rows(file, settings), file, reading, flat=flat)
+    rows = csv_rows(file, settings, tabs=format == "tsv")
+    return row_entries(rows, file, reading, tagged=settings.tags, flat=flat)

@@ -1,119 +1,81 @@
-"""SQuAD v1.1 and v2.0 files: their paragraphs, the places of the answers, and the questions."""
+"""SQuAD v1.1 and v2.0: its JSON, and its flat form with one question a row."""
 
+import ast
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from ..documents import Entry
 from ..errors import ElusiveError
 from ..questions import QuestionItem
-from ..rows import BadRow, bad_row, kind, not_utf8, read_bytes, row_id, text_value
+from ..rows import LeftOut, bad_row, kind, row_id, text_value
+from .files import SourceFile
+from .paragraphs import ANSWER_FIELD, Stored
+from .reading import Reading, Row, bad, json_bytes, place
 
-ANSWER_FIELD = "answer"
-"""Field of all spans and questions of SQuAD, which knows no fields."""
+REPEATED = LeftOut("repeated paragraph")
+IMPOSSIBLE = LeftOut("impossible question")
+ORPHANED = LeftOut("question of a bad paragraph")
 
-
-@dataclass
-class Paragraph:
-    """One paragraph with the places of the answers to its questions.
-
-    Attributes:
-        id: `<title>-0001`, by its number in the article.
-        text: its context.
-        answers: (start, end) in characters of `text`, end exclusive.
-    """
-
-    id: str
-    text: str
-    answers: set[tuple[int, int]] = field(default_factory=set)
+_FORM = '{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}'
 
 
-def read_squad(path: Path, limit: int) -> tuple[list[Paragraph], list[QuestionItem], list[BadRow]]:
-    """Read a SQuAD file; impossible questions are left out, and a repeated paragraph counts once.
-
-    Args:
-        path: a JSON file.
-        limit: stop after so many different paragraphs (0: read all).
-
-    Returns:
-        Paragraphs, questions, and the paragraphs and questions that could not be read.
+def nested_entries(value: object, file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    """Questions of a SQuAD file, one by one; its paragraphs are kept in `reading.paragraphs`.
 
     Raises:
-        ElusiveError: if the file cannot be read or has another form.
+        ElusiveError: if it has another form.
     """
-    paragraphs: dict[str, Paragraph] = {}
-    questions: dict[str, QuestionItem] = {}
-    bad: list[BadRow] = []
-
-    def set_aside(where: str, reason: ElusiveError, value: object) -> None:
-        raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        bad.append(bad_row(path, 0, f"{where}: {reason}", raw))
-
-    for where, paragraph_id, value in _paragraphs(path):
+    for where, id, paragraph in _paragraphs(value, file, reading):
         try:
-            context, rows = _context_and_questions(value)
+            context, rows = _context_and_questions(paragraph)
         except ElusiveError as reason:
-            set_aside(where, reason, value)
+            yield bad_row(file.label, 0, f"{where}: {reason}", json_bytes(paragraph))
+            rows = paragraph.get("qas") if isinstance(paragraph, dict) else None
+            yield from [ORPHANED] * len(rows if isinstance(rows, list) else ())
             continue
-        if limit and len(paragraphs) == limit and context not in paragraphs:
-            break
-        paragraph = paragraphs.setdefault(context, Paragraph(paragraph_id, context))
+        stored = reading.paragraphs.find(context)
+        if stored:
+            yield REPEATED
+        elif reading.room:
+            stored = reading.paragraphs.add(context, id, file, where)
+        else:
+            reading.full = True
+            return
         for index, row in enumerate(rows):
-            try:
-                if _is_impossible(row):
-                    continue
-                item, places = _question(row, paragraph)
-                if item.id in questions:
-                    raise ElusiveError(f"id {item.id!r} is already used by another question")
-            except ElusiveError as reason:
-                set_aside(f"{where}.qas[{index}]", reason, row)
+            here = f"{where}.qas[{index}]"
+            if isinstance(row, dict) and row.get("is_impossible") is True:
+                yield IMPOSSIBLE
                 continue
-            questions[item.id] = item
-            paragraph.answers.update(places)
-    return list(paragraphs.values()), list(questions.values()), bad
+            try:
+                yield _question(row, context, stored, file, here, reading)
+            except ElusiveError as reason:
+                yield bad_row(file.label, 0, f"{here}: {reason}", json_bytes(row), "question")
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[str, str, object]]:
+def _paragraphs(value: object, file: SourceFile, reading: Reading) -> Iterator[tuple[str, str, object]]:
     """Each paragraph as (where it stands, its id, its value)."""
-    value = _json(path)
     # Du and Cardie's split is the list of articles without the object around it.
     articles = value.get("data") if isinstance(value, dict) else value
     if not isinstance(articles, list):
-        raise _form_error(path, "an object without a list 'data'" if isinstance(value, dict) else kind(value))
-    counts: dict[str, int] = {}
+        raise _form_error(file, "an object without a list 'data'" if isinstance(value, dict) else kind(value))
     for index, article in enumerate(articles):
         where = f"data[{index}]"
         if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
-            raise _form_error(path, f"no list 'paragraphs' in {where}")
+            raise _form_error(file, f"no list 'paragraphs' in {where}")
         try:
             title = row_id(article, "title", "article")
         except ElusiveError as error:
-            raise ElusiveError(f"{path}, {where}: {error}. Correct the title, or leave it out.") from None
+            raise ElusiveError(f"{file.label}, {where}: {error}. Correct the title, or leave it out.") from None
         for number, paragraph in enumerate(article["paragraphs"]):
-            counts[title] = counts.get(title, 0) + 1
-            yield f"{where}.paragraphs[{number}]", f"{title}-{counts[title]:04d}", paragraph
+            yield f"{where}.paragraphs[{number}]", reading.paragraphs.numbered(title), paragraph
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ElusiveError(f"{path}, line {line}: {not_utf8(error)}. Save the file as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        raise ElusiveError(
-            f"{path}, line {error.lineno}: malformed JSON ({error.msg}, column {error.colno}). "
-            "Expected one SQuAD object; a file with one object a line needs the suffix .jsonl or corpus.format = jsonl."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise ElusiveError(f"{path}: JSON that cannot be read ({error}). Expected one SQuAD object.") from None
-
-
-def _form_error(path: Path, got: str) -> ElusiveError:
+def _form_error(file: SourceFile, got: str) -> ElusiveError:
     return ElusiveError(
-        f'{path}: expected SQuAD\'s form, {{"data": [{{"title", "paragraphs": [{{"context", "qas": [...]}}]}}]}}, '
-        f"got {got}. Give SQuAD JSON, or set corpus.format to what the file is."
+        f"{file.label}: expected SQuAD's form, {_FORM}, got {got}. "
+        "Give SQuAD JSON, or set corpus.format to what the file is."
     )
 
 
@@ -126,26 +88,92 @@ def _context_and_questions(value: object) -> tuple[str, list[Any]]:
     return text_value(value, "context"), rows
 
 
-def _is_impossible(row: object) -> bool:
-    return isinstance(row, dict) and row.get("is_impossible") is True
+def flat_entries(row: Row, file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    """The question of one row; its paragraph is kept in `reading.paragraphs`.
+
+    A row holds a paragraph and a question, and both are counted: a paragraph that was there before is left out.
+    """
+    value: Any = row.value
+    try:
+        context, title = text_value(value, "context"), row_id(value, "title", "article")
+    except ElusiveError as reason:
+        yield bad(file, row, reason)
+        yield ORPHANED
+        return
+    stored = reading.paragraphs.find(context)
+    if stored:
+        yield REPEATED
+    elif reading.room:
+        stored = reading.paragraphs.add(context, reading.paragraphs.numbered(title), file, place(row))
+    else:
+        reading.full = True
+        return
+    try:
+        question = dict(value) | {"answers": _listed_answers(value.get("answers"))}
+        question.setdefault("id", file.row_id(row.number))
+        if not question["answers"] or value.get("is_impossible") in (True, "True", "true"):
+            yield IMPOSSIBLE
+        else:
+            yield _question(question, context, stored, file, place(row), reading)
+    except ElusiveError as reason:
+        yield bad(file, row, reason, "question")
 
 
-def _question(row: object, paragraph: Paragraph) -> tuple[QuestionItem, list[tuple[int, int]]]:
-    """A question, and the places of its answers."""
+def _listed_answers(value: object) -> list[Any]:
+    """The hub's {"text": [...], "answer_start": [...]} as a list of answers; in a table it is written as text."""
+    if isinstance(value, str):
+        value = _answers_cell(value)
+    if isinstance(value, list):
+        return value
+    texts, starts = (value.get("text"), value.get("answer_start")) if isinstance(value, dict) else (None, None)
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise ElusiveError(
+            f'\'answers\': expected {{"text": [...], "answer_start": [...]}}, both as long, got {_shown(value)}'
+        )
+    return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+
+
+def _answers_cell(cell: str) -> object:
+    # JSON, Python's own form, or (datasets' to_csv) NumPy's around it.
+    for text in (cell, re.sub(r"array\((\[.*?\])(?:, dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                continue
+    return cell
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _question(
+    row: object, context: str, stored: Stored, file: SourceFile, where: str, reading: Reading
+) -> QuestionItem:
+    """A question; the places of its answers are kept with its paragraph.
+
+    Raises:
+        ElusiveError: with the reason only, if it is bad.
+    """
     if not isinstance(row, dict):
         raise ElusiveError(f"expected an object with 'id', 'question' and 'answers', got {kind(row)}")
     answers = row.get("answers")
     if not isinstance(answers, list) or not answers:
         raise ElusiveError("'answers': expected at least one answer (or is_impossible: true), got none")
-    places = [_place(answer, paragraph.text) for answer in answers]
+    places = [_place(answer, context) for answer in answers]
+    text_value(row, "question")
     item = QuestionItem(
-        id=text_value(row, "id"),
-        question=text_value(row, "question"),
-        answers=tuple(dict.fromkeys(paragraph.text[start:end] for start, end in places)),
+        id=row_id(row, "id", "") or text_value(row, "id"),
+        question=row["question"],
+        answers=tuple(dict.fromkeys(context[start:end] for start, end in places)),
         field=ANSWER_FIELD,
-        document_id=paragraph.id,
+        document_id=stored.id,
     )
-    return item, places
+    reading.question_is_new(item, file, where)
+    reading.paragraphs.add_answers(stored.number, places)
+    return item
 
 
 def _place(answer: object, context: str) -> tuple[int, int]:

@@ -1,0 +1,175 @@
+"""One pass over a source: rows become documents and questions, and every id is used once."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..config import CorpusSettings
+from ..documents import Document, Entry
+from ..errors import ElusiveError
+from ..questions import QuestionItem
+from ..rows import BadRow, bad_row, checked_text, kind, row_id, text_value
+from ..tags import Span, parse_tags
+from .files import SourceFile
+from .paragraphs import Paragraphs
+from .seen import Seen
+
+FLAT_COLUMNS = ("context", "question", "answers")
+"""Columns of a SQuAD question in a row of its own, as the hub has it."""
+NAMING = (
+    "Name the one that holds the texts with corpus.text_column (--text-column), and the one that holds their ids, "
+    "if any, with corpus.id_column"
+)
+
+
+class Row(NamedTuple):
+    """A row as it was read.
+
+    Attributes:
+        number: from 1, bad rows counted.
+        line: its first line; 0 where the file has no lines.
+        value: its columns, or the reason why it cannot be read.
+        raw: its bytes (None: those of its columns as JSON).
+    """
+
+    number: int
+    line: int
+    value: Mapping[str, Any] | str
+    raw: bytes | None
+
+
+class Reading:
+    """What one pass over a source keeps: the ids that were met, SQuAD's paragraphs, and how much room is left.
+
+    Args:
+        settings: the corpus's settings.
+        tokenizer: whose tokens chunks are counted in.
+    """
+
+    def __init__(self, settings: CorpusSettings, tokenizer: str) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.paragraphs = Paragraphs()
+        self.full = False
+        self._documents = 0
+        self._document_ids = Seen()
+        self._question_ids = Seen()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        for part in (self.paragraphs, self._document_ids, self._question_ids):
+            part.close()
+
+    @property
+    def room(self) -> bool:
+        """Whether the limit allows one more document."""
+        limit = self.settings.limit
+        return not limit or self._documents + len(self.paragraphs) < limit
+
+    def repeated(self, document: Document, label: str, where: str) -> str:
+        """Note a document; why it cannot be used where its id was used before, else empty."""
+        if before := self._document_ids.add(document.id, label, where):
+            return f"id {document.id!r} is already used {on(before)}"
+        self._documents += 1
+        self.full = not self.room
+        return ""
+
+    def question_is_new(self, item: QuestionItem, file: SourceFile, where: str) -> None:
+        """Note a question's id.
+
+        Raises:
+            ElusiveError: with the reason only, if it was used before.
+        """
+        if before := self._question_ids.add(item.id, file.label, where):
+            raise ElusiveError(f"id {item.id!r} is already used by another question, {on(before)}")
+
+
+def on(place: str) -> str:
+    """A place in words: `on line 3`, `in data.csv, line 3`, `in row 3`."""
+    return f"on {place}" if place.startswith("line ") else f"in {place}"
+
+
+def place(row: Row) -> str:
+    """Where a row stands, in words."""
+    return f"line {row.line}" if row.line else f"row {row.number}"
+
+
+def bad(file: SourceFile, row: Row, reason: object, of: Any = "document") -> BadRow:
+    """A row that cannot be used."""
+    raw = json_bytes(row.value) if row.raw is None else row.raw
+    # Where there is no line to say it, the reason begins with the place.
+    return bad_row(file.label, row.line, str(reason) if row.line else f"{place(row)}: {reason}", raw, of)
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as JSON; what JSON does not know (bytes, dates) as Python writes it."""
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+
+
+def row_entries(
+    rows: Iterable[Row], file: SourceFile, reading: Reading, *, tagged: bool = False, flat: bool = False
+) -> Iterator[Entry]:
+    """Documents (and questions, from SQuAD's flat form) of a file's rows, until the limit.
+
+    Args:
+        rows: the rows in order.
+        file: where they stand.
+        reading: the pass.
+        tagged: tags may stand in the texts.
+        flat: all rows are SQuAD questions; else those without a text that have its columns.
+    """
+    from .squad import flat_entries
+
+    text_column, id_column = reading.settings.text_column, reading.settings.id_column
+    for row in rows:
+        value = row.value
+        if isinstance(value, str):
+            yield bad(file, row, value)
+        elif flat or (text_column not in value and all(name in value for name in FLAT_COLUMNS)):
+            yield from flat_entries(row, file, reading)
+        else:
+            try:
+                document = _document(value, text_column, id_column, file.row_id(row.number), tagged)
+            except ElusiveError as reason:
+                yield bad(file, row, reason)
+                continue
+            reason = reading.repeated(document, file.label, place(row))
+            yield bad(file, row, reason) if reason else document
+        if reading.full:
+            return
+
+
+def _document(row: Mapping[str, Any], text_column: str, id_column: str, default_id: str, tagged: bool) -> Document:
+    if text_column not in row:
+        keys = ", ".join(map(repr, row)) or "(none)"
+        raise ElusiveError(f"no {text_column!r}: expected a string, got the keys {keys} (corpus.text_column names it)")
+    id, text, spans = row_id(row, id_column, default_id), row[text_column], row.get("spans")
+    if isinstance(spans, str):  # a cell of a table
+        spans = _json_cell(spans)
+    if not spans:
+        if spans is not None and not isinstance(spans, list):
+            raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
+        if tagged and isinstance(text, str):
+            text, found = parse_tags(text)
+            return Document(id, checked_text(text, text_column), found)
+        return Document(id, checked_text(text, text_column))
+    if not isinstance(spans, list):
+        raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
+    return Document(id, text_value(row, text_column), tuple(map(_span, spans)))
+
+
+def _json_cell(cell: str) -> object:
+    try:
+        return json.loads(cell) if cell.strip() else None
+    except (ValueError, RecursionError):
+        return cell
+
+
+def _span(value: object) -> Span:
+    parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
+    if not isinstance(parts, list) or len(parts) != 3 or not all(type(part) is int for part in parts[1:]):
+        raise ElusiveError(
+            'span: expected [field, start, end] or {"field", "start", "end"} with whole numbers, '
+            f"got {json.dumps(value, default=str)}"
+        )
+    return Span(checked_text(parts[0], "field of a span"), parts[1], parts[2])
