@@ -51,12 +51,10 @@ def generate(
         return
     if server != LlmSettings():
         raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
-    from .corpora import make_corpus
+    from .corpora import make_corpus, summary_lines
 
-    corpus = make_corpus(settings, output)
-    print(f"{output}: {len(corpus.documents):,} documents, {len(corpus.questions):,} questions")
-    if corpus.quarantined:
-        print(f"bad rows set aside in {output / 'quarantine.jsonl'}: {len(corpus.quarantined):,}")
+    make_corpus(settings, output)
+    print(f"{output}: " + "\n".join(summary_lines(output)))
 
 
 def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
