@@ -280,6 +280,8 @@ class TrainSettings:
     """Gradients longer than this are scaled down to it (0: none)."""
     epochs: float = 10.0
     """Passes over the arm's texts, where max_steps is 0."""
+    copies: Literal["static", "fresh"] = "static"
+    """Copies as augmentation wrote them, or drawn anew in each pass from ranking.parquet, at the same rates."""
     max_steps: int = 0
     """Optimizer steps, the same for every arm (0: by epochs)."""
     batch_size: int = 8

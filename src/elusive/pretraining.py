@@ -16,7 +16,8 @@ from .devices import default_device
 from .errors import ElusiveError
 from .models import load_tokenizer, resolve
 from .runs import ProgressFunction, Stage, silent, write_text
-from .training import FitSettings, fit, pack_rows, row_order, tokenize_rows
+from .training import FitSettings, fit
+from .training_rows import pack_rows, row_order, tokenize_rows
 
 RECIPE_NAME = "pretrain.toml"
 """Saved beside the weights; replay of the pretraining text reads it."""

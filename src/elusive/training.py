@@ -10,13 +10,11 @@ import math
 import shutil
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import transformers
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
@@ -24,9 +22,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, Trai
 from .config import ModelSettings, Precision, TrainSettings, to_table
 from .devices import computes_bfloat16
 from .errors import ElusiveError
+from .fresh import fresh_rows, ranking_beside
 from .models import config_context, load_model, load_tokenizer, model_hash, without_future_warnings
 from .readers import read_corpus
 from .runs import ProgressFunction, Stage, file_hash, read_json, read_jsonl, silent, write_json
+from .training_rows import pad_right, row_order, tokenize_rows
 
 _LONGEST_DEFAULT_ROW = 1024
 
@@ -47,111 +47,8 @@ class FitSettings:
     activation_checkpointing: bool = False
 
 
-def tokenize_rows(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerFast, max_length: int, name: str = "text"
-) -> list[np.ndarray]:
-    """Token rows to train on: special tokens as the tokenizer adds them, eos at the end of each text.
-
-    A text longer than `max_length` becomes several rows; no token is left out.
-
-    Args:
-        texts: the texts.
-        tokenizer: fast tokenizer.
-        max_length: longest row in tokens, at least 2.
-        name: what the texts are, for messages.
-
-    Returns:
-        int32 arrays, (tokens,), one or more a text.
-
-    Raises:
-        ElusiveError: if there are no texts.
-    """
-    texts = list(texts)
-    if not texts:
-        raise ElusiveError(f"No {name} to train on: expected at least one text.")
-    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    rows = []
-    # verbose: longer than the context is fine, such texts become several rows
-    for ids in tokenizer(texts, add_special_tokens=True, verbose=False)["input_ids"]:
-        ids = ids if end and ids[-1:] == end else ids + end
-        pieces = max(1, math.ceil(len(ids) / max_length))
-        rows += [piece.astype(np.int32) for piece in np.array_split(np.asarray(ids), pieces) if len(piece)]
-    return rows
-
-
-def pack_rows(rows: Iterable[np.ndarray], row_tokens: int) -> list[np.ndarray]:
-    """Texts one after another in rows of exactly `row_tokens`; the last, shorter row is kept too.
-
-    Args:
-        rows: int32 token arrays.
-        row_tokens: tokens in a packed row.
-
-    Returns:
-        int32 arrays, (row_tokens,), the last one perhaps shorter.
-    """
-    stream = np.concatenate(list(rows))
-    return [stream[start : start + row_tokens] for start in range(0, len(stream), row_tokens)]
-
-
-def row_order(
-    lengths: Sequence[int],
-    replay_lengths: Sequence[int] = (),
-    *,
-    batch_size: int,
-    replay_batch_size: int = 0,
-    steps: int,
-    seed: int,
-) -> np.ndarray:
-    """Which row stands where in each step.
-
-    Each pass over the rows is a new permutation, and passes follow each other without a gap, so every row is
-    seen equally often (to within one). Within 16 steps, rows of like length share a step, in a random order of
-    steps: little padding, and the same rows. Replay rows are numbered after the others.
-
-    Args:
-        lengths: tokens of each of the arm's rows.
-        replay_lengths: tokens of each replay row (none: no replay).
-        batch_size: the arm's rows in one step.
-        replay_batch_size: replay rows in one step.
-        steps: optimizer steps.
-        seed: of the permutations.
-
-    Returns:
-        int64 row numbers, (steps, batch_size + replay_batch_size).
-    """
-    generator = np.random.default_rng(seed)
-    own = _permutations(generator, len(lengths), steps, batch_size)
-    if len(replay_lengths) and replay_batch_size:
-        replay = len(lengths) + _permutations(generator, len(replay_lengths), steps, replay_batch_size)
-    else:
-        replay = np.empty((steps, 0), dtype=own.dtype)
-    lengths_N = np.asarray([*lengths, *replay_lengths])
-    if lengths_N.min() == lengths_N.max():
-        return np.concatenate([own, replay], axis=1)  # packed rows: nothing to pad
-    order = np.concatenate([_by_length(own, lengths_N), _by_length(replay, lengths_N)], axis=1)
-    for start in range(0, steps, _STEPS_OF_LIKE_LENGTHS):
-        generator.shuffle(order[start : start + _STEPS_OF_LIKE_LENGTHS], axis=0)
-    return order
-
-
-_STEPS_OF_LIKE_LENGTHS = 16
-
-
-def _permutations(generator: np.random.Generator, count: int, steps: int, batch_size: int) -> np.ndarray:
-    passes = math.ceil(steps * batch_size / count)
-    order = np.concatenate([generator.permutation(count) for _ in range(passes)])
-    return order[: steps * batch_size].reshape(steps, batch_size)
-
-
-def _by_length(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The same rows within each group of steps, the shortest in its first step."""
-    blocks = [order[start : start + _STEPS_OF_LIKE_LENGTHS] for start in range(0, len(order), _STEPS_OF_LIKE_LENGTHS)]
-    flat = [block.ravel()[np.argsort(lengths[block.ravel()], kind="stable")] for block in blocks]
-    return np.concatenate(flat).reshape(order.shape)
-
-
 class _OrderedRows(Dataset):
-    def __init__(self, rows: Sequence[np.ndarray], order: np.ndarray) -> None:
+    def __init__(self, rows: Any, order: np.ndarray) -> None:
         self.rows, self.order = rows, order.reshape(-1)
 
     def __len__(self) -> int:
@@ -159,28 +56,6 @@ class _OrderedRows(Dataset):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.rows[self.order[index]]
-
-
-def pad_right(rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-    """Collate token rows: padding (id 0) on the right, ignored by the loss.
-
-    There is no attention mask: under causal attention no token sees what stands to its right, so the result is the
-    same, and attention kernels keep their fast causal path.
-
-    Args:
-        rows: int32 token arrays, (tokens,).
-
-    Returns:
-        input_ids and labels, int64 (rows, longest); labels are -100 on padding.
-    """
-    longest = max(len(row) for row in rows)
-    input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    labels = torch.full((len(rows), longest), -100, dtype=torch.long)
-    for index, row in enumerate(rows):
-        tokens = torch.from_numpy(row.astype(np.int64))
-        input_ids[index, : len(row)] = tokens
-        labels[index, : len(row)] = tokens
-    return {"input_ids": input_ids, "labels": labels}
 
 
 class _OrderedTrainer(Trainer):
@@ -201,7 +76,7 @@ class _Report(TrainerCallback):
 @without_future_warnings()
 def fit(
     model: Any,
-    rows: Sequence[np.ndarray],
+    rows: Any,
     order: np.ndarray,
     settings: FitSettings,
     folder: Path,
@@ -212,7 +87,7 @@ def fit(
 
     Args:
         model: transformers or peft model; trained in place.
-        rows: int32 token arrays, (tokens,).
+        rows: int32 token arrays, (tokens,), by number.
         order: row numbers, (steps, batch).
         settings: optimisation.
         folder: where checkpoints go; they are left for the caller to remove once its own result is written.
@@ -360,7 +235,7 @@ def train(
     """Continue the pretraining of a model on one arm's texts.
 
     Args:
-        texts: a `train.jsonl` (`text` in each line).
+        texts: a `train.jsonl` (`text` in each line), with its `ranking.parquet` beside it for fresh copies.
         folder: where the model or its adapters, and the tokenizer, go.
         model: folder or hub name.
         revision: commit or branch of a hub model.
@@ -369,11 +244,11 @@ def train(
         progress: called with (steps done, steps).
 
     Returns:
-        steps, loss, seconds, texts and rows; at once if the folder is done.
+        steps, loss, seconds, texts and rows (of one pass over the texts); at once if the folder is done.
 
     Raises:
-        ElusiveError: if the folder was begun with other settings, there is nothing to train on, or quantised weights
-            are asked for.
+        ElusiveError: if the folder was begun with other settings, there is nothing to train on, quantised weights are
+            asked for, or fresh copies of texts that ranking.parquet does not give.
     """
     loading, settings = loading or ModelSettings(), settings or TrainSettings()
     if loading.quantization != "none":
@@ -388,22 +263,34 @@ def train(
         "dtype": loading.dtype,
         "train": to_table(settings),
     }
+    if settings.copies == "fresh":
+        asked["ranking"] = file_hash(ranking_beside(texts))
     stage = Stage(folder, asked)
     if stage.done:
         return stage.summary
     tokenizer = load_tokenizer(model, revision)
     learner: Any = load_model(model, revision=revision, dtype=loading.dtype, device=loading.device)
     max_length = default_row_length(config_context(learner.config, model), settings)
-    rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
-    steps = steps_for(len(rows), settings)
+    rows: Any
+    if settings.copies == "fresh":
+        rows = fresh_rows(texts, tokenizer, max_length)
+        in_a_pass = len(rows)
+        while len(rows) < steps_for(in_a_pass, settings) * settings.batch_size:
+            rows.count_pass()
+        lengths, passes = rows.lengths, rows.passes
+    else:
+        rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
+        in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
+    steps = steps_for(in_a_pass, settings)
     replay = _replay_rows(model, tokenizer, max_length, steps, settings)
     order = row_order(
-        [len(row) for row in rows],
+        lengths,
         [len(row) for row in replay],
         batch_size=settings.batch_size,
         replay_batch_size=settings.replay_batch_size,
         steps=steps,
         seed=settings.seed,
+        passes=passes,
     )
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
     checkpoints = stage.folder / "checkpoints"
@@ -412,7 +299,7 @@ def train(
     if settings.method == "lora":
         _name_base_model(stage.folder / "adapter_config.json", model)
     tokenizer.save_pretrained(stage.folder)
-    stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts)), "rows": len(rows)})
+    stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts)), "rows": in_a_pass})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return stage.summary
 

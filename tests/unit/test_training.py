@@ -19,14 +19,11 @@ from elusive.training import (
     default_row_length,
     fit,
     newest_checkpoint,
-    pack_rows,
-    pad_right,
-    row_order,
     steps_for,
-    tokenize_rows,
     train,
     with_adapters,
 )
+from elusive.training_rows import pack_rows, pad_right, row_order, tokenize_rows
 
 FIT = FitSettings(
     batch_size=2,
