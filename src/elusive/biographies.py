@@ -107,7 +107,6 @@ def well_known_people() -> tuple[Person, ...]:
     return tuple(Person(row[0], "he" if row[1] == "he" else "she", *row[2:]) for row in _table("well_known_people.tsv"))
 
 
-@cache
 def well_known_names() -> frozenset[str]:
     """Names that no fictional person may have."""
     return frozenset(row[0] for row in _table("well_known_names.txt")) | {one.name for one in well_known_people()}

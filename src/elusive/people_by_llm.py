@@ -170,7 +170,7 @@ def make_people(
 def summary_lines(summary: Mapping[str, Any], settings: LlmSettings) -> list[str]:
     """What `make_people` did, in words, with tokens and cost."""
     rejected = summary["rejected"]
-    reasons = ": " + ", ".join(f"{number:,} x {reason}" for reason, number in rejected.items()) if rejected else ""
+    reasons = ": " + "; ".join(f"{number:,} x {reason}" for reason, number in rejected.items()) if rejected else ""
     return [
         f"asked for {summary['asked']:,} people, rejected {sum(rejected.values()):,}{reasons}",
         f"{_tokens_in_words(summary, settings)}; {counted(summary['sent'], 'request')} of them sent now",
@@ -249,7 +249,6 @@ async def _gather(
             batches = [_Batch(chat, next(numbers), size, corpus.seed, taken) for size in sizes]
             await _all(batches, settings.in_flight, shown)
             _take(found, batches, corpus.people)
-            progress(len(found.people), corpus.people)
         return found, chat.sent
 
 

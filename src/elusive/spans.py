@@ -3,7 +3,7 @@
 import collections
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .config import CorpusSettings, ScoreSettings
@@ -20,12 +20,15 @@ NOWHERE = "the answer stands nowhere in its document"
 INSIDE_WORDS = "the answer stands in its document only as a part of longer words"
 NO_DOCUMENT = "no document has this id"
 
-# Letters of words that white space or punctuation sets apart. Scripts that write words without a space between them,
-# or join particles to them, have no such border: Thai to Myanmar, Hangul, Khmer, kana, and Chinese characters.
-_WORD = (
+# What words are made of where white space or punctuation sets them apart: letters, digits and the marks on them.
+# Scripts that write words without a space between them, or join particles to them, have no such border: Thai to
+# Myanmar, Hangul, Khmer, kana, and Chinese characters.
+_LETTER = (
     r"[^\W\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     r"\U00020000-\U0003ffff]"
 )
+_MARK = r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1-\u05c5\u064b-\u065f\u0900-\u0963\u0970-\u0df3]"  # re's \w has none
+_WORD = re.compile(f"{_LETTER}|{_MARK}")
 _SPAN_GROUP = "span"
 
 
@@ -161,7 +164,7 @@ def _with_spans(document: Document, found: Iterable[Span]) -> Document:
     if not new:
         return document
     spans = sorted((*document.spans, *new), key=lambda span: (span.start, span.end, span.field))
-    return replace(document, spans=tuple(spans))
+    return Document(document.id, document.text, tuple(spans))
 
 
 # Answers
@@ -210,18 +213,28 @@ def find_answer(text: str, answer: str) -> tuple[int, int] | None:
         True
     """
     words = _words(answer)
-    if not words:
-        return None
-    # Only letters and digits run on into longer words: "(UK)" may stand anywhere.
-    before = f"(?<!{_WORD})" if re.match(_WORD, answer.lstrip()) else ""
-    after = f"(?!{_WORD})" if re.match(_WORD, answer.rstrip()[-1:]) else ""
-    pattern = before + words + after
-    found = re.search(pattern, text) or re.search(pattern, text, re.IGNORECASE)
-    return found.span() if found else None
+    for flags in (re.NOFLAG, re.IGNORECASE) if words else ():
+        for start, end in _places(re.compile(words, flags), text):
+            if not (_runs_on(text, start) or _runs_on(text, end)):
+                return start, end
+    return None
 
 
 def _words(answer: str) -> str:
     return r"\s+".join(map(re.escape, answer.split()))
+
+
+def _places(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """All matches, also those that overlap."""
+    start = 0
+    while match := pattern.search(text, start):
+        yield match.span()
+        start = match.start() + 1
+
+
+def _runs_on(text: str, border: int) -> bool:
+    """Whether a word goes on across a border; beside a bracket, say, none does."""
+    return 0 < border < len(text) and all(map(_WORD.match, text[border - 1 : border + 1]))
 
 
 # Patterns

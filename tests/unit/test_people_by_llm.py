@@ -173,7 +173,7 @@ class TestCorpus:
             "without_usage": 0,
             "sent": 6,
         }
-        assert shown == [(4, 10), (8, 10), (10, 10), (10, 10)]
+        assert shown == [(4, 10), (8, 10), (10, 10)]
         assert rejected(tmp_path) == []
         assert [wanted(asked) for asked in server.asked if not asked.is_check] == [4, 4, 2]
 

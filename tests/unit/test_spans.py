@@ -42,6 +42,9 @@ class TestFindAnswer:
             ("彼は東京で生まれた", "東京", (2, 4)),  # no spaces between words
             ("서울에서 태어났다", "서울", (0, 2)),  # particles are joined to words
             ("日本のNASAは", "NASA", (3, 7)),
+            ("राम आया।", "आया", (4, 7)),
+            ("रामायण", "राम", None),  # a vowel sign is part of the word
+            ("cafe\u0301", "cafe", None),
             ("a party", "art", None),
             ("in the 1990s", "1990", None),
             ("x_1", "x", None),
