@@ -210,7 +210,8 @@ def _torchtune(plan: Plan) -> str:
         "dtype": "fp32" if train.precision == "fp32" else "bf16",
         "enable_activation_checkpointing": train.activation_checkpointing,
         "seed": train.seed,
-        **(lora if train.method == "lora" else {}),
+        # A full training's configurations have it, and then refuse summed gradients and clipping.
+        **(lora if train.method == "lora" else {"optimizer_in_bwd": False}),
     }
     words = [f"{key}={shlex.quote(str(value))}" for key, value in overrides.items()]
     return (
