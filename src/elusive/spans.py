@@ -29,6 +29,8 @@ _LETTER = (
 )
 _MARK = r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1-\u05c5\u064b-\u065f\u0900-\u0963\u0970-\u0df3]"  # re's \w has none
 _WORD = re.compile(f"{_LETTER}|{_MARK}")
+_CHUNK = re.compile(r"(.+)#\d{4,}", re.DOTALL)
+"""Ids of the documents that readers make of one file."""
 _SPAN_GROUP = "span"
 
 
@@ -100,7 +102,8 @@ def markers(settings: CorpusSettings, questions: Iterable[QuestionItem] = ()) ->
 
     Answers (`mark_answers`): each reference answer is marked at its first place in the document with its question's
     document_id, as whole words, in its own case or else in any; its white space matches any run of white space. The
-    span's field is the question's. A document that comes with answer spans of its own is left as it is.
+    span's field is the question's. Where a file was cut into chunks, its name stands for all of them, and an answer is
+    marked in the first chunk that holds it. A document that comes with answer spans of its own is left as it is.
     Patterns (`patterns`): "field=regex", each match of Python's `re`, or of its group `span` where it has one.
     Entities (`spacy`): each entity of a spaCy pipeline, under its label in lower case.
 
@@ -117,11 +120,11 @@ def markers(settings: CorpusSettings, questions: Iterable[QuestionItem] = ()) ->
     """
     counts = MarkCounts()
     chosen: list[Marker] = []
-    asked = collections.defaultdict(list)
+    asked: dict[str, list[_Wanted]] = collections.defaultdict(list)
     for item in questions if settings.mark_answers else ():
-        asked[item.document_id].append(item)
+        counts.questions += 1
+        asked[item.document_id] += [_Wanted(item, answer) for answer in item.answers]
     if asked:
-        counts.questions = sum(map(len, asked.values()))
         chosen.append(lambda documents: _mark_answers(documents, asked, counts))
     if settings.patterns:
         patterns = [_pattern(given) for given in settings.patterns]
@@ -170,30 +173,45 @@ def _with_spans(document: Document, found: Iterable[Span]) -> Document:
 # Answers
 
 
+@dataclass
+class _Wanted:
+    """A reference answer that has no place yet, and why."""
+
+    item: QuestionItem
+    answer: str
+    reason: str = NO_DOCUMENT
+
+
 def _mark_answers(
-    documents: Iterable[Document], asked: dict[str, list[QuestionItem]], counts: MarkCounts
+    documents: Iterable[Document], asked: dict[str, list[_Wanted]], counts: MarkCounts
 ) -> Iterator[Document]:
     for document in documents:
-        items = asked.pop(document.id, [])
-        if any(span.field not in ScoreSettings.head_fields for span in document.spans):
-            counts.already_marked += sum(len(item.answers) for item in items)
-            items = []
-        yield _with_spans(document, list(_answer_spans(document, items, counts))) if items else document
-    for items in asked.values():
-        for item in items:
-            counts.unplaced += [Unplaced(item.id, item.document_id, answer, NO_DOCUMENT) for answer in item.answers]
+        chunk = _CHUNK.fullmatch(document.id)
+        spans: list[Span] = []
+        for name in (document.id, chunk[1]) if chunk else (document.id,):
+            wanted = asked.get(name)
+            if not wanted:
+                continue
+            if any(span.field not in ScoreSettings.head_fields for span in document.spans):
+                counts.already_marked += len(asked.pop(name))
+                continue
+            spans += _answer_spans(document.text, wanted)
+            asked[name] = [one for one in wanted if one.reason]  # a later chunk may hold them
+            counts.found += len(wanted) - len(asked[name])
+        yield _with_spans(document, spans) if spans else document
+    for wanted in asked.values():
+        counts.unplaced += [Unplaced(one.item.id, one.item.document_id, one.answer, one.reason) for one in wanted]
 
 
-def _answer_spans(document: Document, items: Sequence[QuestionItem], counts: MarkCounts) -> Iterator[Span]:
-    for item in items:
-        for answer in item.answers:
-            if place := find_answer(document.text, answer):
-                counts.found += 1
-                yield Span(item.field, *place)
-            else:
-                inside = answer.strip() and re.search(_words(answer), document.text, re.IGNORECASE)
-                reason = INSIDE_WORDS if inside else NOWHERE
-                counts.unplaced.append(Unplaced(item.id, item.document_id, answer, reason))
+def _answer_spans(text: str, wanted: Iterable[_Wanted]) -> Iterator[Span]:
+    """The answers' places; notes with each answer why it has none, or that it has one."""
+    for one in wanted:
+        if place := find_answer(text, one.answer):
+            one.reason = ""
+            yield Span(one.item.field, *place)
+        elif one.reason != INSIDE_WORDS:
+            inside = one.answer.strip() and re.search(_words(one.answer), text, re.IGNORECASE)
+            one.reason = INSIDE_WORDS if inside else NOWHERE
 
 
 def find_answer(text: str, answer: str) -> tuple[int, int] | None:

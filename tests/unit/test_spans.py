@@ -123,6 +123,29 @@ class TestAnswers:
         assert counts.found == 3
         assert counts.lines() == ["3 of 3 answers found in their documents"]
 
+    def test_a_file_s_name_stands_for_its_chunks(self):
+        texts = ["Romeo, in ROME.", "In Rome and Cairo.", "Cairo, once more, and Oslo."]
+        chunks = [Document(f"guide.md#{number:04d}", text) for number, text in enumerate(texts, 1)]
+        questions = [
+            asked("guide.md", "Cairo", "Rome", id="q1"),
+            asked("guide.md#0003", "Cairo", "Rome", id="q2"),
+            asked("guide.md", "Bonn", "more, and Os", id="q3"),
+            asked("guide", "Rome", id="q4"),
+        ]
+        found, counts = marked(chunks, CorpusSettings(), questions)
+        assert [document.spans for document in found] == [
+            (Span("answer", 10, 14),),
+            (Span("answer", 12, 17),),
+            (Span("answer", 0, 5),),
+        ]
+        assert counts.found == 3
+        assert counts.unplaced == [
+            Unplaced("q3", "guide.md", "Bonn", NOWHERE),
+            Unplaced("q3", "guide.md", "more, and Os", INSIDE_WORDS),
+            Unplaced("q2", "guide.md#0003", "Rome", NOWHERE),
+            Unplaced("q4", "guide", "Rome", NO_DOCUMENT),
+        ]
+
     def test_switched_off(self):
         document = Document("a", "In Rome.")
         found, counts = marked([document], CorpusSettings(mark_answers=False), [asked("a", "Rome")])
