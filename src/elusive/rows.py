@@ -168,10 +168,11 @@ def checked_text(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise ElusiveError(f"{name!r}: expected a string, got {kind(value)}")
-    if not value.strip():
+    if not value or value.isspace():
         raise ElusiveError(f"empty {name}: expected at least one character that is not white space")
     try:
-        value.encode("utf-8")
+        if not value.isascii():
+            value.encode("utf-8")
     except UnicodeEncodeError:
         raise ElusiveError(
             f"{name!r} holds half of a surrogate pair (a \\ud800-\\udfff escape), which is no character"

@@ -77,11 +77,10 @@ class SourceFile(NamedTuple):
         stem, suffix = os.path.splitext(self.name)
         return stem if suffix.lower() in _COMPRESSED_SUFFIXES else self.name
 
-    def row_id(self, number: int) -> str:
-        """The id of a row that has none, by its number in the file."""
-        if self.alone:
-            return f"{Path(self.plain_name).stem}-{number:06d}"
-        return f"{self.plain_name}#{number:06d}"
+    @property
+    def row_prefix(self) -> str:
+        """With what the id of a row that has none begins; its number in the file follows."""
+        return f"{Path(self.plain_name).stem}-" if self.alone else f"{self.plain_name}#"
 
 
 @dataclass(frozen=True)

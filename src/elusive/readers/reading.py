@@ -8,7 +8,7 @@ from ..config import CorpusSettings
 from ..documents import Document, Entry
 from ..errors import ElusiveError
 from ..questions import QuestionItem
-from ..rows import BadRow, bad_row, checked_text, kind, row_id, text_value
+from ..rows import BadRow, bad_row, checked_text, kind, row_id
 from ..tags import Span, parse_tags
 from .files import SourceFile
 from .paragraphs import Paragraphs
@@ -71,7 +71,7 @@ class Reading:
         if before := self._document_ids.add(document.id, label, where):
             return f"id {document.id!r} is already used {on(before)}"
         self._documents += 1
-        self.full = not self.room
+        self.full = bool(self.settings.limit) and not self.room
         return ""
 
     def question_is_new(self, item: QuestionItem, file: SourceFile, where: str) -> None:
@@ -120,7 +120,7 @@ def row_entries(
     """
     from .squad import flat_entries
 
-    text_column, id_column = reading.settings.text_column, reading.settings.id_column
+    text_column, id_column, prefix = reading.settings.text_column, reading.settings.id_column, file.row_prefix
     for row in rows:
         value = row.value
         if isinstance(value, str):
@@ -129,7 +129,8 @@ def row_entries(
             yield from flat_entries(row, file, reading)
         else:
             try:
-                document = _document(value, text_column, id_column, file.row_id(row.number), tagged)
+                id = row_id(value, id_column, "") or f"{prefix}{row.number:06d}"
+                document = _document(id, value, text_column, tagged)
             except ElusiveError as reason:
                 yield bad(file, row, reason)
                 continue
@@ -139,23 +140,19 @@ def row_entries(
             return
 
 
-def _document(row: Mapping[str, Any], text_column: str, id_column: str, default_id: str, tagged: bool) -> Document:
+def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:
     if text_column not in row:
         keys = ", ".join(map(repr, row)) or "(none)"
         raise ElusiveError(f"no {text_column!r}: expected a string, got the keys {keys} (corpus.text_column names it)")
-    id, text, spans = row_id(row, id_column, default_id), row[text_column], row.get("spans")
+    text, spans = row[text_column], row.get("spans")
     if isinstance(spans, str):  # a cell of a table
         spans = _json_cell(spans)
-    if not spans:
-        if spans is not None and not isinstance(spans, list):
-            raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
-        if tagged and isinstance(text, str):
-            text, found = parse_tags(text)
-            return Document(id, checked_text(text, text_column), found)
-        return Document(id, checked_text(text, text_column))
-    if not isinstance(spans, list):
+    if spans is not None and not isinstance(spans, list):
         raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
-    return Document(id, text_value(row, text_column), tuple(map(_span, spans)))
+    found = tuple(map(_span, spans)) if spans else ()
+    if tagged and not found and isinstance(text, str):
+        text, found = parse_tags(text)
+    return Document(id, checked_text(text, text_column), found)
 
 
 def _json_cell(cell: str) -> object:
@@ -167,7 +164,8 @@ def _json_cell(cell: str) -> object:
 
 def _span(value: object) -> Span:
     parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
-    if not isinstance(parts, list) or len(parts) != 3 or not all(type(part) is int for part in parts[1:]):
+    # type(), because true and false are whole numbers to isinstance().
+    if not isinstance(parts, list) or len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not int:
         raise ElusiveError(
             'span: expected [field, start, end] or {"field", "start", "end"} with whole numbers, '
             f"got {json.dumps(value, default=str)}"

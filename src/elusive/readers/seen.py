@@ -62,9 +62,9 @@ class Seen:
         values = (id, self._file, place)
         if execute(self._database, "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", values).rowcount:
             return ""
-        question = "SELECT file.label, place FROM seen JOIN file ON file.number = seen.file WHERE id = ?"
-        before, where = execute(self._database, question, (id,)).fetchone()
-        return where if before == label else f"{before}, {where}" if where else before
+        question = "SELECT file, label, place FROM seen JOIN file ON file.number = seen.file WHERE id = ?"
+        file, before, where = execute(self._database, question, (id,)).fetchone()
+        return ", ".join(part for part in (before if file != self._file else "", where) if part) or before
 
     def close(self) -> None:
         """Remove the temporary file."""

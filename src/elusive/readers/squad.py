@@ -110,7 +110,7 @@ def flat_entries(row: Row, file: SourceFile, reading: Reading) -> Iterator[Entry
         return
     try:
         question = dict(value) | {"answers": _listed_answers(value.get("answers"))}
-        question.setdefault("id", file.row_id(row.number))
+        question.setdefault("id", f"{file.row_prefix}{row.number:06d}")
         if not question["answers"] or value.get("is_impossible") in (True, "True", "true"):
             yield IMPOSSIBLE
         else:
