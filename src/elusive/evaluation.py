@@ -16,6 +16,7 @@ from . import models
 from .batching import length_batches
 from .config import EvaluateSettings, to_table
 from .errors import ElusiveError
+from .greedy import continue_greedily, continues
 from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
 from .runs import ProgressFunction, Stage, read_json, silent, write_json, write_jsonl
 
@@ -51,7 +52,7 @@ def generate_answers(
     max_batch_tokens: int,
     progress: ProgressFunction = silent,
 ) -> list[str]:
-    """Continue each prompt greedily, in left-padded batches of prompts of similar length.
+    """Continue each prompt greedily, in batches: the same text as one by one.
 
     Greedy whatever the model's own generation settings say; of these only its end-of-text ids are kept.
     The model is put in evaluation mode, and left as it was found.
@@ -70,6 +71,8 @@ def generate_answers(
     Raises:
         ElusiveError: if a prompt and its answer do not fit the model's context, or a batch does not fit the memory.
     """
+    if not prompts:
+        return []
     token_ids = _prompt_ids(tokenizer, prompts)
     context = models.config_context(model.config, getattr(model, "name_or_path", "") or "this model")
     _refuse_long_prompts(token_ids, context, max_new_tokens)
@@ -84,17 +87,13 @@ def generate_answers(
         pad_token_id=pad,
         use_cache=True,
     )
-    texts, done = [""] * len(prompts), 0
     with torch.inference_mode(), _only_greedy(model, config):
-        for rows in length_batches([len(ids) for ids in token_ids], max_batch_tokens):
-            answers = _continue(model, [token_ids[row] for row in rows], pad, max_batch_tokens)
-            kept = [_cut(answer, stops, ends) for answer in answers]
-            decoded = tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            for row, text in zip(rows, decoded, strict=True):
-                texts[row] = text
-            done += len(rows)
-            progress(done, len(prompts))
-    return texts
+        if continues(_innermost(model)):
+            answers = _continued(model, token_ids, stops, max_new_tokens, max_batch_tokens, progress)
+        else:
+            answers = _generated(model, token_ids, pad, max_batch_tokens, progress)
+    kept = [_cut(answer, stops, ends) for answer in answers]
+    return tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def clean_answer(text: str) -> str:
@@ -275,8 +274,6 @@ def _refuse_no_questions(items: Sequence[Any]) -> None:
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids with bos where the tokenizer adds it, without the eos that some append: after it there is no answer."""
-    if not prompts:
-        return []
     rows = tokenizer(list(prompts), return_attention_mask=False, verbose=False)["input_ids"]
     end = tokenizer.eos_token_id
     appends_end = end != tokenizer.bos_token_id and tokenizer("")["input_ids"][-1:] == [end]
@@ -332,19 +329,64 @@ def _only_greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[N
             model.train()
 
 
-def _continue(model: Any, token_ids: list[list[int]], pad: int, max_batch_tokens: int) -> list[list[int]]:
-    """New token ids of one left-padded batch; rows that ended early carry pad ids after their stop token."""
-    length = max(map(len, token_ids))
-    ids_BT = torch.tensor([[pad] * (length - len(row)) + row for row in token_ids], device=model.device)
-    mask_BT = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in token_ids], device=model.device)
+def _continued(
+    model: Any,
+    token_ids: list[list[int]],
+    stops: Sequence[int],
+    max_new_tokens: int,
+    max_batch_tokens: int,
+    progress: ProgressFunction,
+) -> list[list[int]]:
+    """New token ids of each prompt, by `greedy.continue_greedily`."""
+    finished = 0
+
+    def done(rows: int) -> None:
+        nonlocal finished
+        finished += rows
+        progress(finished, len(token_ids))
+
+    with _memory_error(model, max_batch_tokens):
+        return continue_greedily(
+            model,
+            token_ids,
+            stops=stops,
+            max_new_tokens=max_new_tokens,
+            max_batch_tokens=max_batch_tokens,
+            done=done,
+        )
+
+
+def _generated(
+    model: Any, token_ids: list[list[int]], pad: int, max_batch_tokens: int, progress: ProgressFunction
+) -> list[list[int]]:
+    """The same by transformers' `generate`, in left-padded batches, for models with a state of another kind."""
+    answers: list[list[int]] = [[] for _ in token_ids]
+    finished = 0
+    for rows in length_batches([len(ids) for ids in token_ids], max_batch_tokens):
+        length = len(token_ids[rows[0]])
+        padding = [length - len(token_ids[row]) for row in rows]
+        ids = [[pad] * left + token_ids[row] for row, left in zip(rows, padding, strict=True)]
+        mask = [[0] * left + [1] * (length - left) for left in padding]
+        with _memory_error(model, max_batch_tokens):
+            output_BT = model.generate(
+                input_ids=torch.tensor(ids, device=model.device), attention_mask=torch.tensor(mask, device=model.device)
+            )
+        for row, answer in zip(rows, output_BT[:, length:].tolist(), strict=True):
+            answers[row] = answer  # rows that ended early carry pad ids after their stop token
+        finished += len(rows)
+        progress(finished, len(token_ids))
+    return answers
+
+
+@contextlib.contextmanager
+def _memory_error(model: Any, max_batch_tokens: int) -> Iterator[None]:
     try:
-        output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT)
+        yield
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
-            f"The memory of {model.device} is too small for {len(token_ids)} prompts of {length} tokens at once. "
+            f"The memory of {model.device} is too small for a batch of prompts. "
             f"Lower evaluate.max_batch_tokens (now {max_batch_tokens})."
         ) from error
-    return output_BT[:, length:].tolist()
 
 
 def _cut(token_ids: list[int], stops: Sequence[int], ends: set[int]) -> list[int]:

@@ -129,7 +129,11 @@ def test_stop_tokens_without_eos_and_bos(tokenizer: PreTrainedTokenizerFast):
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 60, 4096])
-def test_batches_say_what_single_prompts_say(tokenizer: PreTrainedTokenizerFast, max_batch_tokens: int):
+@pytest.mark.parametrize("continues", [True, False])
+def test_batches_say_what_single_prompts_say(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, max_batch_tokens: int, continues: bool
+):
+    monkeypatch.setattr(evaluation, "continues", lambda model: continues)  # our own way, and transformers' generate
     model = random_model(len(tokenizer))
     alone = []
     for prompt in PROMPTS:
@@ -246,16 +250,18 @@ def test_prompt_that_does_not_fit(tokenizer: PreTrainedTokenizerFast):
     )
 
 
-def test_full_memory_names_the_setting(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("continues", [True, False])
+def test_full_memory_names_the_setting(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, continues: bool
+):
     model = random_model(len(tokenizer))
 
-    def full(**_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model, "generate", full)
-    with pytest.raises(
-        ElusiveError, match=r"2 prompts of 12 tokens at once\. Lower evaluate\.max_batch_tokens \(now 99"
-    ):
+    monkeypatch.setattr(model, "forward" if continues else "generate", full)
+    monkeypatch.setattr(evaluation, "continues", lambda model: continues)
+    with pytest.raises(ElusiveError, match=r"too small for .* Lower evaluate\.max_batch_tokens \(now 99"):
         answers(model, tokenizer, ["Answer one:", "Answer:"], max_batch_tokens=99)
 
 
@@ -266,7 +272,7 @@ def test_no_prompts(tokenizer: PreTrainedTokenizerFast):
 def test_progress_counts_prompts(tokenizer: PreTrainedTokenizerFast):
     seen: list[tuple[int, int]] = []
     model = programmed_model(tokenizer, ids(tokenizer, ":\n"))
-    answers(model, tokenizer, ["a:", "bb:", "cc:"], max_batch_tokens=8, progress=lambda *at: seen.append(at))
+    answers(model, tokenizer, ["a:", "bb:", "cc:"], max_batch_tokens=24, progress=lambda *at: seen.append(at))
     assert seen == [(2, 3), (3, 3)]
 
 
