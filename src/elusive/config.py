@@ -27,6 +27,7 @@ Queries = Literal["cues", "spans", "all"]
 UnseenTokens = Literal["last", "keep"]
 Quantization = Literal["none", "8bit", "4bit"]
 Precision = Literal["auto", "bf16", "fp32"]
+Draw = Literal["question", "field"]
 CorpusFormat = Literal[
     "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
 ]
@@ -327,7 +328,9 @@ class EvaluateSettings:
     max_batch_tokens: int = 16384
     """Prompt tokens in one batch, padding included."""
     seed: int = 0
-    """Which examples each question gets, together with the question's id."""
+    """Which examples each question gets, together with the question's id (or its field, see draw)."""
+    draw: Draw = "question"
+    """Draw examples for each question (as in the paper), or once for each field: a beginning that is read once."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
     resamples: int = 10_000

@@ -132,7 +132,7 @@ def evaluate(
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
     """
     _refuse_no_questions(items)
-    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed) for item in items]
+    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
     texts = generate_answers(
         model,
         tokenizer,
@@ -237,7 +237,7 @@ def _identity(
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
         "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),
         # Batch size and the bootstrap do not belong to the answers: one may be changed after a full memory.
-        "settings": {name: to_table(settings)[name] for name in ("shots", "max_new_tokens", "seed")},
+        "settings": {name: to_table(settings)[name] for name in ("shots", "max_new_tokens", "seed", "draw")},
     }
 
 

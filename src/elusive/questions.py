@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .config import Draw
 from .errors import ElusiveError
 from .rows import byte_lines, checked_text, counted, kind, listed, parse_row, row_id, text_value
 
@@ -71,17 +72,21 @@ def read_questions(path: str | Path) -> list[QuestionItem]:
     return items
 
 
-def few_shot_prompt(item: QuestionItem, examples: Sequence[Example], shots: int, seed: int) -> str:
+def few_shot_prompt(
+    item: QuestionItem, examples: Sequence[Example], shots: int, seed: int, draw: Draw = "question"
+) -> str:
     """The prompt of one question: `shots` solved examples, then the question, ending in `Answer:`.
 
     The examples are drawn without replacement by a generator derived from (seed, item.id) alone, so a question's
-    prompt does not depend on which other questions are asked, or in which order.
+    prompt does not depend on which other questions are asked, or in which order. With draw = "field" it is derived
+    from (seed, item.field): questions of a field then begin alike, which is read once.
 
     Args:
         item: the question.
         examples: what is drawn from; its order matters.
         shots: how many examples are shown.
         seed: changes the draw.
+        draw: whether each question or each field has a draw of its own.
 
     Raises:
         ElusiveError: if there are fewer examples than shots.
@@ -100,7 +105,7 @@ def few_shot_prompt(item: QuestionItem, examples: Sequence[Example], shots: int,
             "Lower evaluate.shots, or give more examples."
         )
     order = list(range(len(examples)))
-    generator = random.Random(_draw_seed(seed, item.id))
+    generator = random.Random(_draw_seed(seed, item.id if draw == "question" else item.field))
     for place in range(shots):
         # random() alone keeps its sequence in every Python version; sample() and shuffle() may change.
         other = place + int(generator.random() * (len(order) - place))
@@ -195,8 +200,8 @@ def _answers(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(checked_text(answer, "answers") for answer in answers))
 
 
-def _draw_seed(seed: int, item_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}\n{item_id}".encode(), digest_size=16).digest(), "big")
+def _draw_seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}\n{name}".encode(), digest_size=16).digest(), "big")
 
 
 def _best(measure: Callable[[str], float], answers: Sequence[str]) -> float:

@@ -105,6 +105,18 @@ class TestFewShotPrompt:
     def test_no_shots(self) -> None:
         assert few_shot_prompt(ITEM, [], shots=0, seed=0) == "Question: When was Liam born?\nAnswer:"
 
+    def test_one_draw_for_a_field(self) -> None:
+        def shown(name: str, field: str) -> str:
+            item = QuestionItem(name, "Who?", ("x",), field, "d")
+            return few_shot_prompt(item, EXAMPLES, shots=3, seed=0, draw="field")
+
+        assert shown("q1", "date") == shown("q2", "date")
+        assert shown("q1", "date") != shown("q1", "city")
+        # As if the field were the question's id: the same generator.
+        assert shown("q1", "date") == few_shot_prompt(
+            QuestionItem("date", "Who?", ("x",), "f", "d"), EXAMPLES, shots=3, seed=0
+        )
+
     def test_drawn_without_replacement(self) -> None:
         lines = few_shot_prompt(ITEM, EXAMPLES, shots=8, seed=3).split("\n")
         assert len(lines) == 18

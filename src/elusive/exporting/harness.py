@@ -33,7 +33,7 @@ def question_rows(
     """
     if not items:
         raise ElusiveError("Expected at least one question, got none. Leave --questions out, or give a file with some.")
-    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed) for item in items]
+    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
     _refuse_long_prompts(prompts, settings, base)
     return [
         {

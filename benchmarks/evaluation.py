@@ -1,0 +1,102 @@
+"""What asking questions costs on a CPU, beside the way of the paper's released code.
+
+    python benchmarks/evaluation.py [--model elusive/large | 100M] [--questions 500]
+
+Prints a Markdown table of ratios, taken side by side in one run as in benchmarks/scoring.py: five-shot questions about
+new fictional people, answers up to 24 tokens. `authors` is transformers' generate on batches of 8 in file order, padded
+on the left. `ours` draws the shots for each question, as the paper does; `ours, a draw a field` draws them once for
+each field (evaluate.draw = "field"), so that questions of a field begin alike, which is read once. `prompts alone` is
+the bare forward pass of all prompts, sorted by length and without logits: without shared beginnings it is what no way
+can do without. Before anything is timed, the answers are compared with those of one prompt at a time.
+"""
+
+import argparse
+import statistics
+
+import torch
+from scoring import Ways, alternate, llama, print_table
+
+from elusive import models
+from elusive.batching import length_batches
+from elusive.biographies import biography_corpus, well_known_examples
+from elusive.evaluation import generate_answers, stop_token_ids
+from elusive.questions import few_shot_prompt
+
+NEW_TOKENS = 24
+SHOTS = 5
+
+
+def first_line(text: str) -> str:
+    return text.split("\n", 1)[0].strip()
+
+
+def authors_answers(model, tokenizer, prompts: list[str]) -> list[str]:
+    """Batches of 8 in file order, padded on the left, up to the model's own end of text."""
+    texts: list[str] = []
+    for start in range(0, len(prompts), 8):
+        batch = tokenizer(prompts[start : start + 8], return_tensors="pt", padding=True, padding_side="left")
+        output_BT = model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+        texts += tokenizer.batch_decode(output_BT[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+def one_by_one(model, tokenizer, prompts: list[str]) -> list[str]:
+    stops = stop_token_ids(tokenizer)
+    texts = []
+    for prompt in prompts:
+        row = tokenizer(prompt, return_tensors="pt")
+        output = model.generate(**row, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=stops, pad_token_id=0)
+        texts.append(tokenizer.decode(output[0, row["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def prompts_alone(model, tokenizer, prompts: list[str]) -> None:
+    rows = tokenizer(prompts)["input_ids"]
+    for batch in length_batches([len(row) for row in rows], 2048):
+        ids = [torch.tensor(rows[number]) for number in batch]
+        model.get_decoder()(torch.nn.utils.rnn.pad_sequence(ids, batch_first=True), use_cache=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="elusive/large", help="a model, or 100M")
+    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=11)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    tokenizer = models.load_tokenizer("elusive/large" if arguments.model == "100M" else arguments.model)
+    if arguments.model == "100M":
+        model = llama(torch.float32, 1, "sdpa")
+    else:
+        model = models.load_model(arguments.model, device="cpu")
+    _, items = biography_corpus(-(-arguments.questions // 5), seed=3)
+    items, examples = items[: arguments.questions], well_known_examples()
+    own = [few_shot_prompt(item, examples, SHOTS, 0) for item in items]
+    by_field = [few_shot_prompt(item, examples, SHOTS, 0, "field") for item in items]
+
+    def ours(prompts: list[str]) -> list[str]:
+        return generate_answers(model, tokenizer, prompts, max_new_tokens=NEW_TOKENS, max_batch_tokens=16_384)
+
+    ways: Ways = {
+        "authors": lambda: authors_answers(model, tokenizer, own),
+        "ours": lambda: ours(own),
+        "ours, a draw a field": lambda: ours(by_field),
+        "prompts alone": lambda: prompts_alone(model, tokenizer, own),
+    }
+    with torch.inference_mode():
+        for prompts in (own, by_field):
+            alone, together = one_by_one(model, tokenizer, prompts), ours(prompts)
+            same = sum(first_line(one) == first_line(other) for one, other in zip(alone, together, strict=True))
+            print(f"the same answer as one prompt at a time: {same} of {len(prompts)}", flush=True)
+        seconds = alternate(ways, arguments.rounds)
+    rows = []
+    for name, values in seconds.items():
+        faster = [one / other for one, other in zip(seconds["authors"], values, strict=True)]
+        low, middle, high = statistics.quantiles(faster, n=4)
+        rows.append([name, f"{statistics.median(values):.2f} s", f"{middle:.2f} [{low:.2f}, {high:.2f}]"])
+    title = f"{len(items)} questions, {arguments.model}, float32, {arguments.rounds} rounds"
+    print_table(title, ["way", "time", "times as fast as the authors'"], rows)
+
+
+if __name__ == "__main__":
+    main()
