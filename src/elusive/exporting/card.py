@@ -1,5 +1,6 @@
 """The data set card: README.md with the hub's YAML in front."""
 
+import html
 import re
 import shlex
 from pathlib import Path
@@ -71,6 +72,7 @@ def dataset_card(
         task=task,
         questions=questions,
         replay=source.run is not None and bool(source.recipe.train.replay),
+        fresh=source.run is not None and source.recipe.train.copies == "fresh",
         commands=_commands(source, settings),
         version=__version__,
     )
@@ -187,7 +189,8 @@ def _commands(source: Source, settings: ExportSettings) -> list[str]:
 
 def markdown(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", " ".join(text.split()))
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", escaped)
 
 
 def code(text: str) -> str:
