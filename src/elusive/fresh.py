@@ -138,8 +138,6 @@ class FreshCopies(Dataset):
         ElusiveError: if the file cannot be used (see CopyMaker), or its tokens are not this tokenizer's.
     """
 
-    column_names = ("input_ids",)  # TRL asks for them
-
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
         self._table = pq.read_table(ranking, columns=list(_COLUMNS))
@@ -177,6 +175,26 @@ class FreshCopies(Dataset):
             row = self._row(document)
             for slot in range(self.maker.slots):
                 yield self.maker.text(row, slot, epoch)
+
+    def as_datasets(self) -> Any:
+        """The same items as a `datasets.Dataset`, which TRL insists on; they follow `set_epoch` of this object.
+
+        TRL's SFTConfig then needs `dataset_kwargs={"skip_prepare_dataset": True}` (its preparation would draw each text
+        once, for all epochs) and `remove_unused_columns=False`.
+
+        Raises:
+            ElusiveError: if `datasets` is not installed.
+        """
+        try:
+            import datasets
+        except ImportError:
+            raise ElusiveError("Expected the library datasets. Run: pip install 'elusive[datasets]'") from None
+        numbers = datasets.Dataset.from_dict({"number": range(len(self))})
+        numbers.set_transform(self._items)
+        return numbers
+
+    def _items(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[list[int]]]:
+        return {"input_ids": [self[number]["input_ids"] for number in rows["number"]]}
 
     def _row(self, number: int) -> dict[str, Any]:
         values = {name: self._table.column(name)[number] for name in _COLUMNS}
