@@ -14,7 +14,7 @@ from ..config import CorpusSettings
 from ..errors import ElusiveError
 from ..rows import counted, is_compressed, not_utf8, opened
 from .files import SourceFile
-from .reading import FLAT_COLUMNS, NAMING, Row
+from .reading import FLAT_COLUMNS, NAMING, Row, json_bytes
 
 _BATCH_BYTES = 1 << 24
 _BATCH_ROWS = 1024
@@ -191,11 +191,7 @@ def arrow_rows(batches: Iterable[Any]) -> Iterator[Row]:
         for cells in zip(*columns, strict=True):
             number += 1
             value = dict(zip(names, cells, strict=True))
-            yield (
-                Row(number, 0, _text_of_bytes(value), None)
-                if bytes in map(type, cells)
-                else Row(number, 0, value, None)
-            )
+            yield _row_of_bytes(number, value) if bytes in map(type, cells) else Row(number, 0, value, None)
 
 
 def _values(column: Any) -> list[Any]:
@@ -207,12 +203,13 @@ def _values(column: Any) -> list[Any]:
         return column.cast(pyarrow.large_binary()).to_pylist()
 
 
-def _text_of_bytes(row: dict[str, Any]) -> dict[str, Any] | str:
-    """A row whose bytes are made text, as some writers store it; or why that cannot be."""
-    for name, cell in row.items():
+def _row_of_bytes(number: int, value: dict[str, Any]) -> Row:
+    """A row whose bytes are made text, as some writers store it; a bad one if they are none."""
+    raw = json_bytes(value)
+    for name, cell in value.items():
         if isinstance(cell, bytes):
             try:
-                row[name] = cell.decode()
+                value[name] = cell.decode()
             except UnicodeDecodeError as error:
-                return f"{name!r}: {not_utf8(error)}"
-    return row
+                return Row(number, 0, f"{name!r}: {not_utf8(error)}", raw)
+    return Row(number, 0, value, raw)
