@@ -124,7 +124,8 @@ def test_retry_after_is_honoured_by_every_request(as_date, server, tmp_path):
     async def work():
         async with Chat(settings_of(server, longest_wait=5), AnswerLog(tmp_path / "log.jsonl"), str) as chat:
             first = asyncio.create_task(chat.ask(REQUEST))
-            await asyncio.sleep(0.2)
+            while not chat._closed_until:
+                await asyncio.sleep(0.01)
             await asyncio.gather(first, chat.ask(dataclasses.replace(REQUEST, name="other")))
 
     asyncio.run(work())
@@ -140,14 +141,14 @@ def test_a_server_that_wants_too_long_a_rest(server, tmp_path):
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("reply", [dripping(3), lambda handler, body: time.sleep(0.5)], ids=["dripping", "silent"])
+@pytest.mark.parametrize("reply", [dripping(30), lambda handler, body: time.sleep(0.5)], ids=["dripping", "silent"])
 def test_time_outs(reply, server, tmp_path):
     server.misbehave = [reply]
     notes = []
     began = time.monotonic()
     (answer,) = ask(settings_of(server, timeout=0.3), tmp_path, notes=notes)
     assert answer.text == "Hello!"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert notes[0].startswith("no whole answer within 0.3 s")
 
 
