@@ -1,6 +1,9 @@
 """`elusive generate --source FILE --output DIR`: every format read, and every bad input refused in one screen."""
 
+import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,3 +212,148 @@ class TestSkipBad:
     def test_nothing_good(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         message = refusal(capsys, many_bad_rows(tmp_path), tmp_path / "corpus", "--skip-bad")
         assert "expected at least one document, got 300 bad rows and nothing else" in message
+
+
+class TestBadShare:
+    def source(self, folder: Path, good: int, bad: int) -> Path:
+        rows = [{"id": f"g{n}", "text": f"text {n}"} for n in range(good)]
+        return write_jsonl(folder / "c.jsonl", *rows, *[{"text": ""}] * bad)
+
+    def test_all_bad_rows_are_kept_and_the_folder_can_be_used_again(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source, corpus = self.source(tmp_path, 5, 30), tmp_path / "corpus"
+        message = refusal(capsys, source, corpus)
+        assert "got 30 bad rows" in message
+        assert "... and 20 more" in message
+        assert f"All of them are in {corpus / 'quarantine.jsonl'}." in message
+        assert sorted(files(corpus)) == ["quarantine.jsonl", "settings.json"]
+        bad = [json.loads(line) for line in (corpus / "quarantine.jsonl").read_text("utf-8").splitlines()]
+        assert [row["line"] for row in bad] == list(range(6, 36))
+        assert {row["raw"] for row in bad} == {'{"text": ""}'}
+
+        self.source(tmp_path, 5, 0)
+        generate(source, corpus)
+        assert len(load_corpus(corpus).documents) == 5
+        assert (corpus / "quarantine.jsonl").read_bytes() == b""
+
+    def test_the_share_is_a_border(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        source = self.source(tmp_path, 9, 1)
+        message = refusal(capsys, source, tmp_path / "a", "--max-bad-share", "0.0999")
+        assert "expected a share of bad rows of at most 0.0999 (corpus.max_bad_share), got 1 bad row of 10" in message
+        generate(source, tmp_path / "b", "--max-bad-share", "0.1")
+        assert "10 in = 9 documents + 0 questions + 1 bad + 0 left out\n" in capsys.readouterr().out
+        assert len(load_corpus(tmp_path / "b").quarantined) == 1
+
+    def test_skip_bad_goes_on_whatever_the_share(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        generate(self.source(tmp_path, 1, 99), tmp_path / "corpus", "--skip-bad", "--max-bad-share", "0.01")
+        assert "100 in = 1 document + 0 questions + 99 bad + 0 left out\n" in capsys.readouterr().out
+
+    def test_questions_do_not_hide_documents(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        answers = [{"text": "x", "answer_start": 0}]
+        asked = [{"id": f"q{n}", "question": "?", "answers": answers} for n in range(98)]
+        paragraphs = [{"context": "x", "qas": asked}, {"context": " "}]
+        source = write_jsonl(tmp_path / "s.json", {"data": [{"title": "T", "paragraphs": paragraphs}]})
+        refusal(capsys, source, tmp_path / "corpus", "--max-bad-share", "0.1")
+        generate(source, tmp_path / "corpus", "--max-bad-share", "0.5")
+        assert "100 in = 1 document + 98 questions + 1 bad + 0 left out\n" in capsys.readouterr().out
+
+
+class TestRowsIn:
+    def test_everything_is_counted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        answers = [{"text": "Zoë", "answer_start": 0}]
+        qas: list[dict[str, Any]] = [{"id": "q1", "question": "Who?", "answers": answers}]
+        qas += [{"id": "q2", "question": "What?", "is_impossible": True}, {"id": "q3", "answers": answers}]
+        paragraphs = [{"context": "Zoë, 1815", "qas": qas}, {"context": "Zoë, 1815"}, {"qas": qas}]
+        (tmp_path / "in").mkdir()
+        write_jsonl(tmp_path / "in" / "a.json", {"data": [{"title": "T", "paragraphs": paragraphs}]})
+        write_jsonl(tmp_path / "in" / "b.jsonl", {"text": "one"}, {"text": None})
+        (tmp_path / "in" / "c.pdf").write_bytes(b"%PDF-1.4")
+        (tmp_path / "in" / "d.md").write_text("text")
+        generate(tmp_path / "in", tmp_path / "corpus", "--skip-bad")
+        corpus = tmp_path / "corpus"
+        # a.json: 3 paragraphs and 6 questions; b: 2 rows; c and d: 1 each.
+        assert capsys.readouterr().out == (
+            f"{corpus}: 3 documents, 1 question\n"
+            "13 in = 3 documents + 1 question + 4 bad + 5 left out "
+            "(impossible question 1, repeated paragraph 1, question of a bad paragraph 3)\n"
+            f"bad rows set aside in {corpus / 'quarantine.jsonl'}: 1 question, 3 documents\n"
+        )
+        done = json.loads((corpus / "done.json").read_text("utf-8"))
+        assert done["rows"] == 13
+        assert done["quarantined"] == {"question": 1, "document": 3}
+
+    def test_questions_of_a_file_take_the_place_of_others(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        qas = [{"id": "q1", "question": "Who?", "answers": [{"text": "Zoë", "answer_start": 0}]}]
+        article = {"title": "T", "paragraphs": [{"context": "Zoë, 1815", "qas": qas}]}
+        source = write_jsonl(tmp_path / "s.json", {"data": [article]})
+        mine = write_jsonl(tmp_path / "mine.jsonl", {"question": "When?", "answer": "1815", "document_id": "T-0001"})
+        generate(source, tmp_path / "corpus", "--questions", str(mine))
+        assert "(question replaced by those of corpus.questions 1)" in capsys.readouterr().out
+        assert [item.question for item in load_corpus(tmp_path / "corpus").questions] == ["When?"]
+
+    def test_answers_of_a_file_are_marked(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        source = write_jsonl(tmp_path / "c.jsonl", {"id": "a", "text": "Zoë was born in 1815."})
+        rows = [
+            {"id": f"q{n}", "question": "When?", "answer": answer, "document_id": document}
+            for n, (answer, document) in enumerate([("1815", "a"), ("Rome", "a"), ("1815", "b")])
+        ]
+        generate(source, tmp_path / "corpus", "--questions", str(write_jsonl(tmp_path / "q.jsonl", *rows)))
+        [document] = load_corpus(tmp_path / "corpus").documents
+        assert document.spans == (Span("answer", 16, 20),)
+        unplaced = [json.loads(line) for line in (tmp_path / "corpus/unplaced.jsonl").read_text("utf-8").splitlines()]
+        assert [row["id"] for row in unplaced] == ["q1", "q2"]
+        out = capsys.readouterr().out
+        assert "1 of 3 answers found in their documents" in out
+        assert f"answers without a place: {tmp_path / 'corpus' / 'unplaced.jsonl'}" in out
+
+    def test_a_corpus_folder_and_its_bad_rows(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        generate(malformed_line(tmp_path), tmp_path / "one", "--skip-bad")
+        generate(tmp_path / "one", tmp_path / "two")  # what was set aside once stops nothing again
+        assert tuple(load_corpus(tmp_path / "two").documents) == tuple(load_corpus(tmp_path / "one").documents)
+
+    def test_a_corpus_folder_in_part(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["generate", "--output", str(tmp_path / "one"), "--people", "3"])
+        generate(tmp_path / "one", tmp_path / "two", "--limit", "2")
+        assert "2 documents, 10 questions\n" in capsys.readouterr().out
+        assert json.loads((tmp_path / "two/done.json").read_text("utf-8"))["left_out"] == {
+            "question of a document beyond corpus.limit": 5
+        }
+
+
+class TestOtherSources:
+    def test_standard_input_by_its_content_and_a_run_again(self, tmp_path: Path) -> None:
+        elusive = [sys.executable, "-m", "elusive", "generate", "--source", "-", "--output", str(tmp_path / "corpus")]
+        content = gzip.compress(b"id;text\n1;<name>Ada</name>\n")
+        for _ in range(2):
+            done = subprocess.run(elusive, input=content, capture_output=True)
+            assert done.returncode == 0, done.stderr
+        assert tuple(load_corpus(tmp_path / "corpus").documents) == (Document("1", "Ada", (Span("name", 0, 3),)),)
+        other = subprocess.run(elusive, input=b"another text", capture_output=True, text=False)
+        assert other.returncode == 2
+        assert b"was begun with other settings" in other.stderr
+
+    def test_reading_rows_loads_neither_torch_nor_datasets(self, tmp_path: Path) -> None:
+        source = write_jsonl(tmp_path / "c.jsonl", {"text": "x"})
+        (tmp_path / "note.md").write_text("short")
+        code = (
+            "import sys; from elusive.cli import main\n"
+            "for name in sys.argv[2:]: main(['generate', '--source', name, '--output', sys.argv[1] + name[-3:]])\n"
+            "print({'torch', 'transformers', 'datasets', 'spacy', 'pyarrow', 'markdown_it'} & set(sys.modules))"
+        )
+        sources = [str(source), str(tmp_path / "note.md")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "corpus"), *sources], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "set()"
+
+    def test_a_renamed_file_makes_other_ids_and_so_another_corpus(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs/a.md").write_text("text")
+        generate(tmp_path / "docs", tmp_path / "corpus")
+        (tmp_path / "docs/a.md").rename(tmp_path / "docs/b.md")
+        assert "was begun with other settings" in refusal(capsys, tmp_path / "docs", tmp_path / "corpus")

@@ -153,7 +153,8 @@ def parquet_rows(file: SourceFile, settings: CorpusSettings) -> Iterator[Row]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with _seekable(file) as path, ParquetFile(path, buffer_size=1 << 20) as table:
+        # A row group may be the whole file, so it is not fetched at once.
+        with _seekable(file) as path, ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
             columns = used_columns(table.schema_arrow.names, settings, file.label)
             yield from arrow_rows(table.iter_batches(_batch_rows(table.metadata), columns=columns, use_threads=False))
     except (pyarrow.ArrowException, OSError) as error:
