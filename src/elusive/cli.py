@@ -362,7 +362,7 @@ def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSetting
 
 
 def export(
-    source: tyro.conf.Positional[Path],
+    texts: tyro.conf.Positional[Path],
     output: Path,
     arm: Arm | None = None,
     questions: Path | None = None,
@@ -371,7 +371,7 @@ def export(
     """Write one arm's texts as a data set for other trainers and the hub, and questions for lm-evaluation-harness.
 
     Args:
-        source: a folder that `augment` wrote, or a run folder.
+        texts: a folder that `augment` wrote, or a run folder.
         output: the new folder.
         arm: which arm of a run.
         questions: JSONL of questions; a run brings its own.
@@ -382,7 +382,7 @@ def export(
 
     with shown("export") as progress:
         figures = export_texts(
-            source, output, arm=arm or "", questions=questions or "", settings=settings, progress=progress
+            texts, output, arm=arm or "", questions=questions or "", settings=settings, progress=progress
         )
     print(f"{output}: {figures['rows']:,} rows, {figures['tokens']:,} tokens, {len(figures['files'])} files")
     if figures["cut"]:
