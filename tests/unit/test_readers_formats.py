@@ -280,6 +280,7 @@ class TestUnknownForms:
         assert corpus.documents == (Document("good.txt", "good"),)
         assert reason in corpus.quarantined[0].reason
         assert corpus.quarantined[0].source == str(tmp_path / name)
+        assert corpus.quarantined[0].raw == content.decode("utf-8", "backslashreplace")
         assert "got 1 bad row" in refusal(tmp_path)
 
     @pytest.mark.parametrize(
@@ -293,6 +294,7 @@ class TestUnknownForms:
             ("one.json", '{\n "text": "a"\n}', ["one-000001"]),
             ("link.log", "[link](there) {x}", ["link.log"]),
             ("table", "a;text\n1;x\n2;y", ["table-000001", "table-000002"]),
+            ("alone", "text\n<name>x</name>\ny", ["alone-000001", "alone-000002"]),
             ("comma.log", "a text, with a comma\nline", ["comma.log"]),
         ],
     )
@@ -332,10 +334,13 @@ class TestParquet:
         assert counted(tmp_path / "c.parquet") == (20, Corpus(DOCUMENTS))
 
 
+LONG = "Ada Lovelace of the long and winding name that never ends before the line does"
 FLAT = [
     {"id": "q1", "title": "T", "context": "Ada, 1815", "question": "When?", "answers": [("1815", 5)]},
     {"id": "q2", "title": "T", "context": "Bob in Rome", "question": "Who?", "answers": [("Bob", 0), ("Bob in", 0)]},
     {"id": "q3", "title": "T", "context": "Ada, 1815", "question": "Who?", "answers": [("Ada", 0)]},
+    # NumPy breaks its line behind an answer this long.
+    {"id": "q7", "title": "T", "context": f"{LONG}, of 1815", "question": "Who?", "answers": [(LONG, 0)]},
     {"id": "q4", "title": "U", "context": "Cy", "question": "What?", "answers": []},
     {"id": "q5", "title": "U", "context": "Cy", "question": "Bad?", "answers": [("Cy", 1)]},
     {"id": "q1", "title": "U", "context": "Cy", "question": "Twice?", "answers": [("Cy", 0)]},
@@ -344,6 +349,7 @@ FLAT = [
 FLAT_DOCUMENTS = (
     Document("T-0001", "Ada, 1815", (Span("answer", 0, 3), Span("answer", 5, 9))),
     Document("T-0002", "Bob in Rome", (Span("answer", 0, 3), Span("answer", 0, 6))),
+    Document("T-0003", f"{LONG}, of 1815", (Span("answer", 0, len(LONG)),)),
     Document("U-0001", "Cy"),
 )
 
@@ -384,6 +390,7 @@ class TestFlatSquad:
             QuestionItem("q1", "When?", ("1815",), "answer", "T-0001"),
             QuestionItem("q2", "Who?", ("Bob", "Bob in"), "answer", "T-0002"),
             QuestionItem("q3", "Who?", ("Ada",), "answer", "T-0001"),
+            QuestionItem("q7", "Who?", (LONG,), "answer", "T-0003"),
         )
         assert [bad.of for bad in corpus.quarantined] == ["question", "question", "document"]
         wanted = ("answer_start 1: expected 'Cy' there, got 'y'", "id 'q1' is already used by another", "empty context")

@@ -20,6 +20,7 @@ from .text import text_entries
 
 DEFAULT_TOKENIZER = "elusive/large"
 """Whose tokens chunks are counted in where nothing else is said."""
+_SHOWN_BYTES = 1024
 
 
 def read_corpus(
@@ -120,7 +121,15 @@ def _file_entries(file: SourceFile, reading: Reading) -> Iterator[Entry]:
         reason = str(error).removeprefix(f"{file.label}: ").removeprefix(f"{file.label} ")
         if file.alone or begun:
             raise ElusiveError(str(error) if file.label in str(error) else f"{file.label}: {error}.") from None
-        yield bad_row(file.label, 1, reason, b"")
+        yield bad_row(file.label, 1, reason, _first_bytes(file.path))
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_SHOWN_BYTES)
+    except OSError:  # then that is the reason
+        return b""
 
 
 def _format(file: SourceFile, settings: CorpusSettings) -> CorpusFormat:

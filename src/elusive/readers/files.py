@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -193,12 +193,12 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*parts[:fixed])
 
 
-def seen_format(file: SourceFile, columns: Collection[str]) -> CorpusFormat:
+def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
     """The form of a file: by its suffix, and where that says nothing by its content.
 
     Args:
         file: the file.
-        columns: names of which one stands in the header of a table.
+        columns: names of which one stands in the header of a table; the first may stand there alone.
 
     Raises:
         ElusiveError: with the reason only, if it has none of the forms that can be read.
@@ -228,7 +228,7 @@ def _remedy(what: str) -> str:
     return "convert it to text first" if what != "an image" else "leave it out, or put its text in a file"
 
 
-def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Collection[str]) -> CorpusFormat:
+def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Sequence[str]) -> CorpusFormat:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ElusiveError("UTF-16 text: save it as UTF-8")
     if b"\0" in head:
@@ -241,7 +241,7 @@ def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Collect
     header = text.partition("\n")[0]
     for delimiter in ",;\t":
         cells = {cell.strip().strip('"') for cell in header.split(delimiter)}
-        if len(cells) > 1 and cells & set(columns):
+        if (len(cells) > 1 and cells & set(columns)) or cells == set(columns[:1]):
             return "tsv" if delimiter == "\t" else "csv"
     # A number sign begins a comment in most files with a suffix of their own.
     return "markdown" if suffix == "" and _MARKDOWN.search(text) else "text"

@@ -135,7 +135,7 @@ def _listed_answers(value: object) -> list[Any]:
 
 def _answers_cell(cell: str) -> object:
     # JSON, Python's own form, or (datasets' to_csv) NumPy's around it.
-    for text in (cell, re.sub(r"array\((\[.*?\])(?:, dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)):
+    for text in (cell, re.sub(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)):
         for parse in (json.loads, ast.literal_eval):
             try:
                 return parse(text)
