@@ -161,7 +161,7 @@ class Augmenter:
         large, small = (scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
         if self.settings.across_tokenizers:
             large, small = pair_on_tokens(large, small, own, document.text)
-        elif not np.array_equal(own.token_ids, large.token_ids):
+        elif own is not large and not np.array_equal(own.token_ids, large.token_ids):
             raise ElusiveError(
                 f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
                 "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = "
