@@ -12,7 +12,7 @@ from elusive.cli import main
 from elusive.config import PretrainSettings, Recipe, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
-HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy")
+HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")
 
 
 def stopped(capsys, *arguments):
