@@ -16,6 +16,7 @@ import argparse
 import copy
 import functools
 import multiprocessing
+import os
 import platform
 import random
 import resource
@@ -229,13 +230,15 @@ def peak_memory(way: str, tokens: int, dtype: torch.dtype, shared: int) -> int:
 
 
 def memory_table(arguments: argparse.Namespace) -> None:
+    # Freed blocks go back at once: else the peak is mostly a matter of which of them the allocator happens to keep.
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = os.environ["MALLOC_TRIM_THRESHOLD_"] = str(2**20)
     context = multiprocessing.get_context("spawn")
     rows = []
     for tokens in arguments.tokens:
         extra = {}
         for way in ("bare", "cues", "all", *(["authors"] if tokens <= arguments.authors_up_to else [])):
             measured = []
-            for _ in range(3):  # the allocator is not quite the same each time
+            for _ in range(3):
                 with context.Pool(1) as pool:
                     measured.append(pool.apply(peak_memory, (way, tokens, arguments.dtype, arguments.shared)))
             extra[way] = statistics.median(measured)

@@ -211,7 +211,7 @@ def _jsonl_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]
 
 
 def load_corpus(folder: str | Path) -> Corpus:
-    """Read what `write_corpus` wrote; the documents stay on disk.
+    """Read what `write_corpus` wrote; the documents stay on disk, and so do the rows that were set aside.
 
     Raises:
         ElusiveError: if a file is missing or was changed into something else.
@@ -220,7 +220,6 @@ def load_corpus(folder: str | Path) -> Corpus:
     return Corpus(
         documents=StoredDocuments(folder / "documents.jsonl"),
         questions=tuple(_load(folder / "questions.jsonl", _stored_question)),
-        quarantined=tuple(_load(folder / "quarantine.jsonl", lambda row: BadRow(**row))),
     )
 
 

@@ -291,8 +291,9 @@ def augment_corpus(
             settings.
     """
     corpus = corpus_hash(documents)
-    for path in score_folders.values():
-        if read_json(path / "settings.json")["corpus"] != corpus:
+    scored = {name: read_json(path / "settings.json") for name, path in score_folders.items()}
+    for name, path in score_folders.items():
+        if scored[name]["corpus"] != corpus:
             raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
     asked = {
         "arm": arm,
@@ -300,6 +301,7 @@ def augment_corpus(
         "queries": score.queries,
         "trained": trained,
         "corpus": corpus,
+        "models": {name: one["model"] for name, one in scored.items()},
         "scores": {name: file_hash(*sorted(path.glob("part-*.parquet"))) for name, path in score_folders.items()},
     }
     stage = Stage(folder, asked)

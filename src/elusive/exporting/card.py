@@ -126,9 +126,9 @@ def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: Ro
         ("arm", code(source.arm)),
         ("queries", code(str(source.asked["queries"]))),
     ]
-    if run:
-        pair = " and ".join(code(public_name(name)) for name in (recipe.models.large, recipe.models.small))
-        facts.append(("contrasted models", pair))
+    read = dict.fromkeys(map(public_name, source.asked.get("models", {}).values()))
+    if source.arm not in ("plain", "random"):
+        facts.append(("attention read of", " and ".join(map(code, read)) or "-"))
     facts += [
         ("to be trained", code(public_name(base.name)) + (f" at {code(base.revision)}" if base.revision else "")),
         ("alpha, beta", f"{augment['alpha']}, {augment['beta']}"),
