@@ -27,7 +27,6 @@ from elusive.config import (
     ModelSettings,
     PretrainSettings,
     ScoreSettings,
-    load_recipe,
 )
 from elusive.evaluation import evaluate, metrics
 from elusive.models import load_model, load_tokenizer, resolve
@@ -35,6 +34,7 @@ from elusive.pairs import pair_recall
 from elusive.pretraining import RECIPE_NAME
 from elusive.progress import shown
 from elusive.recall import ALL_CUES, RANKED
+from elusive.recipes import load_recipe
 
 BEST = 10
 

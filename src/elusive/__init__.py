@@ -21,7 +21,7 @@ _HOMES = {
     "ReportSettings": "config",
     "ExportSettings": "config",
     "PretrainSettings": "config",
-    "load_recipe": "config",
+    "load_recipe": "recipes",
     "Document": "documents",
     "Span": "documents",
     "Corpus": "documents",

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerFast
 
-from .config import AugmentSettings, ScoreSettings, to_table
+from .config import AugmentSettings, ScoreSettings
 from .decoding import Decoder, text_decoder
 from .documents import Document
 from .dropout import SIGNAL, Signals, arm_ranks, copy_states, drop_probabilities, drop_probability, kept_in_copies
@@ -24,6 +24,7 @@ from .errors import ElusiveError
 from .models import special_token_ids
 from .positions import query_positions, rankable_tokens
 from .ranking import Ranking, contrast, distance_signal, pair_on_tokens
+from .recipes import to_table
 from .runs import ProgressFunction, atomic_path, silent
 from .shards import TokenScores
 

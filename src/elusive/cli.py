@@ -24,9 +24,9 @@ from .config import (
     ReportSettings,
     ScoreSettings,
     TrainSettings,
-    load_recipe,
 )
 from .errors import ElusiveError
+from .recipes import load_recipe
 
 # Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.
 _FLAT = tyro.conf.arg(name="")

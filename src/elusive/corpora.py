@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from .biographies import biography_corpus
-from .config import CorpusSettings, to_table
+from .config import CorpusSettings
 from .documents import Corpus, CorpusCounts, Entry, load_corpus, write_corpus
 from .questions import QuestionItem, read_questions
 from .readers import DEFAULT_TOKENIZER, read_entries
 from .readers.bad_rows import refuse_bad_rows
 from .readers.files import Source, opened_source
+from .recipes import to_table
 from .rows import LeftOut, counted
 from .runs import Stage, file_hash, read_json, write_jsonl
 from .spans import MarkCounts, mark_entries, markers

@@ -14,10 +14,11 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from . import models
 from .batching import length_batches
-from .config import EvaluateSettings, to_table
+from .config import EvaluateSettings
 from .errors import ElusiveError
 from .greedy import continue_greedily, continues
 from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
+from .recipes import to_table
 from .runs import ProgressFunction, Stage, read_json, silent, write_json, write_jsonl
 
 

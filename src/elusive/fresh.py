@@ -21,11 +21,12 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from .augmentation import RANKING_SCHEMA, SETTINGS_KEY, copy_texts
-from .config import AugmentSettings, from_table
+from .config import AugmentSettings
 from .decoding import text_decoder
 from .dropout import copy_generator, kept_tokens
 from .errors import ElusiveError
 from .models import special_token_ids
+from .recipes import from_table
 from .runs import read_jsonl
 from .training_rows import pad_right, pieces_of, token_rows
 

@@ -21,16 +21,7 @@ import torch
 from . import __version__
 from .augmentation import augment, write_augmented
 from .biographies import well_known_examples
-from .config import (
-    Arm,
-    AugmentSettings,
-    ModelSettings,
-    Queries,
-    Recipe,
-    ScoreSettings,
-    dump_recipe,
-    to_table,
-)
+from .config import Arm, AugmentSettings, ModelSettings, Queries, Recipe, ScoreSettings
 from .corpora import make_corpus, summary_lines
 from .documents import Corpus, Document
 from .errors import ElusiveError
@@ -38,6 +29,7 @@ from .evaluation import evaluate_model
 from .models import load_tokenizer
 from .progress import shown, shown_together
 from .questions import Example, read_questions
+from .recipes import dump_recipe, to_table
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
 from .scoring import corpus_hash, load_for_scoring, score_corpus

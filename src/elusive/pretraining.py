@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .biographies import pretraining_texts
-from .config import PretrainSettings, dump_recipe, load_recipe, to_table
+from .config import PretrainSettings
 from .devices import default_device
 from .errors import ElusiveError
 from .models import load_tokenizer, resolve
+from .recipes import dump_recipe, load_recipe, to_table
 from .runs import ProgressFunction, Stage, silent, write_text
 from .training import FitSettings, fit
 from .training_rows import pack_rows, row_order, tokenize_rows

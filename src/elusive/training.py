@@ -19,12 +19,13 @@ import transformers
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
-from .config import ModelSettings, Precision, TrainSettings, to_table
+from .config import ModelSettings, Precision, TrainSettings
 from .devices import computes_bfloat16
 from .errors import ElusiveError
 from .fresh import fresh_rows, ranking_beside
 from .models import config_context, load_model, load_tokenizer, model_hash, without_future_warnings
 from .readers import read_corpus
+from .recipes import to_table
 from .runs import ProgressFunction, Stage, file_hash, read_json, read_jsonl, silent, write_json
 from .training_rows import pad_right, row_order, tokenize_rows
 

@@ -9,7 +9,8 @@ import pytest
 
 import elusive
 from elusive.cli import main
-from elusive.config import PretrainSettings, Recipe, load_recipe
+from elusive.config import PretrainSettings, Recipe
+from elusive.recipes import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")

@@ -19,13 +19,13 @@ from elusive.config import (
     Recipe,
     ScoreSettings,
     TrainSettings,
-    load_recipe,
 )
 from elusive.corpora import make_corpus
 from elusive.errors import ElusiveError
 from elusive.models import load_model, load_tokenizer
 from elusive.pipeline import _score, cue_field, needed_scores
 from elusive.pretraining import pretrain
+from elusive.recipes import load_recipe
 from elusive.runs import read_json, read_jsonl
 from elusive.shards import read_scores
 from elusive.training import model_to_train

@@ -15,13 +15,14 @@ import pytest
 
 from elusive.augmentation import SETTINGS_KEY, AugmentedDocument, Augmenter, augment, write_augmented
 from elusive.biographies import biography, people
-from elusive.config import AugmentSettings, ScoreSettings, to_table
+from elusive.config import AugmentSettings, ScoreSettings
 from elusive.documents import Document, Span
 from elusive.dropout import ARMS, SIGNAL, copy_generator, drop_probability, kept_tokens
 from elusive.errors import ElusiveError
 from elusive.models import special_token_ids
 from elusive.positions import query_positions
 from elusive.ranking import across_tokenizers
+from elusive.recipes import to_table
 from elusive.shards import TokenScores
 
 CUES = ScoreSettings()

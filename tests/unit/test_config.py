@@ -17,11 +17,9 @@ from elusive.config import (
     ReportSettings,
     ScoreSettings,
     TrainSettings,
-    dump_recipe,
-    load_recipe,
-    to_table,
 )
 from elusive.errors import ElusiveError
+from elusive.recipes import dump_recipe, load_recipe, to_table
 
 KINDS = [
     CorpusSettings,

@@ -11,13 +11,14 @@ import pytest
 
 from elusive import models
 from elusive.biographies import people, pretraining_people, questions_about, well_known_examples
-from elusive.config import EvaluateSettings, PretrainSettings, TrainSettings, load_recipe
+from elusive.config import EvaluateSettings, PretrainSettings, TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation import clean_answer, evaluate_model
 from elusive.exporting import lm_eval_utils
 from elusive.exporting.base_model import load_base_model
 from elusive.exporting.harness import harness_task, question_rows
 from elusive.questions import QuestionItem, exact_match, f1, few_shot_prompt
+from elusive.recipes import load_recipe
 from elusive.runs import read_jsonl
 from elusive.training import train
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elusive.config import Recipe, ReportSettings, dump_recipe, from_table
+from elusive.config import Recipe, ReportSettings
 from elusive.errors import ElusiveError
 from elusive.positions import rankable_tokens
+from elusive.recipes import dump_recipe, from_table
 from elusive.reporting import page, plots, results_markdown, results_table, write_report
 from elusive.reporting.clues import cue_ranks, run_recall
 from elusive.reporting.results import collect, score, signed, verdict
@@ -184,7 +185,7 @@ def pair(results: Mapping[str, Any], a: str, b: str, field: str = "all") -> dict
 
 
 def recipe_of(run: Path) -> Recipe:
-    from elusive.config import load_recipe
+    from elusive.recipes import load_recipe
 
     return load_recipe(run / "recipe.toml", Recipe)
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from .. import __version__
 from ..biographies import well_known_examples
-from ..config import EvaluateSettings, ExportSettings, to_table
+from ..config import EvaluateSettings, ExportSettings
 from ..errors import ElusiveError
 from ..questions import Example, read_questions
+from ..recipes import to_table
 from ..runs import ProgressFunction, read_json, silent, write_json, write_text
 from .base_model import BaseModel, copy_embedded, load_base_model
 from .card import QUESTIONS, dataset_card, public_name

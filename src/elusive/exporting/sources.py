@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..config import ExportSettings, ModelSettings, Recipe, TrainSettings, load_recipe
+from ..config import ExportSettings, ModelSettings, Recipe, TrainSettings
 from ..errors import ElusiveError
+from ..recipes import load_recipe
 from ..runs import file_hash, read_json
 
 

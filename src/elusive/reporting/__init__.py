@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from .. import config
+from ..config import Recipe, ReportSettings
 from ..errors import ElusiveError
+from ..recipes import dump_recipe, load_recipe
 from ..runs import ProgressFunction, silent, write_json, write_text
 from .clues import cue_ranks, run_recall
 from .results import collect, results_markdown, results_table
@@ -12,9 +13,7 @@ from .tokens import field_distances, longest_rank, read_documents, scored_cue_fi
 __all__ = ["results_markdown", "results_table", "write_report"]
 
 
-def write_report(
-    run_folder: str | Path, settings: config.ReportSettings, *, progress: ProgressFunction = silent
-) -> Path:
+def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: ProgressFunction = silent) -> Path:
     """Write the report of a finished run; an earlier report is replaced, file by file.
 
     Args:
@@ -34,7 +33,7 @@ def write_report(
     run = Path(run_folder)
     if not (run / "recipe.toml").exists():
         raise ElusiveError(f"{run} is not a run folder: it has no recipe.toml. Give the output folder of a run.")
-    recipe = config.load_recipe(run / "recipe.toml", config.Recipe)
+    recipe = load_recipe(run / "recipe.toml", Recipe)
     documents = read_documents(run)
     progress(0, 4)
     distances = field_distances(run, documents, recipe.score.head_fields)
@@ -48,7 +47,7 @@ def write_report(
     report = run / "report"
     plots.save(figures, report / "plots")
     progress(2, 4)
-    text = page.render(results, figures, shown, config.dump_recipe(recipe))
+    text = page.render(results, figures, shown, dump_recipe(recipe))
     progress(3, 4)
     write_json(report / "results.json", results)
     write_text(report / "results.md", results_markdown(results))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Recipe, to_table
+from ..config import Recipe
 from ..errors import ElusiveError
 from ..intervals import interval, paired_interval
+from ..recipes import to_table
 from ..runs import read_json, read_jsonl
 from .clue_tables import recall_markdown
 from .text import cell, markdown_row, range_text, score, signed
