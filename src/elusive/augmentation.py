@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from .config import AugmentSettings, ScoreSettings
 from .decoding import Decoder, text_decoder
 from .documents import Document
-from .dropout import SIGNAL, Signals, arm_ranks, copy_states, drop_probabilities, drop_probability, kept_in_copies
+from .dropout import SIGNAL, Signals, arm_ranks, copy_seeds, drop_probabilities, drop_probability, kept_in_copies
 from .errors import ElusiveError
 from .models import special_token_ids
 from .positions import query_positions, rankable_tokens
@@ -109,10 +109,10 @@ class Augmenter:
             ElusiveError: if scores that the arm needs are missing, or the tokens of the model to be trained are not
                 those of the contrasted pair.
         """
-        states = copy_states(self.settings.seed, [document.id for document, _ in rows], self.copies)
-        return [self._augmented(*row, of_copies) for row, of_copies in zip(rows, states, strict=True)]
+        seeds_DC4 = copy_seeds(self.settings.seed, [document.id for document, _ in rows], self.copies)
+        return [self._augmented(*row, seeds_C4) for row, seeds_C4 in zip(rows, seeds_DC4, strict=True)]
 
-    def _augmented(self, document: Document, scores: DocumentScores, states: Sequence[Any]) -> AugmentedDocument:
+    def _augmented(self, document: Document, scores: DocumentScores, seeds_C4: np.ndarray) -> AugmentedDocument:
         tokens = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
         signals = self.signals(document, scores)
         if self.arm in SIGNAL:
@@ -121,7 +121,7 @@ class Augmenter:
         else:
             ranks = np.zeros(len(tokens.token_ids), dtype=np.int32)
             probability = drop_probabilities(self.arm, signals, self.settings)
-        kept_CT = kept_in_copies(probability, states, self.generator)
+        kept_CT = kept_in_copies(probability, seeds_C4, self.generator)
         text_T = ~self._special(tokens)
         written = copy_texts(
             document.text, tokens.token_ids, tokens.offsets, text_T, kept_CT, self.decode, self.settings

@@ -11,7 +11,7 @@ from elusive.dropout import (
     SIGNAL,
     Signals,
     copy_generator,
-    copy_states,
+    copy_seeds,
     drop_probabilities,
     drop_probability,
     kept_in_copies,
@@ -195,22 +195,22 @@ class TestDraws:
     def test_many_copies_are_seeded_as_one_by_one(self) -> None:
         documents, copies = ["person-1", "Zoë 東京", "", "x" * 300], [1, 2, 3, 250, 2**40]
         generator = np.random.default_rng()
-        states = copy_states(7, documents, copies)
-        assert [len(of_document) for of_document in states] == [5] * 4
+        seeds_DC4 = copy_seeds(7, documents, copies)
+        assert seeds_DC4.shape == (4, 5, 4)
         probability = np.linspace(0, 1, 97)
-        for document, of_document in zip(documents, states, strict=True):
-            kept_CT = kept_in_copies(probability, of_document, generator)
-            for copy, kept, state in zip(copies, kept_CT, of_document, strict=True):
-                numpys = copy_generator(7, document, copy)
-                assert state["state"] == numpys.bit_generator.state["state"]
-                assert kept.tolist() == kept_tokens(probability, numpys).tolist()
+        for document, seeds_C4 in zip(documents, seeds_DC4, strict=True):
+            kept_CT = kept_in_copies(probability, seeds_C4, generator)
+            for copy, kept in zip(copies, kept_CT, strict=True):
+                assert kept.tolist() == kept_tokens(probability, copy_generator(7, document, copy)).tolist()
 
     @pytest.mark.parametrize("digest", [bytes(16), b"\xff" * 16, bytes(15) + b"\x80", b"\x01" + bytes(15)])
     def test_seeds_with_empty_words(self, digest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("elusive.dropout._digest", lambda *key: digest)
-        [[state]] = copy_states(0, ["any"], [1])
-        assert state["state"] == copy_generator(0, "any", 1).bit_generator.state["state"]
+        [seeds_C4] = copy_seeds(0, ["any"], [1])
+        [kept] = kept_in_copies(np.full(50, 0.5), seeds_C4, np.random.default_rng())
+        assert kept.tolist() == kept_tokens(np.full(50, 0.5), copy_generator(0, "any", 1)).tolist()
 
     def test_no_copies(self) -> None:
-        assert copy_states(0, ["one", "two"], []) == [[], []]
-        assert kept_in_copies(np.zeros(4), [], np.random.default_rng()).shape == (0, 4)
+        seeds_DC4 = copy_seeds(0, ["one", "two"], [])
+        assert seeds_DC4.shape == (2, 0, 4)
+        assert kept_in_copies(np.zeros(4), seeds_DC4[0], np.random.default_rng()).shape == (0, 4)
