@@ -149,13 +149,13 @@ def in_words(arguments: argparse.Namespace) -> str:
 # --- the whole forward pass
 
 
-def llama(dtype: torch.dtype, shared: int, attention_name: str) -> LlamaForCausalLM:
+def llama(dtype: torch.dtype, shared: int, attention_name: str, layers: int = LAYERS) -> LlamaForCausalLM:
     """12 layers, d 768: 97.5M parameters, with 12 key-value heads; the same weights whatever the attention."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=16_384,
         hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS // shared,
         intermediate_size=2048,
@@ -182,13 +182,13 @@ def authors_scores(model: LlamaForCausalLM, ids_BT: torch.Tensor) -> torch.Tenso
 def read(model: LlamaForCausalLM, ids_BT: torch.Tensor, weights_BT: torch.Tensor) -> torch.Tensor:
     """Our way, as `scoring` calls it: cut behind the last query, nothing after the last layer's attention."""
     reach = int(weights_BT.any(0).nonzero()[-1]) + 1
-    recorder = Recorder(weights_BT[:, :reach], layers=LAYERS)
+    recorder = Recorder(weights_BT[:, :reach], layers=model.config.num_hidden_layers)
     hooks.read_out(model, recorder, ids_BT[:, :reach])
     return recorder.mean_over_layers(model)
 
 
-def forward_ways(tokens: int, dtype: torch.dtype, shared: int, with_authors: bool) -> Ways:
-    bare = llama(dtype, shared, "sdpa")
+def forward_ways(tokens: int, dtype: torch.dtype, shared: int, with_authors: bool, layers: int = LAYERS) -> Ways:
+    bare = llama(dtype, shared, "sdpa", layers)
     ours, eager = with_attention(bare, ATTENTION), with_attention(bare, "eager")
     ids_BT = torch.randint(0, 16_384, (1, tokens))
     decoder = functools.partial(bare.get_decoder(), input_ids=ids_BT, use_cache=False)
@@ -205,14 +205,17 @@ def forward_ways(tokens: int, dtype: torch.dtype, shared: int, with_authors: boo
 def forward_table(arguments: argparse.Namespace) -> None:
     rows, head = [], ["tokens", "bare", "bare again", "cues", "cues, all in the first half", "all", "authors"]
     for tokens in arguments.tokens:
-        ways = forward_ways(tokens, arguments.dtype, arguments.shared, tokens <= arguments.authors_up_to)
+        ways = forward_ways(
+            tokens, arguments.dtype, arguments.shared, tokens <= arguments.authors_up_to, arguments.layers
+        )
         with torch.inference_mode():
             seconds = alternate(ways, arguments.rounds)
         cells = list(ratios(seconds, "bare").values())
         row = [f"{tokens:,}", f"{statistics.median(seconds['bare']):.2f} s", *cells]
         rows.append(row + ["-"] * (len(head) - len(row)))
         print(rows[-1], flush=True)
-    print_table(f"Whole forward pass over the bare one, {in_words(arguments)}, {arguments.rounds} rounds", head, rows)
+    title = f"Whole forward pass over the bare one, {arguments.layers} layers, {in_words(arguments)}"
+    print_table(f"{title}, {arguments.rounds} rounds", head, rows)
 
 
 # --- memory
@@ -337,6 +340,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512, 1024, 2048, 4096])
     parser.add_argument("--dtype", type=lambda name: getattr(torch, name), default=torch.float32)
     parser.add_argument("--shared", type=int, default=1, help="query heads that share one key-value head")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="for `forward`")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--authors-up-to", type=int, default=2048, help="longest text for the authors' way")
     parser.add_argument("--model", default="elusive/large", help="for `corpus`: a model, or 100M")
