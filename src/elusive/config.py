@@ -317,7 +317,7 @@ class EvaluateSettings:
     max_new_tokens: int = 32
     """Longest answer in tokens; answers end earlier at a newline, eos or bos."""
     max_batch_tokens: int = 16384
-    """Prompt tokens in one batch, padding included."""
+    """Tokens of prompts and answers in one batch, padding included."""
     seed: int = 0
     """Which examples each question gets, together with the question's id (or its field, see draw)."""
     draw: Draw = "question"

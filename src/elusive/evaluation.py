@@ -63,7 +63,8 @@ def generate_answers(
         tokenizer: its tokenizer.
         prompts: one text per question.
         max_new_tokens: longest answer in tokens.
-        max_batch_tokens: prompt tokens in one batch, padding included; a longer prompt is a batch of its own.
+        max_batch_tokens: tokens of prompts and answers in one batch, padding included; a longer prompt is a batch of
+            its own.
         progress: called with (prompts done, prompts in all).
 
     Returns:

@@ -153,7 +153,7 @@ class _RoomyLayer(DynamicLayer):
 
 
 class _Reader:
-    """Reads prompts, and each shared beginning once."""
+    """Reads prompts, and each shared beginning once while it is held; no more of them are than a batch's tokens."""
 
     def __init__(self, model: Any, max_batch_tokens: int) -> None:
         self.model = model
@@ -161,6 +161,7 @@ class _Reader:
         # On a CPU a pass's states should fit the caches.
         self.tokens_at_once = min(max_batch_tokens, 2048) if self.device.type == "cpu" else max_batch_tokens
         self.chooses_logits = "logits_to_keep" in inspect.signature(_forward(model)).parameters
+        self.held_tokens = max_batch_tokens
         self.beginnings: dict[Beginning, DynamicCache] = {}
 
     def read(self, prompts: Sequence[Sequence[int]], beginnings: Sequence[Beginning], room: int) -> _Batch:
@@ -213,6 +214,9 @@ class _Reader:
     def _after(self, beginning: Beginning, rows: int) -> DynamicCache:
         """The state after a shared beginning, for so many rows."""
         if beginning not in self.beginnings:
+            held = sum(len(other.token_ids) for other in self.beginnings)
+            if held + len(beginning.token_ids) > self.held_tokens:
+                self.beginnings.clear()  # thousands of pairs of questions would else fill the memory
             cache = DynamicCache()
             ids_1T = torch.tensor([beginning.token_ids], device=self.device)
             chosen = {"logits_to_keep": 1} if self.chooses_logits else {}

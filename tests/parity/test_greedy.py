@@ -5,6 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from elusive import greedy
 from elusive.greedy import Beginning, continue_greedily, continues, shared_beginnings
 
 from .tiny_models import CONFIGS, REFUSED, VOCABULARY, model_pair, tiny_config
@@ -77,6 +78,21 @@ def test_shared_beginnings_are_read_once(monkeypatch: pytest.MonkeyPatch):
     rows = [beginning + [2 + number] * (3 + number % 2) for number in range(8)]
     continue_greedily(model, rows, stops=[], max_new_tokens=1, max_batch_tokens=10_000)
     assert read == [(1, 40), (8, 4)]
+
+
+@torch.inference_mode()
+def test_few_beginnings_are_held():
+    model = model_pair("llama")[1].eval()
+    generator = torch.Generator().manual_seed(0)
+    pairs = [torch.randint(2, VOCABULARY, (20,), generator=generator).tolist() for _ in range(6)]
+    rows = [[*pair, 2 + last] for pair in pairs for last in range(2)]
+    reader = greedy._Reader(model, max_batch_tokens=50)
+    beginnings = {row: group for group in shared_beginnings(rows) for row in group.rows}
+    for row in range(len(rows)):
+        reader.read([rows[row]], [beginnings[row]], room=1)
+        assert 0 < sum(len(one.token_ids) for one in reader.beginnings) <= 50
+    together = continue_greedily(model, rows, stops=[], max_new_tokens=2, max_batch_tokens=50)
+    assert together == one_by_one(model, rows, [], 2)
 
 
 def test_beginnings_by_hand():
