@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,30 @@ from .config import (
 )
 from .errors import ElusiveError
 from .recipes import load_recipe
+
+_FLAGS = tyro.constructors.ConstructorRegistry()
+
+
+@_FLAGS.primitive_rule
+def _json_object(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A table of a recipe is a JSON object on the command line."""
+    if info.type_origin is not dict:
+        return None
+
+    def parsed(arguments: list[str]) -> dict[str, Any]:
+        value = json.loads(arguments[0])
+        if not isinstance(value, dict):
+            raise ValueError(f"expected a JSON object, got {arguments[0]}")
+        return value
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=parsed,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    )
+
 
 # Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.
 _FLAT = tyro.conf.arg(name="")
@@ -282,27 +307,57 @@ def _show(table: str, found: dict[str, Any], output: Path | None, name: str) -> 
 def train(
     texts: tyro.conf.Positional[Path],
     output: Path,
+    questions: Path | None = None,
     models: Annotated[ModelSettings, _FLAT] = ModelSettings(),
     settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
+    evaluate: EvaluateSettings = EvaluateSettings(),
 ) -> None:
-    """Continue a model's pretraining on one arm's texts.
+    """Continue a model's pretraining on one arm's texts; several processes: torchrun -m elusive train ...
 
     Args:
         texts: a train.jsonl.
-        output: folder for the model or its adapters.
-        models: what `--model large` and `--model small` stand for; dtype and device.
+        output: folder for the model or its adapters, metrics.jsonl, and the answers of --evaluate-at.
+        questions: JSONL of questions that are asked in the midst of training (see --evaluate-at).
+        models: what `--model large` and `--model small` stand for; dtype, quantisation and device.
         settings: how to train.
+        evaluate: how the questions are asked.
     """
+    from .arms import asking_in_training, few_shot_examples
+    from .processes import is_main
     from .progress import shown
+    from .questions import read_questions
+    from .runs import silent
     from .training import model_to_train
     from .training import train as train_model
 
     _, model, revision = model_to_train(models, settings)
+    asking = None
+    if questions:
+        examples = few_shot_examples(evaluate.examples)
+        asking = asking_in_training(read_questions(questions), examples, evaluate, output)
     with shown(f"train {model}") as progress:
         figures = train_model(
-            texts, output, model=model, revision=revision, loading=models, settings=settings, progress=progress
+            texts,
+            output,
+            model=model,
+            revision=revision,
+            loading=models,
+            settings=settings,
+            asking=asking,
+            progress=progress if is_main() else silent,
         )
-    print(f"{output}: {figures['steps']:,} steps, loss {figures['loss']}, {figures['seconds']} s")
+    if is_main():
+        print(f"{output}: {training_summary(figures)}")
+
+
+def training_summary(figures: dict[str, Any]) -> str:
+    """What was trained on, in words: all of it, or it would say so."""
+    together = f" in {figures['processes']} processes" if figures["processes"] > 1 else ""
+    return (
+        f"{figures['texts']:,} texts, {figures['tokens']:,} tokens in a pass; {figures['tokens_trained']:,} tokens "
+        f"trained on in {figures['steps']:,} steps{together}, {'packed' if figures['packed'] else 'padded'}; "
+        f"loss {figures['loss']}, {figures['seconds']} s"
+    )
 
 
 def evaluate(
@@ -311,6 +366,7 @@ def evaluate(
     output: Path,
     revision: str = "",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    quantization: Literal["none", "8bit", "4bit"] = "none",
     device: str = "auto",
     settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
 ) -> None:
@@ -322,11 +378,12 @@ def evaluate(
         output: folder for predictions.jsonl and metrics.json.
         revision: commit or branch of a hub model.
         dtype: type of the weights.
+        quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
         device: cpu, cuda, auto or a device map.
-        settings: shots and batches.
+        settings: shots, batches and engine.
     """
+    from .arms import few_shot_examples
     from .evaluation import evaluate_model
-    from .pipeline import few_shot_examples
     from .progress import shown
     from .questions import read_questions
 
@@ -338,6 +395,7 @@ def evaluate(
             model=model,
             revision=revision,
             dtype=dtype,
+            quantization=quantization,
             device=device,
             settings=settings,
             progress=progress,
@@ -485,7 +543,8 @@ def _dispatch(arguments: list[str]) -> None:
     elif arguments[0] in _FROM_RECIPE:
         _run_recipe(arguments[0], arguments[1:])
     else:
-        tyro.cli(_VERBS[arguments[0]], args=arguments[1:], prog=f"elusive {arguments[0]}")
+        with _FLAGS:
+            tyro.cli(_VERBS[arguments[0]], args=arguments[1:], prog=f"elusive {arguments[0]}")
 
 
 def _run_recipe(verb: str, arguments: list[str]) -> None:
@@ -495,13 +554,14 @@ def _run_recipe(verb: str, arguments: list[str]) -> None:
     with_recipe = bool(arguments) and not arguments[0].startswith("-")
     if not with_recipe and not {"-h", "--help"} & set(arguments):
         raise ElusiveError(f"Expected a recipe: elusive {verb} RECIPE.toml [flags].")
-    settings = tyro.cli(
-        kind,
-        args=arguments[with_recipe:],
-        default=load_recipe(arguments[0], kind) if with_recipe else kind(),
-        prog=f"elusive {verb} {arguments[0] if with_recipe else 'RECIPE'}",
-        description=description,
-    )
+    with _FLAGS:
+        settings = tyro.cli(
+            kind,
+            args=arguments[with_recipe:],
+            default=load_recipe(arguments[0], kind) if with_recipe else kind(),
+            prog=f"elusive {verb} {arguments[0] if with_recipe else 'RECIPE'}",
+            description=description,
+        )
     _VERBS[verb](settings)
 
 
@@ -515,5 +575,8 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def _stop(message: str, code: int) -> None:
-    print(f"elusive: {message}", file=sys.stderr)
+    from .processes import is_main, rank
+
+    # Processes that were launched together stop for the same reason, as a rule.
+    print(f"elusive{'' if is_main() else f', process {rank()}'}: {message}", file=sys.stderr)
     sys.exit(code)

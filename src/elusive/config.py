@@ -172,7 +172,7 @@ class ModelSettings:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
     quantization: Quantization = "none"
-    """Hold the weights in 8 or 4 bit while they are scored (needs `elusive[quantized]`); they cannot be trained yet."""
+    """Hold the weights in 8 or 4 bit (needs `elusive[quantized]`); of these, adapters alone can be trained."""
     device: str = "auto"
     """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
     large_layers: tuple[int, ...] = ()
@@ -277,7 +277,11 @@ class TrainSettings:
     max_steps: int = 0
     """Optimizer steps, the same for every arm (0: by epochs)."""
     batch_size: int = 8
-    """Texts of the arm in one step."""
+    """Texts of the arm in one step, over all processes; the last step may have fewer."""
+    accumulation: int = 1
+    """Parts that a step's texts are taken in, one after the other, where all at once do not fit the memory."""
+    packing: bool = True
+    """Put the texts of a step in one row without padding, none seeing another, where the architecture allows it."""
     replay: str = ""
     """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
     replay_batch_size: int = 4
@@ -292,6 +296,10 @@ class TrainSettings:
     """Steps between checkpoints (0: none)."""
     activation_checkpointing: bool = False
     """Less memory, more time."""
+    evaluate_at: tuple[float, ...] = ()
+    """Passes over the texts after which the questions are asked, in the midst of training (beside the end)."""
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Any other field of transformers' TrainingArguments, as a table (a JSON object on the command line)."""
 
     def __post_init__(self) -> None:
         _check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
@@ -302,6 +310,13 @@ class TrainSettings:
         _check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
         _check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
         _check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
+        _check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
+        _check(
+            all(0 < epoch < math.inf for epoch in self.evaluate_at),
+            "train.evaluate_at",
+            "passes above 0",
+            self.evaluate_at,
+        )
         _check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
         _check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         _check(self.seed >= 0, "train.seed", "0 or more", self.seed)
@@ -324,6 +339,10 @@ class EvaluateSettings:
     """Draw examples for each question (as in the paper), or once for each field: a beginning that is read once."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What answers: transformers, or vLLM on a machine with its GPUs (needs `elusive[vllm]`)."""
+    vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """More arguments of vLLM's engine, e.g. tensor_parallel_size, as a table (a JSON object on the command line)."""
     resamples: int = 10_000
     """Bootstrap resamples of documents behind each 95% interval."""
 
@@ -332,6 +351,8 @@ class EvaluateSettings:
         _check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
         _check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
         _check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
+        unused = self.vllm and self.engine != "vllm"
+        _check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -451,9 +472,6 @@ class PretrainSettings:
         _check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
 
 
-_NOT_TRAINED = "none in a run, which trains (8 and 4 bit are for score, recall and heads)"
-
-
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """One run, from the corpus to the report."""
@@ -466,8 +484,10 @@ class Recipe:
     """What is compared."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds; each arm is trained once with each."""
-    parallel: int = 1
-    """Arms trained and evaluated side by side, each in a process with its share of the cores and a model of its own."""
+    parallel: int = 0
+    """Arms trained and asked side by side (0: one on each GPU; on a CPU one on each core that there is memory for)."""
+    threads: int = 1
+    """torch threads of each of these on a CPU, the same however many run (0: torch's choice); changes the last bits."""
     corpus: CorpusSettings = dataclasses.field(default_factory=CorpusSettings)
     models: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
@@ -482,7 +502,8 @@ class Recipe:
         _check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
         _check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
         _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
-        _check(self.parallel > 0, "parallel", "at least 1", self.parallel)
+        _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
+        _check(self.threads >= 0, "threads", "0 or more", self.threads)
         # Better now than after hours of scoring.
-        unquantized = self.models.quantization == "none"
-        _check(unquantized, "models.quantization", _NOT_TRAINED, self.models.quantization)
+        trainable = self.models.quantization == "none" or self.train.method == "lora"
+        _check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)

@@ -1,6 +1,7 @@
 """What the machine has: where a model runs unless told, and whether bf16 is fast there."""
 
 import functools
+import os
 from pathlib import Path
 
 import torch
@@ -10,8 +11,11 @@ _CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def default_device() -> str:
-    """cuda where there is one, else cpu."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """cuda where there is one, else cpu; of processes launched together, each has a GPU of its own."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = os.environ.get("LOCAL_RANK", "")
+    return f"cuda:{local}" if local else "cuda"
 
 
 def computes_bfloat16(device: str | torch.device) -> bool:

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from . import models
 from .batching import length_batches
-from .config import EvaluateSettings
+from .config import EvaluateSettings, Quantization
 from .errors import ElusiveError
 from .greedy import continue_greedily, continues
 from .questions import Example, QuestionItem, exact_match, f1, few_shot_prompt
@@ -75,11 +75,10 @@ def generate_answers(
     """
     if not prompts:
         return []
-    token_ids = _prompt_ids(tokenizer, prompts)
     context = models.config_context(model.config, getattr(model, "name_or_path", "") or "this model")
-    _refuse_long_prompts(token_ids, context, max_new_tokens)
-    ends = _end_ids(tokenizer) | _own_end_ids(model)
-    stops = sorted(set(stop_token_ids(tokenizer)) | ends)
+    own_ends = set(_ids(models.innermost(model).generation_config.eos_token_id))
+    asked = _Asked.of(tokenizer, prompts, context, own_ends, max_new_tokens)
+    token_ids, stops = asked.token_ids, asked.stops
     pad = [*_ids(tokenizer.pad_token_id), *_ids(tokenizer.eos_token_id), *stops, 0][0]
     config = GenerationConfig(
         do_sample=False,
@@ -90,12 +89,63 @@ def generate_answers(
         use_cache=True,
     )
     with torch.inference_mode(), _only_greedy(model, config):
-        if continues(_innermost(model)):
+        if continues(models.innermost(model)):
             answers = _continued(model, token_ids, stops, max_new_tokens, max_batch_tokens, progress)
         else:
             answers = _generated(model, token_ids, pad, max_batch_tokens, progress)
-    kept = [_cut(answer, stops, ends) for answer in answers]
-    return tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return asked.texts(tokenizer, answers)
+
+
+def _generate_by_vllm(
+    model: str,
+    revision: str,
+    dtype: str,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    settings: EvaluateSettings,
+) -> list[str]:
+    """The same by vLLM, for a model that is not loaded yet: its prompts, stops and cuts are those of transformers."""
+    from .vllm_engine import context_and_ends, continue_by_vllm
+
+    asked = _Asked.of(tokenizer, prompts, *context_and_ends(model, revision), settings.max_new_tokens)
+    answers = continue_by_vllm(
+        model,
+        asked.token_ids,
+        stops=asked.stops,
+        max_new_tokens=settings.max_new_tokens,
+        revision=revision,
+        dtype=dtype,
+        arguments=settings.vllm,
+    )
+    return asked.texts(tokenizer, answers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """Prompts as token ids, and where answers stop."""
+
+    token_ids: list[list[int]]
+    stops: list[int]
+    ends: set[int]
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerFast,
+        prompts: Sequence[str],
+        context: int,
+        own_ends: set[int],
+        max_new_tokens: int,
+    ) -> "_Asked":
+        """`own_ends` are ends of text that the model names, e.g. the end of a turn of instruction models."""
+        token_ids = _prompt_ids(tokenizer, prompts)
+        _refuse_long_prompts(token_ids, context, max_new_tokens)
+        ends = _end_ids(tokenizer) | own_ends
+        return cls(token_ids, sorted(set(stop_token_ids(tokenizer)) | ends), ends)
+
+    def texts(self, tokenizer: PreTrainedTokenizerFast, answers: Sequence[list[int]]) -> list[str]:
+        kept = [_cut(answer, self.stops, self.ends) for answer in answers]
+        return tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def clean_answer(text: str) -> str:
@@ -133,17 +183,50 @@ def evaluate(
     Raises:
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
     """
-    _refuse_no_questions(items)
-    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
     texts = generate_answers(
         model,
         tokenizer,
-        prompts,
+        _prompts(items, examples, settings),
         max_new_tokens=settings.max_new_tokens,
         max_batch_tokens=settings.max_batch_tokens,
         progress=progress,
     )
     return [_row(item, text) for item, text in zip(items, texts, strict=True)]
+
+
+def ask(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    folder: str | Path,
+    settings: EvaluateSettings,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """`evaluate` a model that is loaded, e.g. one in training, and write predictions.jsonl and metrics.json.
+
+    By transformers, whatever evaluate.engine says. Files that are there already are overwritten.
+
+    Returns:
+        `metrics` of the predictions, and "seconds" that answering took.
+
+    Raises:
+        ElusiveError: if there are no questions, or a prompt does not fit the model's context.
+    """
+    start = time.perf_counter()
+    return _write(evaluate(model, tokenizer, items, examples, settings, progress), Path(folder), start)
+
+
+def _write(rows: list[dict[str, Any]], folder: Path, start: float) -> dict[str, Any]:
+    figures = metrics(rows) | {"seconds": round(time.perf_counter() - start, 3)}
+    write_jsonl(folder / "predictions.jsonl", rows)
+    write_json(folder / "metrics.json", figures)
+    return figures
+
+
+def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> list[str]:
+    _refuse_no_questions(items)
+    return [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
 
 
 def metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -180,6 +263,7 @@ def evaluate_model(
     model: str,
     revision: str = "",
     dtype: str = "float32",
+    quantization: Quantization = "none",
     device: str = "auto",
     settings: EvaluateSettings | None = None,
     progress: ProgressFunction = silent,
@@ -195,8 +279,9 @@ def evaluate_model(
         model: folder or hub name, adapters included.
         revision: commit or branch of a hub model.
         dtype: weights' type, see `models.load_model`.
-        device: see `models.load_model`.
-        settings: shots, seed, lengths; the defaults where None.
+        quantization: see `models.load_model`; not with evaluate.engine = "vllm".
+        device: see `models.load_model`; vLLM chooses its own.
+        settings: shots, seed, lengths, engine; the defaults where None.
         progress: called with (questions done, questions in all).
 
     Returns:
@@ -206,19 +291,35 @@ def evaluate_model(
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    stage = Stage(folder, _identity(items, examples, model, revision, dtype, settings))
+    stage = Stage(folder, _identity(items, examples, model, revision, dtype, quantization, settings))
     if stage.done:
         return read_json(folder / "metrics.json")
-    _refuse_no_questions(items)
-    start = time.perf_counter()
+    prompts, start = _prompts(items, examples, settings), time.perf_counter()
     tokenizer = models.load_tokenizer(model, revision)
-    loaded = models.load_model(model, revision=revision, dtype=dtype, device=device)
-    rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
-    figures = metrics(rows) | {"seconds": round(time.perf_counter() - start, 3)}
-    write_jsonl(folder / "predictions.jsonl", rows)
-    write_json(folder / "metrics.json", figures)
+    if settings.engine == "vllm":
+        _refuse_for_vllm(quantization, device)
+        texts = _generate_by_vllm(model, revision, dtype, tokenizer, prompts, settings)
+        progress(len(items), len(items))
+        rows = [_row(item, text) for item, text in zip(items, texts, strict=True)]
+    else:
+        loaded = models.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
+        rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
+    figures = _write(rows, folder, start)
     stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
     return figures
+
+
+def _refuse_for_vllm(quantization: Quantization, device: str) -> None:
+    if quantization != "none":
+        raise ElusiveError(
+            f"quantization: expected none with evaluate.engine = 'vllm', got {quantization!r}. vLLM quantises in its "
+            'own ways; name one in evaluate.vllm, e.g. {"quantization": "bitsandbytes"}.'
+        )
+    if device not in ("auto", "cuda"):
+        raise ElusiveError(
+            f"device: expected auto or cuda with evaluate.engine = 'vllm', which chooses its GPUs, got {device!r}. "
+            "Choose them by CUDA_VISIBLE_DEVICES and tensor_parallel_size in evaluate.vllm."
+        )
 
 
 def _identity(
@@ -227,15 +328,29 @@ def _identity(
     model: str,
     revision: str,
     dtype: str,
+    quantization: Quantization,
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
     folder = Path(models.resolve(model))
-    return {
+    identity = {
         "model": folder.name if folder.is_dir() and model not in models.EMBEDDED else model,
         "model_hash": models.model_hash(model),
         "revision": revision,
         "dtype": dtype,
+        **questions_identity(items, examples, settings),
+    }
+    # What came later is named only where it is used, so that earlier folders stay valid.
+    if settings.engine != "transformers":
+        identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
+    return identity | ({"quantization": quantization} if quantization != "none" else {})
+
+
+def questions_identity(
+    items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
+) -> dict[str, Any]:
+    """All that answers depend on beside the model and its engine; JSON types."""
+    return {
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
         "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),
         # Batch size and the bootstrap do not belong to the answers: one may be changed after a full memory.
@@ -297,19 +412,9 @@ def _end_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
     return {*_ids(tokenizer.eos_token_id), *_ids(tokenizer.bos_token_id)}
 
 
-def _own_end_ids(model: PreTrainedModel) -> set[int]:
-    """Ends of text named by the model's generation settings only, e.g. the end of a turn of instruction models."""
-    return set(_ids(_innermost(model).generation_config.eos_token_id))
-
-
 def _ids(value: Any) -> list[int]:
     """A setting that transformers lets be None, one id or several."""
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _innermost(model: Any) -> Any:
-    """The transformers model within a peft wrapper: there `generate` looks for its settings."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextlib.contextmanager
@@ -319,7 +424,7 @@ def _only_greedy(model: PreTrainedModel, config: GenerationConfig) -> Iterator[N
     Passing a config to `generate` is not enough: transformers fills what it leaves open (repetition penalty,
     suppressed tokens) from the model's own.
     """
-    inner, was_training = _innermost(model), model.training
+    inner, was_training = models.innermost(model), model.training
     own = inner.generation_config
     inner.generation_config = config
     model.eval()

@@ -3,23 +3,25 @@
 Axes: B rows, T tokens, V vocabulary; H heads, D channels of a head.
 """
 
+import contextlib
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from . import models
 from .hooks import decoder_device
 
 _PLAIN_LAYERS = {"full_attention", "sliding_attention"}
-_LENGTHS_AT_ONCE = 4
-"""Different lengths in one pass over prompts: each costs a row of logits, as wide as the vocabulary, a prompt."""
-_LEAVE_AT = 0.75
-"""The rest moves together once this share of the rows, or less, is still being continued."""
+_CPU_TOKENS = 1024
+"""Tokens read in one pass on a CPU, whose states should fit its caches."""
+_LEAST_SHARED = 8
+"""Beginnings of fewer tokens are not worth a pass of their own."""
 
 
 def continues(model: Any) -> bool:
@@ -45,8 +47,8 @@ def continue_greedily(
 ) -> list[list[int]]:
     """The most likely next token, again and again, until a stop token or the limit: what `generate` gives one by one.
 
-    Prompts are read unmasked, padded on the right, where causal attention does not look; prompts that share at least
-    half of their tokens read these once. All rows of a batch then grow together, their keys and values in memory that
+    Of a prompt only the keys and values are wanted, so reading ends where the last layer has them, and what prompts
+    begin with in common is read once. All rows of a batch then grow together, their keys and values in memory that
     has room for the answers, and rows that are done leave.
 
     Args:
@@ -60,210 +62,321 @@ def continue_greedily(
     Returns:
         New token ids of each prompt, the stop token included, in the order given.
     """
-    reader = _Reader(model, max_batch_tokens)
-    beginnings = {row: group for group in shared_beginnings(token_ids) for row in group.rows}
     answers: list[list[int]] = [[] for _ in token_ids]
-    order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))
-    while order:
-        size = max(1, max_batch_tokens // (len(token_ids[order[0]]) + max_new_tokens))
-        rows, order = order[:size], order[size:]
-        batch = reader.read([token_ids[row] for row in rows], [beginnings[row] for row in rows], max_new_tokens)
-        for row, answer in zip(rows, _grow(model, batch, stops, max_new_tokens), strict=True):
-            answers[row] = answer
-        done(len(rows))
+    if not answers:
+        return answers
+    reader = _Reader(model, max_batch_tokens)
+    batches = list(_batches(token_ids, max_new_tokens, max_batch_tokens))
+    places = max(len(batch) * (max(len(row.prompt) for row in batch) + max_new_tokens) for batch in batches)
+    memory, shared = _Memory(reader.like, places), _Shared(reader)
+    for batch in batches:
+        _read(reader, memory, shared, batch, max_new_tokens)
+        for rows in _grow(reader, memory, batch, frozenset(stops), max_new_tokens):
+            for row in rows:
+                answers[row.number] = row.answer
+            done(len(rows))
     return answers
+
+
+@dataclass
+class _Row:
+    """A prompt on its way: what it says so far, and how many of its tokens have keys and values."""
+
+    number: int
+    prompt: Sequence[int]
+    beginning: "Beginning"
+    answer: list[int] = field(default_factory=list)
+    held: int = 0
+
+
+def _batches(token_ids: Sequence[Sequence[int]], max_new_tokens: int, max_batch_tokens: int) -> Iterator[list[_Row]]:
+    """Prompts that grow together: the longest first, what begins alike side by side."""
+
+    def longest(group: Beginning) -> int:
+        return max(len(token_ids[number]) for number in group.rows)
+
+    batch: list[_Row] = []
+    most = 0
+    for group in sorted(shared_beginnings(token_ids), key=longest, reverse=True):
+        for number in group.rows:
+            most = max(most, len(token_ids[number]))
+            if batch and (len(batch) + 1) * (most + max_new_tokens) > max_batch_tokens:
+                yield batch
+                batch, most = [], len(token_ids[number])
+            batch.append(_Row(number, token_ids[number], group))
+    yield batch
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Tokens that some prompts begin with, and these prompts; no tokens where a prompt shares too few."""
+    """Tokens that some prompts begin with, and these prompts; no tokens where sharing would save none."""
 
     token_ids: tuple[int, ...]
     rows: tuple[int, ...]
 
 
-def shared_beginnings(token_ids: Sequence[Sequence[int]]) -> list[Beginning]:
-    """Group prompts whose common beginning is at least half of each, and shorter than each.
+def shared_beginnings(token_ids: Sequence[Sequence[int]], least: int = _LEAST_SHARED) -> list[Beginning]:
+    """Group prompts by common beginnings, so that few tokens have to be read; each prompt keeps one of its own.
+
+    In alphabetical order, prompts with a common beginning stand together, and such stretches lie within one another.
+    From the inner ones outwards, a stretch becomes one group if that saves more tokens than the groups within it.
+
+    Args:
+        token_ids: prompts, of at least one token.
+        least: shorter beginnings are not shared.
+
+    Returns:
+        Groups in alphabetical order; every prompt is in one.
 
     Example:
-        >>> shared_beginnings([[1, 2, 3, 4], [9, 9], [1, 2, 3, 5]])
+        >>> shared_beginnings([[1, 2, 3, 4], [9, 9], [1, 2, 3, 5]], least=2)
         [Beginning(token_ids=(1, 2, 3), rows=(0, 2)), Beginning(token_ids=(), rows=(1,))]
     """
-    groups: list[tuple[int, int, list[int]]] = []  # tokens shared, the longest prompt's, and the prompts
-    for row in sorted(range(len(token_ids)), key=lambda row: tuple(token_ids[row])):
-        ids = token_ids[row]
-        if groups:
-            length, longest, rows = groups[-1]
-            first = token_ids[rows[0]]
-            same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, ids, strict=False)))
-            length, longest = min(length, same, len(ids) - 1), max(longest, len(ids))
-            if 2 * length >= longest:
-                rows.append(row)
-                groups[-1] = (length, longest, rows)
-                continue
-        groups.append((len(ids) - 1, len(ids), [row]))
-    return [
-        Beginning(tuple(token_ids[rows[0]][: length if len(rows) > 1 else 0]), tuple(rows))
-        for length, _, rows in groups
-    ]
+    order = sorted(range(len(token_ids)), key=lambda row: tuple(token_ids[row]))
+    open_ = [_Stretch(0)]  # each within the one before it
+    for row, following in itertools.zip_longest(order, order[1:]):
+        length = 0 if following is None else _common(token_ids[row], token_ids[following])
+        length = length if length >= least else 0
+        current = _Stretch(length, [row], [Beginning((), (row,))])
+        while open_[-1].length > length:  # this row is the last of a stretch
+            closed = open_.pop()
+            closed.add(current)
+            current = closed.closed(token_ids, length)
+        if open_[-1].length == length:
+            open_[-1].add(current)
+        else:
+            open_.append(current)
+    return open_[0].groups
 
 
 @dataclass
-class _Batch:
-    """Prompts that were read: keys and values side by side, each row's last token at the same place."""
+class _Stretch:
+    """Prompts in alphabetical order that share `length` tokens, the best groups within it, and what these save."""
 
-    layers: list["_RoomyLayer"]
-    logits_BV: Tensor
-    lengths_B: Tensor
+    length: int
+    rows: list[int] = field(default_factory=list)
+    groups: list[Beginning] = field(default_factory=list)
+    saved: int = 0
+
+    def add(self, other: "_Stretch") -> None:
+        self.rows += other.rows
+        self.groups += other.groups
+        self.saved += other.saved
+
+    def closed(self, token_ids: Sequence[Sequence[int]], outer: int) -> "_Stretch":
+        """The same as part of a stretch that shares `outer` tokens, as one group if that saves more."""
+        groups, saved = self.groups, self.saved
+        if (together := (len(self.rows) - 1) * self.length) > saved:
+            shared = tuple(token_ids[self.rows[0]][: self.length])
+            groups, saved = [Beginning(shared, tuple(self.rows))], together
+        return _Stretch(outer, self.rows, groups, saved)
 
 
-class _RoomyLayer(DynamicLayer):
-    """One layer's keys and values with room for what is still to come, so that a new token copies nothing.
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that both begin with, at least one of each being left."""
+    # Halving: slices are compared many times faster than their tokens one by one.
+    low, high = 0, min(len(one), len(other)) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
-    Rows end at the same place; shorter ones begin later.
-    """
 
-    def __init__(self, like: Any, rows: int, length: int, room: int) -> None:
+class _Written(Exception):  # noqa: N818 - no error
+    """Every layer has the keys and values of the tokens that are being read."""
+
+
+class _Layer(DynamicLayer):
+    """One layer's keys and values in a memory: a pass sees some rows of it, and writes behind what they hold."""
+
+    def __init__(self, memory: "_Memory", like: Any, places: int) -> None:
         super().__init__()
-        self._keys_BHTD, self._values_BHTD = (
-            kept.new_zeros(rows, kept.shape[1], length + room, kept.shape[3]) for kept in (like.keys, like.values)
-        )
-        self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
-        self.length = length
+        self.memory, self.dtype, self.device, self.is_initialized = memory, like.keys.dtype, like.keys.device, True
+        # Zeros, because what is masked has to be finite; so is what earlier rows left.
+        self.room: list[Tensor] = [
+            kept.new_zeros(places, kept.shape[1], kept.shape[3]) for kept in (like.keys, like.values)
+        ]
+        self.shape(places, 1)
 
-    def put(self, row: int, keys_HTD: Tensor, values_HTD: Tensor) -> None:
-        """One prompt's keys and values."""
-        begin = self.length - keys_HTD.shape[1]
-        self._keys_BHTD[row, :, begin : self.length] = keys_HTD
-        self._values_BHTD[row, :, begin : self.length] = values_HTD
+    def shape(self, rows: int, tokens: int) -> None:
+        """Let the memory's first places be rows of so many tokens."""
+        self.keys_BHTD, self.values_BHTD = (
+            kept[: rows * tokens].view(rows, kept.shape[1], tokens, kept.shape[2]) for kept in self.room
+        )
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        begin, self.length = self.length, self.length + key_states.shape[2]
-        self._keys_BHTD[:, :, begin : self.length] = key_states
-        self._values_BHTD[:, :, begin : self.length] = value_states
-        return self._keys_BHTD[:, :, : self.length], self._values_BHTD[:, :, : self.length]
+        memory = self.memory
+        rows, places = slice(memory.first, memory.first + len(key_states)), slice(memory.begin, memory.end)
+        written = slice(memory.end - key_states.shape[2], memory.end)
+        self.keys_BHTD[rows, :, written] = key_states
+        self.values_BHTD[rows, :, written] = value_states
+        memory.layer_wrote()
+        return self.keys_BHTD[rows, :, places], self.values_BHTD[rows, :, places]
 
     def get_seq_length(self) -> int:
-        return self.length
+        return self.memory.end - self.memory.new - self.memory.begin
 
-    def keep(self, rows_B: Tensor) -> None:
-        """Only these rows stay."""
-        rows_B = rows_B.to(self._keys_BHTD.device)
-        self._keys_BHTD, self._values_BHTD = self._keys_BHTD[rows_B], self._values_BHTD[rows_B]
+
+class _Memory:
+    """Keys and values of rows that end at the same place; shorter ones begin later.
+
+    Distances within a row are then distances in memory, which windows and relative positions go by.
+    """
+
+    def __init__(self, like: Sequence[Any], places: int) -> None:
+        self.layers = [_Layer(self, one, places) for one in like]
+        self.cache = Cache(layers=list(self.layers))
+        self.first = self.begin = self.end = self.new = self.written = 0
+        self.only_read = False
+
+    def shape(self, rows: int, tokens: int, end: int) -> None:
+        """Let it be rows of so many tokens, the first `end` of which are about to be read."""
+        self.end = end
+        for layer in self.layers:
+            layer.shape(rows, tokens)
+
+    def show(self, first: int, width: int, new: int, only_read: bool) -> None:
+        """What the next pass sees: rows from `first` on, the last `width` places, `new` of them to be written."""
+        self.first, self.begin, self.new = first, self.end - width, new
+        self.written, self.only_read = 0, only_read
+
+    def layer_wrote(self) -> None:
+        """Count the layers of a pass, and end it after the last one if nothing but keys and values is wanted."""
+        self.written += 1
+        if self.only_read and self.written == len(self.layers):
+            raise _Written
+
+    def kept(self) -> Iterator[Tensor]:
+        """Each layer's keys, and its values, (rows, H, tokens, D)."""
+        for layer in self.layers:
+            yield layer.keys_BHTD
+            yield layer.values_BHTD
+
+    def copy(self, rows: int | slice, place: int, source: "_Memory", source_row: int, tokens: int) -> None:
+        """Take the last tokens of a row over, of this or another memory, to stand in rows from `place` on."""
+        for to_BHTD, from_BHTD in zip(self.kept(), source.kept(), strict=True):
+            to_BHTD[rows, :, place : place + tokens] = from_BHTD[source_row, :, source.end - tokens : source.end]
 
 
 class _Reader:
-    """Reads prompts, and each shared beginning once while it is held; no more of them are than a batch's tokens."""
+    """Runs the model over rows of a memory."""
 
     def __init__(self, model: Any, max_batch_tokens: int) -> None:
         self.model = model
         self.device = decoder_device(model)
-        # On a CPU a pass's states should fit the caches.
-        self.tokens_at_once = min(max_batch_tokens, 2048) if self.device.type == "cpu" else max_batch_tokens
-        self.chooses_logits = "logits_to_keep" in inspect.signature(_forward(model)).parameters
-        self.held_tokens = max_batch_tokens
-        self.beginnings: dict[Beginning, DynamicCache] = {}
+        self.tokens_at_once = min(max_batch_tokens, _CPU_TOKENS) if self.device.type == "cpu" else max_batch_tokens
+        self.takes_positions = "position_ids" in inspect.signature(_forward(model)).parameters
+        # One token tells how many layers there are, and what their keys and values look like.
+        cache = DynamicCache()
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache, use_cache=True)
+        self.like = cache.layers
 
-    def read(self, prompts: Sequence[Sequence[int]], beginnings: Sequence[Beginning], room: int) -> _Batch:
-        """Read prompts, the longest first, into memory with room for their answers."""
-        layers: list[_RoomyLayer] = []
-        logits: dict[int, Tensor] = {}
-        for beginning, rows in self._passes(prompts, beginnings):
-            cache, logits_BV = self._pass([prompts[row] for row in rows], beginning)
-            if not layers:
-                layers = [_RoomyLayer(layer, len(prompts), len(prompts[0]), room) for layer in cache.layers]
-            for place, row in enumerate(rows):
-                logits[row] = logits_BV[place]
-                found: Any
-                for layer, found in zip(layers, cache.layers, strict=True):
-                    layer.put(row, *(kept[place, :, : len(prompts[row])] for kept in (found.keys, found.values)))
-        lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        return _Batch(layers, torch.stack([logits[row] for row in range(len(prompts))]), lengths_B)
+    def read(self, memory: _Memory, texts: Sequence[Sequence[int]], known: Sequence[int]) -> None:
+        """Write the keys and values of texts, a row each, where those of their first tokens stand already.
 
-    def _passes(
-        self, prompts: Sequence[Sequence[int]], beginnings: Sequence[Beginning]
-    ) -> Iterator[tuple[Beginning, list[int]]]:
-        """Rows that are read together: of one beginning (or of none), of few lengths, within the budget."""
-        keys = [beginning.token_ids for beginning in beginnings]
-        for _, same in itertools.groupby(sorted(range(len(prompts)), key=lambda row: keys[row]), lambda row: keys[row]):
-            rows: list[int] = []
-            for row in sorted(same, key=lambda row: -len(prompts[row])):
-                new = len(prompts[rows[0]]) - len(keys[row]) if rows else 0
-                lengths = {len(prompts[other]) for other in (*rows, row)}
-                if rows and ((len(rows) + 1) * new > self.tokens_at_once or len(lengths) > _LENGTHS_AT_ONCE):
-                    yield beginnings[rows[0]], rows
-                    rows = []
-                rows.append(row)
-            yield beginnings[rows[0]], rows
+        The texts with the most unknown tokens come first.
+        """
+        place = 0
+        while place < len(texts) and (new := len(texts[place]) - known[place]):
+            rows = range(place, min(len(texts), place + max(1, self.tokens_at_once // new)))
+            # Rows with fewer unknown tokens read some known ones again, or padding.
+            ids = [[*[0] * (new - len(texts[row])), *texts[row][-new:]] for row in rows]
+            with contextlib.suppress(_Written):
+                self.run(memory, place, ids, [len(texts[row]) for row in rows], only_read=True)
+            place = rows.stop
 
-    def _pass(self, prompts: list[Sequence[int]], beginning: Beginning) -> tuple[DynamicCache, Tensor]:
-        """Keys and values of prompts, the longest first, and the logits behind the last token of each."""
-        start, longest = len(beginning.token_ids), len(prompts[0])
-        # Padding stands on the right, where no token of the text sees it; any id will do.
-        ids_BT = torch.tensor([[*prompt[start:], *[0] * (longest - len(prompt))] for prompt in prompts])
-        cache = self._after(beginning, len(prompts)) if start else DynamicCache()
-        last = sorted({len(prompt) - start - 1 for prompt in prompts})
-        chosen = {"logits_to_keep": torch.tensor(last, device=self.device)} if self.chooses_logits else {}
-        logits_BTV = self.model(
-            input_ids=ids_BT.to(self.device), past_key_values=cache, use_cache=True, **chosen
-        ).logits
-        places = {place: number for number, place in enumerate(last)} if chosen else {place: place for place in last}
-        rows = [logits_BTV[row, places[len(prompt) - start - 1]] for row, prompt in enumerate(prompts)]
-        return cache, torch.stack(rows).float()
+    def run(
+        self, memory: _Memory, first: int, ids: list[list[int]], held: list[int], only_read: bool = False
+    ) -> Tensor:
+        """One pass over the last tokens of rows that then hold so many; the logits behind them, (B, V).
 
-    def _after(self, beginning: Beginning, rows: int) -> DynamicCache:
-        """The state after a shared beginning, for so many rows."""
-        if beginning not in self.beginnings:
-            held = sum(len(other.token_ids) for other in self.beginnings)
-            if held + len(beginning.token_ids) > self.held_tokens:
-                self.beginnings.clear()  # thousands of pairs of questions would else fill the memory
-            cache = DynamicCache()
-            ids_1T = torch.tensor([beginning.token_ids], device=self.device)
-            chosen = {"logits_to_keep": 1} if self.chooses_logits else {}
-            self.model(input_ids=ids_1T, past_key_values=cache, use_cache=True, **chosen)
-            self.beginnings[beginning] = cache
-        layers: list[Any] = self.beginnings[beginning].layers
-        return DynamicCache([tuple(kept.expand(rows, -1, -1, -1) for kept in (one.keys, one.values)) for one in layers])
-
-
-def _grow(model: Any, batch: _Batch, stops: Sequence[int], max_new_tokens: int) -> list[list[int]]:
-    """Continue the rows of a batch; each row's new tokens."""
-    layers, device = batch.layers, batch.lengths_B.device
-    takes_positions = "position_ids" in inspect.signature(_forward(model)).parameters
-    cache, stops_S = Cache(layers=list(layers)), torch.tensor(sorted(stops), device=device, dtype=torch.long)
-    answers: list[list[int]] = [[] for _ in batch.lengths_B]
-    rows_B, going_B, lengths_B = (
-        torch.arange(len(answers), device=device),
-        torch.ones(len(answers), dtype=torch.bool, device=device),
-        batch.lengths_B,
-    )
-    longest = layers[0].length
-    padding_B = longest - lengths_B
-    logits_BV = batch.logits_BV.to(device)
-    for step in range(max_new_tokens):
-        tokens_B = logits_BV.argmax(-1)
-        for row, token, going in zip(rows_B.tolist(), tokens_B.tolist(), going_B.tolist(), strict=True):
-            if going:
-                answers[row].append(token)
-        going_B = going_B & ~torch.isin(tokens_B, stops_S)
-        left = int(going_B.sum())
-        if not left or step == max_new_tokens - 1:
-            break
-        if left <= _LEAVE_AT * len(going_B):
-            kept_B = going_B.nonzero()[:, 0]
-            for layer in layers:
-                layer.keep(kept_B)
-            rows_B, going_B, padding_B, tokens_B = (one[kept_B] for one in (rows_B, going_B, padding_B, tokens_B))
+        Raises:
+            _Written: if keys and values were all that was wanted.
+        """
+        width, new = max(held), len(ids[0])
+        memory.show(first, width, new, only_read)
         inputs: dict[str, Tensor] = {}
-        if int(padding_B.max()):
-            inputs["attention_mask"] = (torch.arange(longest + step + 1, device=device) >= padding_B[:, None]).long()
-        if takes_positions:
-            inputs["position_ids"] = (longest + step - padding_B)[:, None]
-        output = model(input_ids=tokens_B[:, None], past_key_values=cache, use_cache=True, **inputs)
-        logits_BV = output.logits[:, -1].float()
-    return answers
+        if min(held) < width:
+            places_T = torch.arange(width, device=self.device)
+            padding_B1 = torch.tensor([[width - tokens] for tokens in held], device=self.device)
+            inputs["attention_mask"] = (places_T >= padding_B1).long()
+            if self.takes_positions:
+                inputs["position_ids"] = (places_T[-new:] - padding_B1).clamp(min=0)
+        ids_BT = torch.tensor(ids, device=self.device)
+        return self.model(input_ids=ids_BT, past_key_values=memory.cache, use_cache=True, **inputs).logits[:, -1]
+
+
+def _read(reader: _Reader, memory: _Memory, shared: "_Shared", batch: list[_Row], max_new_tokens: int) -> None:
+    """Read the prompts of a batch, all but their last tokens."""
+    shared.read([row.beginning for row in batch])
+    batch.sort(key=lambda row: (len(row.beginning.token_ids) - len(row.prompt), row.beginning.rows))
+    for row in batch:
+        row.held = len(row.prompt) - 1
+    longest = max(row.held for row in batch)
+    memory.shape(len(batch), longest + max_new_tokens, longest)
+    first = 0
+    for (beginning, held), alike in itertools.groupby(batch, lambda row: (row.beginning, row.held)):
+        rows = slice(first, first := first + len(list(alike)))
+        shared.copy(beginning, memory, rows, longest - held)
+    reader.read(memory, [row.prompt[:-1] for row in batch], [len(row.beginning.token_ids) for row in batch])
+
+
+def _grow(
+    reader: _Reader, memory: _Memory, rows: list[_Row], stops: frozenset[int], max_new_tokens: int
+) -> Iterator[list[_Row]]:
+    """Continue the rows of a batch that was read; gives those that are done at once."""
+    tokens = [row.prompt[-1] for row in rows]
+    while rows:
+        memory.end += 1
+        for row in rows:
+            row.held += 1
+        logits_BV = reader.run(memory, 0, [[token] for token in tokens], [row.held for row in rows])
+        tokens = logits_BV.float().argmax(-1).tolist()
+        for row, token in zip(rows, tokens, strict=True):
+            row.answer.append(token)
+        over = [token in stops or len(row.answer) == max_new_tokens for row, token in zip(rows, tokens, strict=True)]
+        if any(over):
+            yield list(itertools.compress(rows, over))
+            rows = _without(memory, rows, over)
+        tokens = [row.answer[-1] for row in rows]
+
+
+class _Shared:
+    """Beginnings that were read, as long as the prompts that are being read need them."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self.reader = reader
+        self.held: dict[Beginning, tuple[_Memory, int]] = {}
+
+    def read(self, beginnings: Sequence[Beginning]) -> None:
+        """Hold these and no others."""
+        wanted = {one: self.held.get(one) for one in beginnings if one.token_ids}
+        missing = sorted((one for one, where in wanted.items() if where is None), key=lambda one: -len(one.token_ids))
+        self.held = {one: where for one, where in wanted.items() if where is not None}
+        if missing:
+            longest = len(missing[0].token_ids)
+            memory = _Memory(self.reader.like, len(missing) * longest)
+            memory.shape(len(missing), longest, longest)
+            self.reader.read(memory, [one.token_ids for one in missing], [0] * len(missing))
+            self.held |= {one: (memory, row) for row, one in enumerate(missing)}
+
+    def copy(self, beginning: Beginning, memory: _Memory, rows: slice, place: int) -> None:
+        """Write a beginning into rows of a memory, from `place` on."""
+        if beginning.token_ids:
+            memory.copy(rows, place, *self.held[beginning], len(beginning.token_ids))
+
+
+def _without(memory: _Memory, rows: list[_Row], over: list[bool]) -> list[_Row]:
+    """The rows that go on; the last ones move to where others leave."""
+    left = len(rows) - sum(over)
+    free = [place for place in range(left) if over[place]]
+    moved = [place for place in range(left, len(rows)) if not over[place]]
+    for target, source in zip(free, moved, strict=True):
+        rows[target] = rows[source]
+        memory.copy(target, memory.end - rows[target].held, memory, source, rows[target].held)
+    return rows[:left]
 
 
 def _forward(model: Any) -> Any:
     """The forward method with its named arguments; peft's takes any."""
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
+    return models.innermost(model).forward

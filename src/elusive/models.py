@@ -27,6 +27,10 @@ from .errors import ElusiveError
 from .hooks import attention_to_load
 from .runs import file_hash
 
+# peft imports it where it is installed, whether it is used or not; it then tells of kernels that could not be fetched,
+# and for every product of every layer that LLM.int8 rounds activations to float16.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 EMBEDDED = {
     "elusive/large": Path(__file__).parent / "embedded" / "large",
     "elusive/small": Path(__file__).parent / "embedded" / "small",
@@ -54,6 +58,11 @@ def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
             "Elusive needs a fast tokenizer (a tokenizer.json); convert it, or choose a model that has one."
         )
     return tokenizer
+
+
+def innermost(model: Any) -> Any:
+    """The transformers model within a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 _FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -94,7 +103,7 @@ def load_model(
     dtype: str | torch.dtype = "float32",
     quantization: Quantization = "none",
     device: str | dict[str, Any] = "auto",
-    attention: str = "sdpa",
+    attention: str | None = None,
 ) -> Any:
     """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
 
@@ -107,8 +116,8 @@ def load_model(
             the texts beside it; NF4 does not.
         device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map (its name, or a
             dictionary that names modules and devices).
-        attention: transformers' attn_implementation; `elusive` loads the model so that it can be scored (see
-            `hooks.attention_to_load`).
+        attention: transformers' attn_implementation (None: its choice, SDPA unless an architecture such as Gemma 2
+            has no form in it); `elusive` loads the model so that it can be scored (see `hooks.attention_to_load`).
 
     Returns:
         A PreTrainedModel, or the PeftModel around it, in evaluation mode.
@@ -154,8 +163,6 @@ def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
         raise ElusiveError(
             f"Weights in {quantization} need bitsandbytes, which is missing. Run: pip install 'elusive[quantized]'"
         )
-    # It says for every product of every layer that LLM.int8 rounds activations to float16.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     compute = dtype if isinstance(dtype, torch.dtype) else None

@@ -4,37 +4,32 @@ Each stage reads what the stage before it wrote in the run folder and is skipped
 stopped goes on where it was.
 """
 
-import dataclasses
 import functools
 import itertools
-import multiprocessing
-import os
 import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, processes
+from .arms import jobs_in_words, train_and_evaluate
 from .augmentation import augment, write_augmented
-from .biographies import well_known_examples
 from .config import Arm, AugmentSettings, ModelSettings, Queries, Recipe, ScoreSettings
 from .corpora import make_corpus, summary_lines
 from .documents import Corpus, Document
 from .errors import ElusiveError
-from .evaluation import evaluate_model
+from .fitting import check_arguments
 from .models import load_tokenizer
-from .progress import shown, shown_together
-from .questions import Example, read_questions
+from .progress import shown
 from .recipes import dump_recipe, to_table
 from .reporting import write_report
 from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_json, write_text
 from .scoring import corpus_hash, load_for_scoring, score_corpus
 from .shards import iterate_scores
-from .training import model_to_train, train
+from .training import model_to_train
 
 Announce = Callable[[str], None]
 ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
@@ -54,6 +49,12 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     Raises:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
+    if processes.count() > 1:
+        raise ElusiveError(
+            f"`elusive run` expects one process, got {processes.count()}: it starts its own, one for each GPU or core. "
+            "Launch `elusive train` in several processes to train one model on several devices."
+        )
+    check_arguments(recipe.train.arguments)  # better now than after hours of scoring
     folder = Path(recipe.output)
     if not (folder / "recipe.toml").exists():
         write_text(folder / "recipe.toml", dump_recipe(recipe))
@@ -66,8 +67,8 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
     _augment(recipe, corpus, score_folders, folder)
-    announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {_jobs_in_words(recipe)}")
-    _train_and_evaluate(recipe, corpus, folder)
+    announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {jobs_in_words(recipe)}")
+    train_and_evaluate(recipe, corpus, folder)
     announce("6/6 report")
     return _report(recipe, folder)
 
@@ -76,10 +77,17 @@ def _report(recipe: Recipe, folder: Path) -> Path:
     """Write the report, unless it stands there already, made of the same files."""
     # Only now is it certain that no stage refuses these settings.
     write_text(folder / "recipe.toml", dump_recipe(recipe))
-    parts = ("recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json")
+    parts = ["recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json"]
+    parts += ["models/*/*/metrics.jsonl", "evaluation/*/*/*.*"]
     made_of = {
         "elusive": __version__,
-        "files": file_hash(*(path for part in (*parts, "evaluation/*/*/*.*") for path in sorted(folder.glob(part)))),
+        "files": file_hash(
+            *(
+                path
+                for part in (*parts, "models/*/*/metrics.jsonl", "evaluation/*/*/*.*")
+                for path in sorted(folder.glob(part))
+            )
+        ),
     }
     page, mark = folder / "report" / "index.html", folder / "report" / "done.json"
     if not (page.exists() and mark.exists() and read_json(mark) == made_of):
@@ -311,107 +319,3 @@ def augment_corpus(
         )
         stage.finish(write_augmented(stage.folder, augmented, arm, settings))
     return stage.summary
-
-
-def few_shot_examples(path: str) -> tuple[Example, ...]:
-    """Examples from a question file, or about well-known people where there is none."""
-    if not path:
-        return well_known_examples()
-    return tuple(Example(item.question, item.answers[0]) for item in read_questions(path))
-
-
-def _jobs_in_words(recipe: Recipe) -> str:
-    count = len(recipe.arms) * len(recipe.seeds)
-    return f"{count} model{'s' if count > 1 else ''}, {min(count, recipe.parallel)} at a time"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
-    jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
-    jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
-    missing = [job for job in jobs if not _is_done(folder, *job, asked=bool(corpus.questions))]
-    at_once = min(recipe.parallel, len(missing))
-    with shown_together() as show:
-        # Done jobs come along: they are not done again, but refused if they were done with other settings.
-        for arm, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
-            _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
-        if at_once > 1:
-            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once):
-                show(name, done, total)
-
-
-def _is_done(folder: Path, arm: str, seed: int, *, asked: bool) -> bool:
-    marks = [folder / "models" / arm / f"seed-{seed}" / "done.json"] if arm != "untrained" else []
-    marks += [folder / "evaluation" / arm / f"seed-{seed}" / "done.json"] if asked else []
-    return all(mark.exists() for mark in marks)
-
-
-def _in_processes(
-    recipe: Recipe, corpus: Corpus, folder: Path, jobs: list[tuple[str, int]], at_once: int
-) -> Iterator[tuple[str, int, int]]:
-    """Train side by side in processes of their own; yields their progress as (name, done, total)."""
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, _cores() // at_once)
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(at_once, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
-    ):
-        queue = manager.Queue()
-        pending: set[Future] = {
-            pool.submit(_train_and_evaluate_one, recipe, corpus, folder, arm, seed, functools.partial(_send, queue))
-            for arm, seed in jobs
-        }
-        try:
-            while pending:
-                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                while not queue.empty():
-                    yield queue.get()
-                for future in finished:
-                    future.result()
-        except BaseException:
-            # Waiting for arms that are still being trained could take hours; they go on from their checkpoints.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _send(queue: Any, name: str, done: int, total: int) -> None:
-    # Every step of a small model would flood the queue.
-    if done == total or done % 5 == 0:
-        queue.put((name, done, total))
-
-
-def _train_and_evaluate_one(
-    recipe: Recipe, corpus: Corpus, folder: Path, arm: str, seed: int, show: Callable[[str, int, int], None]
-) -> None:
-    """Train one arm with one seed and ask it all questions; the arm `untrained` is only asked."""
-    _, model, revision = model_to_train(recipe.models, recipe.train)
-    label = f"{arm}, seed {seed}" if len(recipe.seeds) > 1 else arm
-    if arm != "untrained":
-        learned = folder / "models" / arm / f"seed-{seed}"
-        train(
-            folder / "augmented" / arm / "train.jsonl",
-            learned,
-            model=model,
-            revision=revision,
-            loading=recipe.models,
-            settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
-            progress=functools.partial(show, f"train {label}"),
-        )
-        model, revision = str(learned), ""
-    if corpus.questions:
-        evaluate_model(
-            list(corpus.questions),
-            list(few_shot_examples(recipe.evaluate.examples)),
-            folder / "evaluation" / arm / f"seed-{seed}",
-            model=model,
-            revision=revision,
-            dtype=recipe.models.dtype,
-            device=recipe.models.device,
-            settings=recipe.evaluate,
-            progress=functools.partial(show, f"evaluate {label}"),
-        )

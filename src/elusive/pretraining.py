@@ -14,10 +14,10 @@ from .biographies import pretraining_texts
 from .config import PretrainSettings
 from .devices import default_device
 from .errors import ElusiveError
+from .fitting import FitSettings, Steps, fit
 from .models import load_tokenizer, resolve
 from .recipes import dump_recipe, load_recipe, to_table
 from .runs import ProgressFunction, Stage, silent, write_text
-from .training import FitSettings, fit
 from .training_rows import pack_rows, row_order, tokenize_rows
 
 RECIPE_NAME = "pretrain.toml"
@@ -122,15 +122,15 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     model: Any = new_model(settings, tokenizer)
     model.to(default_device())
     lengths = [len(row) for row in rows]
-    order = row_order(lengths, batch_size=settings.batch_size, steps=steps, seed=settings.seed)
-    checkpoints = folder / "checkpoints"
-    figures = fit(model, rows, order, _fit_settings(settings), checkpoints, progress=progress)
+    draws = steps * settings.batch_size
+    order = row_order(lengths, batch_size=settings.batch_size, draws=draws, seed=settings.seed)
+    figures, _ = fit(
+        model, Steps(rows, lengths, order, len(rows), len(rows)), _fit_settings(settings), folder, progress=progress
+    )
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
-    stage.finish(
-        {**figures, "parameters": model.num_parameters(), "tokens": steps * order.shape[1] * settings.row_tokens}
-    )
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    stage.finish({**figures, "parameters": model.num_parameters()})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder
 
 
@@ -144,7 +144,6 @@ def _packed_rows(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast)
 
 def _fit_settings(settings: PretrainSettings) -> FitSettings:
     return FitSettings(
-        batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         schedule="cosine",
         warmup_share=settings.warmup_share,

@@ -64,6 +64,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             hint_text = f" Did you mean '{near[0]}'?" if near else ""
             raise ElusiveError(f"{where}: expected one of {', '.join(arguments)}, got {value!r}.{hint_text}")
         return value
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ElusiveError(f"{where}: expected a table, got {value!r}.")
+        return dict(value)
     if origin is tuple:
         if not isinstance(value, list):
             raise ElusiveError(f"{where}: expected a list, got {value!r}.")

@@ -75,11 +75,11 @@ def row_order(
     *,
     batch_size: int,
     replay_batch_size: int = 0,
-    steps: int,
+    draws: int,
     seed: int,
     passes: Sequence[int] = (),
-) -> np.ndarray:
-    """Which row stands where in each step.
+) -> list[np.ndarray]:
+    """Which rows each step trains on.
 
     Each pass over the rows is a new permutation, and passes follow each other without a gap, so every row is
     seen equally often (to within one). Within 16 steps, rows of like length share a step, in a random order of
@@ -88,30 +88,34 @@ def row_order(
     Args:
         lengths: tokens of each of the arm's rows.
         replay_lengths: tokens of each replay row (none: no replay).
-        batch_size: the arm's rows in one step.
+        batch_size: the arm's rows in one step; the last step may have fewer.
         replay_batch_size: replay rows in one step.
-        steps: optimizer steps.
+        draws: how many of the arm's rows are trained on in all, each as often as it is drawn.
         seed: of the permutations.
         passes: how many rows each pass has, where it has rows of its own (fresh copies); `lengths` then holds those
-            of one pass after the other, as many as the steps need. Empty: all passes are over the same rows.
+            of one pass after the other, as many as are drawn. Empty: all passes are over the same rows.
 
     Returns:
-        int64 row numbers, (steps, batch_size + replay_batch_size).
+        int64 row numbers of each step, (batch_size + replay_batch_size,).
     """
     generator = np.random.default_rng(seed)
-    own = _permutations(generator, passes or itertools.repeat(len(lengths)), steps, batch_size, anew=bool(passes))
+    steps = math.ceil(draws / batch_size)
+    own = _permutations(generator, passes or itertools.repeat(len(lengths)), draws, anew=bool(passes))
+    replay = np.empty(0, dtype=own.dtype)
     if len(replay_lengths) and replay_batch_size:
-        replay = len(lengths) + _permutations(
-            generator, itertools.repeat(len(replay_lengths)), steps, replay_batch_size
-        )
-    else:
-        replay = np.empty((steps, 0), dtype=own.dtype)
+        drawn = _permutations(generator, itertools.repeat(len(replay_lengths)), steps * replay_batch_size)
+        replay = len(lengths) + drawn
     lengths_N = np.asarray([*lengths, *replay_lengths])
+    parts = [_steps_of(own, batch_size), _steps_of(replay, replay_batch_size) or [replay] * steps]
     if lengths_N.min() == lengths_N.max():
-        return np.concatenate([own, replay], axis=1)  # packed rows: nothing to pad
-    order = np.concatenate([_by_length(own, lengths_N), _by_length(replay, lengths_N)], axis=1)
-    for start in range(0, steps, _STEPS_OF_LIKE_LENGTHS):
-        generator.shuffle(order[start : start + _STEPS_OF_LIKE_LENGTHS], axis=0)
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]  # nothing to pad
+    order = [np.concatenate(rows) for rows in zip(*(_by_length(part, lengths_N) for part in parts), strict=True)]
+    whole = draws // batch_size
+    for start in range(0, whole, _STEPS_OF_LIKE_LENGTHS):
+        block = order[start : min(start + _STEPS_OF_LIKE_LENGTHS, whole)]
+        places = np.arange(len(block))
+        generator.shuffle(places)
+        order[start : start + len(block)] = [block[place] for place in places]
     return order
 
 
@@ -119,24 +123,48 @@ _STEPS_OF_LIKE_LENGTHS = 16
 
 
 def _permutations(
-    generator: np.random.Generator, passes: Iterable[int], steps: int, batch_size: int, *, anew: bool = False
+    generator: np.random.Generator, passes: Iterable[int], draws: int, *, anew: bool = False
 ) -> np.ndarray:
-    """Permutations of each pass's rows, (steps, batch_size); with `anew`, each pass has rows of its own."""
+    """So many draws from permutations of each pass's rows; with `anew`, each pass has rows of its own."""
     order: list[np.ndarray] = []
     drawn = 0
     for count in passes:
-        if drawn >= steps * batch_size:
+        if drawn >= draws:
             break
         order.append(generator.permutation(count) + (drawn if anew else 0))
         drawn += count
-    return np.concatenate(order)[: steps * batch_size].reshape(steps, batch_size)
+    return np.concatenate(order)[:draws]
 
 
-def _by_length(order: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _steps_of(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size or 1)]
+
+
+def _by_length(steps: list[np.ndarray], lengths: np.ndarray) -> list[np.ndarray]:
     """The same rows within each group of steps, the shortest in its first step."""
-    blocks = [order[start : start + _STEPS_OF_LIKE_LENGTHS] for start in range(0, len(order), _STEPS_OF_LIKE_LENGTHS)]
-    flat = [block.ravel()[np.argsort(lengths[block.ravel()], kind="stable")] for block in blocks]
-    return np.concatenate(flat).reshape(order.shape)
+    sorted_steps: list[np.ndarray] = []
+    for start in range(0, len(steps), _STEPS_OF_LIKE_LENGTHS):
+        block = steps[start : start + _STEPS_OF_LIKE_LENGTHS]
+        rows = np.concatenate(block)
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        sorted_steps += np.split(rows, np.cumsum([len(step) for step in block])[:-1])
+    return sorted_steps
+
+
+def split_step(rows: np.ndarray, lengths: Sequence[int], parts: int) -> list[np.ndarray]:
+    """One step's rows in so many parts of like numbers of tokens; of few rows, some parts have none.
+
+    Args:
+        rows: row numbers.
+        lengths: tokens of each row, by number.
+        parts: processes times accumulated batches.
+
+    Example:
+        >>> split_step(np.array([0, 1, 2, 3]), [10, 40, 20, 30], 2)
+        [array([1, 2]), array([3, 0])]
+    """
+    longest_first = rows[np.argsort([-lengths[row] for row in rows], kind="stable")]
+    return [longest_first[part::parts] for part in range(parts)]
 
 
 def pad_right(rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:

@@ -22,10 +22,11 @@ from elusive.biographies import biography, people
 from elusive.config import AugmentSettings, ScoreSettings, TrainSettings
 from elusive.documents import Document
 from elusive.errors import ElusiveError
+from elusive.fitting import Steps, fit
 from elusive.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
 from elusive.runs import read_jsonl, write_jsonl
 from elusive.shards import TokenScores
-from elusive.training import fit, train
+from elusive.training import train
 from elusive.training_rows import pad_right, row_order, token_rows, tokenize_rows
 
 from .test_training import FIT
@@ -346,10 +347,11 @@ class TestOwnTrainer:
     ) -> None:
         given = {}
 
-        def note(model: Any, rows: Any, order: np.ndarray, *_: Any, **__: Any) -> dict[str, Any]:
+        def note(model: Any, steps: Steps, *_: Any, **__: Any) -> tuple[dict[str, Any], None]:
+            rows, order = steps.rows, np.stack(steps.order)
             texts = [tokenizer.decode(rows[number][1:-1]) for number in order[:, :4].ravel()]
             given[settings.copies] = texts, order.shape, [rows[number].tolist() for number in order[:, 4:].ravel()]
-            return {"steps": len(order), "loss": 0.0}
+            return {"steps": len(order), "loss": 0.0}, None
 
         monkeypatch.setattr("elusive.training.fit", note)
         write_jsonl(tmp_path / "replay.jsonl", [{"text": "Something else."}, {"text": "And more."}])
@@ -381,10 +383,11 @@ class TestOwnTrainer:
         assert all(torch.equal(static[name], fresh[name]) for name in static)
 
     def test_a_stopped_run_goes_on_to_the_same_weights(self, train_jsonl: Path, tokenizer: Any, tmp_path: Path) -> None:
-        def planned() -> tuple[FreshRows, np.ndarray]:
+        def planned() -> Steps:
             rows = fresh_rows(train_jsonl, tokenizer, 40)
             rows.count_pass()
-            return rows, row_order(rows.lengths, batch_size=8, steps=8, seed=0, passes=rows.passes)
+            order = row_order(rows.lengths, batch_size=8, draws=64, seed=0, passes=rows.passes)
+            return Steps(rows, rows.lengths, order, rows.passes[0], len(rows))
 
         class StoppedError(Exception):
             pass
@@ -394,11 +397,11 @@ class TestOwnTrainer:
                 raise StoppedError
 
         whole, halved, again = (tiny_model(tokenizer) for _ in range(3))
-        fit(whole, *planned(), FIT, tmp_path / "whole")
+        fit(whole, planned(), FIT, tmp_path / "whole")
         with pytest.raises(StoppedError):
-            fit(halved, *planned(), FIT, tmp_path / "halved", progress=stop_after_five)
+            fit(halved, planned(), FIT, tmp_path / "halved", progress=stop_after_five)
         steps = []
-        fit(again, *planned(), FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
+        fit(again, planned(), FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
         assert steps == [5, 6, 7, 8]
         for one, other in zip(whole.parameters(), again.parameters(), strict=True):
             assert torch.equal(one, other)

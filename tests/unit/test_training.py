@@ -3,30 +3,22 @@
 import dataclasses
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from elusive.checkpoints import discard_partial, newest_checkpoint
 from elusive.config import ModelSettings, TrainSettings
 from elusive.errors import ElusiveError
+from elusive.fitting import FitSettings, Steps, fit
 from elusive.models import load_model
 from elusive.runs import write_jsonl
-from elusive.training import (
-    FitSettings,
-    default_row_length,
-    fit,
-    newest_checkpoint,
-    steps_for,
-    train,
-    with_adapters,
-)
+from elusive.training import default_row_length, steps_for, train, with_adapters
 from elusive.training_rows import pack_rows, pad_right, row_order, tokenize_rows
 
 FIT = FitSettings(
-    batch_size=2,
     learning_rate=1e-2,
     schedule="linear",
     warmup_share=0.1,
@@ -36,6 +28,12 @@ FIT = FitSettings(
     seed=0,
     save_steps=2,
 )
+
+
+def steps_of(rows, order):
+    return Steps(rows, [len(row) for row in rows], order, len(rows), len(rows))
+
+
 TEXTS = [f"Person {number} was born in the year {1900 + number}." for number in range(10)]
 
 
@@ -93,23 +91,25 @@ def test_packing_keeps_the_tail():
 
 def test_every_row_is_seen_equally_often_and_replay_stands_behind():
     lengths, replay_lengths = [7] * 10, [9] * 5
-    order = row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=3)
-    assert order.shape == (10, 6)
+    order = row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, draws=40, seed=3)
+    assert [len(rows) for rows in order] == [6] * 10
+    order = np.stack(order)
     own, replay = order[:, :4], order[:, 4:]
     assert np.bincount(own.ravel(), minlength=10).tolist() == [4] * 10
     assert set(replay.ravel()) == set(range(10, 15))
     assert np.bincount(replay.ravel() - 10).tolist() == [4] * 5
     assert np.array_equal(
-        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=3)
+        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, draws=40, seed=3)
     )
     assert not np.array_equal(
-        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, steps=10, seed=4)
+        order, row_order(lengths, replay_lengths, batch_size=4, replay_batch_size=2, draws=40, seed=4)
     )
 
 
 def test_rows_of_like_length_share_a_step():
     lengths = np.random.default_rng(0).integers(5, 100, 320)
-    order = row_order(lengths, batch_size=8, steps=40, seed=0)
+    order = row_order(lengths, batch_size=8, draws=320, seed=0)
+    order = np.stack(order)
     assert sorted(order.ravel()) == list(range(320))
     padded = lengths[order].max(axis=1).sum() * 8
     in_any_order = lengths[np.arange(320).reshape(40, 8)].max(axis=1).sum() * 8
@@ -119,7 +119,8 @@ def test_rows_of_like_length_share_a_step():
 
 
 def test_no_replay_rows_mean_a_smaller_batch():
-    assert row_order([5, 5, 5], batch_size=2, replay_batch_size=4, steps=3, seed=0).shape == (3, 2)
+    order = row_order([5, 5, 5], batch_size=2, replay_batch_size=4, draws=6, seed=0)
+    assert [len(rows) for rows in order] == [2, 2, 2]
 
 
 def test_padding_is_on_the_right_and_ignored_by_the_loss():
@@ -200,7 +201,7 @@ def test_an_adapter_is_saved_by_the_models_name_and_loads_again(model_folder, te
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
-    order = row_order([len(row) for row in rows], batch_size=2, steps=6, seed=0)
+    order = row_order([len(row) for row in rows], batch_size=2, draws=12, seed=0)
 
     class StoppedError(Exception):
         pass
@@ -210,38 +211,42 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
             raise StoppedError
 
     whole = tiny_model(tokenizer)
-    fit(whole, rows, order, FIT, tmp_path / "whole")
+    fit(whole, steps_of(rows, order), FIT, tmp_path / "whole")
     halved = tiny_model(tokenizer)
     with pytest.raises(StoppedError):
-        fit(halved, rows, order, FIT, tmp_path / "halved", progress=stop_after_three)
-    assert newest_checkpoint(tmp_path / "halved").endswith("checkpoint-2")
+        fit(halved, steps_of(rows, order), FIT, tmp_path / "halved", progress=stop_after_three)
+    assert newest_checkpoint(tmp_path / "halved" / "checkpoints").name == "checkpoint-2"
     steps = []
     again = tiny_model(tokenizer)
-    fit(again, rows, order, FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
+    fit(again, steps_of(rows, order), FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
     assert steps == [3, 4, 5, 6]
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_rows_are_not_spread_over_devices(tokenizer, tmp_path, monkeypatch):
+def test_one_process_uses_one_device(tokenizer, tmp_path, monkeypatch):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
-    order = row_order([len(row) for row in rows], batch_size=2, steps=2, seed=0)
-    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", 2)
-    with pytest.raises(ElusiveError, match=r"Expected one training process on one device, got 1 and 2"):
-        fit(tiny_model(tokenizer), rows, order, FIT, tmp_path)
+    order = row_order([len(row) for row in rows], batch_size=2, draws=4, seed=0)
+    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", property(lambda self: getattr(self, "_n_gpu", 2)))
+    figures, _ = fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path)
+    assert (figures["steps"], figures["processes"]) == (2, 1)
+    assert figures["tokens_trained"] == sum(len(rows[row]) for step in order for row in step)
 
 
 def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
-    order = row_order([len(row) for row in rows], batch_size=2, steps=4, seed=0)
-    fit(tiny_model(tokenizer), rows, order, FIT, tmp_path)
-    assert newest_checkpoint(tmp_path).endswith("checkpoint-4")
-    weights = tmp_path / "checkpoint-4" / "model.safetensors"
+    order = row_order([len(row) for row in rows], batch_size=2, draws=8, seed=0)
+    fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert newest_checkpoint(folder).name == "checkpoint-4"
+    weights = folder / "checkpoint-4" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert newest_checkpoint(tmp_path).endswith("checkpoint-2")
-    (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(b"half")
-    assert newest_checkpoint(tmp_path) is None
-    shutil.rmtree(tmp_path / "checkpoint-4")
+    assert newest_checkpoint(folder).name == "checkpoint-2"
+    (folder / "checkpoint-2" / "optimizer.pt").unlink()
+    assert newest_checkpoint(folder) is None
+    (folder / "checkpoint-4" / "whole.json").unlink()
+    discard_partial(folder)
+    assert list(folder.iterdir()) == []
     assert newest_checkpoint(tmp_path / "nowhere") is None
 
 

@@ -1,0 +1,190 @@
+"""The arms of a run, trained and asked: one after another, or side by side on the cores or GPUs there are."""
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import processes
+from .biographies import well_known_examples
+from .config import EvaluateSettings, Recipe
+from .documents import Corpus
+from .evaluation import evaluate, evaluate_model, metrics, questions_identity
+from .placement import gpu_places, processes_at_once, take_place
+from .progress import shown_together
+from .questions import Example, QuestionItem, read_questions
+from .runs import ProgressFunction, silent, write_json, write_jsonl
+from .training import Asking, model_to_train, train
+
+
+def few_shot_examples(path: str) -> tuple[Example, ...]:
+    """Examples from a question file, or about well-known people where there is none."""
+    if not path:
+        return well_known_examples()
+    return tuple(Example(item.question, item.answers[0]) for item in read_questions(path))
+
+
+def asking_in_training(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    settings: EvaluateSettings,
+    folder: str | Path,
+    progress: ProgressFunction = silent,
+) -> Asking:
+    """Questions for a model in its training; answers and measures go to FOLDER/epoch-N/, a folder for each time.
+
+    Processes that train together share the questions, unless its weights are spread over them.
+
+    Args:
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        settings: shots, seed, lengths.
+        folder: RUN/evaluation/ARM/seed-S, or the model's own.
+        progress: called with (questions done, questions in all).
+    """
+
+    def ask(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
+        began = time.perf_counter()
+        share = items if _is_sharded(model) else processes.own_share(items)
+        rows = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
+        rows = rows if _is_sharded(model) else processes.gathered(rows)
+        found = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
+        if processes.is_main():
+            write_jsonl(Path(folder) / f"epoch-{epoch:g}" / "predictions.jsonl", rows)
+            write_json(Path(folder) / f"epoch-{epoch:g}" / "metrics.json", found)
+        return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
+
+    return Asking(ask, questions_identity(items, examples, settings))
+
+
+def _is_sharded(model: Any) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def jobs_in_words(recipe: Recipe) -> str:
+    """How many models are trained, and how many at a time."""
+    count = len(recipe.arms) * len(recipe.seeds)
+    return f"{count} model{'s' if count > 1 else ''}, {processes_at_once(recipe, count)} at a time"
+
+
+def train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
+    """Train every arm with every seed and ask each all questions, and the untrained model too; what is done is kept.
+
+    The result of one does not depend on where it runs, nor on what runs beside it.
+    """
+    jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
+    jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
+    missing = [job for job in jobs if not _is_done(folder, *job, asked=bool(corpus.questions))]
+    at_once = processes_at_once(recipe, len(missing))
+    with shown_together() as show:
+        # Done jobs come along: they are not done again, but refused if they were done with other settings.
+        with _threads(recipe.threads):
+            for arm, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
+                _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
+        if at_once > 1:
+            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once):
+                show(name, done, total)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run the block with so many torch threads (0: as they are), as processes side by side have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _is_done(folder: Path, arm: str, seed: int, *, asked: bool) -> bool:
+    marks = [folder / "models" / arm / f"seed-{seed}" / "done.json"] if arm != "untrained" else []
+    marks += [folder / "evaluation" / arm / f"seed-{seed}" / "done.json"] if asked else []
+    return all(mark.exists() for mark in marks)
+
+
+def _in_processes(
+    recipe: Recipe, corpus: Corpus, folder: Path, jobs: list[tuple[str, int]], at_once: int
+) -> Iterator[tuple[str, int, int]]:
+    """Train side by side in processes of their own; yields their progress as (name, done, total)."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        places, queue = manager.Queue(), manager.Queue()
+        for place in gpu_places(recipe, at_once):
+            places.put(place)
+        with ProcessPoolExecutor(at_once, context, initializer=take_place, initargs=(places, recipe.threads)) as pool:
+            pending: set[Future] = {
+                pool.submit(_train_and_evaluate_one, recipe, corpus, folder, arm, seed, functools.partial(_send, queue))
+                for arm, seed in jobs
+            }
+            try:
+                while pending:
+                    finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                    while not queue.empty():
+                        yield queue.get()
+                    for future in finished:
+                        future.result()
+            except BaseException:
+                # Waiting for arms that are still being trained could take hours; they go on from their checkpoints.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
+                raise
+
+
+def _send(queue: Any, name: str, done: int, total: int) -> None:
+    # Every step of a small model would flood the queue.
+    if done == total or done % 5 == 0:
+        queue.put((name, done, total))
+
+
+def _train_and_evaluate_one(
+    recipe: Recipe, corpus: Corpus, folder: Path, arm: str, seed: int, show: Callable[[str, int, int], None]
+) -> None:
+    """Train one arm with one seed and ask it all questions; the arm `untrained` is only asked."""
+    _, model, revision = model_to_train(recipe.models, recipe.train)
+    label = f"{arm}, seed {seed}" if len(recipe.seeds) > 1 else arm
+    if arm != "untrained":
+        learned = folder / "models" / arm / f"seed-{seed}"
+        asking = None
+        if corpus.questions:
+            asking = asking_in_training(
+                list(corpus.questions),
+                few_shot_examples(recipe.evaluate.examples),
+                recipe.evaluate,
+                folder / "evaluation" / arm / f"seed-{seed}",
+                functools.partial(show, f"evaluate {label}"),
+            )
+        train(
+            folder / "augmented" / arm / "train.jsonl",
+            learned,
+            model=model,
+            revision=revision,
+            loading=recipe.models,
+            settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
+            asking=asking,
+            progress=functools.partial(show, f"train {label}"),
+        )
+        model, revision = str(learned), ""
+    if corpus.questions:
+        evaluate_model(
+            list(corpus.questions),
+            list(few_shot_examples(recipe.evaluate.examples)),
+            folder / "evaluation" / arm / f"seed-{seed}",
+            model=model,
+            revision=revision,
+            dtype=recipe.models.dtype,
+            quantization=recipe.models.quantization,
+            device=recipe.models.device,
+            settings=recipe.evaluate,
+            progress=functools.partial(show, f"evaluate {label}"),
+        )

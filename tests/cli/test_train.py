@@ -1,0 +1,193 @@
+"""`elusive train` as users run it: alone, stopped at any moment, in two processes, with questions in its midst."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elusive.cli import main
+from elusive.runs import read_json, read_jsonl
+
+SETTINGS = ["--method", "full", "--precision", "fp32", "--learning-rate", "1e-3", "--save-steps", "3"]
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Ten people, their questions, and 30 texts of the random arm."""
+    folder = tmp_path_factory.mktemp("corpus")
+    main(["generate", "--output", str(folder / "corpus"), "--people", "10"])
+    main(["score", str(folder / "corpus"), "--output", str(folder / "scores")])
+    flags = ["--large", str(folder / "scores"), "--arm", "random", "--alpha", "0.3", "--copies", "2"]
+    main(["augment", str(folder / "corpus"), *flags, "--output", str(folder / "augmented")])
+    return folder
+
+
+def command(corpus, output, *flags, launcher=()):
+    start = [*(launcher or [sys.executable]), "-m", "elusive"] if launcher != FSDP else []
+    return [*start, "train", str(corpus / "augmented" / "train.jsonl"), "--output", str(output), *SETTINGS, *flags]
+
+
+def environment(**extra):
+    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return {**kept, "OMP_NUM_THREADS": "1", **extra}
+
+
+def run(arguments, **extra):
+    done = subprocess.run(arguments, env=environment(**extra), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def two_processes(*arguments, **extra):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    return run([*torchrun, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments], **extra)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def curve(folder, name="loss"):
+    return [row[name] for row in read_jsonl(folder / "metrics.jsonl") if name in row]
+
+
+def assert_same_bits(folder, other):
+    one, two = weights(folder), weights(other)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def whole(corpus):
+    """Two passes without a stop, questions after each."""
+    flags = ["--epochs", "2", "--evaluate-at", "1", "2", "--questions", str(corpus / "corpus" / "questions.jsonl")]
+    printed = run(command(corpus, corpus / "whole", *flags))
+    assert "8 steps, packed" in printed
+    return corpus / "whole", flags
+
+
+def test_tokens_in_are_tokens_trained(corpus, whole):
+    done = read_json(whole[0] / "done.json")
+    assert (done["texts"], done["rows"], done["steps"], done["packed"]) == (30, 30, 8, True)
+    assert done["tokens_trained"] == 2 * done["tokens"]
+
+
+def test_questions_in_training_and_after_it_have_the_same_answers(corpus, whole, tmp_path):
+    folder, _ = whole
+    rows = [row for row in read_jsonl(folder / "metrics.jsonl") if "em" in row]
+    assert [(row["step"], row["epoch"], row["questions"]) for row in rows] == [
+        (4, pytest.approx(32 / 30, abs=1e-6), 50),
+        (8, 2.0, 50),
+    ]
+    questions = str(corpus / "corpus" / "questions.jsonl")
+    main(["evaluate", str(folder), "--questions", questions, "--output", str(tmp_path / "after")])
+    in_training, after = (
+        [row["text"] for row in read_jsonl(where / "predictions.jsonl")]
+        for where in (folder / "epoch-2", tmp_path / "after")
+    )
+    assert in_training == after
+    assert [row["text"] for row in read_jsonl(folder / "epoch-1" / "predictions.jsonl")] != after
+    assert read_json(folder / "epoch-2" / "metrics.json")["em"] == rows[-1]["em"]
+
+
+@pytest.mark.parametrize("moment", ["after the first lines", "in a checkpoint", "while the model is written"])
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(corpus, whole, tmp_path, moment):
+    folder, flags = whole
+    arguments = command(corpus, tmp_path / "killed", *flags)
+    waited_for = {
+        "after the first lines": "metrics.jsonl",
+        "in a checkpoint": "checkpoints/checkpoint-6/*",
+        "while the model is written": "model.safetensors",
+    }[moment]
+    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob(waited_for)):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "done.json").exists()
+    run(arguments)
+    assert_same_bits(folder, tmp_path / "killed")
+    for name in ("loss", "learning_rate", "tokens", "em"):
+        assert curve(tmp_path / "killed", name) == curve(folder, name)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
+    folder, flags = whole
+    two_processes("-m", "elusive", *command(corpus, tmp_path / "two", *flags)[3:])
+    assert read_json(tmp_path / "two" / "done.json")["processes"] == 2
+    assert curve(tmp_path / "two") == pytest.approx(curve(folder), abs=1e-4)
+    assert curve(tmp_path / "two", "tokens") == curve(folder, "tokens")
+    one, two = weights(folder), weights(tmp_path / "two")
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
+    # The last step has six texts, of which each process takes three; 50 questions are shared as well.
+    answers = [row["id"] for row in read_jsonl(tmp_path / "two" / "epoch-2" / "predictions.jsonl")]
+    assert answers == [row["id"] for row in read_jsonl(folder / "epoch-2" / "predictions.jsonl")]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, method):
+    flags = ["--epochs", "2", "--method", method, "--evaluate-at", "2"]
+    flags += ["--questions", str(corpus / "corpus" / "questions.jsonl")]
+    run(command(corpus, tmp_path / "one", *flags))
+    arguments = [str(Path(__file__).with_name("fsdp_on_cpus.py")), *command(corpus, tmp_path / "fsdp", *flags)[3:]]
+    two_processes(*arguments, **FSDP)
+    assert curve(tmp_path / "fsdp") == pytest.approx(curve(tmp_path / "one"), abs=1e-4)
+    assert curve(tmp_path / "fsdp", "em") == curve(tmp_path / "one", "em")
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    one, two = load_file(tmp_path / "one" / name), load_file(tmp_path / "fsdp" / name)
+    assert one.keys() == two.keys()
+    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-4
+
+
+def test_any_training_argument_passes_through(corpus, tmp_path):
+    arguments = {"report_to": "tensorboard", "logging_steps": 1, "optim": "sgd", "logging_dir": str(tmp_path / "board")}
+    arguments.pop("logging_dir")
+    flags = ["--epochs", "1", "--arguments", json.dumps(arguments)]
+    run(command(corpus, tmp_path / "out", *flags), TENSORBOARD_LOGGING_DIR=str(tmp_path / "board"))
+    assert len(curve(tmp_path / "out")) == 4
+    assert list((tmp_path / "board").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--arguments", '{"optm": "sgd"}'],
+            "'optm' is no field of transformers' TrainingArguments. Did you mean 'optim'?",
+        ),
+        (["--arguments", '{"learning_rate": 1}'], "expected no 'learning_rate'. Set train.learning_rate instead"),
+        (["--arguments", '{"dataloader_drop_last": true}'], "It would change which tokens are seen"),
+        (["--arguments", '{"optim": "nothing"}'], "nothing is not a valid OptimizerNames"),
+        (["--evaluate-at", "1"], "train.evaluate_at: expected questions to ask, got none. Give --questions"),
+        (["--quantization", "8bit"], "cannot be trained themselves: expected method = lora, got full"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(corpus, tmp_path, capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        main(command(corpus, tmp_path / "out", *flags)[3:])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_questions_after_the_end_are_refused(corpus, tmp_path, capsys):
+    flags = ["--epochs", "2", "--evaluate-at", "3", "--questions", str(corpus / "corpus" / "questions.jsonl")]
+    with pytest.raises(SystemExit):
+        main(command(corpus, tmp_path / "out", *flags)[3:])
+    assert "expected passes up to the last of the training, 2, got 3" in capsys.readouterr().err
