@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -521,6 +522,9 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; bad input ends in a message and exit code 2, Ctrl-C in 130."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Before torch is loaded: threads that wait by spinning make a step fifty times as slow where another process wants
+    # one of the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _dispatch(arguments)
     except ElusiveError as error:

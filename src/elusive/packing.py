@@ -272,7 +272,9 @@ def packs(model: Any, longest: int) -> bool:
         return False  # the model refuses an argument, or its layers are never told the borders
     finally:
         model.train(was_training)
-    tolerance = 1e-3 if alone_TV.dtype == torch.float32 else 5e-2
+    # LLM.int8 rounds a text a little differently beside others.
+    exact = alone_TV.dtype == torch.float32 and not getattr(inner, "is_quantized", False)
+    tolerance = 1e-3 if exact else 5e-2
     return bool((packed_TV - alone_TV).abs().max() <= tolerance * alone_TV.abs().max())
 
 

@@ -63,6 +63,11 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
 
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.activation_checkpointing)
+        for module in model.modules():
+            # A forward pass in evaluation mode would put 4-bit weights in a form for inference alone, and all gradients
+            # after it would be wrong.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     transformers.set_seed(settings.seed)
     return get_peft_model(
         model,

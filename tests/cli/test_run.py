@@ -35,6 +35,7 @@ ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-
 RECIPE = f"""
 title = "All arms"
 arms = {json.dumps(ARMS)}
+parallel = 2
 [corpus]
 people = 6
 [augment]
@@ -101,17 +102,22 @@ def test_other_settings_are_refused_and_the_old_recipe_stays(run_folder, capsys)
     assert (run_folder / "recipe.toml").read_text() == before
 
 
-def test_arms_side_by_side_give_the_same_answers(run_folder, tmp_path):
-    """Two processes, and the arms' own models: the same predictions as one after another."""
+def test_arms_give_the_same_wherever_they_run(run_folder, tmp_path):
+    """One after another in this process: the same weights to the bit, and answers, as side by side in others."""
     main(
         [
-            *("run", str(run_folder / "recipe.toml"), "--output", str(tmp_path / "run"), "--parallel", "2"),
+            *("run", str(run_folder / "recipe.toml"), "--output", str(tmp_path / "run"), "--parallel", "1"),
             *("--arms", "plain", "contrast-cues"),
         ]
     )
     for arm in ("plain", "contrast-cues"):
         one, other = (
             [row["text"] for row in read_jsonl(folder / "evaluation" / arm / "seed-0" / "predictions.jsonl")]
+            for folder in (run_folder, tmp_path / "run")
+        )
+        assert one == other
+        one, other = (
+            (folder / "models" / arm / "seed-0" / "adapter_model.safetensors").read_bytes()
             for folder in (run_folder, tmp_path / "run")
         )
         assert one == other

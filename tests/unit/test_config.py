@@ -233,7 +233,10 @@ class TestRanges:
             (Recipe, {"seeds": ()}, "seeds: expected at least one seed, got ()."),
             (Recipe, {"seeds": (1, 1)}, "seeds: expected each seed once, got (1, 1)."),
             (Recipe, {"seeds": (0, -1)}, "seeds: expected 0 or more, got (0, -1)."),
-            (Recipe, {"parallel": 0}, "parallel: expected at least 1, got 0."),
+            (Recipe, {"parallel": -1}, "parallel: expected 0 or more, got -1."),
+            (Recipe, {"threads": -1}, "threads: expected 0 or more, got -1."),
+            (TrainSettings, {"accumulation": 0}, "train.accumulation: expected at least 1, got 0."),
+            (TrainSettings, {"evaluate_at": (1.0, 0.0)}, "train.evaluate_at: expected passes above 0, got (1.0, 0.0)."),
         ],
     )
     def test_message(self, kind: Any, values: dict[str, Any], message: str) -> None:

@@ -1,22 +1,24 @@
 """Rows, their order, checkpoints and the Trainer: what is seen when, and what a stopped run goes on with."""
 
 import dataclasses
+import itertools
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPTJConfig, GPTJForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer
 
 from elusive.checkpoints import discard_partial, newest_checkpoint
 from elusive.config import ModelSettings, TrainSettings
 from elusive.errors import ElusiveError
 from elusive.fitting import FitSettings, Steps, fit
 from elusive.models import load_model
-from elusive.runs import write_jsonl
-from elusive.training import default_row_length, steps_for, train, with_adapters
-from elusive.training_rows import pack_rows, pad_right, row_order, tokenize_rows
+from elusive.runs import read_jsonl, write_jsonl
+from elusive.training import Asking, default_row_length, steps_for, train, with_adapters
+from elusive.training_rows import pack_rows, pad_right, row_order, split_step, tokenize_rows
 
 FIT = FitSettings(
     learning_rate=1e-2,
@@ -116,6 +118,139 @@ def test_rows_of_like_length_share_a_step():
     assert padded < 0.75 * in_any_order
     longest = lengths[order].max(axis=1)
     assert not np.array_equal(longest, np.sort(longest))  # no step order by length, which would order learning
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_no_text_is_dropped_or_cut_however_small_the_corpus(model_folder, tokenizer, tmp_path, count):
+    """Three passes in steps of 8: each text three times, in the steps' own batches."""
+    write_jsonl(tmp_path / "train.jsonl", ({"text": text} for text in TEXTS[:count]))
+    seen = []
+    settings = TrainSettings(method="full", epochs=3, batch_size=8, save_steps=0, precision="fp32")
+
+    def count_tokens(batch):
+        seen.extend(batch["input_ids"][0].split([len(text) for text in texts_in(batch)]))
+
+    def texts_in(batch):
+        starts = [*(batch["position_ids"][0] == 0).nonzero()[:, 0].tolist(), batch["position_ids"].shape[1]]
+        return [range(one, other) for one, other in itertools.pairwise(starts)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        own = Trainer.compute_loss
+        patch.setattr(
+            Trainer,
+            "compute_loss",
+            lambda self, model, inputs, **o: (count_tokens(inputs), own(self, model, inputs, **o))[1],
+        )
+        figures = train(tmp_path / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+    texts = Counter(tokenizer.decode(ids[1:-1]) for ids in seen)
+    assert texts == dict.fromkeys(TEXTS[:count], 3)
+    assert figures["steps"] == math.ceil(3 * count / 8)
+    assert figures["tokens_trained"] == 3 * figures["tokens"] == sum(map(len, seen))
+
+
+def trained_weights(model_folder, texts_file, folder, **settings):
+    settings = TrainSettings(
+        **{"method": "full", "epochs": 2, "batch_size": 4, "save_steps": 0, "precision": "fp32", **settings}
+    )
+    figures = train(texts_file, folder, model=model_folder, settings=settings)
+    return figures, dict(load_model(str(folder)).named_parameters())
+
+
+@pytest.mark.parametrize(
+    "other", [{"packing": False}, {"accumulation": 3}, {"activation_checkpointing": True}], ids=str
+)
+def test_how_a_step_is_computed_changes_nothing_of_it(model_folder, texts_file, tmp_path, other):
+    packed, weights = trained_weights(model_folder, texts_file, tmp_path / "packed")
+    figures, others = trained_weights(model_folder, texts_file, tmp_path / "other", **other)
+    assert packed["packed"]
+    assert figures["packed"] == ("packing" not in other)
+    assert (packed["steps"], packed["tokens_trained"]) == (figures["steps"], figures["tokens_trained"])
+    assert max((weights[name] - others[name]).abs().max().item() for name in weights) < 1e-5
+    untrained = dict(load_model(model_folder).named_parameters())
+    assert max((weights[name] - untrained[name]).abs().max().item() for name in weights) > 1e-4
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_an_architecture_that_does_not_pack_trains_on_padded_texts(tokenizer, texts_file, tmp_path, accumulation):
+    """GPT-J's loss is a mean over a batch: parts of a step are weighed by their tokens all the same."""
+    torch.manual_seed(0)
+    config = GPTJConfig(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, rotary_dim=4, n_positions=64)
+    GPTJForCausalLM(config).save_pretrained(tmp_path / "gptj")
+    tokenizer.save_pretrained(tmp_path / "gptj")
+    figures, weights = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "one")
+    assert not figures["packed"]
+    _, parts = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "parts", accumulation=accumulation)
+    assert max((weights[name] - parts[name]).abs().max().item() for name in weights) < 1e-5
+
+
+@pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
+def test_adapters_are_trained_on_quantised_weights_and_asking_changes_nothing(texts_file, tmp_path, quantization):
+    """A forward pass in evaluation mode once put 4-bit weights in a form that has no gradients."""
+    loading = ModelSettings(quantization=quantization)
+    settings = TrainSettings(max_steps=6, learning_rate=1e-2, precision="fp32", evaluate_at=(1.0, 2.0))
+    asked = []
+
+    def ask(model, tokenizer, epoch):
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            model(torch.arange(5, 15)[None])
+        model.train(was_training)
+        asked.append(epoch)
+        return {"em": 0.5}
+
+    folders = {"asked": Asking(ask), "silent": Asking(lambda model, tokenizer, epoch: {"em": 0.0})}
+
+    def learn(name, loading):
+        output = tmp_path / name
+        return train(
+            texts_file, output, model="elusive/large", loading=loading, settings=settings, asking=folders[name]
+        )
+
+    assert learn("asked", loading)["packed"]
+    assert learn("silent", loading)["packed"]
+    assert asked == [1.0, 2.0]
+    found = list(read_jsonl(tmp_path / "asked" / "metrics.jsonl"))
+    assert [row["step"] for row in found if "em" in row] == [2, 3]
+    losses = [row["loss"] for row in found if "loss" in row]
+    assert losses[-1] < losses[0]
+    one, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in folders)
+    assert one == other
+    learned = load_model(str(tmp_path / "asked"), quantization=quantization)
+    assert ("Linear8bitLt" in str(learned) or "Linear4bit" in str(learned)) == (quantization != "none")
+    assert any(weight.abs().sum() > 0 for name, weight in learned.named_parameters() if "lora_B" in name)
+    other_loading = ModelSettings(quantization="4bit" if quantization == "none" else "none")
+    with pytest.raises(ElusiveError, match="quantization: was"):
+        learn("asked", other_loading)
+
+
+def test_lines_of_steps_that_are_trained_again_are_dropped(tokenizer, tmp_path):
+    rows = tokenize_rows(TEXTS, tokenizer, 64)
+    order = row_order([len(row) for row in rows], batch_size=2, draws=12, seed=0)
+    settings = dataclasses.replace(FIT, arguments={"logging_steps": 1})
+
+    def stop(done, total):
+        if done == 4:  # its line is not written yet, but those of steps 1 to 3 are; checkpoint 2 is whole
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(tokenizer), steps_of(rows, order), settings, tmp_path, progress=stop)
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 4, "lo')  # cut off
+    fit(tiny_model(tokenizer), steps_of(rows, order), settings, tmp_path)
+    found = list(read_jsonl(tmp_path / "metrics.jsonl"))
+    assert [row["step"] for row in found] == [1, 2, 3, 4, 5, 6]
+    assert [row["tokens"] for row in found] == np.cumsum(
+        [sum(len(rows[row]) for row in step) for step in order]
+    ).tolist()
+    assert [row["epoch"] for row in found] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
+
+
+def test_a_step_is_split_evenly_by_tokens():
+    lengths = [10, 40, 20, 30, 5]
+    assert [part.tolist() for part in split_step(np.arange(5), lengths, 2)] == [[1, 2, 4], [3, 0]]
+    # Fewer rows than parts: the others wait.
+    assert [part.tolist() for part in split_step(np.array([3]), lengths, 3)] == [[3], [], []]
 
 
 def test_no_replay_rows_mean_a_smaller_batch():
