@@ -17,6 +17,7 @@ from .biographies import well_known_examples
 from .config import EvaluateSettings, Recipe
 from .documents import Corpus
 from .evaluation import evaluate, evaluate_model, metrics, questions_identity
+from .models import is_sharded
 from .placement import gpu_places, processes_at_once, take_place
 from .progress import shown_together
 from .questions import Example, QuestionItem, read_questions
@@ -52,9 +53,10 @@ def asking_in_training(
 
     def ask(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
         began = time.perf_counter()
-        share = items if _is_sharded(model) else processes.own_share(items)
+        together = is_sharded(model)
+        share = items if together else processes.own_share(items)
         rows = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
-        rows = rows if _is_sharded(model) else processes.gathered(rows)
+        rows = rows if together else processes.gathered(rows)
         found = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
         if processes.is_main():
             write_jsonl(Path(folder) / f"epoch-{epoch:g}" / "predictions.jsonl", rows)
@@ -62,12 +64,6 @@ def asking_in_training(
         return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
 
     return Asking(ask, questions_identity(items, examples, settings))
-
-
-def _is_sharded(model: Any) -> bool:
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def jobs_in_words(recipe: Recipe) -> str:

@@ -504,6 +504,11 @@ class Recipe:
         _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
         _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
         _check(self.threads >= 0, "threads", "0 or more", self.threads)
-        # Better now than after hours of scoring.
+        # Better now than after hours of scoring and training.
         trainable = self.models.quantization == "none" or self.train.method == "lora"
         _check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)
+        if self.evaluate.engine == "vllm":
+            for name, expected in (("quantization", ("none",)), ("device", ("auto", "cuda"))):
+                value = getattr(self.models, name)
+                words = f'{" or ".join(expected)} with evaluate.engine = "vllm"'
+                _check(value in expected, f"models.{name}", words, value)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import transformers
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -195,6 +196,7 @@ def fit(
     settings: FitSettings,
     folder: Path,
     *,
+    device: torch.device | None = None,
     packed: bool = False,
     ask: Ask | None = None,
     ask_at: Mapping[int, float] | None = None,
@@ -208,6 +210,7 @@ def fit(
         settings: optimisation.
         folder: the model's own; metrics.jsonl goes here, and `checkpoints`, left for the caller to remove once its own
             result is written.
+        device: where it is trained (None: where it is).
         packed: train on texts packed in one row (see `packing.packs`) instead of padded ones.
         ask: asks the model in its training.
         ask_at: steps after which it is asked, and the passes that these stand for.
@@ -224,7 +227,8 @@ def fit(
     if processes.is_main():
         discard_partial(checkpoints)
     own_attention = innermost(model).config._attn_implementation
-    trainer = _trainer(model, steps, settings, checkpoints, packed)
+    arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
+    trainer = _trainer(model, steps, arguments, packed)
     trainer.add_callback(_Report(progress))
     trainer.add_callback(MarkCheckpoints(checkpoints))
     found = newest_checkpoint(checkpoints)
@@ -247,13 +251,13 @@ def fit(
     return figures, _gathered_weights(trainer, model)
 
 
-def _trainer(model: Any, steps: Steps, settings: FitSettings, folder: Path, packed: bool) -> Trainer:
-    arguments = _training_arguments(model, len(steps.order), settings, folder)
+def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> Trainer:
+    parts = arguments.gradient_accumulation_steps * arguments.world_size
     try:
         trainer = _OrderedTrainer(
             model=model,
             args=arguments,
-            train_dataset=_Parts(steps, settings.accumulation * arguments.world_size),
+            train_dataset=_Parts(steps, parts),
             data_collator=_Collator(packed),
         )
     except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
@@ -280,8 +284,9 @@ def _mean_over_step(outputs: Any, labels: Any, num_items_in_batch: Any = None) -
     return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
 
 
-def _training_arguments(model: Any, steps: int, settings: FitSettings, folder: Path) -> TrainingArguments:
-    device = next(model.parameters()).device
+def _training_arguments(
+    model: Any, steps: int, settings: FitSettings, folder: Path, device: torch.device
+) -> TrainingArguments:
     bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
     check_arguments(settings.arguments)
     chosen: dict[str, Any] = {

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from . import models
-from .hooks import decoder_device
+from .hooks import decoder_device, put_back_weights
 
 _PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 _CPU_TOKENS = 1024
@@ -266,6 +266,8 @@ class _Reader:
         self.device = decoder_device(model)
         self.tokens_at_once = min(max_batch_tokens, _CPU_TOKENS) if self.device.type == "cpu" else max_batch_tokens
         self.takes_positions = "position_ids" in inspect.signature(_forward(model)).parameters
+        # Weights that are gathered for a pass are given back at its end alone.
+        self.ends_early = not models.is_sharded(model)
         # One token tells how many layers there are, and what their keys and values look like.
         cache = DynamicCache()
         model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache, use_cache=True)
@@ -281,8 +283,8 @@ class _Reader:
             rows = range(place, min(len(texts), place + max(1, self.tokens_at_once // new)))
             # Rows with fewer unknown tokens read some known ones again, or padding.
             ids = [[*[0] * (new - len(texts[row])), *texts[row][-new:]] for row in rows]
-            with contextlib.suppress(_Written):
-                self.run(memory, place, ids, [len(texts[row]) for row in rows], only_read=True)
+            with contextlib.suppress(_Written), put_back_weights(self.model):
+                self.run(memory, place, ids, [len(texts[row]) for row in rows], only_read=self.ends_early)
             place = rows.stop
 
     def run(

@@ -127,7 +127,7 @@ def read_out(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **optio
 def _run(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> None:
     way, decoder = way_in(model), _decoder(model)
     recorder.shard = head_shard(model)
-    with recording(recorder), _put_back_weights(decoder):
+    with recording(recorder), put_back_weights(decoder):
         if way == "interface":
             decoder(input_ids=ids_BT, use_cache=False, **options)
         else:
@@ -146,8 +146,8 @@ def head_shard(model: PreTrainedModel) -> HeadShard | None:
 
 
 @contextlib.contextmanager
-def _put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
-    """Let go of offloaded weights that an early end leaves on the device.
+def put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
+    """Let go of offloaded weights that an early end of a forward pass leaves on the device.
 
     accelerate loads a module's own weights before its forward and lets go of them after it; a forward that the last
     report ends never gets there.

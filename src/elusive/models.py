@@ -65,6 +65,13 @@ def innermost(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether each process holds a part of the weights (FSDP), so that all of them have to run every pass together."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
 _FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -148,6 +155,7 @@ def load_model(
         if attention == ATTENTION:
             attention = attention_to_load(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
         model: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
+        _keep_form(model)
         if base:
             from peft import PeftModel
 
@@ -167,6 +175,16 @@ def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
         return BitsAndBytesConfig(load_in_8bit=True)
     compute = dtype if isinstance(dtype, torch.dtype) else None
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+def _keep_form(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from putting 4-bit weights in another form at the first pass in evaluation mode on a CPU.
+
+    That form is for inference alone: every gradient taken after it is wrong, and not all shapes fit it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute of torch's own type)
 
 
 def _adapted_model(path: str) -> str:

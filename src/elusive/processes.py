@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -23,6 +23,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def share_weights() -> bool:
+    """Whether `accelerate launch` was told to spread weights over the processes (FSDP)."""
+    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 @contextlib.contextmanager
 def main_first(*, cpu: bool) -> Iterator[None]:
     """Let the main process run the block before the others, which then find what it wrote.
@@ -37,6 +42,16 @@ def main_first(*, cpu: bool) -> Iterator[None]:
 
     with PartialState(cpu=cpu).main_process_first():
         yield
+
+
+def from_main(find: Callable[[], ItemT]) -> ItemT:
+    """What the main process finds, in every process; the others do not look."""
+    if count() == 1:
+        return find()
+    from accelerate.utils import broadcast_object_list
+
+    found: list[Any] = [find() if is_main() else None]
+    return broadcast_object_list(found)[0]
 
 
 def own_share(items: Sequence[ItemT]) -> Sequence[ItemT]:

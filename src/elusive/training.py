@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -63,11 +64,6 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
 
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.activation_checkpointing)
-        for module in model.modules():
-            # A forward pass in evaluation mode would put 4-bit weights in a form for inference alone, and all gradients
-            # after it would be wrong.
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False
     transformers.set_seed(settings.seed)
     return get_peft_model(
         model,
@@ -140,25 +136,32 @@ def train(
     loading, settings = loading or ModelSettings(), settings or TrainSettings()
     _check_before_loading(loading, settings, asking)
     asked = _identity(texts, model, revision, loading, settings, asking)
-    with processes.main_first(cpu=default_device() == "cpu" or loading.device == "cpu"):
+    device = default_device() if loading.device == "auto" else loading.device
+    with processes.main_first(cpu=device == "cpu"):
         stage = Stage(folder, asked)
     if stage.done:
         return stage.summary
     tokenizer = load_tokenizer(model, revision)
     learner: Any = load_model(
-        model, revision=revision, dtype=loading.dtype, quantization=loading.quantization, device=loading.device
+        model,
+        revision=revision,
+        dtype=loading.dtype,
+        quantization=loading.quantization,
+        # Weights that are to be spread over the processes may fit none of their devices.
+        device="cpu" if processes.share_weights() else device,
     )
-    steps = _steps(
-        texts, model, tokenizer, default_row_length(config_context(learner.config, model), settings), settings
-    )
+    max_length = default_row_length(config_context(learner.config, model), settings)
+    steps = _steps(texts, model, tokenizer, max_length, settings)
     ask_at = _ask_at(steps, settings)
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
-    packed = settings.packing and packs(learner, max(steps.lengths))
+    # Where weights are shared, the main process alone may have them yet.
+    packed = processes.from_main(lambda: settings.packing and packs(learner, max(steps.lengths)))
     figures, weights = fit(
         learner,
         steps,
         _fit_settings(settings),
         stage.folder,
+        device=torch.device(device) if processes.share_weights() else learner.device,
         packed=packed,
         ask=(lambda model, epoch: asking.ask(model, tokenizer, epoch)) if asking else None,
         ask_at=ask_at,

@@ -120,7 +120,7 @@ def context_and_ends(model: str, revision: str = "") -> tuple[int, set[int]]:
     """
     config = _config(model, revision)
     try:
-        ends = GenerationConfig.from_pretrained(_base(model), revision=revision or None).eos_token_id
+        ends = GenerationConfig.from_pretrained(_base(model), revision=revision or "main").eos_token_id
     except OSError:  # it has none
         ends = GenerationConfig.from_model_config(config).eos_token_id
     return models.config_context(config, model), set(ends if isinstance(ends, list) else [ends]) - {None}

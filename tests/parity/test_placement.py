@@ -10,7 +10,7 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 
 from elusive import hooks
 from elusive.attention import HeadShard, Recorder
-from elusive.config import ModelSettings, Recipe
+from elusive.config import ModelSettings, Recipe, TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import load_model
 from elusive.scoring import score_documents
@@ -204,12 +204,14 @@ def test_quantised_weights_without_bitsandbytes_are_refused(tmp_path, monkeypatc
         load_model(str(tmp_path), device="cpu", quantization="4bit")
 
 
-def test_quantised_weights_are_not_trained(tmp_path):
-    with pytest.raises(ElusiveError, match="Weights in 8bit can be scored, but not trained yet"):
-        train(tmp_path / "x.jsonl", tmp_path / "out", model="elusive/small", loading=ModelSettings(quantization="8bit"))
+def test_quantised_weights_themselves_are_not_trained(tmp_path):
+    loading, settings = ModelSettings(quantization="8bit"), TrainSettings(method="full")
+    with pytest.raises(ElusiveError, match="Weights in 8bit cannot be trained themselves: expected method = lora"):
+        train(tmp_path / "x.jsonl", tmp_path / "out", model="elusive/small", loading=loading, settings=settings)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ElusiveError, match=r"quantization: expected none in a run, which trains .*, got '8bit'"):
-        Recipe(models=ModelSettings(quantization="8bit"))
+    with pytest.raises(ElusiveError, match=r'quantization: expected none with train.method = "full", got .8bit'):
+        Recipe(models=loading, train=settings)
+    assert Recipe(models=loading).train.method == "lora"
 
 
 def test_a_device_map_by_module_is_taken(tmp_path):

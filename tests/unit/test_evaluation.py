@@ -1,5 +1,6 @@
 """Greedy answers of real (tiny) transformers models: some with random weights, some programmed token by token."""
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -16,6 +17,7 @@ from elusive import evaluation, models
 from elusive.config import EvaluateSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation import (
+    ask,
     clean_answer,
     evaluate,
     evaluate_model,
@@ -377,6 +379,38 @@ def test_evaluate_model_writes_predictions_and_metrics(saved: Path, tmp_path: Pa
         "predictions.jsonl",
         "settings.json",
     ]
+
+
+def test_a_loaded_model_is_asked_without_a_stage(saved: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast):
+    figures = run(tmp_path / "evaluation", saved)
+    model = models.load_model(str(saved), device="cpu").train()
+    settings = EvaluateSettings(shots=1, max_new_tokens=8)
+    asked = ask(model, tokenizer, ITEMS, EXAMPLES, tmp_path / "asked", settings)
+    assert {**asked, "seconds": 0} == {**figures, "seconds": 0}
+    assert asked["seconds"] > 0
+    assert model.training
+    assert json.loads((tmp_path / "asked" / "metrics.json").read_text()) == asked
+    predictions = [(tmp_path / folder / "predictions.jsonl").read_bytes() for folder in ("asked", "evaluation")]
+    assert predictions[0] == predictions[1]
+    assert sorted(path.name for path in (tmp_path / "asked").iterdir()) == ["metrics.json", "predictions.jsonl"]
+
+
+def test_quantised_weights_are_another_evaluation(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    loaded: list[Any] = []
+    load_model = models.load_model
+
+    def load(name: str, *, quantization: str, **options: Any) -> Any:
+        loaded.append(quantization)
+        return load_model(name, **options)
+
+    monkeypatch.setattr(evaluation.models, "load_model", load)
+    run(tmp_path / "evaluation", saved)
+    assert "quantization" not in json.loads((tmp_path / "evaluation" / "settings.json").read_text())
+    settings = EvaluateSettings(shots=1, max_new_tokens=8)
+    for folder, message in (("quantised", None), ("evaluation", "quantization: was None, now '4bit'")):
+        with pytest.raises(ElusiveError, match=message) if message else contextlib.nullcontext():
+            evaluate_model(ITEMS, EXAMPLES, tmp_path / folder, model=str(saved), quantization="4bit", settings=settings)
+    assert loaded == ["none", "4bit"]
 
 
 def test_finished_stage_loads_no_model(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,7 @@ PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "
 FIGURE_LABELS = {
     "em-by-field": "Bars: exact match of each arm in each field, with 95% intervals",
     "em-by-distance": "Lines: exact match of each arm against the distance from the head entity in tokens",
+    "em-by-epoch": "Lines: exact match of each arm after so many passes over its texts",
     "ranks-at-cue": "Stacked bars: kinds of token at ranks 1 to 10, by the large model, the small one, and both",
     "drop-probability": "Curve: drop probability against rank, with the mean drop rates",
 }

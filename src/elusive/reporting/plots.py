@@ -70,6 +70,8 @@ def draw(results: Mapping[str, Any], longest: int) -> Figures:
                 figures.setdefault("em-by-field", {})[layout] = em_bars(results, width)
             if len(results["distances"]) > 1:
                 figures.setdefault("em-by-distance", {})[layout] = em_by_distance(results, width)
+            if any(len(row.get("by_epoch", ())) > 1 for row in results["arms"].values()):
+                figures.setdefault("em-by-epoch", {})[layout] = em_by_epoch(results, width)
             if results["cue_ranks"]:
                 figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results["cue_ranks"], width)
             if longest:
@@ -169,6 +171,28 @@ def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
     top.spines["top"].set_visible(False)
     for distance in distances.values():
         axes.axvline(distance, color=RULE, linewidth=0.7, zorder=0)
+    _legend(figure, axes, columns=2 if narrow else 8)
+    return figure
+
+
+def em_by_epoch(results: Mapping[str, Any], width: float) -> Figure:
+    """EM over all questions in the midst of training, against passes over each arm's texts."""
+    narrow = width < 6
+    figure, axes = _figure(width, 3.6 if narrow else 3.3)
+    for arm, row in results["arms"].items():
+        if row.get("by_epoch"):
+            axes.plot(
+                [one["epoch"] for one in row["by_epoch"]],
+                [one["em"] for one in row["by_epoch"]],
+                color=ARM_COLORS.get(arm, OTHER_ARM),
+                marker=ARM_MARKERS.get(arm, "o"),
+                linewidth=1.6,
+                markersize=5,
+                label=arm,
+            )
+    axes.set_xlabel("passes over the arm's texts")
+    axes.set_ylabel("exact match")
+    _score_axis(axes.yaxis, axes)
     _legend(figure, axes, columns=2 if narrow else 8)
     return figure
 

@@ -69,6 +69,8 @@ def collect(
     }
     for arm in recipe.arms:
         results["arms"][arm] = _training_figures(run, arm, recipe.seeds)
+        if questions:
+            results["arms"][arm]["by_epoch"] = _by_epoch(run, arm, recipe)
     if questions:
         _add_evaluation(results, run, recipe, questions, distances)
     results["verdict"] = verdict(results)
@@ -148,6 +150,7 @@ def results_markdown(results: Mapping[str, Any]) -> str:
     lines += [cell(note) + "\n" for note in said["notes"]]
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
+    lines += _markdown_by_epoch(results)
     if results.get("clue_recall"):
         lines += recall_markdown(results["clue_recall"])
     lines += ["## Training", "", "| arm | mean drop rate | texts | steps | seconds |", "| --- " * 5 + "|"]
@@ -194,6 +197,17 @@ def _training_figures(run: Path, arm: str, seeds: Sequence[int]) -> dict[str, An
     return {"mean_drop_rate": float(dropped["mean_drop_rate"]), **means}
 
 
+def _by_epoch(run: Path, arm: str, recipe: Recipe) -> list[dict[str, float]]:
+    """EM and F1 in the midst of training, after each of the passes asked for, averaged over seeds."""
+    found = []
+    for epoch in sorted(recipe.train.evaluate_at):
+        folders = [run / "evaluation" / arm / f"seed-{seed}" / f"epoch-{epoch:g}" for seed in recipe.seeds]
+        measures = [read_json(_stage_file(folder / "metrics.json", "train")) for folder in folders]
+        means = {metric: float(np.mean([one[metric] for one in measures])) for metric in ("em", "f1")}
+        found.append({"epoch": epoch, **means})
+    return found
+
+
 def _add_evaluation(
     results: dict[str, Any],
     run: Path,
@@ -209,7 +223,7 @@ def _add_evaluation(
     fields.sort(key=lambda field: known.get(field, math.inf))
     results["fields"], results["distances"] = fields, known
     results["farthest_field"] = max(known, key=lambda field: known[field]) if known else None
-    nothing = dict.fromkeys(("mean_drop_rate", "steps", "texts", "seconds", "loss"))
+    nothing = dict.fromkeys(("mean_drop_rate", "steps", "texts", "seconds", "loss")) | {"by_epoch": []}
     results["arms"] = {UNTRAINED: nothing, **results["arms"]}
     sampling = (recipe.evaluate.resamples, recipe.evaluate.seed)
     of_field = np.array([question["field"] for question in questions], dtype=object)
@@ -347,6 +361,17 @@ def _fields_that_fit(results: Mapping[str, Any]) -> list[str]:
 
 def _whole(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
+
+
+def _markdown_by_epoch(results: Mapping[str, Any]) -> list[str]:
+    rows = {arm: row["by_epoch"] for arm, row in results["arms"].items() if row.get("by_epoch")}
+    if not rows:
+        return []
+    epochs = [f"{one['epoch']:g}" for one in next(iter(rows.values()))]
+    lines = ["## EM after so many passes, in training", "", markdown_row(["arm", *epochs])]
+    lines.append("| --- " * (len(epochs) + 1) + "|")
+    lines += [markdown_row([arm, *[score(one["em"]) for one in row]]) for arm, row in rows.items()]
+    return [*lines, ""]
 
 
 def _markdown_scores(results: Mapping[str, Any], metric: str, name: str) -> list[str]:
