@@ -5,7 +5,7 @@
 
 Prints a Markdown table of real tokens (no padding) a second and of ratios, taken side by side in one run as in
 benchmarks/scoring.py: the same texts, originals and token-dropped copies, 8 in a step, in float32. `authors` is
-transformers' Trainer on batches in random order, padded to their longest text with an attention mask, with gradient
+transformers' Trainer on batches in random order, padded to their longest text with an attention mask, with activation
 checkpointing. `ours` is `elusive.fitting.fit` on texts packed in one row, `ours, padded` the same on padded ones of
 like lengths; both order the same rows. All three include what a Trainer does around a step: clipping, AdamW, logging.
 `bare` is the forward and backward pass alone, of as many tokens a step, in one dense batch of 8 rows.
@@ -75,7 +75,7 @@ def authors(model: Any, rows: list[np.ndarray], folder: str) -> None:
         max_steps=len(rows) // BATCH,
         per_device_train_batch_size=BATCH,
         learning_rate=1e-5,
-        gradient_checkpointing=True,
+        activation_checkpointing=True,
         use_cpu=True,
         bf16=False,
         save_strategy="no",

@@ -41,8 +41,8 @@ def _json_object(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors
 
     def parsed(arguments: list[str]) -> dict[str, Any]:
         value = json.loads(arguments[0])
-        if not isinstance(value, dict):
-            raise ValueError(f"expected a JSON object, got {arguments[0]}")
+        if not isinstance(value, dict) or _holds_null(value):
+            raise ValueError(f"expected a JSON object without null, got {arguments[0]}")
         return value
 
     return tyro.constructors.PrimitiveConstructorSpec(
@@ -52,6 +52,12 @@ def _json_object(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=lambda value: [json.dumps(value)],
     )
+
+
+def _holds_null(value: Any) -> bool:
+    """Whether a JSON value holds null, which TOML has no form of."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or any(map(_holds_null, inner))
 
 
 # Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.

@@ -1,5 +1,6 @@
 """On a CUDA device, compiled: the same scores as everywhere, and no memory that grows with tokens x tokens."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -11,12 +12,17 @@ from transformers.masking_utils import sliding_window_causal_mask_function
 import elusive
 from elusive import attention
 from elusive.attention import ATTENTION, Recorder, recorded_attention, recorded_mask, recording
+from elusive.config import TrainSettings
 from elusive.flex import column_sums, fused_attention
 from elusive.masks import KeyRanges
 from elusive.models import load_model, load_tokenizer
+from elusive.packing import packs
+from elusive.runs import read_jsonl, write_jsonl
 from elusive.scoring import score_documents
 from elusive.tiles import Reading
+from elusive.training import train
 
+from ..parity.test_packing import check_alike, random_model, rows_of
 from ..parity.tiny_models import model_pair, tiny_documents, tiny_tokenizer
 from ..unit.by_definition import by_definition
 
@@ -234,3 +240,31 @@ def test_layers_do_not_wait_for_the_device(share):
 
 def test_the_device_takes_the_way_of_a_gpu():
     assert attention.on_gpu(DEVICE)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3"])
+def test_packed_texts_train_as_padded_ones(name):
+    own = random_model(name).to(DEVICE)
+    assert packs(own, 40)
+    eager = copy.deepcopy(own)
+    eager.set_attn_implementation("eager")
+    check_alike(own, eager, rows_of(), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_training_runs_and_goes_on_in_bf16(method, tmp_path):
+    """Packed, bf16 autocast, and once more from its checkpoints."""
+    texts = tmp_path / "train.jsonl"
+    write_jsonl(texts, ({"text": f"Person {number} was born in {1900 + number}."} for number in range(24)))
+    settings = TrainSettings(method=method, epochs=4, batch_size=8, save_steps=3, learning_rate=1e-3)
+
+    def stop(done, total):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(texts, tmp_path / "out", model="elusive/large", settings=settings, progress=stop)
+    figures = train(texts, tmp_path / "out", model="elusive/large", settings=settings)
+    assert (figures["steps"], figures["packed"]) == (12, True)
+    losses = [row["loss"] for row in read_jsonl(tmp_path / "out" / "metrics.jsonl")]
+    assert losses[-1] < losses[0]

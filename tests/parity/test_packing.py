@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from transformers import AutoModelForCausalLM
 
 from elusive.packing import PACKED, attention_of, pack, packs
@@ -29,6 +30,7 @@ def rows_of(lengths=LENGTHS, seed=1):
 
 def loss_and_gradients(model, batch, predictions):
     model.zero_grad()
+    batch = send_to_device(batch, model.device)
     loss = model(**{"use_cache": False, **batch}, num_items_in_batch=torch.tensor(predictions)).loss
     loss.backward()
     gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}

@@ -9,11 +9,21 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from transformers import GPTJConfig, GPTJForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPTJConfig,
+    GPTJForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Trainer,
+)
 
 from elusive.checkpoints import discard_partial, newest_checkpoint
 from elusive.config import ModelSettings, TrainSettings
 from elusive.errors import ElusiveError
+from elusive.evaluation import generate_answers
 from elusive.fitting import FitSettings, Steps, fit
 from elusive.models import load_model
 from elusive.runs import read_jsonl, write_jsonl
@@ -181,6 +191,23 @@ def test_an_architecture_that_does_not_pack_trains_on_padded_texts(tokenizer, te
     assert not figures["packed"]
     _, parts = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "parts", accumulation=accumulation)
     assert max((weights[name] - parts[name]).abs().max().item() for name in weights) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [Gemma2Config, Qwen3Config])
+def test_other_families_are_trained_and_asked(tokenizer, texts_file, tmp_path, kind):
+    """Gemma 2's capped logits have no form in SDPA: it is loaded with another attention, and packs all the same."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = kind(vocab_size=len(tokenizer), num_key_value_heads=1, head_dim=8, max_position_embeddings=64, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    figures, weights = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "packed", method="lora")
+    assert figures["packed"]
+    _, padded = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "padded", method="lora", packing=False)
+    assert max((weights[name] - padded[name]).abs().max().item() for name in weights) < 1e-5
+    learned = load_model(str(tmp_path / "packed"))
+    answers = generate_answers(learned, tokenizer, ["Person 1 was", "Person 22"], max_new_tokens=3, max_batch_tokens=64)
+    assert len(answers) == 2
 
 
 @pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
