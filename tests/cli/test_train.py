@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -35,9 +36,18 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def command(corpus, output, *flags, launcher=()):
-    start = [*(launcher or [sys.executable]), "-m", "elusive"] if launcher != FSDP else []
-    return [*start, "train", str(corpus / "augmented" / "train.jsonl"), "--output", str(output), *SETTINGS, *flags]
+def command(corpus, output, *flags):
+    return [
+        sys.executable,
+        "-m",
+        "elusive",
+        "train",
+        str(corpus / "augmented" / "train.jsonl"),
+        "--output",
+        str(output),
+        *SETTINGS,
+        *flags,
+    ]
 
 
 def environment(**extra):
@@ -51,9 +61,13 @@ def run(arguments, **extra):
     return done.stdout
 
 
+def torchrun(*arguments):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return [*launcher, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments]
+
+
 def two_processes(*arguments, **extra):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    return run([*torchrun, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments], **extra)
+    return run(torchrun(*arguments), **extra)
 
 
 def weights(folder):
@@ -154,6 +168,28 @@ def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, me
     one, two = load_file(tmp_path / "one" / name), load_file(tmp_path / "fsdp" / name)
     assert one.keys() == two.keys()
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-4
+
+
+@pytest.mark.parametrize("shares", [{}, {**FSDP, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}], ids=["DDP", "FSDP"])
+def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
+    """To the bit, from parts of a checkpoint that each process wrote."""
+    flags = [str(Path(__file__).with_name("fsdp_on_cpus.py")), *command(corpus, tmp_path / "x", "--epochs", "2")[3:]]
+    whole, killed = ([*flags, "--output", str(tmp_path / name)] for name in ("whole", "killed"))
+    two_processes(*whole, **shares)
+    process = subprocess.Popen(
+        torchrun(*killed), env=environment(**shares), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "checkpoints" / "checkpoint-3" / "whole.json").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    for one in (*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)):
+        one.kill()
+    process.wait()
+    assert not (tmp_path / "killed" / "done.json").exists()
+    two_processes(*killed, **shares)
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_any_training_argument_passes_through(corpus, tmp_path):
