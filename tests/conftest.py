@@ -1,9 +1,13 @@
 """Fixtures that several test files share."""
 
 import itertools
+import os
 from typing import Any
 
 import pytest
+
+# Before torch is loaded: test processes side by side, each with a thread a core, would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

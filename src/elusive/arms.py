@@ -16,12 +16,12 @@ from . import processes
 from .biographies import well_known_examples
 from .config import EvaluateSettings, Recipe
 from .documents import Corpus
-from .evaluation import evaluate, evaluate_model, metrics, questions_identity
+from .evaluation import evaluate, evaluate_model, questions_identity, write_answers
 from .models import is_sharded
 from .placement import gpu_places, processes_at_once, take_place
 from .progress import shown_together
 from .questions import Example, QuestionItem, read_questions
-from .runs import ProgressFunction, silent, write_json, write_jsonl
+from .runs import ProgressFunction, silent
 from .training import Asking, model_to_train, train
 
 
@@ -39,9 +39,9 @@ def asking_in_training(
     folder: str | Path,
     progress: ProgressFunction = silent,
 ) -> Asking:
-    """Questions for a model in its training; answers and measures go to FOLDER/epoch-N/, a folder for each time.
+    """Questions for a model in its training; answers and measures go to FOLDER/epoch-N/, whatever evaluate.engine says.
 
-    Processes that train together share the questions, unless its weights are spread over them.
+    Processes that train together share the questions, or answer all of them where weights are spread over them.
 
     Args:
         items: the questions.
@@ -57,10 +57,9 @@ def asking_in_training(
         share = items if together else processes.own_share(items)
         rows = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
         rows = rows if together else processes.gathered(rows)
-        found = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
-        if processes.is_main():
-            write_jsonl(Path(folder) / f"epoch-{epoch:g}" / "predictions.jsonl", rows)
-            write_json(Path(folder) / f"epoch-{epoch:g}" / "metrics.json", found)
+        if not processes.is_main():
+            return {}
+        found = write_answers(rows, Path(folder) / f"epoch-{epoch:g}", began)
         return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
 
     return Asking(ask, questions_identity(items, examples, settings))

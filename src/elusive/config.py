@@ -321,6 +321,9 @@ class TrainSettings:
         _check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         _check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         _check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
+        if self.evaluate_at and not self.max_steps:
+            latest = max(self.evaluate_at)
+            _check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -194,31 +194,19 @@ def evaluate(
     return [_row(item, text) for item, text in zip(items, texts, strict=True)]
 
 
-def ask(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    items: Sequence[QuestionItem],
-    examples: Sequence[Example],
-    folder: str | Path,
-    settings: EvaluateSettings,
-    progress: ProgressFunction = silent,
-) -> dict[str, Any]:
-    """`evaluate` a model that is loaded, e.g. one in training, and write predictions.jsonl and metrics.json.
+def write_answers(rows: Sequence[dict[str, Any]], folder: str | Path, began: float) -> dict[str, Any]:
+    """Write predictions.jsonl and metrics.json; files that are there already are overwritten.
 
-    By transformers, whatever evaluate.engine says. Files that are there already are overwritten.
+    Args:
+        rows: what `evaluate` returns.
+        folder: where they go.
+        began: `time.perf_counter()` when answering began.
 
     Returns:
-        `metrics` of the predictions, and "seconds" that answering took.
-
-    Raises:
-        ElusiveError: if there are no questions, or a prompt does not fit the model's context.
+        `metrics` of the rows, and "seconds" that answering took.
     """
-    start = time.perf_counter()
-    return _write(evaluate(model, tokenizer, items, examples, settings, progress), Path(folder), start)
-
-
-def _write(rows: list[dict[str, Any]], folder: Path, start: float) -> dict[str, Any]:
-    figures = metrics(rows) | {"seconds": round(time.perf_counter() - start, 3)}
+    folder = Path(folder)
+    figures = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
     write_jsonl(folder / "predictions.jsonl", rows)
     write_json(folder / "metrics.json", figures)
     return figures
@@ -304,7 +292,7 @@ def evaluate_model(
     else:
         loaded = models.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
         rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
-    figures = _write(rows, folder, start)
+    figures = write_answers(rows, folder, start)
     stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
     return figures
 

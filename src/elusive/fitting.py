@@ -37,7 +37,7 @@ METRICS = "metrics.jsonl"
 """Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
 
 Ask = Callable[[Any, float], Mapping[str, float]]
-"""Asks a model in its training, after so many passes; returns its measures. Called in every process."""
+"""Asks a model in its training, after so many passes; called in every process, returns measures in the main one."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,14 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 class _Asking(TrainerCallback):
     """Asks questions after chosen steps, under the model's own attention and precision."""
 
-    def __init__(self, trainer: Trainer, ask: Ask, at: Mapping[int, float], attention: str) -> None:
+    def __init__(self, trainer: Trainer, ask: Ask, at: Mapping[int, Sequence[float]], attention: str) -> None:
         self.trainer, self.ask, self.at, self.attention = trainer, ask, at, attention
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step in self.at:
+        for epoch in self.at.get(state.global_step, ()):
             model = self.trainer.model
             with attention_of(model, self.attention), _own_forward(model):
-                found = self.ask(model, self.at[state.global_step])
+                found = self.ask(model, epoch)
             self.trainer.log({f"eval_{name}": value for name, value in found.items()})
 
 
@@ -199,7 +199,7 @@ def fit(
     device: torch.device | None = None,
     packed: bool = False,
     ask: Ask | None = None,
-    ask_at: Mapping[int, float] | None = None,
+    ask_at: Mapping[int, Sequence[float]] | None = None,
     progress: ProgressFunction = silent,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Train a model on rows in a given order; resumes from the newest whole checkpoint.

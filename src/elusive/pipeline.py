@@ -63,6 +63,10 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
     for line in summary_lines(folder / "corpus"):
         announce(f"    {line}")
+    if recipe.train.evaluate_at and not corpus.questions:
+        raise ElusiveError(
+            "train.evaluate_at: expected a corpus with questions to ask, got one without any. Give corpus.questions."
+        )
     announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")

@@ -248,8 +248,8 @@ def _steps(
     return Steps(rows + replay, [*lengths, *replay_lengths], order, in_a_pass, len(lengths))
 
 
-def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, float]:
-    """The step after which each of `evaluate_at` is reached."""
+def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, list[float]]:
+    """The steps after which passes of `evaluate_at` are reached: in a small corpus several in one."""
     last = float(steps.passes_after[-1])
     late = [epoch for epoch in settings.evaluate_at if epoch > last + 1e-9]
     if late:
@@ -257,8 +257,10 @@ def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, float]:
             f"train.evaluate_at: expected passes up to the last of the training, {last:g}, got {late[0]:g}. "
             "Train longer, or ask earlier."
         )
-    reached = np.searchsorted(steps.passes_after, np.array(settings.evaluate_at) - 1e-9) + 1
-    return dict(zip(reached.tolist(), settings.evaluate_at, strict=True))
+    at: dict[int, list[float]] = {}
+    for epoch in settings.evaluate_at:
+        at.setdefault(int(np.searchsorted(steps.passes_after, epoch - 1e-9)) + 1, []).append(epoch)
+    return at
 
 
 def _name_base_model(adapter_config: Path, model: str) -> None:

@@ -226,4 +226,18 @@ def test_questions_after_the_end_are_refused(corpus, tmp_path, capsys):
     flags = ["--epochs", "2", "--evaluate-at", "3", "--questions", str(corpus / "corpus" / "questions.jsonl")]
     with pytest.raises(SystemExit):
         main(command(corpus, tmp_path / "out", *flags)[3:])
-    assert "expected passes up to the last of the training, 2, got 3" in capsys.readouterr().err
+    assert "train.evaluate_at: expected passes up to train.epochs (2), got 3" in capsys.readouterr().err
+    flags = ["--max-steps", "2", *flags[2:]]
+    with pytest.raises(SystemExit):
+        main(command(corpus, tmp_path / "out", *flags)[3:])
+    assert "expected passes up to the last of the training, 0.533333, got 3" in capsys.readouterr().err
+
+
+def test_a_recipe_without_questions_is_told_before_anything_is_scored(tmp_path, capsys):
+    (tmp_path / "texts.jsonl").write_text('{"text": "Ann was born in Oslo."}\n')
+    recipe = f'output = "{tmp_path}/run"\narms = ["plain"]\n[corpus]\nsource = "{tmp_path}/texts.jsonl"\n'
+    (tmp_path / "r.toml").write_text(recipe + '[score]\nqueries = "all"\n[train]\nevaluate_at = [1]\n')
+    with pytest.raises(SystemExit):
+        main(["run", str(tmp_path / "r.toml")])
+    assert "expected a corpus with questions to ask, got one without any" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "scores").exists()

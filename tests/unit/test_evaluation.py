@@ -17,7 +17,6 @@ from elusive import evaluation, models
 from elusive.config import EvaluateSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation import (
-    ask,
     clean_answer,
     evaluate,
     evaluate_model,
@@ -379,20 +378,6 @@ def test_evaluate_model_writes_predictions_and_metrics(saved: Path, tmp_path: Pa
         "predictions.jsonl",
         "settings.json",
     ]
-
-
-def test_a_loaded_model_is_asked_without_a_stage(saved: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast):
-    figures = run(tmp_path / "evaluation", saved)
-    model = models.load_model(str(saved), device="cpu").train()
-    settings = EvaluateSettings(shots=1, max_new_tokens=8)
-    asked = ask(model, tokenizer, ITEMS, EXAMPLES, tmp_path / "asked", settings)
-    assert {**asked, "seconds": 0} == {**figures, "seconds": 0}
-    assert asked["seconds"] > 0
-    assert model.training
-    assert json.loads((tmp_path / "asked" / "metrics.json").read_text()) == asked
-    predictions = [(tmp_path / folder / "predictions.jsonl").read_bytes() for folder in ("asked", "evaluation")]
-    assert predictions[0] == predictions[1]
-    assert sorted(path.name for path in (tmp_path / "asked").iterdir()) == ["metrics.json", "predictions.jsonl"]
 
 
 def test_quantised_weights_are_another_evaluation(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -158,6 +158,21 @@ def test_no_text_is_dropped_or_cut_however_small_the_corpus(model_folder, tokeni
     assert figures["tokens_trained"] == 3 * figures["tokens"] == sum(map(len, seen))
 
 
+def test_passes_that_one_step_completes_are_all_asked_after(model_folder, tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", ({"text": text} for text in TEXTS[:3]))
+    settings = TrainSettings(method="full", epochs=4, batch_size=8, save_steps=0, evaluate_at=(1, 2, 3, 4))
+    asked = []
+
+    def ask(model, tokenizer, epoch):
+        asked.append(epoch)
+        return {"em": 0.0}
+
+    train(tmp_path / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings, asking=Asking(ask))
+    assert asked == [1, 2, 3, 4]
+    steps = [row["step"] for row in read_jsonl(tmp_path / "out" / "metrics.jsonl") if "em" in row]
+    assert steps == [1, 1, 2, 2]  # 8 of 12 texts in the first
+
+
 def trained_weights(model_folder, texts_file, folder, **settings):
     settings = TrainSettings(
         **{"method": "full", "epochs": 2, "batch_size": 4, "save_steps": 0, "precision": "fp32", **settings}
