@@ -265,7 +265,7 @@ def recorded_attention(
     if recorder is None:
         raise ElusiveError(
             f"The attention '{ATTENTION}' only runs inside elusive.attention.recording(...). To train or generate, "
-            "load the model with attention='sdpa'."
+            "load the model without naming an attention."
         )
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from . import __version__
+from . import __version__, processes
 from .config import (
     Arm,
     AugmentSettings,
@@ -330,7 +330,6 @@ def train(
         evaluate: how the questions are asked.
     """
     from .arms import asking_in_training, few_shot_examples
-    from .processes import is_main
     from .progress import shown
     from .questions import read_questions
     from .runs import silent
@@ -351,9 +350,9 @@ def train(
             loading=models,
             settings=settings,
             asking=asking,
-            progress=progress if is_main() else silent,
+            progress=progress if processes.is_main() else silent,
         )
-    if is_main():
+    if processes.is_main():
         print(f"{output}: {training_summary(figures)}")
 
 
@@ -511,6 +510,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "export": export,
 }
+_TOGETHER = ("train", "score", "recall", "heads")
+"""Verbs for processes that were launched together: sharing texts, or each layer's heads."""
 _FROM_RECIPE = {"run": Recipe, "pretrain": PretrainSettings}
 
 
@@ -550,6 +551,11 @@ def _dispatch(arguments: list[str]) -> None:
         print(__version__)
     elif arguments[0] not in _VERBS:
         raise ElusiveError(f"Expected a verb ({', '.join(_VERBS)}), got '{arguments[0]}'.")
+    elif processes.count() > 1 and arguments[0] not in _TOGETHER:
+        raise ElusiveError(
+            f"`elusive {arguments[0]}` expects one process, got {processes.count()}. Launched together, processes work "
+            f"for {', '.join(_TOGETHER)} alone; `run` starts its own, one for each GPU or core."
+        )
     elif arguments[0] in _FROM_RECIPE:
         _run_recipe(arguments[0], arguments[1:])
     else:
@@ -585,8 +591,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def _stop(message: str, code: int) -> None:
-    from .processes import is_main, rank
-
     # Processes that were launched together stop for the same reason, as a rule.
-    print(f"elusive{'' if is_main() else f', process {rank()}'}: {message}", file=sys.stderr)
+    process = "" if processes.is_main() else f", process {processes.rank()}"
+    print(f"elusive{process}: {message}", file=sys.stderr)
     sys.exit(code)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import __version__, processes
+from . import __version__
 from .arms import jobs_in_words, train_and_evaluate
 from .augmentation import augment, write_augmented
 from .config import Arm, AugmentSettings, ModelSettings, Queries, Recipe, ScoreSettings
@@ -49,11 +49,6 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     Raises:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
-    if processes.count() > 1:
-        raise ElusiveError(
-            f"`elusive run` expects one process, got {processes.count()}: it starts its own, one for each GPU or core. "
-            "Launch `elusive train` in several processes to train one model on several devices."
-        )
     check_arguments(recipe.train.arguments)  # better now than after hours of scoring
     folder = Path(recipe.output)
     if not (folder / "recipe.toml").exists():

@@ -233,6 +233,16 @@ def test_questions_after_the_end_are_refused(corpus, tmp_path, capsys):
     assert "expected passes up to the last of the training, 0.533333, got 3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["run", "evaluate", "pretrain"])
+def test_verbs_that_are_no_team_work_are_refused_to_several_processes(monkeypatch, capsys, verb):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "anything"])
+    assert stop.value.code == 2
+    assert f"elusive, process 1: `elusive {verb}` expects one process, got 2" in capsys.readouterr().err
+
+
 def test_a_recipe_without_questions_is_told_before_anything_is_scored(tmp_path, capsys):
     (tmp_path / "texts.jsonl").write_text('{"text": "Ann was born in Oslo."}\n')
     recipe = f'output = "{tmp_path}/run"\narms = ["plain"]\n[corpus]\nsource = "{tmp_path}/texts.jsonl"\n'

@@ -12,12 +12,13 @@ from elusive import hooks
 from elusive.attention import HeadShard, Recorder
 from elusive.config import ModelSettings, Recipe, TrainSettings
 from elusive.errors import ElusiveError
+from elusive.greedy import continue_greedily
 from elusive.models import load_model
 from elusive.scoring import score_documents
 from elusive.training import train
 
 from . import tensor_parallel
-from .tiny_models import eager_attention, scores_by_hand, tiny_documents, tiny_model, tiny_tokenizer
+from .tiny_models import eager_attention, model_pair, scores_by_hand, tiny_documents, tiny_model, tiny_tokenizer
 
 CONTEXT = {"max_length": 256}  # BLOOM's configuration names none
 TWO_PROCESSES = ["llama", "gemma2", "qwen3", "gpt_oss"]
@@ -115,6 +116,22 @@ def test_documents_are_scored_with_weights_on_disk(tmp_path):
     expected = score_documents(documents, tiny_model("llama"), tokenizer, queries="all")
     for one, two in zip(expected, score_documents(documents, model, tokenizer, queries="all"), strict=True):
         np.testing.assert_array_equal(one.scores, two.scores)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["disk", "cpu", "part"])
+@pytest.mark.parametrize("name", ["llama", "gpt_oss"])
+def test_offloaded_weights_answer_alike_and_none_stay_behind(name, kind, tmp_path):
+    """Prompts are read up to the last layer's keys and values only."""
+    prompts = [list(range(2, 30)), list(range(2, 20)), list(range(40, 70))]
+    settings = {"stops": [], "max_new_tokens": 5, "max_batch_tokens": 200}
+    expected = continue_greedily(model_pair(name)[1], prompts, **settings)
+    model = offloaded(name, kind, tmp_path)
+    model.set_attn_implementation("eager")
+    before = devices(model)
+    for _ in range(2):
+        assert continue_greedily(model, prompts, **settings) == expected
+        assert devices(model) == before
 
 
 def with_adapters(name):
