@@ -529,9 +529,9 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; bad input ends in a message and exit code 2, Ctrl-C in 130."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Before torch is loaded: threads that wait by spinning make a step fifty times as slow where another process wants
-    # one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded: by itself, GNU's OpenMP lets a waiting thread spin for so long that a step takes tens of
+    # times as long where another process wants one of the cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         _dispatch(arguments)
     except ElusiveError as error:
