@@ -208,6 +208,31 @@ def test_scores_are_those_worked_by_hand(finished: tuple[Path, dict[str, Any]]) 
     assert results["corpus"] == {"source": "biographies", "documents": 12, "questions": 36, "quarantined": 0}
 
 
+def test_answers_in_the_midst_of_training_are_averaged_over_seeds_and_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    text = (run / "recipe.toml").read_text().replace("evaluate_at = []", "evaluate_at = [2.0, 0.5]")
+    write_text(run / "recipe.toml", text)
+    for number, arm in enumerate(ARMS):
+        for seed in (0, 1):
+            for epoch in ("0.5", "2"):
+                measures = {"em": 0.1 * number + 0.02 * seed + (epoch == "2") * 0.3, "f1": 0.5}
+                write_json(run / "evaluation" / arm / f"seed-{seed}" / f"epoch-{epoch}" / "metrics.json", measures)
+    page = write_report(run, ReportSettings()).read_text()
+    results = json.loads((run / "report" / "results.json").read_text())
+    found = results["arms"]["attention"]["by_epoch"]
+    assert [one["epoch"] for one in found] == [0.5, 2.0]
+    assert [one["em"] for one in found] == pytest.approx([0.21, 0.51])
+    assert results["arms"]["untrained"]["by_epoch"] == []
+    markdown = (run / "report" / "results.md").read_text()
+    assert "| arm | 0.5 | 2 |" in markdown
+    assert "| attention | .210 | .510 |" in markdown
+    assert (run / "report" / "plots" / "em-by-epoch.svg").exists()
+    assert "mean over 2 seeds" in page
+    (run / "evaluation" / "plain" / "seed-1" / "epoch-2" / "metrics.json").unlink()
+    with pytest.raises(ElusiveError, match="train"):
+        write_report(run, ReportSettings())
+
+
 def test_every_pair_comes_once_and_the_later_arm_first(finished: tuple[Path, dict[str, Any]]) -> None:
     _, results = finished
     assert len(results["pairs"]) == 2 * 10
