@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -117,6 +116,22 @@ def test_questions_in_training_and_after_it_have_the_same_answers(corpus, whole,
     assert read_json(folder / "epoch-2" / "metrics.json")["em"] == rows[-1]["em"]
 
 
+def killed_once_there_is(pattern, arguments, folder, **extra):
+    """Start a run, and kill it and all that it started as soon as a file is there."""
+    process = subprocess.Popen(
+        arguments, env=environment(**extra), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    for one in (*psutil.Process(process.pid).children(recursive=True), process):
+        one.kill()
+    process.wait()
+    assert not (folder / "done.json").exists()
+
+
 @pytest.mark.parametrize("moment", ["after the first lines", "in a checkpoint", "while the model is written"])
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(corpus, whole, tmp_path, moment):
     folder, flags = whole
@@ -126,20 +141,22 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(corpus, whole, tmp_path, 
         "in a checkpoint": "checkpoints/checkpoint-6/*",
         "while the model is written": "model.safetensors",
     }[moment]
-    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob(waited_for)):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "done.json").exists()
+    killed_once_there_is(waited_for, arguments, tmp_path / "killed")
     run(arguments)
     assert_same_bits(folder, tmp_path / "killed")
     for name in ("loss", "learning_rate", "tokens", "em"):
         assert curve(tmp_path / "killed", name) == curve(folder, name)
     assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_adapters_on_four_bit_weights_go_on_to_the_same_bits(corpus, tmp_path):
+    flags = ["--epochs", "2", "--method", "lora", "--quantization", "4bit", "--copies", "fresh"]
+    whole, killed = (command(corpus, tmp_path / name, *flags) for name in ("whole", "killed"))
+    run(whole)
+    killed_once_there_is("checkpoints/checkpoint-6/whole.json", killed, tmp_path / "killed")
+    run(killed)
+    one, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert one == other
 
 
 def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
@@ -176,18 +193,8 @@ def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
     flags = [str(Path(__file__).with_name("fsdp_on_cpus.py")), *command(corpus, tmp_path / "x", "--epochs", "2")[3:]]
     whole, killed = ([*flags, "--output", str(tmp_path / name)] for name in ("whole", "killed"))
     two_processes(*whole, **shares)
-    process = subprocess.Popen(
-        torchrun(*killed), env=environment(**shares), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "checkpoints" / "checkpoint-3" / "whole.json").exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    for one in (*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)):
-        one.kill()
-    process.wait()
-    assert not (tmp_path / "killed" / "done.json").exists()
+    mark = "checkpoints/checkpoint-3/whole.json"
+    killed_once_there_is(mark, torchrun(*killed), tmp_path / "killed", **shares)
     two_processes(*killed, **shares)
     assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
