@@ -86,12 +86,14 @@ def speed_table(arguments: argparse.Namespace) -> None:
         "ours, a draw a field, one token": lambda: ours(by_field, 1),
         "prompts alone": lambda: prompts_alone(model, tokenizer, own),
     }
+    if arguments.only:
+        ways = {name: ways[name] for name in ("authors", *arguments.only)}
     with torch.inference_mode():
-        for prompts in (own, by_field):
+        for prompts in (own[: arguments.compared], by_field[: arguments.compared]):
             alone, together = one_by_one(model, tokenizer, prompts), ours(prompts)
             same = sum(first_line(one) == first_line(other) for one, other in zip(alone, together, strict=True))
             print(f"the same answer as one prompt at a time: {same} of {len(prompts)}", flush=True)
-        seconds = alternate(ways, arguments.rounds)
+        seconds = alternate(ways, arguments.rounds, warm=not arguments.cold)
     rows = []
     for name, values in seconds.items():
         faster = [one / other for one, other in zip(seconds["authors"], values, strict=True)]
@@ -136,6 +138,9 @@ def main() -> None:
     parser.add_argument("--model", default="elusive/large", help="a model, or 100M")
     parser.add_argument("--questions", type=int, default=500, help="how many")
     parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--only", nargs="*", default=[], help="these ways and the authors' alone")
+    parser.add_argument("--compared", type=int, default=None, help="questions that are also asked one by one (all)")
+    parser.add_argument("--cold", action="store_true", help="no run of each way before the first round")
     parser.add_argument("--draws", nargs="+", default=[], metavar="FOLDER", help="trained models, for the second table")
     parser.add_argument("--asked", help="their questions, a JSONL file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the draw")

@@ -62,9 +62,9 @@ def machine() -> str:
     )
 
 
-def alternate(ways: Ways, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each way in each round; each way runs once before the first."""
-    for way in ways.values():
+def alternate(ways: Ways, rounds: int, warm: bool = True) -> dict[str, list[float]]:
+    """CPU seconds of each way in each round; each way runs once before the first, unless it takes minutes."""
+    for way in ways.values() if warm else ():
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     order = list(ways)

@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -150,13 +151,13 @@ def load_model(
         options["device_map"] = {"": device} if on_one_device else device
         options["quantization_config"] = _quantization(quantization, options["dtype"])
     try:
-        base = _adapted_model(path)
-        weights = {"pretrained_model_name_or_path": resolve(base or path), "revision": revision or None}
+        base = base_of(name)
+        weights = {"pretrained_model_name_or_path": base, "revision": revision or None}
         if attention == ATTENTION:
             attention = attention_to_load(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
         model: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
-        _keep_form(model)
-        if base:
+        _keep_trainable_form(model)
+        if adapter_config(path):
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, path)
@@ -177,7 +178,7 @@ def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
-def _keep_form(model: torch.nn.Module) -> None:
+def _keep_trainable_form(model: torch.nn.Module) -> None:
     """Keep bitsandbytes from putting 4-bit weights in another form at the first pass in evaluation mode on a CPU.
 
     That form is for inference alone: every gradient taken after it is wrong, and not all shapes fit it.
@@ -187,16 +188,46 @@ def _keep_form(model: torch.nn.Module) -> None:
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute of torch's own type)
 
 
-def _adapted_model(path: str) -> str:
-    """The model that a folder of peft adapters belongs to (empty: the folder holds no adapters)."""
+def adapter_config(path: str) -> dict[str, Any]:
+    """The configuration of the peft adapters that a folder holds (empty: it holds none).
+
+    Raises:
+        ElusiveError: if their weights are not there as safetensors.
+    """
     config = Path(path) / "adapter_config.json"
     if not config.exists():
-        return ""
+        return {}
     if not (config.parent / "adapter_model.safetensors").exists():
         raise ElusiveError(
             f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
         )
-    return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return json.loads(config.read_text(encoding="utf-8"))
+
+
+def base_of(name: str) -> str:
+    """The folder or hub name of the model itself: of adapters, the one that they belong to."""
+    path = resolve(name)
+    adapters = adapter_config(path)
+    return resolve(adapters["base_model_name_or_path"]) if adapters else path
+
+
+def load_configs(name: str, revision: str = "") -> tuple[Any, Any]:
+    """A model's configuration and that of its generation, without its weights.
+
+    The latter is what a loaded model has: from generation_config.json, or else from config.json.
+
+    Raises:
+        ElusiveError: if there is no configuration at `name`.
+    """
+    base = base_of(name)
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision or None, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("configuration", base, error) from error
+    try:
+        return config, GenerationConfig.from_pretrained(base, revision=revision or "main")
+    except OSError:  # it has none
+        return config, GenerationConfig.from_model_config(config)
 
 
 def config_context(config: Any, name: str) -> int:

@@ -78,16 +78,8 @@ def _report(recipe: Recipe, folder: Path) -> Path:
     write_text(folder / "recipe.toml", dump_recipe(recipe))
     parts = ["recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json"]
     parts += ["models/*/*/metrics.jsonl", "evaluation/*/*/*.*"]
-    made_of = {
-        "elusive": __version__,
-        "files": file_hash(
-            *(
-                path
-                for part in (*parts, "models/*/*/metrics.jsonl", "evaluation/*/*/*.*")
-                for path in sorted(folder.glob(part))
-            )
-        ),
-    }
+    files = [path for part in parts for path in sorted(folder.glob(part))]
+    made_of = {"elusive": __version__, "files": file_hash(*files)}
     page, mark = folder / "report" / "index.html", folder / "report" / "done.json"
     if not (page.exists() and mark.exists() and read_json(mark) == made_of):
         write_json(folder / "run.json", versions())

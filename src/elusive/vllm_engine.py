@@ -6,14 +6,11 @@ transformers. It has not been run with vLLM itself yet.
 
 import gc
 import importlib
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from transformers import AutoConfig, GenerationConfig
 
 from . import models
 from .errors import ElusiveError
@@ -65,7 +62,7 @@ def continue_by_vllm(
             "Run: pip install 'elusive[vllm]', or leave evaluate.engine at 'transformers'."
         ) from error
     path = models.resolve(model)
-    adapter = _adapter(path)
+    adapter = _lora_config(path)
     longest = max(len(ids) for ids in token_ids) + max_new_tokens
     options = _options(path, adapter, revision, _saved_dtype(model, revision) if dtype == "auto" else dtype, longest)
     if taken := sorted(options.keys() & arguments.keys()):
@@ -99,7 +96,7 @@ def continue_by_vllm(
 def _options(path: str, adapter: Mapping[str, Any], revision: str, dtype: str, longest: int) -> dict[str, Any]:
     """The arguments of vLLM's engine that are set here."""
     return {
-        "model": models.resolve(adapter["base_model_name_or_path"]) if adapter else path,
+        "model": models.base_of(path),
         "tokenizer": path,  # vLLM wants one, although prompts and answers are token ids
         "revision": revision or None,
         "tokenizer_revision": None if adapter else revision or None,
@@ -118,41 +115,15 @@ def context_and_ends(model: str, revision: str = "") -> tuple[int, set[int]]:
 
     The same as a loaded transformers model knows: from generation_config.json, or else from config.json.
     """
-    config = _config(model, revision)
-    try:
-        ends = GenerationConfig.from_pretrained(_base(model), revision=revision or "main").eos_token_id
-    except OSError:  # it has none
-        ends = GenerationConfig.from_model_config(config).eos_token_id
+    config, generation = models.load_configs(model, revision)
+    ends = generation.eos_token_id
     return models.config_context(config, model), set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
-def _config(model: str, revision: str) -> Any:
-    try:
-        return AutoConfig.from_pretrained(_base(model), revision=revision or None, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ElusiveError(
-            f"The configuration of '{_base(model)}' could not be loaded: {str(error).splitlines()[0]} Expected a local "
-            "folder, a hub name that can be reached, elusive/large or elusive/small."
-        ) from error
-
-
-def _base(model: str) -> str:
-    path = models.resolve(model)
-    adapter = _adapter(path)
-    return models.resolve(adapter["base_model_name_or_path"]) if adapter else path
-
-
-def _adapter(path: str) -> Mapping[str, Any]:
-    """The configuration of the LoRA adapters that a folder holds (empty: none)."""
-    config = Path(path) / "adapter_config.json"
-    if not config.exists():
-        return {}
-    if not (config.parent / "adapter_model.safetensors").exists():
-        raise ElusiveError(
-            f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
-        )
-    adapter = json.loads(config.read_text(encoding="utf-8"))
-    if (kind := adapter.get("peft_type")) != "LORA":
+def _lora_config(path: str) -> Mapping[str, Any]:
+    """The configuration of the LoRA adapters that a folder holds (empty: it holds none)."""
+    adapter = models.adapter_config(path)
+    if adapter and (kind := adapter.get("peft_type")) != "LORA":
         raise ElusiveError(
             f"{path} holds adapters of type {kind}, and vLLM takes LORA only. Use evaluate.engine = 'transformers'."
         )
@@ -172,7 +143,7 @@ def _rank(adapter: Mapping[str, Any], path: str) -> int:
 
 def _saved_dtype(model: str, revision: str) -> str:
     """The type that weights are saved in: vLLM's own `auto` would halve float32."""
-    kept = _config(model, revision).dtype
+    kept = models.load_configs(model, revision)[0].dtype
     return "auto" if kept is None else str(kept).removeprefix("torch.")
 
 

@@ -152,16 +152,7 @@ def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
     figure, axes = _figure(width, 3.9 if narrow else 3.6)
     distances = results["distances"]
     for arm, row in results["arms"].items():
-        axes.plot(
-            list(distances.values()),
-            [row["fields"][field]["em"]["value"] for field in distances],
-            color=ARM_COLORS.get(arm, OTHER_ARM),
-            marker=ARM_MARKERS.get(arm, "o"),
-            linestyle=":" if arm == "untrained" else "-",
-            linewidth=1.6,
-            markersize=5,
-            label=arm,
-        )
+        _arm_line(axes, arm, list(distances.values()), [row["fields"][field]["em"]["value"] for field in distances])
     axes.set_xlabel("mean distance from the head entity, tokens")
     axes.set_ylabel("exact match")
     _score_axis(axes.yaxis, axes)
@@ -181,15 +172,7 @@ def em_by_epoch(results: Mapping[str, Any], width: float) -> Figure:
     figure, axes = _figure(width, 3.6 if narrow else 3.3)
     for arm, row in results["arms"].items():
         if row.get("by_epoch"):
-            axes.plot(
-                [one["epoch"] for one in row["by_epoch"]],
-                [one["em"] for one in row["by_epoch"]],
-                color=ARM_COLORS.get(arm, OTHER_ARM),
-                marker=ARM_MARKERS.get(arm, "o"),
-                linewidth=1.6,
-                markersize=5,
-                label=arm,
-            )
+            _arm_line(axes, arm, *zip(*((one["epoch"], one["em"]) for one in row["by_epoch"]), strict=True))
     axes.set_xlabel("passes over the arm's texts")
     axes.set_ylabel("exact match")
     _score_axis(axes.yaxis, axes)
@@ -321,6 +304,19 @@ def _bars(
             axes.errorbar(values, middle, xerr=whiskers, fmt="none", ecolor=line_color, elinewidth=line_width)
         else:
             axes.errorbar(middle, values, yerr=whiskers, fmt="none", ecolor=line_color, elinewidth=line_width)
+
+
+def _arm_line(axes: Axes, arm: str, x: Sequence[float], em: Sequence[float]) -> None:
+    axes.plot(
+        x,
+        em,
+        color=ARM_COLORS.get(arm, OTHER_ARM),
+        marker=ARM_MARKERS.get(arm, "o"),
+        linestyle=":" if arm == "untrained" else "-",
+        linewidth=1.6,
+        markersize=5,
+        label=arm,
+    )
 
 
 def _score_axis(axis: Any, axes: Axes) -> None:
