@@ -21,13 +21,7 @@ from elusive.biographies import (
     questions_about,
     well_known_examples,
 )
-from elusive.config import (
-    AugmentSettings,
-    EvaluateSettings,
-    ModelSettings,
-    PretrainSettings,
-    ScoreSettings,
-)
+from elusive.config import AugmentSettings, EvaluateSettings, ModelSettings, ScoreSettings
 from elusive.evaluation import evaluate, metrics
 from elusive.models import load_model, load_tokenizer, resolve
 from elusive.pairs import pair_recall
@@ -35,6 +29,7 @@ from elusive.pretraining import RECIPE_NAME
 from elusive.progress import shown
 from elusive.recall import ALL_CUES, RANKED
 from elusive.recipes import load_recipe
+from elusive.verb_config import PretrainSettings
 
 BEST = 10
 

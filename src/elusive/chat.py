@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import LlmSettings
 from .errors import ElusiveError
 from .rows import kind
+from .verb_config import LlmSettings
 
 Announce = Callable[[str], None]
 

@@ -18,10 +18,7 @@ from .config import (
     AugmentSettings,
     CorpusSettings,
     EvaluateSettings,
-    ExportSettings,
-    LlmSettings,
     ModelSettings,
-    PretrainSettings,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -29,6 +26,7 @@ from .config import (
 )
 from .errors import ElusiveError
 from .recipes import load_recipe
+from .verb_config import ExportSettings, LlmSettings, PretrainSettings
 
 _FLAGS = tyro.constructors.ConstructorRegistry()
 

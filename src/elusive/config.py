@@ -1,8 +1,7 @@
-"""Every setting has one home: these frozen dataclasses, from which recipes (TOML) and flags derive."""
+"""Every setting of a run has one home: these frozen dataclasses, from which recipes (TOML) and flags derive."""
 
 import dataclasses
 import math
-import re
 from typing import Any, Literal
 
 from .errors import ElusiveError
@@ -26,7 +25,8 @@ CorpusFormat = Literal[
 ]
 
 
-def _check(condition: bool, setting: str, expected: str, value: object) -> None:
+def check(condition: bool, setting: str, expected: str, value: object) -> None:
+    """Raise an ElusiveError that says what was expected, unless the condition holds."""
     if not condition:
         raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
 
@@ -47,10 +47,11 @@ def layer_and_head(name: str) -> tuple[int, int]:
     return int(layer), int(head)
 
 
-def _check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
+def check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
+    """The same for several numbers that are to be at least so large."""
     for name in names:
         value = getattr(settings, name)
-        _check(value >= least, f"{section}.{name}", f"at least {least}", value)
+        check(value >= least, f"{section}.{name}", f"at least {least}", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,62 +100,11 @@ class CorpusSettings:
     """Spans by a spaCy pipeline: a name or folder (needs `elusive[spacy]`); its labels are the fields."""
 
     def __post_init__(self) -> None:
-        _check(self.people > 0, "corpus.people", "at least 1", self.people)
-        _check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
-        _check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
-        _check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
-        _check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
-
-
-@dataclasses.dataclass(frozen=True)
-class LlmSettings:
-    """People by a language model on an OpenAI-compatible server (generate --llm)."""
-
-    base_url: str = "http://localhost:8000/v1"
-    """Where the server's /chat/completions is found."""
-    model: str = ""
-    """Name of the model on the server."""
-    key_variable: str = ""
-    """Name of the environment variable that holds the server's key (empty: no key is sent)."""
-    temperature: float = 1.0
-    """Sampling temperature of the biographies; the second question is asked at 0."""
-    extra: str = ""
-    """JSON object merged into every request, e.g. {"max_completion_tokens": 4000, "seed": null}; null leaves out."""
-    people_per_request: int = 10
-    """People asked for, and people checked, in one request."""
-    in_flight: int = 4
-    """Requests under way at once."""
-    asked_at_most: float = 3.0
-    """Give up once so many times the people wanted were asked for."""
-    timeout: float = 300.0
-    """Seconds until a request that is not answered is given up and sent again."""
-    retries: int = 6
-    """How often a request is sent again after a rate limit, a server error, a time-out or a lost connection."""
-    first_wait: float = 1.0
-    """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
-    longest_wait: float = 120.0
-    """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
-    input_price: float = 0.0
-    """Price of a million prompt tokens, in any currency (0: no cost is said)."""
-    output_price: float = 0.0
-    """Price of a million answered tokens."""
-
-    def __post_init__(self) -> None:
-        # A key given by mistake must not be printed.
-        if self.key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key_variable):
-            raise ElusiveError(
-                "llm.key_variable: expected the NAME of an environment variable (capitals, digits and _), "
-                "got something else. Put the key itself into that variable, never into settings."
-            )
-        _check_each("llm", self, ("temperature", "retries", "first_wait", "input_price", "output_price"), 0)
-        _check_each("llm", self, ("people_per_request", "in_flight", "asked_at_most"), 1)
-        _check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
-        _check(
-            self.first_wait <= self.longest_wait < math.inf,
-            "llm.longest_wait",
-            "at least first_wait",
-            self.longest_wait,
-        )
+        check(self.people > 0, "corpus.people", "at least 1", self.people)
+        check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
+        check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
+        check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
+        check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +137,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         for layers in ("large_layers", "small_layers"):
             given = getattr(self, layers)
-            _check(all(layer >= 0 for layer in given), f"models.{layers}", "layers from 0", given)
+            check(all(layer >= 0 for layer in given), f"models.{layers}", "layers from 0", given)
         for head in (*self.large_heads, *self.small_heads):
             layer_and_head(head)
 
@@ -214,9 +164,9 @@ class ScoreSettings:
     """Documents in one Parquet file; an interrupted run loses at most one."""
 
     def __post_init__(self) -> None:
-        _check(self.max_length >= 0, "score.max_length", "0 or more", self.max_length)
-        _check(self.max_batch_tokens >= 0, "score.max_batch_tokens", "0 or more", self.max_batch_tokens)
-        _check(self.shard_documents > 0, "score.shard_documents", "at least 1", self.shard_documents)
+        check(self.max_length >= 0, "score.max_length", "0 or more", self.max_length)
+        check(self.max_batch_tokens >= 0, "score.max_batch_tokens", "0 or more", self.max_batch_tokens)
+        check(self.shard_documents > 0, "score.shard_documents", "at least 1", self.shard_documents)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,9 +191,9 @@ class AugmentSettings:
     """Overwrite dropped characters with spaces (the released code) instead of deleting tokens."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
-        _check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
-        _check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
+        check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
+        check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
+        check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,28 +252,28 @@ class TrainSettings:
     """Any other field of transformers' TrainingArguments, as a table (a JSON object on the command line)."""
 
     def __post_init__(self) -> None:
-        _check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
-        _check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
-        _check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
-        _check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
-        _check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
-        _check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
-        _check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
-        _check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
-        _check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
-        _check(
+        check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
+        check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
+        check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
+        check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
+        check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
+        check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
+        check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
+        check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
+        check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
+        check(
             all(0 < epoch < math.inf for epoch in self.evaluate_at),
             "train.evaluate_at",
             "passes above 0",
             self.evaluate_at,
         )
-        _check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
-        _check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
-        _check(self.seed >= 0, "train.seed", "0 or more", self.seed)
-        _check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
+        check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
+        check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
+        check(self.seed >= 0, "train.seed", "0 or more", self.seed)
+        check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
         if self.evaluate_at and not self.max_steps:
             latest = max(self.evaluate_at)
-            _check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
+            check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -350,12 +300,12 @@ class EvaluateSettings:
     """Bootstrap resamples of documents behind each 95% interval."""
 
     def __post_init__(self) -> None:
-        _check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
-        _check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
-        _check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
-        _check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
+        check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
+        check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
+        check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
         unused = self.vllm and self.engine != "vllm"
-        _check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)
+        check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -370,109 +320,8 @@ class ReportSettings:
     """Documents behind the rank bars; these are read once more, at that cue alone."""
 
     def __post_init__(self) -> None:
-        _check(self.documents >= 0, "report.documents", "0 or more", self.documents)
-        _check(self.cue_documents > 0, "report.cue_documents", "at least 1", self.cue_documents)
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportSettings:
-    """What an export says of itself, and how others are to train on it."""
-
-    title: str = ""
-    """Name of the data set (empty: the run's title, or "Elusive texts", and the arm)."""
-    licence: str = "unknown"
-    """Licence of the texts, as the hub names it (e.g. cc-by-4.0); `unknown` is said plainly in the card."""
-    language: tuple[str, ...] = ()
-    """Languages of the texts, e.g. en."""
-    source: str = ""
-    """Where the texts come from, for the card (empty: the run's corpus.source, of a path its last part)."""
-    base_model: str = ""
-    """Model to be trained: folder or hub name (empty: the run's; without a run elusive/large, if its tokens fit)."""
-    base_revision: str = ""
-    """Commit or branch of base_model."""
-    method: Literal["lora", "full"] | None = None
-    """As in train, like the next four (none: the run's, or train's default)."""
-    learning_rate: float | None = None
-    """Peak learning rate."""
-    epochs: float | None = None
-    """Passes over the texts; takes the place of the run's max_steps too."""
-    batch_size: int | None = None
-    """Texts in one step."""
-    max_length: int | None = None
-    """Longest row in tokens; longer texts become several rows."""
-    shots: int | None = None
-    """Solved examples before each question (none: as in evaluate, like the next three)."""
-    max_new_tokens: int | None = None
-    """Longest answer in tokens."""
-    question_seed: int | None = None
-    """Which examples each question gets."""
-    examples: str = ""
-    """A JSONL file of questions with answers to draw the shots from."""
-
-    def __post_init__(self) -> None:
-        _check(bool(self.licence.strip()), "export.licence", "a licence, or unknown", self.licence)
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainSettings:
-    """A tokenizer and a Llama-architecture model from scratch, on text about fictional people."""
-
-    output: str = "pretrained"
-    """Folder of the new model."""
-    seed: int = 0
-    """Seed of the people, their text, the weights and the order."""
-    people: int = 400
-    """Fictional people in the text."""
-    asked_share: float = 0.5
-    """Share of them about whom the text asks questions; the others appear in biographies only."""
-    tokens: int = 8_000_000
-    """Tokens of text to train on; the text never repeats word for word, the people do."""
-    question_share: float = 0.3
-    """Share of the text that is blocks of questions and answers."""
-    vocabulary: int = 2048
-    """Byte-level BPE entries."""
-    hidden_size: int = 128
-    """Width of the model."""
-    layers: int = 4
-    """Decoder layers."""
-    heads: int = 4
-    """Attention heads."""
-    intermediate_size: int = 384
-    """Width of the feed-forward layers."""
-    context: int = 512
-    """Longest context in tokens."""
-    row_tokens: int = 256
-    """Tokens in one packed training row."""
-    batch_size: int = 16
-    """Rows in one step."""
-    learning_rate: float = 3e-3
-    """Peak learning rate of a cosine schedule."""
-    warmup_share: float = 0.03
-    """Share of the steps in which the learning rate rises."""
-    weight_decay: float = 0.05
-    """AdamW's weight decay."""
-    precision: Precision = "auto"
-    """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
-    save_steps: int = 500
-    """Steps between checkpoints (0: none)."""
-
-    def __post_init__(self) -> None:
-        _check_each("pretrain", self, ("seed", "save_steps"), 0)
-        sizes = ("people", "hidden_size", "layers", "heads", "intermediate_size", "row_tokens", "batch_size")
-        _check_each("pretrain", self, sizes, 1)
-        _check_each("pretrain", self, ("vocabulary",), 256 + 3)  # every byte, <bos>, <eos>, <pad>
-        _check_each("pretrain", self, ("tokens",), self.row_tokens * self.batch_size)  # one step
-        _check(0 <= self.asked_share <= 1, "pretrain.asked_share", "a share in [0, 1]", self.asked_share)
-        _check(0 <= self.question_share < 1, "pretrain.question_share", "a share in [0, 1)", self.question_share)
-        _check(
-            self.hidden_size % (2 * self.heads) == 0,  # rotary positions turn pairs of numbers
-            "pretrain.hidden_size",
-            f"a multiple of twice the heads ({2 * self.heads})",
-            self.hidden_size,
-        )
-        _check(0 < self.learning_rate < math.inf, "pretrain.learning_rate", "above 0", self.learning_rate)
-        _check(0 <= self.warmup_share <= 1, "pretrain.warmup_share", "a share in [0, 1]", self.warmup_share)
-        _check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
+        check(self.documents >= 0, "report.documents", "0 or more", self.documents)
+        check(self.cue_documents > 0, "report.cue_documents", "at least 1", self.cue_documents)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -500,18 +349,18 @@ class Recipe:
     report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
 
     def __post_init__(self) -> None:
-        _check(len(self.arms) > 0, "arms", "at least one arm", self.arms)
-        _check(len(set(self.arms)) == len(self.arms), "arms", "each arm once", self.arms)
-        _check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
-        _check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
-        _check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
-        _check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
-        _check(self.threads >= 0, "threads", "0 or more", self.threads)
+        check(len(self.arms) > 0, "arms", "at least one arm", self.arms)
+        check(len(set(self.arms)) == len(self.arms), "arms", "each arm once", self.arms)
+        check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
+        check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
+        check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
+        check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
+        check(self.threads >= 0, "threads", "0 or more", self.threads)
         # Better now than after hours of scoring and training.
         trainable = self.models.quantization == "none" or self.train.method == "lora"
-        _check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)
+        check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)
         if self.evaluate.engine == "vllm":
             for name, expected in (("quantization", ("none",)), ("device", ("auto", "cuda"))):
                 value = getattr(self.models, name)
                 words = f'{" or ".join(expected)} with evaluate.engine = "vllm"'
-                _check(value in expected, f"models.{name}", words, value)
+                check(value in expected, f"models.{name}", words, value)

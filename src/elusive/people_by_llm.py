@@ -23,12 +23,13 @@ from typing import Any
 
 from .biographies import FIELDS, Person, biography, corpus_about, people, well_known_names
 from .chat import Announce, Answer, AnswerLog, Chat, Request
-from .config import CorpusSettings, LlmSettings
+from .config import CorpusSettings
 from .documents import write_corpus
 from .errors import ElusiveError
 from .recipes import to_table
 from .rows import checked_text, counted, listed
 from .runs import ProgressFunction, Stage, silent, write_jsonl
+from .verb_config import LlmSettings
 
 ANSWERS_FILE = "llm_answers.jsonl"
 REJECTED_FILE = "rejected.jsonl"

@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .biographies import pretraining_texts
-from .config import PretrainSettings
 from .devices import default_device
 from .errors import ElusiveError
 from .fitting import FitSettings, Steps, fit
@@ -19,6 +18,7 @@ from .models import load_tokenizer, resolve
 from .recipes import dump_recipe, load_recipe, to_table
 from .runs import ProgressFunction, Stage, silent, write_text
 from .training_rows import pack_rows, row_order, tokenize_rows
+from .verb_config import PretrainSettings
 
 RECIPE_NAME = "pretrain.toml"
 """Saved beside the weights; replay of the pretraining text reads it."""

@@ -9,8 +9,9 @@ import pytest
 
 import elusive
 from elusive.cli import main
-from elusive.config import PretrainSettings, Recipe
+from elusive.config import Recipe
 from elusive.recipes import load_recipe
+from elusive.verb_config import PretrainSettings
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")

@@ -15,7 +15,6 @@ from elusive.config import (
     AugmentSettings,
     CorpusSettings,
     ModelSettings,
-    PretrainSettings,
     Recipe,
     ScoreSettings,
     TrainSettings,
@@ -29,6 +28,7 @@ from elusive.recipes import load_recipe
 from elusive.runs import read_json, read_jsonl
 from elusive.shards import read_scores
 from elusive.training import model_to_train
+from elusive.verb_config import PretrainSettings
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues")

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from elusive.chat import Answer, AnswerLog, Chat, Request
-from elusive.config import LlmSettings
 from elusive.errors import ElusiveError
+from elusive.verb_config import LlmSettings
 
 from .chat_server import Server, closed, completion, dripping, raw, serving, status
 

@@ -12,7 +12,6 @@ from elusive.config import (
     CorpusSettings,
     EvaluateSettings,
     ModelSettings,
-    PretrainSettings,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -20,6 +19,7 @@ from elusive.config import (
 )
 from elusive.errors import ElusiveError
 from elusive.recipes import dump_recipe, load_recipe, to_table
+from elusive.verb_config import PretrainSettings
 
 KINDS = [
     CorpusSettings,

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from elusive.cli import main
-from elusive.config import ExportSettings, TrainSettings
+from elusive.config import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.exporting import export
 from elusive.exporting.card import code, markdown, public_name, size_category
@@ -27,6 +27,7 @@ from elusive.exporting.rows import cut_text
 from elusive.exporting.trainers import Plan, trainer_files
 from elusive.models import load_tokenizer
 from elusive.runs import read_json, read_jsonl, write_json
+from elusive.verb_config import ExportSettings
 
 # Documented names. Where a newer version of a trainer drops one, the stanza must change.
 LLAMA_FACTORY_DATA_KEYS = {  # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md

@@ -11,7 +11,7 @@ import pytest
 
 from elusive import models
 from elusive.biographies import people, pretraining_people, questions_about, well_known_examples
-from elusive.config import EvaluateSettings, PretrainSettings, TrainSettings
+from elusive.config import EvaluateSettings, TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation import clean_answer, evaluate_model
 from elusive.exporting import lm_eval_utils
@@ -21,6 +21,7 @@ from elusive.questions import QuestionItem, exact_match, f1, few_shot_prompt
 from elusive.recipes import load_recipe
 from elusive.runs import read_jsonl
 from elusive.training import train
+from elusive.verb_config import PretrainSettings
 
 TASK = "elusive_test_questions"
 EXAMPLES = list(well_known_examples())

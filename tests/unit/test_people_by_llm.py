@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from elusive import people_by_llm
 from elusive.biographies import FIELDS, Person, biography, biography_corpus, well_known_people
 from elusive.cli import main
-from elusive.config import CorpusSettings, LlmSettings
+from elusive.config import CorpusSettings
 from elusive.documents import load_corpus
 from elusive.errors import ElusiveError
 from elusive.people_by_llm import checked_person, make_people, summary_lines, tagged_biography
+from elusive.verb_config import LlmSettings
 
 from .chat_server import (
     Asked,

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from .. import __version__
 from ..biographies import well_known_examples
-from ..config import EvaluateSettings, ExportSettings
+from ..config import EvaluateSettings
 from ..errors import ElusiveError
 from ..questions import Example, read_questions
 from ..recipes import to_table
 from ..runs import ProgressFunction, read_json, silent, write_json, write_text
+from ..verb_config import ExportSettings
 from .base_model import BaseModel, copy_embedded, load_base_model
 from .card import QUESTIONS, dataset_card, public_name
 from .harness import harness_task, question_rows

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config import ExportSettings
 from ..errors import ElusiveError
+from ..verb_config import ExportSettings
 from .base_model import BaseModel
 from .licences import LICENCES
 from .rows import RowCounts

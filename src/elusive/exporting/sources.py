@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..config import ExportSettings, ModelSettings, Recipe, TrainSettings
+from ..config import ModelSettings, Recipe, TrainSettings
 from ..errors import ElusiveError
 from ..recipes import load_recipe
 from ..runs import file_hash, read_json
+from ..verb_config import ExportSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""Settings of verbs that are no part of a run: people by a language model, exports, a model from scratch."""
+
+import dataclasses
+import math
+import re
+from typing import Literal
+
+from .config import Precision, check, check_each
+from .errors import ElusiveError
+
+
+@dataclasses.dataclass(frozen=True)
+class LlmSettings:
+    """People by a language model on an OpenAI-compatible server (generate --llm)."""
+
+    base_url: str = "http://localhost:8000/v1"
+    """Where the server's /chat/completions is found."""
+    model: str = ""
+    """Name of the model on the server."""
+    key_variable: str = ""
+    """Name of the environment variable that holds the server's key (empty: no key is sent)."""
+    temperature: float = 1.0
+    """Sampling temperature of the biographies; the second question is asked at 0."""
+    extra: str = ""
+    """JSON object merged into every request, e.g. {"max_completion_tokens": 4000, "seed": null}; null leaves out."""
+    people_per_request: int = 10
+    """People asked for, and people checked, in one request."""
+    in_flight: int = 4
+    """Requests under way at once."""
+    asked_at_most: float = 3.0
+    """Give up once so many times the people wanted were asked for."""
+    timeout: float = 300.0
+    """Seconds until a request that is not answered is given up and sent again."""
+    retries: int = 6
+    """How often a request is sent again after a rate limit, a server error, a time-out or a lost connection."""
+    first_wait: float = 1.0
+    """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
+    longest_wait: float = 120.0
+    """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
+    input_price: float = 0.0
+    """Price of a million prompt tokens, in any currency (0: no cost is said)."""
+    output_price: float = 0.0
+    """Price of a million answered tokens."""
+
+    def __post_init__(self) -> None:
+        # A key given by mistake must not be printed.
+        if self.key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key_variable):
+            raise ElusiveError(
+                "llm.key_variable: expected the NAME of an environment variable (capitals, digits and _), "
+                "got something else. Put the key itself into that variable, never into settings."
+            )
+        check_each("llm", self, ("temperature", "retries", "first_wait", "input_price", "output_price"), 0)
+        check_each("llm", self, ("people_per_request", "in_flight", "asked_at_most"), 1)
+        check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
+        check(
+            self.first_wait <= self.longest_wait < math.inf,
+            "llm.longest_wait",
+            "at least first_wait",
+            self.longest_wait,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What an export says of itself, and how others are to train on it."""
+
+    title: str = ""
+    """Name of the data set (empty: the run's title, or "Elusive texts", and the arm)."""
+    licence: str = "unknown"
+    """Licence of the texts, as the hub names it (e.g. cc-by-4.0); `unknown` is said plainly in the card."""
+    language: tuple[str, ...] = ()
+    """Languages of the texts, e.g. en."""
+    source: str = ""
+    """Where the texts come from, for the card (empty: the run's corpus.source, of a path its last part)."""
+    base_model: str = ""
+    """Model to be trained: folder or hub name (empty: the run's; without a run elusive/large, if its tokens fit)."""
+    base_revision: str = ""
+    """Commit or branch of base_model."""
+    method: Literal["lora", "full"] | None = None
+    """As in train, like the next four (none: the run's, or train's default)."""
+    learning_rate: float | None = None
+    """Peak learning rate."""
+    epochs: float | None = None
+    """Passes over the texts; takes the place of the run's max_steps too."""
+    batch_size: int | None = None
+    """Texts in one step."""
+    max_length: int | None = None
+    """Longest row in tokens; longer texts become several rows."""
+    shots: int | None = None
+    """Solved examples before each question (none: as in evaluate, like the next three)."""
+    max_new_tokens: int | None = None
+    """Longest answer in tokens."""
+    question_seed: int | None = None
+    """Which examples each question gets."""
+    examples: str = ""
+    """A JSONL file of questions with answers to draw the shots from."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.licence.strip()), "export.licence", "a licence, or unknown", self.licence)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings:
+    """A tokenizer and a Llama-architecture model from scratch, on text about fictional people."""
+
+    output: str = "pretrained"
+    """Folder of the new model."""
+    seed: int = 0
+    """Seed of the people, their text, the weights and the order."""
+    people: int = 400
+    """Fictional people in the text."""
+    asked_share: float = 0.5
+    """Share of them about whom the text asks questions; the others appear in biographies only."""
+    tokens: int = 8_000_000
+    """Tokens of text to train on; the text never repeats word for word, the people do."""
+    question_share: float = 0.3
+    """Share of the text that is blocks of questions and answers."""
+    vocabulary: int = 2048
+    """Byte-level BPE entries."""
+    hidden_size: int = 128
+    """Width of the model."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
+    """Attention heads."""
+    intermediate_size: int = 384
+    """Width of the feed-forward layers."""
+    context: int = 512
+    """Longest context in tokens."""
+    row_tokens: int = 256
+    """Tokens in one packed training row."""
+    batch_size: int = 16
+    """Rows in one step."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of a cosine schedule."""
+    warmup_share: float = 0.03
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    precision: Precision = "auto"
+    """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
+    save_steps: int = 500
+    """Steps between checkpoints (0: none)."""
+
+    def __post_init__(self) -> None:
+        check_each("pretrain", self, ("seed", "save_steps"), 0)
+        sizes = ("people", "hidden_size", "layers", "heads", "intermediate_size", "row_tokens", "batch_size")
+        check_each("pretrain", self, sizes, 1)
+        check_each("pretrain", self, ("vocabulary",), 256 + 3)  # every byte, <bos>, <eos>, <pad>
+        check_each("pretrain", self, ("tokens",), self.row_tokens * self.batch_size)  # one step
+        check(0 <= self.asked_share <= 1, "pretrain.asked_share", "a share in [0, 1]", self.asked_share)
+        check(0 <= self.question_share < 1, "pretrain.question_share", "a share in [0, 1)", self.question_share)
+        check(
+            self.hidden_size % (2 * self.heads) == 0,  # rotary positions turn pairs of numbers
+            "pretrain.hidden_size",
+            f"a multiple of twice the heads ({2 * self.heads})",
+            self.hidden_size,
+        )
+        check(0 < self.learning_rate < math.inf, "pretrain.learning_rate", "above 0", self.learning_rate)
+        check(0 <= self.warmup_share <= 1, "pretrain.warmup_share", "a share in [0, 1]", self.warmup_share)
+        check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
