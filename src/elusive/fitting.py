@@ -262,6 +262,8 @@ def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: boo
         )
     except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
         raise ElusiveError(f"train.arguments: transformers' Trainer refuses them: {error}") from error
+    if trainer.is_deepspeed_enabled:
+        raise ElusiveError("Expected DDP or FSDP, got DeepSpeed, whose weights cannot be gathered here. Use FSDP.")
     if not trainer.model_accepts_loss_kwargs:
         # Its own loss is a mean over one part, whatever share of the step's tokens that has.
         trainer.compute_loss_func = _mean_over_step
@@ -272,7 +274,7 @@ def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: boo
 
 def _gathered_weights(trainer: Trainer, model: Any) -> dict[str, Any] | None:
     """The whole weights, in the main process, of a model that is sharded; tied ones once."""
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    if not trainer.is_fsdp_enabled:
         return None
     tied = getattr(innermost(model), "all_tied_weights_keys", {})
     gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -364,8 +366,15 @@ _KEPT = {
 """TrainingArguments that would change which tokens are seen, or how a run is resumed."""
 
 
+_LAUNCHED = {"fsdp", "fsdp_config", "deepspeed"}
+"""TrainingArguments that would spread weights which have been loaded whole by then."""
+
+
 def check_arguments(given: Mapping[str, Any]) -> None:
     """Refuse what cannot be passed through to transformers' TrainingArguments.
+
+    Args:
+        given: values by field name.
 
     Raises:
         ElusiveError: if a name is none of theirs, or stands for something that Elusive decides.
@@ -378,6 +387,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             raise ElusiveError(
                 f"train.arguments: expected no '{name}'. It would change which tokens are seen, or how a run that was "
                 "stopped goes on."
+            )
+        if name in _LAUNCHED:
+            raise ElusiveError(
+                f"train.arguments: expected no '{name}'. Weights are spread by `accelerate launch` with FSDP in its "
+                "configuration, before they are loaded."
             )
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)

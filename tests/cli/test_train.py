@@ -217,6 +217,7 @@ def test_any_training_argument_passes_through(corpus, tmp_path):
         ),
         (["--arguments", '{"learning_rate": 1}'], "expected no 'learning_rate'. Set train.learning_rate instead"),
         (["--arguments", '{"dataloader_drop_last": true}'], "It would change which tokens are seen"),
+        (["--arguments", '{"fsdp": true}'], "Weights are spread by `accelerate launch` with FSDP"),
         (["--arguments", '{"optim": "nothing"}'], "nothing is not a valid OptimizerNames"),
         (["--evaluate-at", "1"], "train.evaluate_at: expected questions to ask, got none. Give --questions"),
         (["--quantization", "8bit"], "cannot be trained themselves: expected method = lora, got full"),

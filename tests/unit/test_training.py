@@ -220,9 +220,11 @@ def test_other_families_are_trained_and_asked(tokenizer, texts_file, tmp_path, k
     assert figures["packed"]
     _, padded = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "padded", method="lora", packing=False)
     assert max((weights[name] - padded[name]).abs().max().item() for name in weights) < 1e-5
-    learned = load_model(str(tmp_path / "packed"))
-    answers = generate_answers(learned, tokenizer, ["Person 1 was", "Person 22"], max_new_tokens=3, max_batch_tokens=64)
-    assert len(answers) == 2
+    prompts, limits = ["Person 1 was", "Person 22"], {"max_new_tokens": 3, "max_batch_tokens": 64}
+    models = (load_model(str(tmp_path / name)) for name in ("packed", "padded"))
+    packed_answers, padded_answers = (generate_answers(model, tokenizer, prompts, **limits) for model in models)
+    assert packed_answers == padded_answers
+    assert any(packed_answers)
 
 
 @pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
