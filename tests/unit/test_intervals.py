@@ -99,6 +99,149 @@ def test_coverage_is_about_95_percent():
     assert too_narrow / trials > 0.15
 
 
+# ---- documents and seeds
+
+
+def crossed(seed: int, seeds: int, people: int, effect: float) -> tuple[np.ndarray, list[str]]:
+    """Values with mean 0.3, two questions a person, and their documents; people, seeds and answers bring noise."""
+    random = np.random.default_rng(seed)
+    of_people = np.repeat(random.normal(0.0, 1.0, people), 2)
+    of_seeds = random.normal(0.0, effect, (seeds, 1))
+    values = 0.3 + of_people + of_seeds + random.normal(0.0, 0.5, (seeds, 2 * people))
+    return values, [str(i // 2) for i in range(2 * people)]
+
+
+def test_one_seed_is_the_interval_over_documents_alone():
+    values, documents = np.random.default_rng(0).random(60), [str(i // 3) for i in range(60)]
+    alone = interval(values, documents)
+    assert interval(values[None], documents) == alone
+    assert interval([list(values)], documents) == alone
+    other = values[::-1].copy()
+    assert paired_interval(values[None], other[None], documents) == paired_interval(values, other, documents)
+    # Seeds that answer alike add nothing, and the documents drawn are the same however many seeds there are.
+    assert interval(np.stack([values] * 3), documents) == pytest.approx(alone, abs=1e-12)
+
+
+def test_two_seeds_worked_by_hand():
+    # Documents are alike; draws of two seeds out of {0, 1}: means 0, 1/2, 1 with chances 1/4, 1/2, 1/4.
+    values = [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    assert interval(values, ["a", "b", "c"]) == (0.0, 1.0)
+    assert interval(np.mean(values, axis=0), ["a", "b", "c"]) == (0.5, 0.5)
+
+
+def test_eight_seeds_worked_by_hand():
+    # As with one success in eight documents: 0 and 3 of 8.
+    values = [[1.0, 1.0]] + [[0.0, 0.0]] * 7
+    assert interval(values, ["a", "b"]) == (0.0, 3 / 8)
+
+
+def test_seeds_and_documents_are_drawn_independently():
+    # One of two seeds is right about one of two documents: it is drawn m times and the document n times, each
+    # 0, 1 or 2 with chances 1/4, 1/2, 1/4, and the mean is m * n / 4.
+    means = intervals._resampled_means(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([1, 1]), 8000, seed=0)
+    chances = {0.0: 7 / 16, 0.25: 4 / 16, 0.5: 4 / 16, 1.0: 1 / 16}
+    assert set(means) == set(chances)
+    for mean, chance in chances.items():
+        assert np.mean(means == mean) == pytest.approx(chance, abs=0.02)
+
+
+def test_seeds_and_documents_same_as_a_plain_loop_over_the_same_draws():
+    random = np.random.default_rng(3)
+    documents = [f"d{i}" for i in random.integers(5, size=14)]
+    values = random.random((3, 14))
+    names = sorted(set(documents))
+    places = [[i for i, one in enumerate(documents) if one == name] for name in names]
+    draw = np.random.default_rng(5)
+    draw_seeds = draw.spawn(1)[0]
+    drawn = draw.integers(len(names), size=(200, len(names)))
+    drawn_seeds = draw_seeds.integers(3, size=(200, 3))
+    means = [
+        np.mean([values[seed, question] for seed in seeds for name in row for question in places[name]])
+        for row, seeds in zip(drawn, drawn_seeds, strict=True)
+    ]
+    expected = np.quantile(means, (0.025, 0.975))
+    assert interval(values, documents, resamples=200, seed=5) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_chunks_do_not_change_the_draws_of_seeds(monkeypatch: pytest.MonkeyPatch):
+    values, documents = np.random.default_rng(0).random((4, 9)), [str(i % 5) for i in range(9)]
+    whole = interval(values, documents, resamples=1001, seed=2)
+    for numbers in (35, 3):
+        monkeypatch.setattr(intervals, "CHUNK_NUMBERS", numbers)
+        assert interval(values, documents, resamples=1001, seed=2) == pytest.approx(whole, abs=1e-12)
+
+
+def test_order_of_seeds_in_a_pair_matters_and_rows_of_questions_do_not():
+    values, documents = crossed(1, seeds=4, people=10, effect=1.0)
+    order = np.random.default_rng(0).permutation(20)
+    moved = interval(values[:, order], [documents[i] for i in order])
+    assert moved == pytest.approx(interval(values, documents), abs=1e-12)
+    together, apart = (paired_interval(values, values[seeds], documents) for seeds in ([0, 1, 2, 3], [1, 2, 3, 0]))
+    assert together == (0.0, 0.0, 0.0)
+    assert apart[1] < -0.1
+    assert apart[2] > 0.1
+
+
+def test_coverage_with_seeds_is_about_95_percent():
+    held, without_seeds, trials = 0, 0, 300
+    for trial in range(trials):
+        values, documents = crossed(trial, seeds=20, people=40, effect=0.7)
+        low, high = interval(values, documents, resamples=400, seed=trial)
+        held += low <= 0.3 <= high
+        low, high = interval(values.mean(axis=0), documents, resamples=400, seed=trial)
+        without_seeds += low <= 0.3 <= high
+    assert 0.90 <= held / trials <= 0.98
+    # Documents alone miss how seeds differ, and the true mean more often.
+    assert without_seeds / trials < 0.88
+
+
+def test_seeds_are_paired():
+    # Both arms have the same lucky and unlucky seeds; the second is a little worse in each of them.
+    a, documents = crossed(2, seeds=5, people=20, effect=1.0)
+    b = a - 0.05 + np.random.default_rng(0).normal(0.0, 0.05, a.shape)
+    difference, low, high = paired_interval(a, b, documents)
+    assert difference == pytest.approx((a - b).mean(), abs=1e-12)
+    assert 0 < low < difference < high
+    alone = interval(a, documents)
+    assert high - low < 0.1 * (alone[1] - alone[0])
+    assert paired_interval(b, a, documents) == pytest.approx((-difference, -high, -low), abs=1e-12)
+
+
+def test_a_side_with_one_seed_is_set_against_every_seed():
+    a, documents = crossed(3, seeds=4, people=12, effect=0.5)
+    before = np.random.default_rng(1).random(24)
+    expected = paired_interval(a, np.stack([before] * 4), documents)
+    assert paired_interval(a, before, documents) == expected
+    assert paired_interval(a, before[None], documents) == expected
+    assert paired_interval(before, a, documents)[0] == pytest.approx(-expected[0], abs=1e-12)
+
+
+def test_several_seeds_of_one_document_give_no_interval():
+    assert all(math.isnan(end) for end in interval([[0.0, 1.0], [1.0, 1.0]], ["a", "a"]))
+    difference, *ends = paired_interval([[1.0, 1.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]], ["a", "a"])
+    assert difference == 0.25
+    assert all(math.isnan(end) for end in ends)
+
+
+def test_refusals_about_seeds_say_what_is_wrong():
+    three, two = np.zeros((3, 2)), np.zeros((2, 2))
+    with pytest.raises(ElusiveError, match=r"as many training seeds on both sides.*got 3 and 2\. Train and evaluate"):
+        paired_interval(three, two, ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"same questions on both sides, got 2 and 3 values"):
+        paired_interval(two, np.zeros((2, 3)), ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"values of shape \(3, 2\) and 3 document ids"):
+        interval(three, ["a", "b", "c"])
+    with pytest.raises(ElusiveError, match=r"\(seeds, questions\), got values of shape \(1, 2, 2\)"):
+        interval(two[None], ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"values of shape \(0, 2\)"):
+        interval(np.zeros((0, 2)), ["a", "b"])
+    with pytest.raises(ElusiveError, match=r"finite values, got inf for a question about document 'b'"):
+        interval([[0.0, 1.0], [0.0, math.inf]], ["a", "b"])
+
+
+# ---- pairs
+
+
 def test_paired_is_narrower_than_unpaired_where_arms_are_alike():
     random, documents = np.random.default_rng(4), [str(i // 5) for i in range(500)]
     hard = np.repeat(random.normal(0.0, 1.0, 100), 5)

@@ -17,6 +17,7 @@ import pytest
 
 from elusive.config import Recipe, ReportSettings
 from elusive.errors import ElusiveError
+from elusive.intervals import interval, paired_interval
 from elusive.positions import rankable_tokens
 from elusive.recipes import dump_recipe, from_table
 from elusive.reporting import page, plots, results_markdown, results_table, write_report
@@ -107,7 +108,7 @@ def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
 
 
 def write_predictions(
-    run: Path, arm: str, seed: int, questions: Sequence[Mapping[str, Any]], known: Sequence[int]
+    run: Path, arm: str, seed: int, questions: Sequence[Mapping[str, Any]], known: Sequence[int], below: str = ""
 ) -> None:
     rows = []
     for question in questions:
@@ -117,7 +118,7 @@ def write_predictions(
             {**question, "prediction": question["answers"][0] if right else "no idea", "text": "",
              "em": float(right), "f1": 1.0 if right else 0.25}
         )  # fmt: skip
-    folder = run / "evaluation" / arm / f"seed-{seed}"
+    folder = run / "evaluation" / arm / f"seed-{seed}" / below
     write_jsonl(folder / "predictions.jsonl", reversed(rows))  # the order on disk must not matter
     write_json(folder / "done.json", {})
 
@@ -168,6 +169,31 @@ def make_run(
                 write_predictions(run, arm, seed, asked, known[arm])
     if questions:
         write_predictions(run, "untrained", 0, asked, known["untrained"])
+    return run
+
+
+# How many of 12 people known before training each arm still knows, by field: half of them before, then lost, nearly
+# kept, kept, and gained.
+STILL_KNOWN = {
+    "untrained": (6, 6),
+    "plain": (0, 0),
+    "random-matched": (6, 5),
+    "attention": (6, 6),
+    "contrast-cues": (12, 12),
+}
+
+
+def add_known(run: Path, seeds: Sequence[int] = (0,), still: Mapping[str, Sequence[int]] = STILL_KNOWN) -> Path:
+    """Answers to two questions about each of 12 people of before, beside a run's other answers."""
+    asked = [
+        {"id": f"old-{number}-{field}", "question": f"What is the {field} of Old{number}?", "answers": ["so"],
+         "field": field, "document_id": f"old-{number}"}
+        for number in range(PEOPLE)
+        for field in FIELDS[:2]
+    ]  # fmt: skip
+    for arm, known in still.items():
+        for seed in seeds if arm != "untrained" else (0,):
+            write_predictions(run, arm, seed, asked, known, "known")
     return run
 
 
@@ -245,7 +271,7 @@ def test_every_pair_comes_once_and_the_later_arm_first(finished: tuple[Path, dic
     assert not pair(results, "contrast-cues", "random-matched", "company")["separated"]
 
 
-def test_seeds_are_averaged_before_the_bootstrap(tmp_path: Path) -> None:
+def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
     questions = [json.loads(line) for line in (run / "corpus" / "questions.jsonl").read_text().splitlines()]
     write_predictions(run, "plain", 1, questions, (3, 0, 0))
@@ -254,8 +280,111 @@ def test_seeds_are_averaged_before_the_bootstrap(tmp_path: Path) -> None:
     assert plain["em"]["value"] == pytest.approx((15 + 3) / 72)
     assert plain["em_per_seed"] == pytest.approx([15 / 36, 3 / 36])
     assert plain["seconds"] == 15.0
-    assert any("averaged over 2 training seeds" in note for note in results["verdict"]["notes"])
-    assert not any("one seed" in note for note in results["verdict"]["notes"])
+    about = [question["document_id"] for question in questions]
+    numbers = [int(one.split("-")[1]) for one in about]
+    of_field = [FIELDS.index(question["field"]) for question in questions]
+    em = {
+        known: [float(number < known[field]) for number, field in zip(numbers, of_field, strict=True)]
+        for known in ((9, 6, 0), (3, 0, 0), (9, 6, 5), (0, 0, 0))
+    }
+    of_plain = [em[9, 6, 0], em[3, 0, 0]]
+    assert (plain["em"]["low"], plain["em"]["high"]) == interval(of_plain, about, 400)
+    # A second seed that knows much less widens the interval beyond that of people alone.
+    assert plain["em"]["low"] < interval(np.mean(of_plain, axis=0), about, 400)[0]
+    found = pair(results, "attention", "plain")
+    expected = paired_interval([em[9, 6, 5]] * 2, of_plain, about, 400)
+    assert (found["difference"], found["low"], found["high"]) == expected
+    # The model before training has one seed, which stands against both.
+    found = pair(results, "plain", "untrained")
+    assert (found["difference"], found["low"], found["high"]) == paired_interval(of_plain, em[0, 0, 0], about, 400)
+
+
+def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    page = write_report(run, ReportSettings()).read_text()
+    notes = read_json(run / "report" / "results.json")["verdict"]["notes"]
+    assert any("of documents (people) and of training seeds (2 of each arm)" in note for note in notes)
+    assert "What only 2 seeds add to the intervals comes out too narrow: read it as rough." in notes
+    assert not any("one seed" in note for note in notes)
+    assert "from a bootstrap over documents and 2 training seeds.</p>" in page
+    assert "documents, after training with the same resampled seeds." in page
+    assert page.count("95% intervals over documents and training seeds.") == 1
+    many = said([TOGETHER] * 3, seeds=list(range(12)))["notes"]
+    assert any("(12 of each arm)" in note for note in many)
+    assert not any("too narrow" in note for note in many)
+
+
+def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    arms = collect(run, recipe_of(run), read_documents(run), {})["arms"]
+    rows = {arm: row["known"] for arm, row in arms.items()}
+    assert list(rows) == ["untrained", *ARMS]
+    assert {(row["questions"], row["documents"]) for row in rows.values()} == {(24, 12)}
+    assert [row["em"]["value"] for row in rows.values()] == pytest.approx([0.5, 0.0, 11 / 24, 0.5, 1.0])
+    assert rows["plain"]["f1"] == {"value": 0.25, "low": 0.25, "high": 0.25}
+    assert rows["untrained"]["lost"] is None
+    # As with one success in two of twelve people: binomial(12, 1/2) has its 2.5% and 97.5% quantiles at 3 and 9.
+    assert rows["plain"]["lost"] == {"difference": -0.5, "low": -0.75, "high": -0.25, "separated": True}
+    assert rows["random-matched"]["lost"]["difference"] == pytest.approx(-1 / 24)
+    assert not rows["random-matched"]["lost"]["separated"]
+    assert rows["attention"]["lost"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
+    assert rows["contrast-cues"]["lost"] == {"difference": 0.5, "low": 0.25, "high": 0.75, "separated": True}
+
+
+def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path, seeds=(0, 1)), seeds=(0, 1))
+    add_known(run, seeds=(1,), still={"plain": (6, 6)})
+    rows = collect(run, recipe_of(run), read_documents(run), {})["arms"]
+    lost = rows["plain"]["known"]["lost"]
+    # One of two seeds lost everything: both draws of it alone, or of the other alone, have a chance of 1/4.
+    assert lost["difference"] == -0.25
+    assert lost["high"] == 0.0
+    assert not lost["separated"]
+    assert lost["low"] < -0.5
+
+
+def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    text = write_report(run, ReportSettings()).read_text()
+    results = read_json(run / "report" / "results.json")
+    assert (
+        "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
+        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not separated from it: random-matched -.042 "
+        "[-.125, .000], attention .000 [.000, .000]."
+    ) in results["verdict"]["notes"]
+    markdown = (run / "report" / "results.md").read_text()
+    assert "## Known before training\n\n24 questions about 12 people." in markdown
+    assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | separated |" in markdown
+    assert "| attention | .500 [.250, .750] | .625 [.438, .812] | .000 | [.000, .000] | not separated |" in markdown
+    assert "| untrained | .500 [.250, .750] | .625 [.438, .812] | - | - | - |" in markdown
+    table = results_table(results).splitlines()
+    assert table[0].split()[-3:] == ["known", "dropped", "steps"]
+    assert next(line for line in table if line.startswith("contrast-cues")).split()[-3:] == ["1.000", ".300", "100"]
+    assert next(line for line in table if line.startswith("untrained")).split()[-3:] == [".500", "-", "-"]
+    assert table[table.index(next(line for line in table if line.startswith("plain"))) + 1].split()[-1] == ".250"
+    assert "<h3>Known before training</h3>" in text
+    assert "24 questions about 12 people known before training" in text
+    assert "<td>\u2212.500<small>[\u2212.750, \u2212.250]</small></td>" in text
+
+
+@pytest.mark.parametrize("lost", ["untrained/seed-0", "attention/seed-1"])
+def test_without_every_answer_on_what_was_known_all_is_as_before(tmp_path: Path, lost: str) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    before = collect(run, recipe_of(run), read_documents(run), {})
+    assert "known" not in before["arms"]["plain"]
+    add_known(run, seeds=(0, 1))
+    assert "known" in collect(run, recipe_of(run), read_documents(run), {})["arms"]["plain"]
+    (run / "evaluation" / lost / "known" / "predictions.jsonl").unlink()
+    assert collect(run, recipe_of(run), read_documents(run), {}) == before
+    assert not any("known" in part for part in (results_table(before), results_markdown(before)))
+
+
+def test_answers_about_other_known_people_are_refused(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    path = run / "evaluation" / "plain" / "seed-0" / "known" / "predictions.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(ElusiveError, match=r"Expected answers to the 24 questions.*got 23 answers in .*known"):
+        collect(run, recipe_of(run), read_documents(run), {})
 
 
 def test_distance_is_the_difference_of_mean_positions(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -538,6 +667,18 @@ def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, An
     assert html.count("&lt;script&gt;alert(1)") > 10
 
 
+def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    results = {**finished[1], **collect(run, recipe_of(run), read_documents(run), {})}
+    renamed = json.loads(json.dumps(results).replace("attention", SCRIPT.replace("/", "\\/")))
+    renamed["verdict"] = verdict(renamed)
+    html = page.render(renamed, {}, [], "")
+    assert "<script" not in html
+    known = html[html.index("<h3>Known before training</h3>") : html.index("<h3>What each arm was trained on</h3>")]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</th>" in known
+    assert "<script" not in results_markdown(renamed)
+
+
 def test_table_fits_the_terminal(finished: tuple[Path, dict[str, Any]]) -> None:
     _, results = finished
     table = results_table(results)
@@ -561,6 +702,10 @@ def test_table_of_many_long_fields_still_fits(finished: tuple[Path, dict[str, An
     five["fields"] = ["date", "city", "university", "major", "company"]
     for row in five["arms"].values():
         row["fields"] = dict.fromkeys(five["fields"], row["fields"]["city"])
+    assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
+    for row in (*wide["arms"].values(), *five["arms"].values()):
+        row["known"] = {"em": row["em"], "f1": row["f1"]}
+    assert max(map(len, results_table(wide).splitlines())) <= 120
     assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
 
 

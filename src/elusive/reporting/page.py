@@ -66,6 +66,7 @@ def render(
         lowest=int(lowest * 10) / 10,
         guided=[arm for arm in numbers["arms"] if arm in RANK_GUIDED],
         pair_scale=pair_scale(numbers["pairs"]),
+        known=results.known_rows(numbers),
         recipe_text=recipe_text,
         versions=versions(),
     )

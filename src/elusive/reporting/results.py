@@ -23,9 +23,14 @@ NEAR_ZERO = 0.02
 """Below this EM in every arm, a comparison says nothing; above 1 minus this, nothing is left to compare."""
 FEW_DOCUMENTS = 20
 """Percentile intervals over fewer documents come out too narrow."""
+FEW_SEEDS = 10
+"""Of intervals over fewer training seeds, what the seeds add to the width comes out too narrow."""
 TABLE_COLUMNS = 120
 """Width that the command line's table keeps to."""
+KNOWN_WIDTH = 8
+"""Width of its column on people known before training."""
 Numbers = dict[str, np.ndarray]
+"""EM and F1 of each question, float64 (seeds, questions)."""
 
 
 def collect(
@@ -33,7 +38,8 @@ def collect(
 ) -> dict[str, Any]:
     """Gather the figures of a run's stages, with intervals and paired differences.
 
-    A question's score is averaged over the training seeds first, so intervals resample documents, not seeds.
+    Intervals resample documents and, where arms were trained with several seeds, seeds too. Where every model was also
+    asked about people known before training (evaluation/<arm>/seed-<n>/known), each arm's row has `known`.
 
     Args:
         run: the run folder.
@@ -82,7 +88,7 @@ def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         headline: one sentence; separated, not_separated: differences between trained arms, as text;
-        notes: sentences on the model before training and on what the intervals cover.
+        notes: sentences on the model before training, what was lost of what it knew, and what the intervals cover.
     """
     trained = [arm for arm in results["arms"] if arm != UNTRAINED]
     overall = {arm: row["em"]["value"] for arm, row in results["arms"].items() if row.get("em")}
@@ -100,7 +106,8 @@ def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
         headline = "Every trained arm answers nearly all questions, so this corpus cannot tell the arms apart."
     else:
         headline = _headline(len(trained), sum(pair["separated"] for pair in between), len(between))
-    notes += _untrained_notes(pairs, overall) + _interval_notes(results, between) + _training_notes(results)
+    notes += _untrained_notes(pairs, overall) + _known_notes(results)
+    notes += _interval_notes(results, between) + _training_notes(results)
     return {
         "headline": headline,
         "separated": [pair_text(pair) for pair in between if pair["separated"]],
@@ -111,7 +118,17 @@ def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def pair_text(pair: Mapping[str, Any]) -> str:
     """One paired difference as text."""
-    return f"{pair['a']} minus {pair['b']}: {signed(pair['difference'])} {range_text(pair, signed)}"
+    return f"{pair['a']} minus {pair['b']}: {_change(pair)}"
+
+
+def known_rows(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each arm still answers about people known before training; empty where that was not asked.
+
+    Returns:
+        For each arm "questions" and "documents" (whom they are about), "em" and "f1" with intervals, and "lost": the
+        paired difference in EM, the arm minus the model before training (None for that model itself).
+    """
+    return {arm: row["known"] for arm, row in results["arms"].items() if row.get("known")}
 
 
 def results_table(results: Mapping[str, Any]) -> str:
@@ -121,11 +138,13 @@ def results_table(results: Mapping[str, Any]) -> str:
     """
     evaluated = any(row.get("em") for row in results["arms"].values())
     fields = _fields_that_fit(results) if evaluated else []
+    known = known_rows(results)
     left = max([len(arm) for arm in results["arms"]] + [3])
     widths = {field: max(len(field), 5) + 2 for field in fields}
     header = f"{'arm':<{left}}  " + (f"{'':<2}" if evaluated else "")
     header += "".join(f"{field:>{widths[field]}}" for field in fields)
-    header += (f"{'all':>7}  {'95% interval':<14}" if evaluated else "") + f"{'dropped':>9}{'steps':>8}"
+    header += f"{'all':>7}  {'95% interval':<14}" if evaluated else ""
+    header += (f"{'known':>{KNOWN_WIDTH}}" if known else "") + f"{'dropped':>9}{'steps':>8}"
     lines = [header.rstrip(), "-" * len(header)]
     for arm, row in results["arms"].items():
         training = f"{score(row['mean_drop_rate']):>9}{_whole(row['steps']):>8}"
@@ -135,6 +154,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         for metric, label in (("em", "EM"), ("f1", "F1")):
             cells = "".join(f"{score(row['fields'][field][metric]['value']):>{widths[field]}}" for field in fields)
             whole = f"{score(row[metric]['value']):>7}  {range_text(row[metric]):<14}"
+            whole += f"{score(known[arm][metric]['value']):>{KNOWN_WIDTH}}" if known else ""
             name, tail = (arm, training) if metric == "em" else ("", "")
             lines.append(f"{name:<{left}}  {label}{cells}{whole}{tail}".rstrip())
     return "\n".join(lines)
@@ -150,7 +170,7 @@ def results_markdown(results: Mapping[str, Any]) -> str:
     lines += [cell(note) + "\n" for note in said["notes"]]
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
-    lines += _markdown_by_epoch(results)
+    lines += _markdown_known(results) + _markdown_by_epoch(results)
     if results.get("clue_recall"):
         lines += recall_markdown(results["clue_recall"])
     lines += ["## Training", "", "| arm | mean drop rate | texts | steps | seconds |", "| --- " * 5 + "|"]
@@ -216,61 +236,95 @@ def _add_evaluation(
     distances: Mapping[str, float],
 ) -> None:
     ids = [question["id"] for question in questions]
-    scores = {UNTRAINED: _read_scores(run, UNTRAINED, (0,), ids)}
-    scores |= {arm: _read_scores(run, arm, recipe.seeds, ids) for arm in recipe.arms}
+    scores = {arm: _read_scores(paths, ids) for arm, paths in _predictions(run, recipe).items()}
     fields = list(dict.fromkeys(question["field"] for question in questions))
-    known = {field: distances[field] for field in fields if field in distances}
-    fields.sort(key=lambda field: known.get(field, math.inf))
-    results["fields"], results["distances"] = fields, known
-    results["farthest_field"] = max(known, key=lambda field: known[field]) if known else None
+    measured = {field: distances[field] for field in fields if field in distances}
+    fields.sort(key=lambda field: measured.get(field, math.inf))
+    results["fields"], results["distances"] = fields, measured
+    results["farthest_field"] = max(measured, key=lambda field: measured[field]) if measured else None
     nothing = dict.fromkeys(("mean_drop_rate", "steps", "texts", "seconds", "loss")) | {"by_epoch": []}
     results["arms"] = {UNTRAINED: nothing, **results["arms"]}
     sampling = (recipe.evaluate.resamples, recipe.evaluate.seed)
     of_field = np.array([question["field"] for question in questions], dtype=object)
     about = np.array([question["document_id"] for question in questions], dtype=object)
     for arm, numbers in scores.items():
-        row: dict[str, Any] = {metric: _estimate(numbers[metric], about, sampling) for metric in ("em", "f1")}
-        row["em_per_seed"] = numbers["em_per_seed"].tolist()
+        row: dict[str, Any] = _estimates(numbers, about, sampling)
+        row["em_per_seed"] = numbers["em"].mean(axis=1).tolist()
         row["fields"] = {}
         for field in fields:
             here = of_field == field
-            estimates = {metric: _estimate(numbers[metric][here], about[here], sampling) for metric in ("em", "f1")}
-            row["fields"][field] = {"questions": int(here.sum()), **estimates}
+            part = {metric: values_SQ[:, here] for metric, values_SQ in numbers.items()}
+            row["fields"][field] = {"questions": int(here.sum()), **_estimates(part, about[here], sampling)}
         results["arms"][arm] = {**results["arms"][arm], **row}
-    everywhere = np.ones(len(ids), dtype=bool)
-    parts = {"all": everywhere}
+    parts = {"all": np.ones(len(ids), dtype=bool)}
     if results["farthest_field"] is not None and len(fields) > 1:
         parts[results["farthest_field"]] = of_field == results["farthest_field"]
     for name, here in parts.items():
         for b, a in itertools.combinations(scores, 2):
-            difference, low, high = paired_interval(
-                scores[a]["em"][here], scores[b]["em"][here], about[here].tolist(), *sampling
-            )
-            separated = math.isfinite(low) and (low > 0 or high < 0)
-            numbers = {"difference": difference, "low": _finite(low), "high": _finite(high), "separated": separated}
-            results["pairs"].append({"a": a, "b": b, "field": name, **numbers})
+            paired = _difference(scores[a]["em"][:, here], scores[b]["em"][:, here], about[here], sampling)
+            results["pairs"].append({"a": a, "b": b, "field": name, **paired})
+    for arm, row in _known_figures(run, recipe, sampling).items():
+        results["arms"][arm]["known"] = row
 
 
-def _read_scores(run: Path, arm: str, seeds: Sequence[int], ids: Sequence[str]) -> Numbers:
-    """EM and F1 of each question, float64 (questions,), averaged over seeds; and each seed's mean EM."""
+def _known_figures(run: Path, recipe: Recipe, sampling: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """The rows of `known_rows`; empty unless every model was asked."""
+    predictions = _predictions(run, recipe, "known")
+    if not all(path.exists() for paths in predictions.values() for path in paths):
+        return {}
+    asked = {row["id"]: row["document_id"] for row in read_jsonl(predictions[UNTRAINED][0])}
+    about = np.array(list(asked.values()), dtype=object)
+    counts = {"questions": len(asked), "documents": len(set(asked.values()))}
+    scores = {arm: _read_scores(paths, list(asked)) for arm, paths in predictions.items()}
+    before = scores[UNTRAINED]["em"]
+    return {
+        arm: {
+            **counts,
+            **_estimates(numbers, about, sampling),
+            "lost": None if arm == UNTRAINED else _difference(numbers["em"], before, about, sampling),
+        }
+        for arm, numbers in scores.items()
+    }
+
+
+def _predictions(run: Path, recipe: Recipe, *below: str) -> dict[str, list[Path]]:
+    """Every model's files of answers, one a seed; the model before training has one."""
+    seeds = {UNTRAINED: (0,)} | dict.fromkeys(recipe.arms, recipe.seeds)
+    return {
+        arm: [run.joinpath("evaluation", arm, f"seed-{seed}", *below, "predictions.jsonl") for seed in of_arm]
+        for arm, of_arm in seeds.items()
+    }
+
+
+def _read_scores(paths: Sequence[Path], ids: Sequence[str]) -> Numbers:
+    """EM and F1 of these questions, in this order, from one file a seed."""
     tables: dict[str, list[list[float]]] = {"em": [], "f1": []}
-    for seed in seeds:
-        path = _stage_file(run / "evaluation" / arm / f"seed-{seed}" / "predictions.jsonl", "evaluate")
-        rows = {row["id"]: row for row in read_jsonl(path)}
+    for path in paths:
+        rows = {row["id"]: row for row in read_jsonl(_stage_file(path, "evaluate"))}
         if rows.keys() != set(ids):
             raise ElusiveError(
-                f"Expected answers to the {len(ids)} questions of corpus/questions.jsonl, got {len(rows)} answers in "
-                f"{path}, not the same questions. Delete that folder and run the stage 'evaluate' again."
+                f"Expected answers to the {len(ids)} questions that every model of the run is asked, got {len(rows)} "
+                f"answers in {path}, not the same questions. Delete that folder and run the stage 'evaluate' again."
             )
         for metric, table in tables.items():
             table.append([float(rows[question][metric]) for question in ids])
-    em, f1 = np.array(tables["em"]), np.array(tables["f1"])
-    return {"em": em.mean(axis=0), "f1": f1.mean(axis=0), "em_per_seed": em.mean(axis=1)}
+    return {metric: np.array(table) for metric, table in tables.items()}
 
 
-def _estimate(values: np.ndarray, about: np.ndarray, sampling: tuple[int, int]) -> dict[str, float | None]:
-    low, high = interval(values, about.tolist(), *sampling)
-    return {"value": float(values.mean()), "low": _finite(low), "high": _finite(high)}
+def _estimates(numbers: Numbers, about: np.ndarray, sampling: tuple[int, int]) -> dict[str, Any]:
+    """Mean EM and F1 with their intervals."""
+    return {metric: _estimate(values_SQ, about, sampling) for metric, values_SQ in numbers.items()}
+
+
+def _estimate(values_SQ: np.ndarray, about: np.ndarray, sampling: tuple[int, int]) -> dict[str, float | None]:
+    low, high = interval(values_SQ, about.tolist(), *sampling)
+    return {"value": float(values_SQ.mean()), "low": _finite(low), "high": _finite(high)}
+
+
+def _difference(a_SQ: np.ndarray, b_SQ: np.ndarray, about: np.ndarray, sampling: tuple[int, int]) -> dict[str, Any]:
+    difference, low, high = paired_interval(a_SQ, b_SQ, about.tolist(), *sampling)
+    separated = math.isfinite(low) and (low > 0 or high < 0)
+    return {"difference": difference, "low": _finite(low), "high": _finite(high), "separated": separated}
 
 
 def _finite(value: float) -> float | None:
@@ -302,6 +356,32 @@ def _untrained_notes(pairs: Sequence[Mapping[str, Any]], overall: Mapping[str, f
     return [f"The model before training has an EM of {score(overall[UNTRAINED])} ({said})."]
 
 
+def _known_notes(results: Mapping[str, Any]) -> list[str]:
+    known = known_rows(results)
+    if not known:
+        return []
+    lost = {arm: row["lost"] for arm, row in known.items() if row["lost"]}
+    groups = {
+        "lost": [arm for arm, pair in lost.items() if pair["separated"] and pair["difference"] < 0],
+        "gained": [arm for arm, pair in lost.items() if pair["separated"] and pair["difference"] > 0],
+        "not separated from it": [arm for arm, pair in lost.items() if not pair["separated"]],
+    }
+    said = "".join(
+        f"; {name}: " + ", ".join(f"{arm} {_change(lost[arm])}" for arm in arms)
+        for name, arms in groups.items()
+        if arms
+    )
+    before = known[UNTRAINED]
+    return [
+        f"What was known before training ({before['questions']:,} questions about {before['documents']:,} people): "
+        f"EM {score(before['em']['value'])} before{said}."
+    ]
+
+
+def _change(paired: Mapping[str, Any]) -> str:
+    return f"{signed(paired['difference'])} {range_text(paired, signed)}"
+
+
 def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     seeds, documents = len(results["seeds"]), results["corpus"]["documents"]
@@ -314,9 +394,11 @@ def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, A
         )
     else:
         notes.append(
-            f"A question's score is averaged over {seeds} training seeds first; the intervals cover the choice of "
-            "documents (people), and not how far other seeds would differ from these."
+            f"The intervals cover the choice of documents (people) and of training seeds ({seeds} of each arm): both "
+            "are drawn anew, and are the same for the two arms of a difference."
         )
+        if seeds < FEW_SEEDS:
+            notes.append(f"What only {seeds} seeds add to the intervals comes out too narrow: read it as rough.")
     if len(between) > 1:
         notes.append(
             f"{len(between)} pairs are compared without correction: at 95%, about one in twenty equal pairs "
@@ -354,7 +436,7 @@ def _training_notes(results: Mapping[str, Any]) -> list[str]:
 def _fields_that_fit(results: Mapping[str, Any]) -> list[str]:
     """Fields whose columns leave the table within its width; "all" alone where there is but one field."""
     fields = results["fields"] if len(results["fields"]) > 1 else []
-    room = TABLE_COLUMNS - max(len(arm) for arm in results["arms"]) - 44
+    room = TABLE_COLUMNS - max(len(arm) for arm in results["arms"]) - 44 - (KNOWN_WIDTH if known_rows(results) else 0)
     widths = itertools.accumulate(max(len(field), 5) + 2 for field in fields)
     return [field for field, width in zip(fields, widths, strict=True) if width <= room]
 
@@ -371,6 +453,24 @@ def _markdown_by_epoch(results: Mapping[str, Any]) -> list[str]:
     lines = ["## EM after so many passes, in training", "", markdown_row(["arm", *epochs])]
     lines.append("| --- " * (len(epochs) + 1) + "|")
     lines += [markdown_row([arm, *[score(one["em"]) for one in row]]) for arm, row in rows.items()]
+    return [*lines, ""]
+
+
+def _markdown_known(results: Mapping[str, Any]) -> list[str]:
+    known = known_rows(results)
+    if not known:
+        return []
+    asked = known[UNTRAINED]
+    lines = ["## Known before training", ""]
+    lines.append(f"{asked['questions']:,} questions about {asked['documents']:,} people. Lost: EM minus that before.")
+    lines += ["", markdown_row(["arm", "EM", "F1", "lost", "95% interval", "separated"]), "| --- " * 6 + "|"]
+    for arm, row in known.items():
+        scores = [f"{score(row[metric]['value'])} {range_text(row[metric])}" for metric in ("em", "f1")]
+        lost = ["-", "-", "-"]
+        if paired := row["lost"]:
+            separated = "separated" if paired["separated"] else "not separated"
+            lost = [signed(paired["difference"]), range_text(paired, signed), separated]
+        lines.append(markdown_row([arm, *scores, *lost]))
     return [*lines, ""]
 
 
