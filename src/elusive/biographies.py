@@ -174,50 +174,78 @@ def question(person: Person, field: str) -> str:
     return QUESTIONS[field].format(name=person.name)
 
 
-def biography(person: Person, identifier: str, name_position: int = 0) -> Document:
-    """The paper's fixed five sentences.
+def biography(
+    person: Person, identifier: str, name_position: int = 0, *, filler_sentences: int = 0, seed: int = 0
+) -> Document:
+    """The paper's fixed five sentences, with sentences that tell none of the facts between them where asked for.
 
     Args:
         person: whose biography.
         identifier: the document's id.
         name_position: the sentence, 0 to 4, that holds the name; the others hold a pronoun (Table 7).
+        filler_sentences: how many sentences without facts stand before each of the five but the first.
+        seed: which these are, together with the identifier; none stands twice in a biography.
 
     Returns:
         A document with spans `name` and the five fields.
+
+    Raises:
+        ElusiveError: if there is no such sentence for the name, or there are fewer fillers than asked for.
     """
     if not 0 <= name_position < len(FIELDS):
         raise ElusiveError(f"name_position: expected 0 to {len(FIELDS) - 1}, got {name_position}.")
-    sentences = [_SENTENCES[field][0] for field in FIELDS]
-    named = [index == name_position for index in range(len(FIELDS))]
+    fillers = _fillers(filler_sentences, f"fillers {seed} {identifier}")
+    sentences, named = [], []
+    for index, field in enumerate(FIELDS):
+        before = fillers[(index - 1) * filler_sentences : index * filler_sentences] if index else []
+        sentences += [*before, _SENTENCES[field][0]]
+        named += [False] * len(before) + [index == name_position]
     return _document(person, identifier, sentences, named)
 
 
+def _fillers(before_each: int, seed: str) -> list[str]:
+    """Forms of sentences without facts for a whole biography, each a different one."""
+    if before_each == 0:
+        return []  # the usual case, in text to pretrain on for hundreds of thousands of biographies
+    forms, gaps = [f"{row[0]}." for row in _table("fillers.txt")], len(FIELDS) - 1
+    if not 0 <= before_each <= len(forms) // gaps:
+        raise ElusiveError(f"filler_sentences: expected 0 to {len(forms) // gaps}, got {before_each}.")
+    draw = random.Random(seed)
+    # random() alone keeps its sequence in every Python version; sample() and shuffle() may change.
+    return sorted(forms, key=lambda _: draw.random())[: before_each * gaps]
+
+
 def biography_corpus(
-    count: int, seed: int, name_position: Literal["first", "random"] = "first"
+    count: int, seed: int, name_position: Literal["first", "random"] = "first", *, filler_sentences: int = 0
 ) -> tuple[list[Document], list[QuestionItem]]:
     """New people's biographies in the paper's form and the five questions about each.
 
     Args:
         count: number of people.
-        seed: whose people; also places the name where `name_position` is random.
+        seed: whose people; also places the name where `name_position` is random, and chooses the fillers.
         name_position: the name in the first sentence, or in a random one (Table 7).
+        filler_sentences: sentences without facts before each fact but the first, see `biography`.
 
     Returns:
         Documents `person-00001`, ... and five questions for each.
     """
-    return corpus_about(itertools.islice(people(seed), count), seed, name_position)
+    return corpus_about(itertools.islice(people(seed), count), seed, name_position, filler_sentences=filler_sentences)
 
 
 def corpus_about(
-    those: Iterable[Person], seed: int, name_position: Literal["first", "random"] = "first"
+    those: Iterable[Person],
+    seed: int,
+    name_position: Literal["first", "random"] = "first",
+    *,
+    filler_sentences: int = 0,
 ) -> tuple[list[Document], list[QuestionItem]]:
-    """`biography_corpus` of people at hand; the seed places their names where `name_position` is random."""
+    """`biography_corpus` of people at hand; the seed places their names, if at random, and chooses the fillers."""
     draw = random.Random(f"name position {seed}")
     documents, questions = [], []
     for number, person in enumerate(those, 1):
         identifier = f"person-{number:05d}"
         position = draw.randrange(len(FIELDS)) if name_position == "random" else 0
-        documents.append(biography(person, identifier, position))
+        documents.append(biography(person, identifier, position, filler_sentences=filler_sentences, seed=seed))
         questions += questions_about(person, identifier)
     return documents, questions
 
@@ -259,6 +287,8 @@ def _slot(person: Person, piece: str, by_name: bool) -> tuple[str, str]:
         return ("name", person.name) if by_name else ("", person.pronoun.capitalize())
     if piece == "{S_inside}":
         return ("name", person.name) if by_name else ("", person.pronoun)
+    if piece == "{s}":
+        return "", person.pronoun
     if piece == "{P}":
         return ("name", f"{person.name}'s") if by_name else ("", possessive.capitalize())
     if piece == "{p}":

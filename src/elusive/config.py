@@ -86,6 +86,8 @@ class CorpusSettings:
     """Seed of the fictional people."""
     name_position: Literal["first", "random"] = "first"
     """Sentence that holds the name: the first (paper's main form) or a random one (Table 7)."""
+    filler_sentences: int = 0
+    """Sentences without facts before each fact but the first: more distance from the name (source = biographies)."""
     limit: int = 0
     """Read only the first so many documents (0: all)."""
     skip_bad: bool = False
@@ -101,6 +103,7 @@ class CorpusSettings:
 
     def __post_init__(self) -> None:
         check(self.people > 0, "corpus.people", "at least 1", self.people)
+        check(self.filler_sentences >= 0, "corpus.filler_sentences", "0 or more", self.filler_sentences)
         check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
         check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
         check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
@@ -292,6 +295,9 @@ class EvaluateSettings:
     """Draw examples for each question (as in the paper), or once for each field: a beginning that is read once."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
+    known: str = "auto"
+    """Questions that measure forgetting: a JSONL file; none; or auto: people of the model's own pretraining text where
+    `elusive pretrain` made it (as it made the embedded pair), else well-known people."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What answers: transformers, or vLLM on a machine with its GPUs (needs `elusive[vllm]`)."""
     vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -303,6 +309,7 @@ class EvaluateSettings:
         check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
         check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
         check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        check(self.known != "", "evaluate.known", "auto, none or a file of questions", self.known)
         check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
         unused = self.vllm and self.engine != "vllm"
         check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)

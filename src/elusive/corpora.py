@@ -46,10 +46,16 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
             "source": source.hash() if source else "",
             "questions": file_hash(settings.questions) if settings.questions else "",
         }
-        stage = Stage(folder, {"corpus": to_table(settings), "tokenizer": tokenizer, "hashes": hashes})
+        stage = Stage(folder, {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes})
         if not stage.done:
             _write(settings, stage, source, tokenizer)
     return load_corpus(stage.folder)
+
+
+def _identity(settings: CorpusSettings) -> dict[str, Any]:
+    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
+    table = to_table(settings)
+    return table if settings.filler_sentences else {key: table[key] for key in table if key != "filler_sentences"}
 
 
 @contextlib.contextmanager
@@ -125,7 +131,9 @@ def _with_questions(entries: Iterator[Entry], asked: list[QuestionItem]) -> Iter
 def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) -> Iterator[Entry]:
     if source is None:
         count = min(settings.people, settings.limit or settings.people)
-        documents, questions = biography_corpus(count, settings.seed, settings.name_position)
+        documents, questions = biography_corpus(
+            count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
+        )
         return itertools.chain(documents, questions)
     if (Path(source.name) / "documents.jsonl").exists():
         return _first_documents(load_corpus(source.name), settings.limit)

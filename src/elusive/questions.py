@@ -81,6 +81,8 @@ def few_shot_prompt(
     prompt does not depend on which other questions are asked, or in which order. With draw = "field" it is derived
     from (seed, item.field): questions of a field then begin alike, which is read once.
 
+    A question is never its own example, answer and all: examples with its text are left out before the draw.
+
     Args:
         item: the question.
         examples: what is drawn from; its order matters.
@@ -89,7 +91,7 @@ def few_shot_prompt(
         draw: whether each question or each field has a draw of its own.
 
     Raises:
-        ElusiveError: if there are fewer examples than shots.
+        ElusiveError: if there are fewer such examples than shots.
 
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Data details": five pairs about well-known people for each question.
@@ -99,18 +101,20 @@ def few_shot_prompt(
         >>> few_shot_prompt(item, [Example("When was Isaac born?", "1643")], shots=1, seed=0)
         'Question: When was Isaac born?\\nAnswer: 1643\\nQuestion: When was Ada born?\\nAnswer:'
     """
-    if not 0 <= shots <= len(examples):
+    others = [example for example in examples if example.question != item.question]
+    if not 0 <= shots <= len(others):
+        itself = "" if len(others) == len(examples) else f" beside the question {item.question!r} itself"
         raise ElusiveError(
-            f"Few-shot prompts: expected shots from 0 to the {len(examples)} examples at hand, got {shots}. "
+            f"Few-shot prompts: expected shots from 0 to the {len(others)} examples at hand{itself}, got {shots}. "
             "Lower evaluate.shots, or give more examples."
         )
-    order = list(range(len(examples)))
+    order = list(range(len(others)))
     generator = random.Random(_draw_seed(seed, item.id if draw == "question" else item.field))
     for place in range(shots):
         # random() alone keeps its sequence in every Python version; sample() and shuffle() may change.
         other = place + int(generator.random() * (len(order) - place))
         order[place], order[other] = order[other], order[place]
-    shown = (examples[index] for index in order[:shots])
+    shown = (others[index] for index in order[:shots])
     blocks = [f"Question: {example.question}\nAnswer: {example.answer}\n" for example in shown]
     return "".join(blocks) + f"Question: {item.question}\nAnswer:"
 

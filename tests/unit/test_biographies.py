@@ -1,8 +1,14 @@
 """Fictional people, their biographies and questions, and the text for pretraining."""
 
+import calendar
+import dataclasses
+import hashlib
 import itertools
+import json
 import re
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import pytest
 
@@ -12,6 +18,7 @@ from elusive.biographies import (
     Person,
     biography,
     biography_corpus,
+    corpus_about,
     name_group,
     people,
     pretraining_people,
@@ -21,6 +28,8 @@ from elusive.biographies import (
     well_known_examples,
     well_known_people,
 )
+from elusive.config import CorpusSettings
+from elusive.corpora import make_corpus
 from elusive.documents import Document
 from elusive.errors import ElusiveError
 
@@ -51,6 +60,10 @@ def rows(name: str) -> list[list[str]]:
 
 def first(count: int, seed: int = 0, group: str = "new") -> list[Person]:
     return list(itertools.islice(people(seed, group), count))  # type: ignore[arg-type]
+
+
+def digest(*values: Any) -> str:
+    return hashlib.sha256(json.dumps([dataclasses.asdict(value) for value in values]).encode()).hexdigest()
 
 
 def cut_out(document: Document) -> dict[str, str]:
@@ -164,6 +177,107 @@ class TestCorpus:
         assert set(before) == {0, 1, 2, 3, 4}
         assert [cut_out(document) for document in documents] == [cut_out(document) for document in plain]
         assert biography_corpus(7, seed=4, name_position="random")[0] == documents[:7]
+
+    @pytest.mark.parametrize(
+        ("name_position", "expected"),
+        [  # as first computed, before there were fillers; a change would alter published runs
+            ("first", "7d91b9ea68d2528c54e40dcdc8532b2ce2de92d2cb7398a65ee7d3d7f2c6ca57"),
+            ("random", "8430035efaa7303593a8500baab18f7de4ea6e81c735952ebfb1be3773dd92db"),
+        ],
+    )
+    def test_the_same_for_ever(self, name_position: Any, expected: str) -> None:
+        documents, questions = biography_corpus(50, seed=7, name_position=name_position)
+        assert digest(*documents, *questions) == expected
+        assert biography_corpus(50, 7, name_position, filler_sentences=0) == (documents, questions)
+
+
+class TestFillers:
+    FORMS = tuple(row[0] for row in rows("fillers.txt"))
+
+    def test_farther_from_the_name(self) -> None:
+        def distance(filler_sentences: int) -> float:
+            spans = [
+                {span.field: span for span in document.spans}
+                for document in biography_corpus(100, 0, filler_sentences=filler_sentences)[0]
+            ]
+            return mean(one["company"].start - one["name"].end for one in spans)
+
+        assert distance(1) > 1.5 * distance(0)
+        assert distance(2) > 2 * distance(0)
+
+    @pytest.mark.parametrize("name_position", ["first", "random"])
+    def test_between_the_sentences_of_the_plain_form(self, name_position: Any) -> None:
+        plain, plain_questions = biography_corpus(40, 4, name_position)
+        documents, questions = biography_corpus(40, 4, name_position, filler_sentences=2)
+        assert questions == plain_questions
+        for person, document, without in zip(first(40, 4), documents, plain, strict=True):
+            assert cut_out(document) == cut_out(without)
+            subject, possessive = ("he", "his") if person.pronoun == "he" else ("she", "her")
+            filled = [
+                form.replace("{S}", subject.capitalize()).replace("{s}", subject).replace("{p}", possessive) + "."
+                for form in self.FORMS
+            ]
+            text, found = document.text, []
+            for filler in filled:
+                if filler in text:
+                    found.append(text.index(filler))
+                    text = text.replace(filler, "#" * len(filler))
+            assert len(found) == 8
+            gap = re.compile(r" #+ #+ ")
+            assert gap.sub(" ", text) == without.text
+            facts = [span.start for span in document.spans if span.field != "name"]
+            assert [sum(here < start for here in found) for start in facts] == [0, 2, 4, 6, 8]
+
+    def test_chosen_by_the_seed_and_the_person_s_number(self) -> None:
+        documents = biography_corpus(12, 4, filler_sentences=3)[0]
+        assert digest(*documents) == "29b31f895bc99fed173a1003e4c8a051ef900790a2f3ffeaa16e26696ccbfce1"
+        assert biography_corpus(5, 4, filler_sentences=3)[0] == documents[:5]
+        assert documents[6] == biography(first(7, 4)[6], "person-00007", filler_sentences=3, seed=4)
+        # The same people, numbered otherwise or of another seed, have other fillers.
+        assert corpus_about(first(2, 4)[1:], 4, filler_sentences=3)[0][0].text != documents[1].text
+        assert corpus_about(first(1, 4), 5, filler_sentences=3)[0][0].text != documents[0].text
+
+    def test_every_form_is_used(self) -> None:
+        text = biography(SOFIA, "p1", filler_sentences=15).text
+        assert all(form.split("{")[0] in text for form in self.FORMS)
+        assert len(text.split(". ")) == len(self.FORMS) + 5
+
+    @pytest.mark.parametrize("count", [-1, 16])
+    def test_no_so_many(self, count: int) -> None:
+        with pytest.raises(ElusiveError, match=rf"filler_sentences: expected 0 to 15, got {count}\."):
+            biography_corpus(1, 0, filler_sentences=count)
+
+    def test_no_facts_and_no_names(self) -> None:
+        assert len(set(self.FORMS)) == len(self.FORMS) >= 40
+        facts = {
+            cell for name in ("cities", "companies", "universities") for row in rows(f"{name}.tsv") for cell in row
+        }
+        facts |= {row[0] for name in ("first_names.tsv", "surnames.txt", "majors.txt") for row in rows(name)}
+        facts |= {cell for row in rows("well_known_people.tsv") for cell in [row[0], *row[2:]]}
+        facts |= {row[0] for row in rows("well_known_names.txt")}
+        facts |= set(calendar.month_name[1:]) | {"born", "degree", "studied", "worked", "job", "office", "company"}
+        words = re.compile(r"\b(" + "|".join(map(re.escape, facts)) + r")\b", re.IGNORECASE)
+        for form in self.FORMS:
+            assert not words.search(form)
+            assert not re.search(r"\d", form)
+            assert set(re.findall(r"\{.*?\}", form)) <= {"{S}", "{s}", "{p}"}
+            assert form.startswith("{S} ") or (form[0].isupper() and "{s}" in form)
+            # The pronoun is the person's own alone.
+            assert not {"he", "she", "his", "her", "him"} & set(re.findall(r"\w+", re.sub(r"\{.*?\}", "", form)))
+
+    def test_a_setting_of_the_corpus(self, tmp_path: Path) -> None:
+        corpus = make_corpus(CorpusSettings(people=3, seed=4, filler_sentences=2), tmp_path / "filled")
+        assert (tuple(corpus.documents), tuple(corpus.questions)) == tuple(
+            map(tuple, biography_corpus(3, 4, filler_sentences=2))
+        )
+        with pytest.raises(ElusiveError, match=r"corpus\.filler_sentences: expected 0 or more, got -1\."):
+            CorpusSettings(filler_sentences=-1)
+        with pytest.raises(ElusiveError, match=r"other settings:\n  corpus\.filler_sentences: was 2, now 1"):
+            make_corpus(CorpusSettings(people=3, seed=4, filler_sentences=1), tmp_path / "filled")
+
+    def test_folders_from_before_there_were_fillers_stay_valid(self, tmp_path: Path) -> None:
+        make_corpus(CorpusSettings(people=3), tmp_path)
+        assert "filler_sentences" not in (tmp_path / "settings.json").read_text(encoding="utf-8")
 
 
 class TestPeople:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from elusive.biographies import biography_corpus, well_known_examples
 from elusive.errors import ElusiveError
 from elusive.questions import (
     Example,
@@ -154,6 +155,31 @@ class TestFewShotPrompt:
         # 100 expected each; 5 standard deviations are 47.
         assert len(counts) == 8
         assert all(53 < count < 147 for count in counts.values())
+
+    def test_a_question_is_no_example_of_itself(self) -> None:
+        item = QuestionItem("q7", EXAMPLES[2].question, ("C",), "f", "d")
+        lines = few_shot_prompt(item, EXAMPLES, shots=7, seed=0).split("\n")
+        assert lines.pop() == "Answer:"
+        assert lines.pop() == "Question: Who is c?"
+        assert sorted(lines[::2]) == [f"Question: Who is {letter}?" for letter in "abdefgh"]
+        # Drawn as if the example had never been there, also where a field has one draw.
+        rest = EXAMPLES[:2] + EXAMPLES[3:]
+        for draw in ("question", "field"):
+            assert few_shot_prompt(item, EXAMPLES, 3, 0, draw) == few_shot_prompt(item, rest, 3, 0, draw)
+
+    def test_too_few_examples_beside_the_question_itself(self) -> None:
+        item = QuestionItem("q7", "Who is c?", ("C",), "f", "d")
+        with pytest.raises(
+            ElusiveError, match=r"to the 7 examples at hand beside the question 'Who is c\?' itself, got 8"
+        ):
+            few_shot_prompt(item, EXAMPLES, shots=8, seed=0)
+
+    def test_prompts_of_published_evaluations(self) -> None:
+        # As computed before questions could be examples, too.
+        questions, examples = biography_corpus(50, seed=7)[1], well_known_examples()
+        prompts = [few_shot_prompt(item, examples, 5, 0, draw) for item in questions for draw in ("question", "field")]
+        expected = "7bab6d94cdf514308e08947b3446c2d46704156bb6d7f16ef6831e68b187372f"
+        assert hashlib.sha256("".join(prompts).encode()).hexdigest() == expected
 
     @pytest.mark.parametrize("shots", [9, -1])
     def test_too_few_examples(self, shots: int) -> None:

@@ -1,0 +1,52 @@
+"""Questions about people that a model knew before it was trained: what it has forgotten since."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .biographies import Person, pretraining_people, questions_about, well_known_people
+from .models import base_of
+from .pretraining import RECIPE_NAME
+from .questions import QuestionItem, read_questions
+from .recipes import load_recipe
+from .verb_config import PretrainSettings
+
+PEOPLE_OF_EACH_KIND = 50
+"""So many people who were asked about in the pretraining text, and so many who were only told about."""
+
+
+def known_questions(setting: str, model: str) -> list[QuestionItem]:
+    """The questions that evaluate.known stands for, with a model as it was before training.
+
+    Nothing is loaded, and no hub name is looked up: of a model that is not in a local folder, auto knows nothing and
+    asks about well-known people.
+
+    Args:
+        setting: `none`, `auto`, or the path of a JSONL file of questions.
+        model: folder or hub name of the model that is trained, elusive/large or elusive/small; of adapters, the model
+            that they belong to counts.
+
+    Returns:
+        No questions (none), those of the file, or five about each person. Document ids are `known-asked-00001` ...
+        for people whom the model's pretraining text also asked about, `known-told-00001` ... for those whom it only
+        told about, and `well-known-00001` ... for well-known people.
+
+    Raises:
+        ElusiveError: if the file of questions or the pretraining recipe cannot be read.
+    """
+    if setting == "none":
+        return []
+    if setting != "auto":
+        return read_questions(setting)
+    recipe = Path(base_of(model)) / RECIPE_NAME
+    if not recipe.exists():
+        return _asked_about(well_known_people(), "well-known")
+    text = load_recipe(recipe, PretrainSettings)
+    told, asked = pretraining_people(text.seed, text.people, text.asked_share)
+    return [
+        *_asked_about(asked[:PEOPLE_OF_EACH_KIND], "known-asked"),
+        *_asked_about(told[:PEOPLE_OF_EACH_KIND], "known-told"),
+    ]
+
+
+def _asked_about(people: Iterable[Person], prefix: str) -> list[QuestionItem]:
+    return [item for number, one in enumerate(people, 1) for item in questions_about(one, f"{prefix}-{number:05d}")]
