@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from ..config import Recipe
 from ..documents import Document, Span
 from ..errors import ElusiveError
-from ..recall import ALL_CUES, RANKED, Clues, best_ranked, clue_recall, read_clues
+from ..ranking import pair_on_tokens
+from ..recall import ALL_CUES, Clues, best_ranked, clue_recall, read_clues
 from ..shards import TokenScores, read_shard
 from .tokens import OTHER_WORDS, TOP, WORDS, Row, token_fields
 
@@ -67,24 +68,86 @@ def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -
                 f"{folder} holds no scores, and the rank bars look from the cue before '{field}'. "
                 "Run the stage 'score' of this run first, or choose another report.cue_field."
             )
-    by_id = {row["id"]: row for row in documents}
-    best: dict[str, list[list[str]]] = {name: [] for name in RANKED}
-    for one in _run_clues(run, documents, f"cue-{field}", recipe):
-        kinds = _kinds(by_id[one.document_id], one.offsets)
-        for name in RANKED:
-            if len(ranked := best_ranked(one.signal(name), TOP)):
-                best[name].append([kinds[place] for place in ranked])
-    if not any(best.values()):
-        return None
-    heads = [f"({field})" for field in recipe.score.head_fields]
-    return {"field": field, "documents": len(best["large"]), **_shares(best, heads), "head_kinds": heads}
+    ranks = rank_shares(
+        _documents(documents),
+        {model: run / "scores" / f"{model}-cue-{field}" for model in ("large", "small")},
+        {"large": ("large", None), "small": ("small", None), "contrast": ("large", "small")},
+        field=field,
+        head_fields=recipe.score.head_fields,
+        excluded_tokens=recipe.augment.excluded_tokens,
+        across_tokenizers=recipe.augment.across_tokenizers,
+    )
+    return ranks if ranks["documents"] else None
+
+
+def rank_shares(
+    documents: Iterable[Document],
+    scores: Mapping[str, str | Path],
+    rankings: Mapping[str, tuple[str, str | None]],
+    *,
+    field: str,
+    head_fields: Sequence[str],
+    excluded_tokens: Sequence[str],
+    across_tokenizers: bool = False,
+) -> dict[str, Any]:
+    """Which kinds of token lead any number of rankings at the cue before a field.
+
+    Args:
+        documents: the corpus; those that every model scored are counted.
+        scores: folders of shards, by the name of the model that they are of.
+        rankings: title: the model whose attention tokens are ranked by, and the one whose attention is taken off it
+            (None: nothing is). Models of other families may stand beside these, but not in one difference with them.
+        field: whose cue the scores look from.
+        head_fields: span fields of the head entity.
+        excluded_tokens: strings that are never ranked, beside special tokens and white space.
+        across_tokenizers: carry all scores over to the first model's tokens where theirs differ.
+
+    Returns:
+        field; documents: how many are counted; kinds: "(field)" for tokens of spans, single words, "other words";
+        rankings: for each title the share of each kind at ranks 1 to 10, ranks x kinds; head_kinds. Documents whose
+        tokens are all tied do not count in that ranking; where none is left, its shares are 0.
+
+    Raises:
+        ElusiveError: if two models of one difference have other tokens, and across_tokenizers is not set.
+
+    Reference:
+        Gao et al. 2025, arXiv 2409.17954, Figures 2, 3, 6 and 7.
+    """
+    read: dict[str, Mapping[str, TokenScores]] = {name: _scores(Path(folder)) for name, folder in scores.items()}
+    shared = [document for document in documents if all(document.id in rows for rows in read.values())]
+    if across_tokenizers:
+        read = _on_first_tokens(shared, read)
+    by_id = {document.id: document for document in shared}
+    best: dict[str, list[list[str]]] = {title: [] for title in rankings}
+    for title, (plus, minus) in rankings.items():
+        pair = read[plus], read[minus or plus]
+        for one in read_clues(shared, *pair, head_fields=head_fields, excluded_tokens=excluded_tokens):
+            kinds = _kinds(by_id[one.document_id], one.offsets)
+            if len(ranked := best_ranked(one.signal("contrast" if minus else "large"), TOP)):
+                best[title].append([kinds[place] for place in ranked])
+    heads = [f"({name})" for name in head_fields]
+    counted = max(map(len, best.values()), default=0)
+    return {"field": field, "documents": counted, **_shares(best, heads), "head_kinds": heads}
+
+
+def _on_first_tokens(
+    documents: Sequence[Document], read: Mapping[str, Mapping[str, TokenScores]]
+) -> dict[str, Mapping[str, TokenScores]]:
+    """Every model's scores on the tokens of the first model."""
+    first = next(iter(read.values()))
+
+    def carried(rows: Mapping[str, TokenScores], document: Document) -> TokenScores:
+        tokens = first[document.id]
+        return pair_on_tokens(tokens, rows[document.id], tokens, document.text)[1]
+
+    return {name: {one.id: carried(rows, one) for one in documents} for name, rows in read.items()}
 
 
 def _run_clues(run: Path, documents: Sequence[Row], queries: str, recipe: Recipe) -> list[Clues]:
     """The ranked tokens of a run's documents at one kind of query; none where a model was not scored at it."""
     large, small = (_scores(run / "scores" / f"{model}-{queries}") for model in ("large", "small"))
     return read_clues(
-        [Document(row["id"], row["text"], tuple(Span(*span) for span in row["spans"])) for row in documents],
+        _documents(documents),
         large,
         small,
         head_fields=recipe.score.head_fields,
@@ -93,21 +156,21 @@ def _run_clues(run: Path, documents: Sequence[Row], queries: str, recipe: Recipe
     )
 
 
+def _documents(rows: Sequence[Row]) -> list[Document]:
+    return [Document(row["id"], row["text"], tuple(Span(*span) for span in row["spans"])) for row in rows]
+
+
 def _scores(folder: Path) -> Mapping[str, TokenScores]:
     return {row.document_id: row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path)}
 
 
-def _kinds(row: Row, offsets_T2: np.ndarray) -> list[str]:
+def _kinds(document: Document, offsets_T2: np.ndarray) -> list[str]:
     """ "(field)" for a token of a span, else the whole word, in lower case, that the token is part of."""
-    words = [(match.start(), match.end()) for match in re.finditer(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+", row["text"])]
+    words = [(match.start(), match.end()) for match in re.finditer(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+", document.text)]
     starts, ends = offsets_T2[:, 0].tolist(), offsets_T2[:, 1].tolist()
-    fields = token_fields(starts, ends, row["spans"])
-    names = token_fields(starts, ends, [(row["text"][start:end].lower(), start, end) for start, end in words])
+    fields = token_fields(starts, ends, document.spans)
+    names = token_fields(starts, ends, [(document.text[start:end].lower(), start, end) for start, end in words])
     return [f"({field})" if field else name for field, name in zip(fields, names, strict=True)]
-
-
-def _head_kinds(recipe: Recipe) -> list[str]:
-    return [f"({field})" for field in recipe.score.head_fields]
 
 
 def _shares(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def draw(results: Mapping[str, Any], longest: int) -> Figures:
         longest: last rank of the p(r) curve; 0 leaves it out.
     """
     figures: Figures = {}
-    with _style():
+    with style():
         for layout, width in (("wide", WIDE), ("narrow", NARROW)):
             if results["fields"]:
                 figures.setdefault("em-by-field", {})[layout] = em_bars(results, width)
@@ -86,9 +86,9 @@ def draw(results: Mapping[str, Any], longest: int) -> Figures:
 def save(figures: Figures, folder: Path) -> None:
     """Write each wide figure as PNG (150 dots per inch) and SVG."""
     for name, layouts in figures.items():
-        with atomic_path(folder / f"{name}.png") as path, _style():
+        with atomic_path(folder / f"{name}.png") as path, style():
             layouts["wide"].savefig(path, format="png", dpi=150)
-        with atomic_path(folder / f"{name}.svg") as path, _style(name):
+        with atomic_path(folder / f"{name}.svg") as path, style(name):
             layouts["wide"].savefig(path, format="svg", metadata={"Date": None})
 
 
@@ -101,7 +101,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
         label: what screen readers say.
     """
     stream = io.StringIO()
-    with _style(name):
+    with style(name):
         figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="none")
     text = stream.getvalue()
     body = text[text.index("<defs>") : text.rindex("</svg>")]
@@ -124,7 +124,7 @@ def em_bars(results: Mapping[str, Any], width: float) -> Figure:
     narrow = width < 6
     groups = [*fields, "all"]
     height = 1.0 + 0.15 * len(groups) * (len(arms) + 1.2) if narrow else 3.5
-    figure, axes = _figure(width, height)
+    figure, axes = new_figure(width, height)
     size = 0.82 / len(arms)
     for number, arm in enumerate(arms):
         row = results["arms"][arm]
@@ -141,7 +141,7 @@ def em_bars(results: Mapping[str, Any], width: float) -> Figure:
     if fields:
         line = axes.axhline if narrow else axes.axvline
         line(len(groups) - 1.5, color=RULE, linewidth=0.8)
-    _score_axis(axes.xaxis if narrow else axes.yaxis, axes)
+    score_axis(axes.xaxis if narrow else axes.yaxis, axes)
     _legend(figure, axes, columns=2 if narrow else 8)
     return figure
 
@@ -149,19 +149,14 @@ def em_bars(results: Mapping[str, Any], width: float) -> Figure:
 def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
     """EM against the mean distance between a field and the head entity in tokens (the paper's Figure 1)."""
     narrow = width < 6
-    figure, axes = _figure(width, 3.9 if narrow else 3.6)
+    figure, axes = new_figure(width, 3.9 if narrow else 3.6)
     distances = results["distances"]
     for arm, row in results["arms"].items():
         _arm_line(axes, arm, list(distances.values()), [row["fields"][field]["em"]["value"] for field in distances])
     axes.set_xlabel("mean distance from the head entity, tokens")
     axes.set_ylabel("exact match")
-    _score_axis(axes.yaxis, axes)
-    top = axes.secondary_xaxis("top")
-    top.set_xticks(list(distances.values()), list(distances), rotation=45, ha="left", rotation_mode="anchor")
-    top.tick_params(length=3, pad=3, color=RULE, labelcolor=MUTED)
-    top.spines["top"].set_visible(False)
-    for distance in distances.values():
-        axes.axvline(distance, color=RULE, linewidth=0.7, zorder=0)
+    score_axis(axes.yaxis, axes)
+    name_fields_on_top(axes, distances)
     _legend(figure, axes, columns=2 if narrow else 8)
     return figure
 
@@ -169,49 +164,57 @@ def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
 def em_by_epoch(results: Mapping[str, Any], width: float) -> Figure:
     """EM over all questions in the midst of training, against passes over each arm's texts."""
     narrow = width < 6
-    figure, axes = _figure(width, 3.6 if narrow else 3.3)
+    figure, axes = new_figure(width, 3.6 if narrow else 3.3)
     for arm, row in results["arms"].items():
         if row.get("by_epoch"):
             _arm_line(axes, arm, *zip(*((one["epoch"], one["em"]) for one in row["by_epoch"]), strict=True))
     axes.set_xlabel("passes over the arm's texts")
     axes.set_ylabel("exact match")
-    _score_axis(axes.yaxis, axes)
+    score_axis(axes.yaxis, axes)
     _legend(figure, axes, columns=2 if narrow else 8)
     return figure
 
 
 def rank_bars(ranks: Mapping[str, Any], width: float) -> Figure:
     """Share of each kind of token at ranks 1 to 10: large, small, large minus small (Figures 2 and 3)."""
+    titles = {"large": "large", "small": "small", "contrast": "large minus small"}
+    rankings = {title: ranks["rankings"][name] for name, title in titles.items()}
+    return rank_panels({**ranks, "rankings": rankings}, width, differences=(titles["contrast"],))
+
+
+def rank_panels(
+    ranks: Mapping[str, Any], width: float, *, columns: int = 0, differences: Collection[str] = ()
+) -> Figure:
+    """Share of each kind of token at ranks 1 to 10, a panel for each ranking; kinds look alike in all of them.
+
+    Args:
+        ranks: kinds, head_kinds, and rankings: {title: shares}, as `clues.rank_shares` gives them.
+        width: of the figure in inches.
+        columns: panels side by side (0: three, or one where the figure is narrow).
+        differences: titles of the panels whose tokens are ranked by a difference of two models.
+    """
     narrow = width < 6
-    names = {"large": "large", "small": "small", "contrast": "large minus small"}
+    columns = columns or (1 if narrow else min(3, len(ranks["rankings"])))
+    rows = -(-len(ranks["rankings"]) // columns)
     kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"])
-    rows = -(-len(kinds) // (3 if narrow else 9))
-    figure = Figure(figsize=(width, (8.6 if narrow else 3.3) + 0.2 * rows), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.06 if narrow else 0.02, wspace=0.05)  # type: ignore[union-attr]
-    every = figure.subplots(3 if narrow else 1, 1 if narrow else 3, sharey=True)
-    for axes, (name, title) in zip(every, names.items(), strict=True):
-        shares = np.array(ranks["rankings"][name])
-        left = np.zeros(len(shares))
-        for number, kind in enumerate(kinds):
-            rows_here = np.flatnonzero(shares[:, number])
-            bars = axes.barh(
-                rows_here + 1, shares[rows_here, number], left=left[rows_here], height=0.84, color=colors[kind],
-                edgecolor=PAPER, linewidth=0.6,
-            )  # fmt: skip
-            _name_wide_segments(axes, bars, kind, colors[kind], 0.021 if narrow else 0.026)
-            left += shares[:, number]
-        if not shares.any():
-            axes.text(0.5, TOP / 2 + 0.5, "all tokens are tied", ha="center", color=MUTED)
-        axes.set(xlim=(0, 1), ylim=(TOP + 0.6, 0.4))
-        axes.set_yticks(range(1, TOP + 1))
-        axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+    legend_rows = max(1, -(-len(kinds) // (3 if narrow else 9)))
+    height = 0.35 + (2.75 if narrow else 2.95) * rows + 0.2 * legend_rows
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.06 if rows > 1 else 0.02, wspace=0.05)  # type: ignore[union-attr]
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    # So much of the axis does one character of a name take.
+    character = 0.021 * columns if narrow else 0.026 * columns / 3 * WIDE / width
+    for number, (axes, (title, shares)) in enumerate(zip(grid.flat, ranks["rankings"].items(), strict=False)):
+        _stacked_shares(axes, np.array(shares), kinds, colors, character)
         axes.set_title(title, loc="left", fontweight="bold", color=INK)
-        axes.spines[:].set_visible(False)
-        if name == "large" or narrow:
-            axes.set_ylabel("rank by attention" if name != "contrast" else "rank by difference")
+        if number % columns == 0:
+            axes.set_ylabel("rank by difference" if title in differences else "rank by attention")
+    for axes in grid.flat[len(ranks["rankings"]) :]:
+        axes.set_visible(False)
     figure.legend(
-        [Patch(color=colors[kind]) for kind in kinds], kinds, loc="outside lower left", ncols=3 if narrow else 9,
-        frameon=False, handlelength=0.9, handleheight=0.9, columnspacing=1.2, labelcolor=INK,
+        [Patch(color=colors[kind]) for kind in kinds], kinds, loc="outside lower left",
+        ncols=max(1, -(-len(kinds) // legend_rows)), frameon=False, handlelength=0.9, handleheight=0.9,
+        columnspacing=1.2, labelcolor=INK,
     )  # fmt: skip
     return figure
 
@@ -219,7 +222,7 @@ def rank_bars(ranks: Mapping[str, Any], width: float) -> Figure:
 def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure:
     """p(r) at the run's alpha and beta, with the mean drop rate of each arm (the paper's Figure 5)."""
     alpha, beta = results["augment"]["alpha"], results["augment"]["beta"]
-    figure, axes = _figure(width, 3.0)
+    figure, axes = new_figure(width, 3.0)
     ranks = np.linspace(0, longest, 200)
     curve = alpha * (1 - np.exp(-beta * ranks))
     axes.plot(ranks, curve, color=INK, linewidth=1.8)
@@ -240,8 +243,18 @@ def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure
     axes.set(xlim=(0, longest), ylim=(0, min(1.0, max([alpha, *rates.values(), 0.05]) * 1.18)))
     axes.set_xlabel("rank r")
     axes.set_ylabel("drop probability p(r)")
-    _plain_numbers(axes.yaxis)
+    plain_numbers(axes.yaxis)
     return figure
+
+
+def name_fields_on_top(axes: Axes, distances: Mapping[str, float]) -> None:
+    """Name each field above the plot and rule a line down from it, where x is the distance from the head entity."""
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(list(distances.values()), list(distances), rotation=45, ha="left", rotation_mode="anchor")
+    top.tick_params(length=3, pad=3, color=RULE, labelcolor=MUTED)
+    top.spines["top"].set_visible(False)
+    for distance in distances.values():
+        axes.axvline(distance, color=RULE, linewidth=0.7, zorder=0)
 
 
 def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str]) -> dict[str, str]:
@@ -254,7 +267,7 @@ def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str]) -> dict[str, st
 
 
 @contextmanager
-def _style(salt: str = "elusive") -> Iterator[None]:
+def style(salt: str = "elusive") -> Iterator[None]:
     """Matplotlib's settings while a figure is drawn or saved; the caller's come back afterwards."""
     settings: Any = {
         "font.family": "sans-serif",
@@ -283,7 +296,8 @@ def _style(salt: str = "elusive") -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one plot, laid out so that nothing is cut off."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -319,16 +333,17 @@ def _arm_line(axes: Axes, arm: str, x: Sequence[float], em: Sequence[float]) -> 
     )
 
 
-def _score_axis(axis: Any, axes: Axes) -> None:
+def score_axis(axis: Any, axes: Axes) -> None:
     """From 0 to a little above the data, never beyond 1; with a quiet grid."""
     low, high = axis.get_data_interval()
     limit = (min(0.0, float(low)), min(1.02, max(float(high) * 1.06, 0.05)))
     axes.set(**{"xlim" if axis.axis_name == "x" else "ylim": limit})
     axis.grid(True)
-    _plain_numbers(axis)
+    plain_numbers(axis)
 
 
-def _plain_numbers(axis: Any) -> None:
+def plain_numbers(axis: Any) -> None:
+    """Numbers as .25, without ticks."""
     axis.set_major_formatter(lambda value, _: f"{value:.2f}".replace("0.", ".", 1) if value > 1e-9 else "0")
     axis.set_tick_params(length=0)
 
@@ -350,6 +365,27 @@ def _near(rates: Mapping[str, float]) -> list[list[str]]:
         else:
             groups.append([arm])
     return groups
+
+
+def _stacked_shares(
+    axes: Axes, shares: np.ndarray, kinds: Sequence[str], colors: Mapping[str, str], character: float
+) -> None:
+    """One bar a rank, made of the shares (ranks x kinds) of each kind."""
+    left = np.zeros(len(shares))
+    for number, kind in enumerate(kinds):
+        rows_here = np.flatnonzero(shares[:, number])
+        bars = axes.barh(
+            rows_here + 1, shares[rows_here, number], left=left[rows_here], height=0.84, color=colors[kind],
+            edgecolor=PAPER, linewidth=0.6,
+        )  # fmt: skip
+        _name_wide_segments(axes, bars, kind, colors[kind], character)
+        left += shares[:, number]
+    if not shares.any():
+        axes.text(0.5, TOP / 2 + 0.5, "all tokens are tied", ha="center", color=MUTED)
+    axes.set(xlim=(0, 1), ylim=(TOP + 0.6, 0.4))
+    axes.set_yticks(range(1, TOP + 1))
+    axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+    axes.spines[:].set_visible(False)
 
 
 def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character: float) -> None:
