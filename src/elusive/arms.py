@@ -1,4 +1,4 @@
-"""The arms of a run, trained and asked: one after another, or side by side on the cores or GPUs there are."""
+"""The trials of a run or sweep, trained and asked: one after another, or side by side on the cores or GPUs."""
 
 import contextlib
 import dataclasses
@@ -17,12 +17,14 @@ from .biographies import well_known_examples
 from .config import EvaluateSettings, Recipe
 from .documents import Corpus
 from .evaluation import evaluate, evaluate_model, questions_identity, write_answers
+from .known import known_questions
 from .models import is_sharded
 from .placement import gpu_places, processes_at_once, take_place
 from .progress import shown_together
 from .questions import Example, QuestionItem, read_questions
 from .runs import ProgressFunction, silent
 from .training import Asking, model_to_train, train
+from .trials import UNTRAINED, Trial
 
 
 def few_shot_examples(path: str) -> tuple[Example, ...]:
@@ -65,29 +67,48 @@ def asking_in_training(
     return Asking(ask, questions_identity(items, examples, settings))
 
 
-def jobs_in_words(recipe: Recipe) -> str:
+Job = tuple[Trial, int]
+"""A trial and one of its seeds."""
+
+
+def jobs_in_words(recipe: Recipe, trials: Sequence[Trial]) -> str:
     """How many models are trained, and how many at a time."""
-    count = len(recipe.arms) * len(recipe.seeds)
+    count = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED)
     return f"{count} model{'s' if count > 1 else ''}, {processes_at_once(recipe, count)} at a time"
 
 
-def train_and_evaluate(recipe: Recipe, corpus: Corpus, folder: Path) -> None:
-    """Train every arm with every seed and ask each all questions, and the untrained model too; what is done is kept.
+def train_and_evaluate(
+    recipe: Recipe, corpus: Corpus, folder: Path, trials: Sequence[Trial], *, weights: bool = True
+) -> None:
+    """Train every trial with every seed and ask each all questions, and the untrained model too; what is done is kept.
 
     The result of one does not depend on where it runs, nor on what runs beside it.
+
+    Args:
+        recipe: how many are trained side by side, and with how many threads.
+        corpus: its questions are asked.
+        folder: RUN, with augmented/ in it.
+        trials: what is trained and asked.
+        weights: keep the weights once the questions are answered.
     """
-    jobs: list[tuple[str, int]] = [("untrained", 0)] if corpus.questions else []
-    jobs += [(arm, seed) for seed in recipe.seeds for arm in recipe.arms]
-    missing = [job for job in jobs if not _is_done(folder, *job, asked=bool(corpus.questions))]
+    asked = bool(corpus.questions)
+    trials = [trial for trial in trials if asked or trial.arm != UNTRAINED]
+    # Seed by seed: a run that is stopped leaves whole comparisons.
+    jobs = [(trial, seed) for seed in _seeds(trials) for trial in trials if seed in trial.seeds]
+    missing = [job for job in jobs if not _is_done(folder, *job, asked=asked)]
     at_once = processes_at_once(recipe, len(missing))
     with shown_together() as show:
         # Done jobs come along: they are not done again, but refused if they were done with other settings.
         with _threads(recipe.threads):
-            for arm, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
-                _train_and_evaluate_one(recipe, corpus, folder, arm, seed, show)
+            for trial, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
+                _train_and_evaluate_one(trial, seed, corpus, folder, weights, show)
         if at_once > 1:
-            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once):
+            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once, weights):
                 show(name, done, total)
+
+
+def _seeds(trials: Sequence[Trial]) -> list[int]:
+    return list(dict.fromkeys(seed for trial in trials for seed in trial.seeds))
 
 
 @contextlib.contextmanager
@@ -101,14 +122,21 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _is_done(folder: Path, arm: str, seed: int, *, asked: bool) -> bool:
-    marks = [folder / "models" / arm / f"seed-{seed}" / "done.json"] if arm != "untrained" else []
-    marks += [folder / "evaluation" / arm / f"seed-{seed}" / "done.json"] if asked else []
-    return all(mark.exists() for mark in marks)
+def _is_done(folder: Path, trial: Trial, seed: int, *, asked: bool) -> bool:
+    marks = [trial.model_folder(folder, seed)] if trial.arm != UNTRAINED else []
+    marks += [trial.answers_folder(folder, seed)] if asked else []
+    marks += [mark / "known" for mark in marks[-1:] if asked and _known(trial)]
+    return all((mark / "done.json").exists() for mark in marks)
+
+
+def _known(trial: Trial) -> list[QuestionItem]:
+    """Questions about people known before training."""
+    _, model, _ = model_to_train(trial.recipe.models, trial.recipe.train)
+    return known_questions(trial.recipe.evaluate.known, model)
 
 
 def _in_processes(
-    recipe: Recipe, corpus: Corpus, folder: Path, jobs: list[tuple[str, int]], at_once: int
+    recipe: Recipe, corpus: Corpus, folder: Path, jobs: Sequence[Job], at_once: int, weights: bool
 ) -> Iterator[tuple[str, int, int]]:
     """Train side by side in processes of their own; yields their progress as (name, done, total)."""
     context = multiprocessing.get_context("spawn")
@@ -118,8 +146,10 @@ def _in_processes(
             places.put(place)
         with ProcessPoolExecutor(at_once, context, initializer=take_place, initargs=(places, recipe.threads)) as pool:
             pending: set[Future] = {
-                pool.submit(_train_and_evaluate_one, recipe, corpus, folder, arm, seed, functools.partial(_send, queue))
-                for arm, seed in jobs
+                pool.submit(
+                    _train_and_evaluate_one, trial, seed, corpus, folder, weights, functools.partial(_send, queue)
+                )
+                for trial, seed in jobs
             }
             try:
                 while pending:
@@ -143,24 +173,28 @@ def _send(queue: Any, name: str, done: int, total: int) -> None:
 
 
 def _train_and_evaluate_one(
-    recipe: Recipe, corpus: Corpus, folder: Path, arm: str, seed: int, show: Callable[[str, int, int], None]
+    trial: Trial, seed: int, corpus: Corpus, folder: Path, weights: bool, show: Callable[[str, int, int], None]
 ) -> None:
-    """Train one arm with one seed and ask it all questions; the arm `untrained` is only asked."""
+    """Train one trial with one seed and ask it all questions; the trial `untrained` is only asked."""
+    done = _is_done(folder, trial, seed, asked=bool(corpus.questions))
+    recipe = trial.recipe
     _, model, revision = model_to_train(recipe.models, recipe.train)
-    label = f"{arm}, seed {seed}" if len(recipe.seeds) > 1 else arm
-    if arm != "untrained":
-        learned = folder / "models" / arm / f"seed-{seed}"
+    label = trial.label + (f", seed {seed}" if len(trial.seeds) > 1 else "")
+    answers = trial.answers_folder(folder, seed)
+    known = _known(trial)
+    if trial.arm != UNTRAINED:
+        learned = trial.model_folder(folder, seed)
         asking = None
         if corpus.questions:
             asking = asking_in_training(
                 list(corpus.questions),
                 few_shot_examples(recipe.evaluate.examples),
                 recipe.evaluate,
-                folder / "evaluation" / arm / f"seed-{seed}",
+                answers,
                 functools.partial(show, f"evaluate {label}"),
             )
         train(
-            folder / "augmented" / arm / "train.jsonl",
+            trial.texts_folder(folder) / "train.jsonl",
             learned,
             model=model,
             revision=revision,
@@ -169,17 +203,28 @@ def _train_and_evaluate_one(
             asking=asking,
             progress=functools.partial(show, f"train {label}"),
         )
+        if done and not has_weights(learned):
+            return  # a sweep that keeps answers alone
         model, revision = str(learned), ""
     if corpus.questions:
         evaluate_model(
             list(corpus.questions),
             list(few_shot_examples(recipe.evaluate.examples)),
-            folder / "evaluation" / arm / f"seed-{seed}",
+            answers,
             model=model,
             revision=revision,
             dtype=recipe.models.dtype,
             quantization=recipe.models.quantization,
             device=recipe.models.device,
             settings=recipe.evaluate,
+            known=known,
             progress=functools.partial(show, f"evaluate {label}"),
         )
+    if trial.arm != UNTRAINED and not weights:
+        for path in trial.model_folder(folder, seed).glob("*.safetensors"):
+            path.unlink()
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a trained model's folder still holds its weights."""
+    return any(folder.glob("*.safetensors"))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -254,6 +255,7 @@ def evaluate_model(
     quantization: Quantization = "none",
     device: str = "auto",
     settings: EvaluateSettings | None = None,
+    known: Sequence[QuestionItem] = (),
     progress: ProgressFunction = silent,
 ) -> dict[str, Any]:
     """Evaluate a saved model into a stage folder: predictions.jsonl and metrics.json.
@@ -270,31 +272,54 @@ def evaluate_model(
         quantization: see `models.load_model`; not with evaluate.engine = "vllm".
         device: see `models.load_model`; vLLM chooses its own.
         settings: shots, seed, lengths, engine; the defaults where None.
+        known: questions about what was known before training; their answers go to FOLDER/known/.
         progress: called with (questions done, questions in all).
 
     Returns:
-        `metrics` of the predictions, and "seconds" that loading and answering took.
+        `metrics` of the predictions (of `items` alone), and "seconds" that loading and answering took.
 
     Raises:
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    stage = Stage(folder, _identity(items, examples, model, revision, dtype, quantization, settings))
-    if stage.done:
-        return read_json(folder / "metrics.json")
-    prompts, start = _prompts(items, examples, settings), time.perf_counter()
+    loading = (model, revision, dtype, quantization)
+    asked = [(items, folder), *([(known, folder / "known")] if known else [])]
+    stages = [(Stage(place, _identity(group, examples, *loading, settings)), group) for group, place in asked]
+    missing = [(stage, group) for stage, group in stages if not stage.done]
+    start = time.perf_counter()
+    answers = _answers([group for _, group in missing], examples, *loading, device, settings, progress)
+    for (stage, _), rows in zip(missing, answers, strict=True):
+        figures, start = write_answers(rows, stage.folder, start), time.perf_counter()
+        stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
+    return read_json(folder / "metrics.json")
+
+
+def _answers(
+    groups: Sequence[Sequence[QuestionItem]],
+    examples: Sequence[Example],
+    model: str,
+    revision: str,
+    dtype: str,
+    quantization: Quantization,
+    device: str,
+    settings: EvaluateSettings,
+    progress: ProgressFunction,
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each group of questions; the model is loaded once, and only if there is any."""
+    if not groups:
+        return
+    prompts = [_prompts(items, examples, settings) for items in groups]
     tokenizer = models.load_tokenizer(model, revision)
     if settings.engine == "vllm":
         _refuse_for_vllm(quantization, device)
-        texts = _generate_by_vllm(model, revision, dtype, tokenizer, prompts, settings)
-        progress(len(items), len(items))
-        rows = [_row(item, text) for item, text in zip(items, texts, strict=True)]
-    else:
-        loaded = models.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
-        rows = evaluate(loaded, tokenizer, items, examples, settings, progress)
-    figures = write_answers(rows, folder, start)
-    stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
-    return figures
+        texts = iter(_generate_by_vllm(model, revision, dtype, tokenizer, list(itertools.chain(*prompts)), settings))
+        for items in groups:
+            progress(len(items), len(items))
+            yield [_row(item, next(texts)) for item in items]
+        return
+    loaded = models.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
+    for items in groups:
+        yield evaluate(loaded, tokenizer, items, examples, settings, progress)
 
 
 def _refuse_for_vllm(quantization: Quantization, device: str) -> None:

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -30,8 +30,11 @@ from .runs import ProgressFunction, Stage, file_hash, read_json, silent, write_j
 from .scoring import corpus_hash, load_for_scoring, score_corpus
 from .shards import iterate_scores
 from .training import model_to_train
+from .trials import Trial, trials_of
 
 Announce = Callable[[str], None]
+NeededScores = tuple[str, Queries, str]
+"""A model, at which queries it is read, and of which field alone (empty: all)."""
 ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
 """A model's name and revision, and the layers and heads that are averaged."""
 
@@ -50,26 +53,37 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
     check_arguments(recipe.train.arguments)  # better now than after hours of scoring
-    folder = Path(recipe.output)
+    folder, trials = Path(recipe.output), trials_of(recipe)
     if not (folder / "recipe.toml").exists():
         write_text(folder / "recipe.toml", dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
-    _, trained, _ = model_to_train(recipe.models, recipe.train)
-    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
+    corpus = corpus_of(recipe, trials, folder)
     for line in summary_lines(folder / "corpus"):
         announce(f"    {line}")
-    if recipe.train.evaluate_at and not corpus.questions:
-        raise ElusiveError(
-            "train.evaluate_at: expected a corpus with questions to ask, got one without any. Give corpus.questions."
-        )
     announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
-    _augment(recipe, corpus, score_folders, folder)
-    announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {jobs_in_words(recipe)}")
-    train_and_evaluate(recipe, corpus, folder)
+    for trial in trials[1:]:
+        augment_for(trial, corpus, score_folders, folder)
+    announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {jobs_in_words(recipe, trials)}")
+    train_and_evaluate(recipe, corpus, folder, trials)
     announce("6/6 report")
     return _report(recipe, folder)
+
+
+def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
+    """The corpus of a run or sweep, made or read back.
+
+    Raises:
+        ElusiveError: if questions are to be asked in training and it brings none.
+    """
+    _, trained, _ = model_to_train(recipe.models, recipe.train)
+    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
+    if any(trial.recipe.train.evaluate_at for trial in trials) and not corpus.questions:
+        raise ElusiveError(
+            "train.evaluate_at: expected a corpus with questions to ask, got one without any. Give corpus.questions."
+        )
+    return corpus
 
 
 def _report(recipe: Recipe, folder: Path) -> Path:
@@ -78,7 +92,7 @@ def _report(recipe: Recipe, folder: Path) -> Path:
     write_text(folder / "recipe.toml", dump_recipe(recipe))
     parts = ["recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json"]
     parts += ["models/*/*/metrics.jsonl", "evaluation/*/*/*.*"]
-    files = [path for part in parts for path in sorted(folder.glob(part))]
+    files = [path for part in parts for path in sorted(folder.glob(part)) if path.is_file()]
     made_of = {"elusive": __version__, "files": file_hash(*files)}
     page, mark = folder / "report" / "index.html", folder / "report" / "done.json"
     if not (page.exists() and mark.exists() and read_json(mark) == made_of):
@@ -101,23 +115,39 @@ def versions() -> dict[str, Any]:
     }
 
 
-def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[tuple[str, Queries, str]]:
-    """Which scores the arms and the report of a run need: (model, queries, field).
+def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+    """Which scores the arms and the report of a run need.
 
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    of_pair: list[tuple[Queries, str]] = []
-    if "contrast-cues" in recipe.arms:
-        of_pair.append(("cues", ""))
-    if "contrast-all" in recipe.arms:
-        of_pair.append(("all", ""))
+    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    needed += [one for arm in recipe.arms for one in scores_of_arm(arm, recipe)]
     if field := cue_field(recipe, documents):
-        of_pair.append(("cues", field))
-    needed: list[tuple[str, Queries, str]] = [(trained, recipe.score.queries, "")]
-    for queries, field in of_pair:
-        needed.extend([("large", queries, field), ("small", queries, field)])
+        needed += _of_pair("cues", field)
+    return checked_scores(needed, recipe, documents)
+
+
+def scores_of_arm(arm: str, recipe: Recipe) -> list[NeededScores]:
+    """Which scores an arm's texts are made with; all but the contrast ones use the trained model's, for its tokens."""
+    trained, _, _ = model_to_train(recipe.models, recipe.train)
+    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    if arm in ("contrast-all", "contrast-cues"):
+        needed += _of_pair("all" if arm == "contrast-all" else "cues")
+    return needed
+
+
+def _of_pair(queries: Queries, field: str = "") -> list[NeededScores]:
+    return [("large", queries, field), ("small", queries, field)]
+
+
+def checked_scores(needed: Sequence[NeededScores], recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+    """Each score set once, model by model.
+
+    Raises:
+        ElusiveError: if cues are asked for and no document has an answer span.
+    """
     asks_cues = [queries for _, queries, _ in needed if queries != "all"]
     heads = set(recipe.score.head_fields)
     if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
@@ -151,9 +181,6 @@ def score_set_name(model: str, queries: str, field: str) -> str:
 
 
 def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, Path]:
-    trained, name, revision = model_to_train(recipe.models, recipe.train)
-    # A model that is neither large nor small is read at all heads.
-    others = {} if trained in ("large", "small") else {trained: (name, revision, (), ())}
     return score_sets(
         corpus.documents,
         folder / "scores",
@@ -161,15 +188,21 @@ def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, Path]:
         loading=recipe.models,
         settings=recipe.score,
         excluded_tokens=recipe.augment.excluded_tokens,
-        others=others,
+        others=other_models(recipe),
         field_documents=recipe.report.cue_documents,
     )
+
+
+def other_models(recipe: Recipe) -> dict[str, ModelToScore]:
+    """The model to be trained where it is neither large nor small; it is read at all heads."""
+    trained, name, revision = model_to_train(recipe.models, recipe.train)
+    return {} if trained in ("large", "small") else {trained: (name, revision, (), ())}
 
 
 def score_sets(
     documents: Collection[Document],
     folder: str | Path,
-    needed: Sequence[tuple[str, Queries, str]],
+    needed: Sequence[NeededScores],
     *,
     loading: ModelSettings,
     settings: ScoreSettings,
@@ -228,25 +261,30 @@ def score_sets(
     return made
 
 
-def _augment(recipe: Recipe, corpus: Corpus, score_folders: Mapping[str, Path], folder: Path) -> None:
+def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[str, Path], folder: Path) -> None:
+    """Write a trial's training texts to RUN/augmented/, unless they are there.
+
+    Args:
+        trial: the arm and its settings.
+        corpus: the corpus that was scored.
+        score_folders: the folder of each score set by name.
+        folder: RUN.
+    """
+    recipe = trial.recipe
     trained, model, revision = model_to_train(recipe.models, recipe.train)
-    tokenizer = load_tokenizer(model, revision)
-    for arm in recipe.arms:
-        used = [f"{trained}-{recipe.score.queries}"]
-        if arm.startswith("contrast-"):
-            used += [f"{model}-{arm.removeprefix('contrast-')}" for model in ("large", "small")]
-        with shown(f"augment {arm}") as progress:
-            augment_corpus(
-                corpus.documents,
-                folder / "augmented" / arm,
-                arm,
-                {name: score_folders[name] for name in used},
-                trained=trained,
-                tokenizer=tokenizer,
-                score=recipe.score,
-                settings=recipe.augment,
-                progress=progress,
-            )
+    used = [score_set_name(*one) for one in scores_of_arm(trial.arm, recipe)]
+    with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
+        augment_corpus(
+            corpus.documents,
+            trial.texts_folder(folder),
+            cast(Arm, trial.arm),
+            {name: score_folders[name] for name in used},
+            trained=trained,
+            tokenizer=load_tokenizer(model, revision),
+            score=recipe.score,
+            settings=recipe.augment,
+            progress=progress,
+        )
 
 
 def augment_corpus(

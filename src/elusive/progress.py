@@ -10,6 +10,7 @@ from typing import Any
 from .runs import ProgressFunction
 
 _SECONDS_BETWEEN_LINES = 10.0
+_BARS = 12
 
 
 def clock(seconds: float) -> str:
@@ -59,7 +60,8 @@ class Display:
             return
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total)
-        self._bars.update(self._tasks[name], completed=done, total=total)
+        many = len(self._tasks) > _BARS and done == total  # those that are done make room
+        self._bars.update(self._tasks[name], completed=done, total=total, visible=not many)
 
     def close(self) -> None:
         """Stop drawing."""

@@ -3,10 +3,13 @@
 import dataclasses
 import math
 import re
-from typing import Literal
+import typing
+from typing import Any, Literal
 
-from .config import Precision, check, check_each
+from .config import Arm, Precision, Recipe, check, check_each
 from .errors import ElusiveError
+
+ARMS = typing.get_args(Arm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,3 +162,77 @@ class PretrainSettings:
         check(0 < self.learning_rate < math.inf, "pretrain.learning_rate", "above 0", self.learning_rate)
         check(0 <= self.warmup_share <= 1, "pretrain.warmup_share", "a share in [0, 1]", self.warmup_share)
         check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepSettings:
+    """Which settings are tried (sweep)."""
+
+    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Values of settings by dotted name, e.g. "train.learning_rate" = [5e-4, 1e-3]; every combination is tried."""
+    grids: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The same of single arms, e.g. [sweep.grids.random] "augment.alpha" = [0.2, 0.6], in the place of grid's."""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings of single arms that are not tried, e.g. [sweep.settings.plain] "train.epochs" = 40."""
+    search: Literal["grid", "tpe"] = "grid"
+    """Try the whole grid, or let Optuna's TPE choose from it and from ranges (needs `elusive[sweep]`)."""
+    ranges: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """For tpe: [low, high] of a number by dotted name, e.g. "train.learning_rate" = [5e-5, 1e-3]."""
+    trials: int = 20
+    """For tpe: trials of each arm."""
+    seed: int = 0
+    """For tpe: seed of the search."""
+    metric: Literal["em", "f1"] = "em"
+    """What settings are chosen by, as a mean over all questions."""
+    keep: Literal["all", "answers"] = "all"
+    """What is kept of a trial beside its settings, measures and answers: its weights too, or nothing."""
+
+    def __post_init__(self) -> None:
+        check(self.trials > 0, "sweep.trials", "at least 1", self.trials)
+        check(self.seed >= 0, "sweep.seed", "0 or more", self.seed)
+        for name in ("grids", "settings"):
+            for arm, one in getattr(self, name).items():
+                check(arm in ARMS, f"sweep.{name}", f"tables of arms ({', '.join(ARMS)})", arm)
+                check(isinstance(one, dict), f"sweep.{name}.{arm}", "a table of settings by dotted name", one)
+        unused = self.ranges and self.search != "tpe"
+        check(not unused, "sweep.ranges", 'nothing, unless sweep.search = "tpe"', self.ranges)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecipe(Recipe):
+    """A run's recipe, and which of its settings are tried."""
+
+    sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproduceSettings:
+    """Which pair the paper's experiments are run on, and how far (reproduce)."""
+
+    family: Literal["embedded", "gemma-2", "llama-3", "llama-2", "gemma"] = "embedded"
+    """The pair: the one that ships with Elusive, or one of the paper's."""
+    output: str = "runs/reproduce"
+    """Folder of the experiments, tables and figures."""
+    large: str = ""
+    """Folder or hub name of a model in the place of the family's large one."""
+    small: str = ""
+    """The same of the small one."""
+    wikipedia: str = ""
+    """Paragraphs with questions in SQuAD's form, for Tables 3 and 8."""
+    people: int = 0
+    """New people of each cohort (0: as the family says, like the next three)."""
+    cohorts: int = 0
+    """Cohorts: so many times new people, each with a training seed of its own."""
+    seeds: int = 0
+    """Training seeds, with one cohort."""
+    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Values of settings by dotted name that are tried, in the place of the family's."""
+    set: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Any other settings of the runs, by dotted name, e.g. {"train.batch_size": 2, "train.epochs": 3}."""
+    cue_field: str = "company"
+    """Field whose cue the rank bars of Figures 2, 3, 6 and 7 look from."""
+    plan: bool = False
+    """Print what it would take, and do nothing."""
+
+    def __post_init__(self) -> None:
+        check_each("reproduce", self, ("people", "cohorts", "seeds"), 0)
