@@ -26,7 +26,7 @@ from .config import (
 )
 from .errors import ElusiveError
 from .recipes import load_recipe
-from .verb_config import ExportSettings, LlmSettings, PretrainSettings
+from .verb_config import ExportSettings, LlmSettings, PretrainSettings, ReproduceSettings, SweepRecipe
 
 _FLAGS = tyro.constructors.ConstructorRegistry()
 
@@ -463,6 +463,56 @@ def run(recipe: Recipe) -> None:
     _print_results(page)
 
 
+def sweep(recipe: SweepRecipe) -> None:
+    """Try settings of a recipe: every arm with each choice of them, and the best by three ways of choosing."""
+    from .reporting.sweeps import sweep_markdown
+    from .runs import write_text
+    from .sweep import sweep as run_sweep
+
+    swept = run_sweep(recipe, announce=lambda line: print(line, flush=True))
+    text = sweep_markdown(swept, recipe.sweep.metric)
+    write_text(swept.folder / "sweep.md", text)
+    _print_markdown(text)
+    print(f"Every trial: {(swept.folder / 'trials.jsonl').resolve()}")
+
+
+def reproduce(
+    what: tyro.conf.Positional[tuple[str, ...]], settings: Annotated[ReproduceSettings, _FLAT] = ReproduceSettings()
+) -> None:
+    """The paper's tables and figures beside what its experiments give on a pair of models.
+
+    Args:
+        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        settings: the pair, and how far.
+    """
+    if settings.plan:
+        from .paper.planned import plan
+
+        print(plan(what, settings))
+        return
+    from .paper.reproduce import reproduce as run_experiments
+
+    made = run_experiments(what, settings, announce=lambda line: print(line, flush=True))
+    for text in made.texts.values():
+        _print_markdown(text)
+    for line in made.left_out:
+        print(f"left out: {line}")
+    for path in made.pictures:
+        print(path.resolve())
+    print(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")
+
+
+def _print_markdown(text: str) -> None:
+    """Markdown with its tables fitted to a terminal, or as it is in a file or a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        print(text)
+
+
 def pretrain(settings: PretrainSettings) -> None:
     """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
     from .pretraining import pretrain as pretrain_model
@@ -497,6 +547,8 @@ def _corpus(path: Path):
 
 _VERBS: dict[str, Callable[..., None]] = {
     "run": run,
+    "sweep": sweep,
+    "reproduce": reproduce,
     "generate": generate,
     "pretrain": pretrain,
     "score": score,
@@ -510,7 +562,7 @@ _VERBS: dict[str, Callable[..., None]] = {
 }
 _TOGETHER = ("train", "score", "recall", "heads")
 """Verbs for processes that were launched together: sharing texts, or each layer's heads."""
-_FROM_RECIPE = {"run": Recipe, "pretrain": PretrainSettings}
+_FROM_RECIPE = {"run": Recipe, "sweep": SweepRecipe, "pretrain": PretrainSettings}
 
 
 def usage() -> str:

@@ -1,0 +1,174 @@
+"""The paper's figures of a family's experiments."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ..documents import load_corpus
+from ..reporting.clues import rank_shares
+from ..reporting.tokens import token_pieces
+from ..trials import grid_trials
+from ..verb_config import ReproduceSettings
+from .experiments import Done, experiments_of
+from .families import Family, Role
+from .published import published_rows
+from .tables import table_numbers
+
+FIGURES = {1: 1, 2: 1, 3: 1, 4: 4, 5: 1, 6: 1, 7: 1}
+"""The table whose experiments a figure is drawn from."""
+_SHOWN = 100
+"""Documents behind the rank bars."""
+_LONGEST_RANK = 80
+_FIGURE_ARMS = ("random-matched", "attention", "contrast-all", "contrast-cues")
+
+
+def draw(
+    number: int,
+    pair: Family,
+    done: Mapping[tuple[str, Role], Done],
+    settings: ReproduceSettings,
+    folder: Path,
+) -> list[Path]:
+    """Draw one figure of the paper.
+
+    Args:
+        number: 1 to 7.
+        pair: the family.
+        done: its experiments by name and the model that is trained.
+        settings: the field whose cue the rank bars look from.
+        folder: for the pictures.
+
+    Returns:
+        The PNG files.
+    """
+    # matplotlib loads slowly, and tables need none.
+    from .figures import save_figures
+
+    experiments = [done[key, role] for key, role, _ in experiments_of(pair, FIGURES[number])]
+    figure = {1: _distance, 4: _tokens, 5: _drop}.get(number)
+    drawn = figure(pair, experiments) if figure else _ranks(number, pair, experiments, settings)
+    save_figures({f"figure{number}": drawn}, folder)
+    return [folder / f"figure{number}.png"]
+
+
+def _distance(pair: Family, experiments: Sequence[Done]) -> Any:
+    from .figures import distance_lines
+
+    blocks = table_numbers(pair, 1, experiments)["blocks"]
+    blocks = list({block["model"]: block for block in blocks}.values())
+    models = {block["model"]: _by_field(block, "ours") for block in blocks}
+    printed = {
+        block["published"]: {
+            field: em for field, one in _by_field(block, "paper").items() if (em := one["em"]) is not None
+        }
+        for block in blocks
+        if block["published"]
+    }
+    return distance_lines(models, blocks[0]["distances"], published=printed)
+
+
+def _by_field(block: Mapping[str, Any], whose: str) -> dict[str, dict[str, float | None]]:
+    """EM and F1 of plain training by field, with the interval of ours."""
+    cells = next(row for row in block["rows"] if row["arm"] == "plain")["cells"]
+    found: dict[str, dict[str, float | None]] = {}
+    for column, one in cells.items():
+        field, _, metric = column.rpartition("_")
+        row = found.setdefault(field, {})
+        row[metric] = one[whose]
+        if metric == "em" and whose == "ours":
+            row |= {"low": one["low"], "high": one["high"]}
+    return found
+
+
+def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: ReproduceSettings) -> Any:
+    """Rank bars at a cue: of the models (2), large minus small (3), before and after training (6), the change (7)."""
+    from .figures import rank_panels, score_at_cue
+
+    first = experiments[0].recipes[0]
+    members: dict[Role, str] = {"large": first.models.large, "small": first.models.small}
+    titles = {role: pair.member(role).title for role in members}
+    models: dict[str, Any] = {titles[role]: model for role, model in members.items()}
+    trained = {} if number in (2, 3) else _trained(experiments, titles)
+    documents = load_corpus(Path(first.output) / "corpus").documents
+    scores = score_at_cue(
+        documents,
+        Path(first.output) / "scores" / "figures",
+        models | trained,
+        settings.cue_field,
+        loading=first.models,
+        settings=first.score,
+        excluded_tokens=first.augment.excluded_tokens,
+        limit=_SHOWN,
+    )
+    rankings: dict[str, tuple[str, str | None]] = {}
+    for title in titles.values():
+        after = f"{title}, trained"
+        if number in (2, 6):
+            rankings[title] = (title, None)
+        if number == 6 and after in trained:
+            rankings[after] = (after, None)
+        if number == 7 and after in trained:
+            rankings[f"{title}, trained minus original"] = (after, title)
+    if number == 3:
+        rankings["large minus small"] = (titles["large"], titles["small"])
+    shares = rank_shares(
+        documents,
+        scores,
+        rankings,
+        field=settings.cue_field,
+        head_fields=first.score.head_fields,
+        excluded_tokens=first.augment.excluded_tokens,
+        across_tokenizers=first.augment.across_tokenizers,
+    )
+    differences = [title for title, (_, minus) in rankings.items() if minus]
+    return rank_panels(shares, columns=2 if len(rankings) > 1 else 1, differences=differences)
+
+
+def _trained(experiments: Sequence[Done], titles: Mapping[str, str]) -> dict[str, Path]:
+    """Each model after plain training on the first cohort, with its first seed."""
+    found = {}
+    for one in experiments:
+        recipe = one.recipes[0]
+        trial = next(trial for trial in grid_trials(recipe) if trial.arm == "plain")
+        found[f"{titles[one.role]}, trained"] = trial.model_folder(Path(recipe.output), trial.seeds[0])
+    return found
+
+
+def _tokens(pair: Family, experiments: Sequence[Done]) -> Any:
+    """Figure 4: a document's tokens, coloured by their chance to stay."""
+    from .figures import token_panels
+
+    recipe = experiments[0].recipes[0]
+    folder = Path(recipe.output)
+    document = next(iter(load_corpus(folder / "corpus").documents))
+    shown: dict[str, Any] = {}
+    cut = False
+    for trial in grid_trials(recipe):
+        if trial.arm in _FIGURE_ARMS and trial.arm not in shown:
+            tokens = _ranked(trial.texts_folder(folder) / "ranking.parquet", document.id)
+            shown[trial.arm], cut = token_pieces(document.text, tokens)
+    heads = [(span.start, span.end) for span in document.spans if span.field in recipe.score.head_fields]
+    return token_panels(shown, cut=cut, heads=heads)
+
+
+def _ranked(path: Path, document_id: str) -> dict[str, Any]:
+    columns = ["document_id", "starts", "ends", "ranks", "drop_probability"]
+    return pq.read_table(path, columns=columns, filters=[("document_id", "=", document_id)]).to_pylist()[0]
+
+
+def _drop(pair: Family, experiments: Sequence[Done]) -> Any:
+    """Figure 5: p(r) at the settings that were tried here, and those that the paper found best for its own method."""
+    from .figures import drop_curves
+
+    tried = {
+        (trial.recipe.augment.alpha, trial.recipe.augment.beta)
+        for one in experiments
+        for trial in grid_trials(one.recipes[0])
+        if trial.arm.startswith("contrast")
+    }
+    printed = {
+        (row.alpha, row.beta) for row in published_rows() if row.arm.startswith("contrast") and row.alpha and row.beta
+    }
+    return drop_curves(sorted(tried | printed), _LONGEST_RANK)

@@ -1,0 +1,167 @@
+"""`elusive reproduce`: the paper's tables and figures, run and set beside its numbers."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import ElusiveError
+from ..progress import clock
+from ..runs import read_json, write_json, write_text
+from ..verb_config import ReproduceSettings
+from .drawing import FIGURES, draw
+from .experiments import ARMS_OF_TABLES, Done, attempts_of, experiments_of, run_experiment
+from .families import Family, Role, families, family
+from .published import COLUMNS
+from .tables import attempts_numbers, table_numbers
+from .text import attempts_markdown, table_markdown
+
+Announce = Callable[[str], None]
+Key = tuple[str, Role]
+"""An experiment's name and the model that is trained."""
+NAMES = (*(f"table{number}" for number in COLUMNS), *(f"figure{number}" for number in FIGURES), "attempts")
+_ARM_ORDER = (*ARMS_OF_TABLES[7],)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` made: the text of each table, the pictures, and what was left out with the reason."""
+
+    texts: dict[str, str]
+    pictures: list[Path]
+    left_out: list[str]
+
+
+def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Announce = print) -> Reproduction:
+    """Run what tables and figures need, doing only what the folder does not hold yet, and set the paper beside it.
+
+    Args:
+        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        settings: the pair, and how far.
+        announce: told of each stage, in words.
+
+    Returns:
+        What was made; OUTPUT/ holds each table as JSON and Markdown, all of them in results.md, pictures in figures/.
+
+    Raises:
+        ElusiveError: on bad input, or if something that was asked for by name cannot be run.
+    """
+    pair, names = family(settings.family), wanted(what)
+    left_out = [] if "all" not in what else _left_out(pair, names, settings)
+    names = [name for name in names if not any(line.startswith(f"{name}:") for line in left_out)]
+    done: dict[Key, Done] = {
+        (name, role): run_experiment(pair, name, role, arms, settings, announce)
+        for (name, role), arms in needed_arms(pair, names, settings).items()
+    }
+    folder = Path(settings.output)
+    texts = {name: _write(name, pair, done, folder) for name in names if not name.startswith("figure")}
+    pictures = [
+        path
+        for name in names
+        if name.startswith("figure")
+        for path in draw(int(name.removeprefix("figure")), pair, done, settings, folder / "figures")
+    ]
+    _write_results(folder, settings, left_out)
+    return Reproduction(texts, pictures, left_out)
+
+
+def wanted(what: Sequence[str]) -> list[str]:
+    """The tables and figures asked for, in the paper's order.
+
+    Raises:
+        ElusiveError: if one is none.
+    """
+    for name in what:
+        if name not in (*NAMES, "all"):
+            raise ElusiveError(f"reproduce: expected {', '.join(NAMES)} or all, got {name!r}.")
+    if not what:
+        raise ElusiveError("reproduce: expected what to reproduce, got nothing. Name a table or figure, e.g. table2.")
+    return [name for name in NAMES if name in what or "all" in what]
+
+
+def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings) -> dict[Key, tuple[str, ...]]:
+    """Which experiments are needed, and which of their arms.
+
+    Raises:
+        ElusiveError: if the family has no experiment for something that was asked for.
+    """
+    needed: dict[Key, set[str]] = {}
+    for name in names:
+        found = list(_experiments(pair, name))
+        if not found:
+            raise ElusiveError(
+                f"{name}: the family '{settings.family}' has no experiment for it. Families that have: "
+                f"{', '.join(_families_with(name)) or 'none'}."
+            )
+        for (experiment, role), arms in found:
+            needed.setdefault((experiment, role), set()).update(arms)
+    return {key: tuple(arm for arm in _ARM_ORDER if arm in arms) for key, arms in needed.items()}
+
+
+def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
+    if name == "attempts":
+        attempts: list[tuple[Key, Sequence[str]]] = [
+            ((key, role), experiment.arms) for key, role, experiment in attempts_of(pair)
+        ]
+        base: list[tuple[Key, Sequence[str]]] = [
+            ((key, role), ARMS_OF_TABLES[2]) for key, role, _ in experiments_of(pair, 2) if role == "large"
+        ]
+        return [*base, *attempts] if attempts else []
+    number = int(name.removeprefix("table")) if name.startswith("table") else FIGURES[int(name.removeprefix("figure"))]
+    return [((key, role), _arms(name, number)) for key, role, _ in experiments_of(pair, number)]
+
+
+def _arms(name: str, table: int) -> Sequence[str]:
+    if name.startswith("figure"):
+        return ("plain", "contrast-cues") if name == "figure4" else ("plain",)
+    return ARMS_OF_TABLES[table]
+
+
+def _families_with(name: str) -> list[str]:
+    return [other for other in families() if _experiments(family(other), name)]
+
+
+def _left_out(pair: Family, names: Sequence[str], settings: ReproduceSettings) -> list[str]:
+    """What `all` leaves out, with the reason."""
+    lines = []
+    for name in names:
+        found = [key for (key, _), _ in _experiments(pair, name)]
+        if not found:
+            lines.append(f"{name}: the family '{settings.family}' has no experiment for it")
+        elif "wikipedia" in found and not settings.wikipedia:
+            lines.append(f"{name}: needs paragraphs with questions in SQuAD's form, --wikipedia FILE")
+    return lines
+
+
+def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> str:
+    """A table's numbers as JSON and text as Markdown; returns the text."""
+    if name == "attempts":
+        base = next((done[key, role] for key, role, _ in experiments_of(pair, 2) if role == "large"), None)
+        numbers = attempts_numbers(base, [done[key, role] for key, role, _ in attempts_of(pair)])
+        text = attempts_markdown(numbers)
+    else:
+        number = int(name.removeprefix("table"))
+        numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])
+        text = table_markdown(numbers)
+    write_json(folder / "tables" / f"{name}.json", numbers)
+    write_text(folder / "tables" / f"{name}.md", text)
+    return text
+
+
+def _write_results(folder: Path, settings: ReproduceSettings, left_out: Sequence[str]) -> None:
+    """All tables that the folder holds in one file, with the time that its experiments took."""
+    seconds = {path.parent: read_json(path)["seconds"] for path in sorted(folder.glob("**/time.json"))}
+    lines = [
+        f"# The paper's tables on the family '{settings.family}'",
+        "",
+        "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals resample "
+        "cohorts, their documents and their trainings; with few trainings they come out somewhat too narrow. "
+        "Differences whose interval covers 0 are not separated.",
+        "",
+        f"Time of all experiments in this folder: {clock(sum(seconds.values()))}.",
+        "",
+        *(f"Left out: {line}." for line in left_out),
+        *([""] if left_out else []),
+    ]
+    texts = [folder / "tables" / f"{name}.md" for name in NAMES]
+    lines += [path.read_text(encoding="utf-8") for path in texts if path.exists()]
+    write_text(folder / "results.md", "\n".join(lines))

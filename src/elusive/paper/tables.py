@@ -1,0 +1,282 @@
+"""Tables of the paper beside what its experiments give here: numbers first, then text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..choosing import WAYS, Asked, Choice, Outcome, choices, difference, estimate, read_outcomes, words
+from ..reporting.tokens import field_distances, read_documents
+from ..runs import read_json, read_jsonl
+from ..trials import UNTRAINED, Trial, grid_trials
+from .experiments import ARMS_OF_TABLES, Done
+from .families import Family
+from .published import COLUMNS, PublishedRow, published_rows
+
+OURS = ("contrast-cues", "contrast-all")
+"""The paper's arms; the others are their rivals."""
+RESAMPLES = 10_000
+
+TITLES = {
+    1: "Questions after plain training, field by field",
+    2: "Arms on biographies",
+    3: "Arms on paragraphs, contrast over all tokens",
+    4: "All queries against cues",
+    5: "By passes over the texts",
+    6: "Arms on biographies, with dropout by distance",
+    7: "The name in a random sentence",
+    8: "Arms on paragraphs, contrast at the cues",
+}
+
+
+def table_numbers(family: Family, number: int, done: Sequence[Done]) -> dict[str, Any]:
+    """A table's numbers: for each model and each way of choosing settings the paper's, ours, intervals, differences.
+
+    Args:
+        family: the pair.
+        number: 1 to 8.
+        done: the experiments that the table is read off, one for each model.
+
+    Returns:
+        JSON types only: table, title, blocks. A block holds model, published (whose rows stand beside, "" for none),
+        way (in words), rows (arm, settings, cells by column: paper, ours, low, high, difference; known) and pairs
+        (contrast against each rival: difference, low, high, separated).
+    """
+    blocks = [
+        block
+        for one in done
+        for block in (_by_passes(one, family) if number == 5 else _blocks(number, one, family, ARMS_OF_TABLES[number]))
+    ]
+    return {"table": number, "title": TITLES[number], "blocks": blocks}
+
+
+def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> list[dict[str, Any]]:
+    member = family.member(done.role)
+    model = str(member.published.get(str(number), ""))
+    rows = {row.arm: row for row in published_rows(number) if row.model == model}
+    known = _known(done)
+    blocks = []
+    for way, chosen in _choices(done, arms).items():
+        table_rows = [_row(number, arm, chosen, done.asked, rows.get(arm)) for arm in (UNTRAINED, *arms)]
+        if way.startswith("equal"):
+            for row in table_rows:
+                row["known"] = known.get(way, {}).get(row["arm"])
+        blocks.append(
+            {
+                "model": member.title,
+                "published": model,
+                "way": _way_in_words(way),
+                **_counts(done),
+                "rows": table_rows,
+                "pairs": _pairs(number, arms, chosen, done.asked),
+                **({"distances": _distances(done)} if number == 1 else {}),
+            }
+        )
+        if number == 1 and way.startswith("equal"):
+            break  # plain training has nothing that the other equal settings change
+    return blocks
+
+
+def _choices(done: Done, arms: Sequence[str]) -> dict[str, dict[str, Choice]]:
+    outcomes = [outcome for outcome in done.outcomes if outcome.arm in (UNTRAINED, *arms)]
+    return choices(outcomes, done.asked, done.recipes[0].sweep.metric, equal=done.experiment.equal or ({},))
+
+
+def _way_in_words(way: str) -> str:
+    key, _, settings = way.partition(": ")
+    return WAYS[key] + (f" ({settings})" if settings else "")
+
+
+def _seeds(done: Done) -> int:
+    """Trainings of each arm."""
+    return sum(len(recipe.seeds) for recipe in done.recipes)
+
+
+def _row(
+    number: int, arm: str, chosen: Mapping[str, Choice], asked: Sequence[Asked], printed: PublishedRow | None
+) -> dict[str, Any]:
+    choice = chosen[arm]
+    cells = {}
+    for column in COLUMNS[number]:
+        field, metric = _field_and_metric(column)
+        ours = estimate(choice, asked, metric, field, resamples=RESAMPLES)
+        paper = printed.values.get(column) if printed else None
+        minus = None if paper is None or ours["value"] is None else ours["value"] - paper
+        cells[column] = {
+            "paper": paper,
+            "ours": ours["value"],
+            "low": ours["low"],
+            "high": ours["high"],
+            "minus": minus,
+        }
+    row = {"arm": arm, "settings": choice.settings, "cells": cells, "paper_settings": ""}
+    if printed and printed.alpha is not None:
+        row["paper_settings"] = f"alpha {printed.alpha:g}" + (f", beta {printed.beta:g}" if printed.beta else "")
+    row["all"] = estimate(choice, asked, "em", resamples=RESAMPLES)
+    return row
+
+
+def _field_and_metric(column: str) -> tuple[tuple[str, ...], str]:
+    """A column's field (none: all questions) and metric: university_em -> ("university",), "em"."""
+    field, _, metric = column.rpartition("_")
+    return ((field,) if field else ()), metric
+
+
+def _fields(number: int) -> list[str]:
+    return list(dict.fromkeys(field for column in COLUMNS[number] for field in _field_and_metric(column)[0]))
+
+
+def _pairs(
+    number: int, arms: Sequence[str], chosen: Mapping[str, Choice], asked: Sequence[Asked]
+) -> list[dict[str, Any]]:
+    """Contrast against each rival in EM, over the table's fields and over all questions."""
+    if number == 1:
+        return []
+    groups: dict[str, list[str]] = {}
+    if fields := _fields(number):
+        groups[" and ".join(fields)] = fields
+    groups["all questions"] = []
+    return [
+        {"a": ours, "b": rival, "over": over, **difference(chosen[ours], chosen[rival], asked, "em", fields)}
+        for ours in OURS
+        if ours in arms
+        for rival in arms
+        if rival not in OURS or (ours == OURS[0] and rival == OURS[1])
+        for over, fields in groups.items()
+    ]
+
+
+def _known(done: Done) -> dict[str, dict[str, Any]]:
+    """EM on people known before training, for each equal way: of each arm, and what it lost."""
+    folders = [Path(recipe.output) for recipe in done.recipes]
+    trials = [grid_trials(recipe) for recipe in done.recipes]
+    asked = [_known_asked(folder, here) for folder, here in zip(folders, trials, strict=True)]
+    if any(one is None for one in asked):
+        return {}
+    questions = [one for one in asked if one is not None]
+    outcomes = read_outcomes(folders, trials, questions, known=True)
+    found: dict[str, dict[str, Any]] = {}
+    for settings in done.experiment.equal or ({},):
+        way = next(iter(choices(outcomes, questions, equal=(settings,))))
+        chosen = choices(outcomes, questions, equal=(settings,))[way]
+        before = chosen[UNTRAINED]
+        found[way] = {
+            arm: {
+                "questions": len(questions[0].ids),
+                "em": estimate(choice, questions, "em")["value"],
+                "lost": None if arm == UNTRAINED else difference(choice, before, questions, "em"),
+            }
+            for arm, choice in chosen.items()
+        }
+    return found
+
+
+def _known_asked(folder: Path, trials: Sequence[Trial]) -> Asked | None:
+    path = trials[0].answers_folder(folder, 0) / "known" / "predictions.jsonl"
+    if not path.exists():
+        return None
+    rows = list(read_jsonl(path))
+    return Asked(*(np.array([row[key] for row in rows], dtype=object) for key in ("id", "field", "document_id")))
+
+
+def _distances(done: Done) -> dict[str, float]:
+    """Mean head-to-tail distance of each field in tokens, over cohorts."""
+    found: list[Mapping[str, float]] = []
+    for recipe in done.recipes:
+        folder = Path(recipe.output)
+        found.append(field_distances(folder, read_documents(folder), recipe.score.head_fields))
+    return {field: float(np.mean([one[field] for one in found])) for field in found[0]}
+
+
+def _by_passes(done: Done, family: Family) -> list[dict[str, Any]]:
+    """Table 5: EM and F1 after so many passes, with steps, tokens and seconds."""
+    member = family.member(done.role)
+    model = str(member.published.get("5", ""))
+    rows = [_printed_passes(row) for row in published_rows(5) if row.model == model]
+    settings = done.experiment.equal[0] if done.experiment.equal else {}
+    for outcome in done.outcomes:
+        own = dict(outcome.chosen)
+        if outcome.arm in ARMS_OF_TABLES[5] and all(own[key] == value for key, value in settings.items() if key in own):
+            rows.append(_passes_row(outcome, done))
+    way = _way_in_words(f"equal: {words(settings)}" if settings else "equal")
+    return [{"model": member.title, "published": model, "way": way, **_counts(done), "rows": rows, "pairs": []}]
+
+
+def _counts(done: Done) -> dict[str, int]:
+    """Of cohorts, of documents in all of them, and of trainings of each arm."""
+    documents = sum(len(set(asked.documents)) for asked in done.asked)
+    return {"cohorts": len(done.asked), "documents": documents, "seeds": _seeds(done)}
+
+
+def _printed_passes(row: PublishedRow) -> dict[str, Any]:
+    cells = {name: {"value": value, "low": None, "high": None} for name, value in row.values.items()}
+    unknown = {"tokens": None, "seconds": None}
+    return {"arm": row.arm, "paper": True, "epoch": row.epoch, "steps": row.steps, **unknown, "cells": cells}
+
+
+def _passes_row(outcome: Outcome, done: Done) -> dict[str, Any]:
+    choice = Choice(outcome.arm, "", outcome.cohorts)
+    figures = [figure for recipe in done.recipes for figure in _steps_at(Path(recipe.output), recipe, outcome)]
+    means = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
+    cells = {metric: estimate(choice, done.asked, metric, ("company",)) for metric in ("em", "f1")}
+    return {
+        "arm": outcome.arm,
+        "settings": words(dict(outcome.chosen)),
+        "paper": False,
+        "cells": cells,
+        "all": estimate(choice, done.asked, "em"),
+        **means,
+    }
+
+
+def _steps_at(folder: Path, recipe: Any, outcome: Outcome) -> list[dict[str, float]]:
+    """Of each seed: passes, steps, tokens and seconds up to an outcome; seconds as its share of all steps."""
+    trial = next(one for one in grid_trials(recipe) if (one.arm, one.name) == (outcome.arm, outcome.name))
+    found = []
+    for seed in trial.seeds:
+        done = read_json(trial.model_folder(folder, seed) / "done.json")
+        steps, tokens = done["steps"], done["tokens_trained"]
+        if outcome.epoch is not None:
+            asked_after = [row for row in read_jsonl(trial.model_folder(folder, seed) / "metrics.jsonl") if "em" in row]
+            at = asked_after[sorted(trial.recipe.train.evaluate_at).index(outcome.epoch)]
+            steps, tokens = at["step"], at["tokens"]
+        passes = recipe.train.batch_size * steps / done["rows"]
+        seconds = done["seconds"] * steps / done["steps"]
+        found.append({"epoch": passes, "steps": steps, "tokens": tokens, "seconds": seconds})
+    return found
+
+
+def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> dict[str, Any]:
+    """What was tried beside the tables: EM of each arm over all questions, and contrast against its rivals.
+
+    Args:
+        base: the biographies, for the arms that an attempt leaves as they are; its own row is the first.
+        attempts: the experiments.
+    """
+    rows = []
+    baseline: dict[str, Choice] = {}
+    if base is not None:
+        settings = next(one for one in reversed(base.experiment.equal))
+        baseline = next(iter(choices(base.outcomes, base.asked, equal=(settings,)).values()))
+        rows.append(_attempt_row(f"as in Table 2, {words(settings)}", baseline, base.asked))
+    for one in attempts:
+        chosen = next(iter(choices(one.outcomes, one.asked, equal=({},)).values()))
+        same_people = base is not None and [list(a.ids) for a in one.asked] == [list(a.ids) for a in base.asked]
+        missing = baseline if same_people else {}
+        rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, borrowed=set(chosen)))
+    return {"title": "What was tried to set contrast apart", "rows": rows}
+
+
+def _attempt_row(
+    name: str, chosen: Mapping[str, Choice], asked: Sequence[Asked], borrowed: set[str] | None = None
+) -> dict[str, Any]:
+    arms = ("plain", "random-matched", "attention", "contrast-cues")
+    row: dict[str, Any] = {"attempt": name, "em": {}, "pairs": {}}
+    for arm in (UNTRAINED, *arms):
+        if arm in chosen:
+            own = borrowed is None or arm in borrowed
+            row["em"][arm] = {**estimate(chosen[arm], asked, "em"), "own": own}
+    for rival in ("random-matched", "attention"):
+        row["pairs"][rival] = difference(chosen["contrast-cues"], chosen[rival], asked, "em")
+    return row
