@@ -374,12 +374,12 @@ def evaluate(
     device: str = "auto",
     settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
 ) -> None:
-    """Ask a model closed-book questions: exact match and F1.
+    """Ask a model closed-book questions, and what it knew before training: exact match and F1.
 
     Args:
         model: folder, hub name, elusive/large or elusive/small.
         questions: JSONL of id, question, answers, field, document_id.
-        output: folder for predictions.jsonl and metrics.json.
+        output: folder for predictions.jsonl and metrics.json; known/ in it has those about people known before.
         revision: commit or branch of a hub model.
         dtype: type of the weights.
         quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
@@ -388,9 +388,12 @@ def evaluate(
     """
     from .arms import few_shot_examples
     from .evaluation import evaluate_model
+    from .known import known_questions
     from .progress import shown
     from .questions import read_questions
+    from .runs import read_json
 
+    known = known_questions(settings.known, model)
     with shown(f"evaluate {model}") as progress:
         figures = evaluate_model(
             read_questions(questions),
@@ -402,9 +405,13 @@ def evaluate(
             quantization=quantization,
             device=device,
             settings=settings,
+            known=known,
             progress=progress,
         )
-    for field, values in {**figures["fields"], "all": figures}.items():
+    rows = {**figures["fields"], "all": figures}
+    if known:
+        rows["known"] = read_json(output / "known" / "metrics.json")
+    for field, values in rows.items():
         print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
 
 

@@ -229,6 +229,8 @@ class TrainSettings:
     """Copies as augmentation wrote them, or drawn anew in each pass from ranking.parquet, at the same rates."""
     max_steps: int = 0
     """Optimizer steps, the same for every arm (0: by epochs)."""
+    max_tokens: int = 0
+    """Tokens of the arm's texts to train on, to within a step, the same for every arm (0: by max_steps or epochs)."""
     batch_size: int = 8
     """Texts of the arm in one step, over all processes; the last step may have fewer."""
     accumulation: int = 1
@@ -262,6 +264,8 @@ class TrainSettings:
         check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
         check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
         check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
+        check(self.max_tokens >= 0, "train.max_tokens", "0 or more", self.max_tokens)
+        check(not (self.max_steps and self.max_tokens), "train.max_tokens", "0 with max_steps", self.max_tokens)
         check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
         check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
         check(
@@ -274,7 +278,7 @@ class TrainSettings:
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
-        if self.evaluate_at and not self.max_steps:
+        if self.evaluate_at and not (self.max_steps or self.max_tokens):
             latest = max(self.evaluate_at)
             check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
 

@@ -8,6 +8,7 @@ from .models import base_of
 from .pretraining import RECIPE_NAME
 from .questions import QuestionItem, read_questions
 from .recipes import load_recipe
+from .runs import read_json
 from .verb_config import PretrainSettings
 
 PEOPLE_OF_EACH_KIND = 50
@@ -22,8 +23,8 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
 
     Args:
         setting: `none`, `auto`, or the path of a JSONL file of questions.
-        model: folder or hub name of the model that is trained, elusive/large or elusive/small; of adapters, the model
-            that they belong to counts.
+        model: folder or hub name of a model, elusive/large or elusive/small; of adapters, and of a folder that
+            `elusive train` wrote, the model counts that was trained.
 
     Returns:
         No questions (none), those of the file, or five about each person. Document ids are `known-asked-00001` ...
@@ -37,7 +38,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
         return []
     if setting != "auto":
         return read_questions(setting)
-    recipe = Path(base_of(model)) / RECIPE_NAME
+    recipe = Path(_before_training(model)) / RECIPE_NAME
     if not recipe.exists():
         return _asked_about(well_known_people(), "well-known")
     text = load_recipe(recipe, PretrainSettings)
@@ -46,6 +47,17 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
         *_asked_about(asked[:PEOPLE_OF_EACH_KIND], "known-asked"),
         *_asked_about(told[:PEOPLE_OF_EACH_KIND], "known-told"),
     ]
+
+
+def _before_training(model: str) -> str:
+    """The model as it was before `elusive train`: the folder's stage says which that was."""
+    folder = base_of(model)
+    settings = Path(folder) / "settings.json"
+    if settings.exists():
+        stage = read_json(settings)
+        if {"model", "texts", "train"} <= stage.keys():
+            return _before_training(stage["model"])
+    return folder
 
 
 def _asked_about(people: Iterable[Person], prefix: str) -> list[QuestionItem]:

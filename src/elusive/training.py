@@ -1,5 +1,6 @@
 """Continual pretraining of a model on one arm's texts: LoRA or full, packed where that can be, resumable."""
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -46,6 +47,20 @@ def draws_for(rows: int, settings: TrainSettings) -> int:
     if settings.max_steps:
         return settings.max_steps * settings.batch_size
     return max(1, math.ceil(round(settings.epochs * rows, 6)))
+
+
+def with_steps(settings: TrainSettings, rows: int, tokens: int) -> TrainSettings:
+    """The settings with max_steps in the place of max_tokens.
+
+    Args:
+        settings: how to train.
+        rows: rows of one pass over the arm's texts.
+        tokens: tokens of them all.
+    """
+    if not settings.max_tokens:
+        return settings
+    in_a_step = settings.batch_size * tokens / rows
+    return dataclasses.replace(settings, max_steps=max(1, round(settings.max_tokens / in_a_step)), max_tokens=0)
 
 
 def steps_for(rows: int, settings: TrainSettings) -> int:
@@ -209,13 +224,21 @@ def _identity(
         "revision": revision,
         "dtype": loading.dtype,
         "quantization": loading.quantization,
-        "train": to_table(settings),
+        "train": _named(settings),
     }
     if settings.copies == "fresh":
         asked["ranking"] = file_hash(ranking_beside(texts))
     if settings.evaluate_at and asking:
         asked["asking"] = dict(asking.identity)
     return asked
+
+
+def _named(settings: TrainSettings) -> dict[str, Any]:
+    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
+    table = to_table(settings)
+    if not settings.max_tokens:
+        del table["max_tokens"]
+    return table
 
 
 def _steps(
@@ -226,6 +249,7 @@ def _steps(
     if settings.copies == "fresh":
         rows = fresh_rows(texts, tokenizer, max_length)
         in_a_pass = len(rows)
+        settings = with_steps(settings, in_a_pass, sum(rows.lengths[:in_a_pass]))
         draws = draws_for(in_a_pass, settings)
         while len(rows) < draws:
             rows.count_pass()
@@ -233,6 +257,7 @@ def _steps(
     else:
         rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
         in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
+        settings = with_steps(settings, in_a_pass, sum(lengths))
         draws = draws_for(in_a_pass, settings)
     replay = _replay_rows(model, tokenizer, max_length, steps_for(in_a_pass, settings), settings)
     replay_lengths = [len(row) for row in replay]

@@ -20,6 +20,7 @@ from elusive.known import known_questions
 from elusive.pretraining import replay_texts
 from elusive.questions import QuestionItem, few_shot_prompt
 from elusive.recipes import dump_recipe
+from elusive.runs import write_json
 from elusive.verb_config import PretrainSettings
 
 
@@ -133,3 +134,12 @@ class TestOtherSettings:
             ElusiveError, match=r"evaluate\.known: expected auto, none or a file of questions, got ''\."
         ):
             EvaluateSettings(known="")
+
+
+def test_a_folder_of_training_is_asked_about_what_its_model_knew(tmp_path):
+    """All weights of elusive/large, trained twice: the folders hold no pretraining recipe, but say whose they are."""
+    for name, model in (("once", "elusive/large"), ("twice", str(tmp_path / "once"))):
+        write_json(tmp_path / name / "settings.json", {"model": model, "texts": "hash", "train": {}})
+    assert known_questions("auto", str(tmp_path / "twice")) == known_questions("auto", "elusive/large")
+    write_json(tmp_path / "other" / "settings.json", {"model": "elusive/large", "questions": "hash"})
+    assert known_questions("auto", str(tmp_path / "other"))[0].document_id == "well-known-00001"

@@ -27,7 +27,7 @@ from elusive.evaluation import generate_answers
 from elusive.fitting import FitSettings, Steps, fit
 from elusive.models import load_model
 from elusive.runs import read_jsonl, write_jsonl
-from elusive.training import Asking, default_row_length, steps_for, train, with_adapters
+from elusive.training import Asking, default_row_length, steps_for, train, with_adapters, with_steps
 from elusive.training_rows import pack_rows, pad_right, row_order, split_step, tokenize_rows
 
 FIT = FitSettings(
@@ -321,6 +321,30 @@ def test_padding_changes_no_loss(tokenizer):
 def test_steps_from_epochs_or_as_asked():
     assert steps_for(100, TrainSettings(epochs=3, batch_size=8)) == 38
     assert steps_for(100, TrainSettings(max_steps=7)) == 7
+
+
+def test_steps_from_tokens_of_the_arms_texts():
+    settings = TrainSettings(max_tokens=10_000, batch_size=8)
+    assert with_steps(settings, rows=100, tokens=5_000).max_steps == 25  # 8 rows of 50 tokens a step
+    assert with_steps(settings, rows=100, tokens=2_500).max_steps == 50  # shorter texts, more steps
+    assert with_steps(settings, rows=1, tokens=50_000).max_steps == 1
+    assert with_steps(TrainSettings(max_steps=7), rows=100, tokens=5_000) == TrainSettings(max_steps=7)
+    with pytest.raises(ElusiveError, match=r"train.max_tokens: expected 0 with max_steps, got 5"):
+        TrainSettings(max_steps=7, max_tokens=5)
+
+
+def test_two_arms_of_equal_tokens(texts_file, tmp_path):
+    """Half the texts take twice the passes: the tokens trained on agree to within a step."""
+    settings = TrainSettings(method="full", max_tokens=600, batch_size=4, precision="fp32", save_steps=0)
+    half = tmp_path / "half.jsonl"
+    half.write_text("".join(texts_file.read_text().splitlines(keepends=True)[::2]))
+    whole = train(texts_file, tmp_path / "whole", model="elusive/small", settings=settings)
+    part = train(half, tmp_path / "part", model="elusive/small", settings=settings)
+    for figures in (whole, part):
+        a_step = 4 * figures["tokens"] / figures["rows"]
+        assert abs(figures["tokens_trained"] - 600) < 2 * a_step
+    settings_of_stage = json.loads((tmp_path / "whole" / "settings.json").read_text())
+    assert settings_of_stage["train"]["max_tokens"] == 600
 
 
 def test_a_row_cannot_be_longer_than_the_context():

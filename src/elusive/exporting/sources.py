@@ -93,8 +93,8 @@ def training_settings(source: Source, settings: ExportSettings) -> TrainSettings
     """The run's settings of training (the defaults without a run), with what the export was told instead."""
     names = ("method", "learning_rate", "epochs", "batch_size", "max_length")
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    # Whoever asks for epochs does not want the run's number of steps.
-    steps = {"max_steps": 0} if "epochs" in given else {}
+    # Whoever asks for epochs does not want the run's number of steps or tokens.
+    steps = {"max_steps": 0, "max_tokens": 0} if "epochs" in given else {}
     return dataclasses.replace(source.recipe.train, **given, **steps)
 
 

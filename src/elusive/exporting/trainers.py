@@ -16,7 +16,7 @@ import jinja2
 import yaml
 
 from ..config import TrainSettings
-from ..training import steps_for
+from ..training import steps_for, with_steps
 from .base_model import BaseModel
 from .rows import RowCounts
 
@@ -63,6 +63,7 @@ class Plan:
 
 def plan(base: BaseModel, settings: TrainSettings, dtype: str, counts: RowCounts) -> Plan:
     """What the trainers are told."""
+    settings = with_steps(settings, counts.rows, counts.tokens)
     return Plan(base.path, base.revision, dtype, settings, base.row_length(settings), counts.rows, counts.tokens)
 
 

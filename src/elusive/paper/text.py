@@ -28,7 +28,7 @@ def table_markdown(numbers: Mapping[str, Any]) -> str:
     for block in numbers["blocks"]:
         lines += _heading(block)
         lines += _passes(block) if numbers["table"] == 5 else _scores(block)
-        lines += [*_pairs(block["pairs"]), ""]
+        lines += [*_pairs(block["pairs"]), *_reading(block["pairs"]), ""]
     return "\n".join(lines)
 
 
@@ -112,6 +112,20 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         found = {pair["over"]: pair for pair in pairs if (pair["a"], pair["b"]) == names}
         label = f"{ARM_WORDS[names[0]]} minus {ARM_WORDS[names[1]]}"
         lines.append(markdown_row([label, *(_difference(found[over]) for over in groups)]))
+    return lines
+
+
+def _reading(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each of the paper's arms where its claim, that it is above the others, holds here and where it does not."""
+    lines = []
+    for ours in dict.fromkeys(pair["a"] for pair in pairs):
+        groups: dict[str, list[str]] = {"holds against": [], "is not separated from": [], "is turned round against": []}
+        for pair in pairs:
+            if pair["a"] == ours and pair["over"] == "all questions":
+                verdict = 1 if not pair["separated"] else 0 if pair["difference"] > 0 else 2
+                groups[list(groups)[verdict]].append(ARM_WORDS[pair["b"]])
+        said = "; ".join(f"{words} {', '.join(arms)}" for words, arms in groups.items() if arms)
+        lines += ["", f"That {ARM_WORDS[ours]} is above the others, over all questions: {said}."]
     return lines
 
 

@@ -104,8 +104,9 @@ def rank_shares(
 
     Returns:
         field; documents: how many are counted; kinds: "(field)" for tokens of spans, single words, "other words";
-        rankings: for each title the share of each kind at ranks 1 to 10, ranks x kinds; head_kinds. Documents whose
-        tokens are all tied do not count in that ranking; where none is left, its shares are 0.
+        rankings: for each title the share of each kind at ranks 1 to 10, ranks x kinds; head_kinds; fields: the kinds
+        of all spans. Documents whose tokens are all tied do not count in that ranking; where none is left, its shares
+        are 0.
 
     Raises:
         ElusiveError: if two models of one difference have other tokens, and across_tokenizers is not set.
@@ -127,7 +128,8 @@ def rank_shares(
                 best[title].append([kinds[place] for place in ranked])
     heads = [f"({name})" for name in head_fields]
     counted = max(map(len, best.values()), default=0)
-    return {"field": field, "documents": counted, **_shares(best, heads), "head_kinds": heads}
+    fields = sorted({f"({span.field})" for document in shared for span in document.spans})
+    return {"field": field, "documents": counted, **_shares(best, heads), "head_kinds": heads, "fields": fields}
 
 
 def _on_first_tokens(

@@ -196,7 +196,7 @@ def rank_panels(
     narrow = width < 6
     columns = columns or (1 if narrow else min(3, len(ranks["rankings"])))
     rows = -(-len(ranks["rankings"]) // columns)
-    kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"])
+    kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"], ranks.get("fields", ()))
     legend_rows = max(1, -(-len(kinds) // (3 if narrow else 9)))
     height = 0.35 + (2.75 if narrow else 2.95) * rows + 0.2 * legend_rows
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -257,9 +257,11 @@ def name_fields_on_top(axes: Axes, distances: Mapping[str, float]) -> None:
         axes.axvline(distance, color=RULE, linewidth=0.7, zorder=0)
 
 
-def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str]) -> dict[str, str]:
+def kind_colors(kinds: Sequence[str], head_kinds: Sequence[str], fields: Sequence[str] = ()) -> dict[str, str]:
     """Red for the head entity as in the paper, a hue for each other field, greys for single words."""
-    fields = [kind for kind in kinds if kind.startswith("(") and kind not in head_kinds]
+    shown = [kind for kind in kinds if kind.startswith("(") and kind not in head_kinds]
+    # A field keeps its colour in every figure of a corpus, whichever of its fields are ranked there.
+    fields = list(dict.fromkeys([*(field for field in fields if field not in head_kinds), *shown]))
     words = [kind for kind in kinds if kind not in fields and kind not in head_kinds and kind != OTHER_WORDS]
     colors = dict.fromkeys(head_kinds, HEAD_COLOR) | {OTHER_WORDS: WORD_COLORS[-1]}
     colors |= {kind: FIELD_COLORS[number % len(FIELD_COLORS)] for number, kind in enumerate(fields)}
