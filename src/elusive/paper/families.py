@@ -44,6 +44,8 @@ class Experiment:
     """Training seeds, with one cohort; of several, each has a seed of its own."""
     arms: tuple[str, ...] = ()
     """Arms of an attempt; those of tables are known."""
+    borrows: tuple[str, ...] = ()
+    """Arms that an attempt leaves as they are on the biographies, where they are read."""
     grid: dict[str, Any] = field(default_factory=dict)
     """See SweepSettings.grid."""
     published_grid: bool = False

@@ -1,5 +1,6 @@
 """Tables of the paper beside what its experiments give here: numbers first, then text."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..choosing import WAYS, Asked, Choice, Outcome, choices, difference, estimate, read_outcomes, words
-from ..reporting.tokens import field_distances, read_documents
+from ..documents import load_corpus
+from ..reporting.tokens import head_drop_rate, read_documents, token_fields
 from ..runs import read_json, read_jsonl
+from ..shards import iterate_scores
 from ..trials import UNTRAINED, Trial, grid_trials
 from .experiments import ARMS_OF_TABLES, Done
 from .families import Family
@@ -55,26 +58,29 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
     member = family.member(done.role)
     model = str(member.published.get(str(number), ""))
     rows = {row.arm: row for row in published_rows(number) if row.model == model}
-    known = _known(done)
+    known, equal = _known(done), _equal_settings(done)
     blocks = []
+    compared = False
     for way, chosen in _choices(done, arms).items():
+        if number == 1 and compared and way.startswith("equal"):
+            continue  # plain training has nothing that the other equal settings change
+        compared = True
         table_rows = [_row(number, arm, chosen, done.asked, rows.get(arm)) for arm in (UNTRAINED, *arms)]
-        if way.startswith("equal"):
+        if way in equal:
+            dropped = _dropped(done, equal[way])
             for row in table_rows:
-                row["known"] = known.get(way, {}).get(row["arm"])
+                row |= {"known": known.get(way, {}).get(row["arm"]), "dropped": dropped.get(row["arm"])}
         blocks.append(
             {
                 "model": member.title,
                 "published": model,
-                "way": _way_in_words(way),
+                "way": _way_in_words(way, done, family),
                 **_counts(done),
                 "rows": table_rows,
                 "pairs": _pairs(number, arms, chosen, done.asked),
                 **({"distances": _distances(done)} if number == 1 else {}),
             }
         )
-        if number == 1 and way.startswith("equal"):
-            break  # plain training has nothing that the other equal settings change
     return blocks
 
 
@@ -83,9 +89,43 @@ def _choices(done: Done, arms: Sequence[str]) -> dict[str, dict[str, Choice]]:
     return choices(outcomes, done.asked, done.recipes[0].sweep.metric, equal=done.experiment.equal or ({},))
 
 
-def _way_in_words(way: str) -> str:
+def _equal_settings(done: Done) -> dict[str, Mapping[str, Any]]:
+    """The settings behind each way of equal settings, by the way's name."""
+    return {f"equal: {words(settings)}": settings for settings in done.experiment.equal or ({},)}
+
+
+def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Mean share of tokens that each arm drops at equal settings: of all of a text, and of the head entity's."""
+    rates: dict[str, list[tuple[float, float | None]]] = {}
+    for recipe in done.recipes:
+        folder = Path(recipe.output)
+        documents = {document.id: document for document in load_corpus(folder / "corpus").documents}
+        for trial in grid_trials(recipe):
+            if trial.arm != UNTRAINED and has_settings(dict(trial.chosen), settings):
+                texts = trial.texts_folder(folder)
+                overall = read_json(texts / "done.json")["mean_drop_rate"]
+                of_head = head_drop_rate(texts / "ranking.parquet", documents, recipe.score.head_fields)
+                rates.setdefault(trial.arm, []).append((overall, of_head))
+    return {
+        arm: {
+            "all": float(np.mean([overall for overall, _ in found])),
+            "head": None if found[0][1] is None else float(np.mean([of_head or 0.0 for _, of_head in found])),
+        }
+        for arm, found in rates.items()
+    }
+
+
+def _way_in_words(way: str, done: Done, family: Family) -> str:
     key, _, settings = way.partition(": ")
-    return WAYS[key] + (f" ({settings})" if settings else "")
+    said = WAYS[key] + (f" ({settings})" if settings else "")
+    grid = done.recipes[0].sweep.grid
+    missing = {
+        name: value
+        for one in family.experiment(done.name, done.role).equal
+        for name, value in one.items()
+        if key == "equal" and name in grid and value not in grid[name]
+    }
+    return said + (f", the first values tried, as the family's {words(missing)} was not" if missing else "")
 
 
 def _seeds(done: Done) -> int:
@@ -157,8 +197,7 @@ def _known(done: Done) -> dict[str, dict[str, Any]]:
     questions = [one for one in asked if one is not None]
     outcomes = read_outcomes(folders, trials, questions, known=True)
     found: dict[str, dict[str, Any]] = {}
-    for settings in done.experiment.equal or ({},):
-        way = next(iter(choices(outcomes, questions, equal=(settings,))))
+    for way, settings in _equal_settings(done).items():
         chosen = choices(outcomes, questions, equal=(settings,))[way]
         before = chosen[UNTRAINED]
         found[way] = {
@@ -181,12 +220,28 @@ def _known_asked(folder: Path, trials: Sequence[Trial]) -> Asked | None:
 
 
 def _distances(done: Done) -> dict[str, float]:
-    """Mean head-to-tail distance of each field in tokens, over cohorts."""
+    """Mean head-to-tail distance of each field in tokens of the trained model, over cohorts, from near to far."""
     found: list[Mapping[str, float]] = []
     for recipe in done.recipes:
-        folder = Path(recipe.output)
-        found.append(field_distances(folder, read_documents(folder), recipe.score.head_fields))
-    return {field: float(np.mean([one[field] for one in found])) for field in found[0]}
+        scores = Path(recipe.output) / "scores" / f"{done.role}-{recipe.score.queries}"
+        documents = {row["id"]: row for row in read_documents(Path(recipe.output))}
+        found.append(_distances_of(scores, documents, recipe.score.head_fields))
+    means = {field: float(np.mean([one[field] for one in found])) for field in found[0]}
+    return dict(sorted(means.items(), key=lambda item: item[1]))
+
+
+def _distances_of(
+    scores: Path, documents: Mapping[str, Mapping[str, Any]], head_fields: Sequence[str]
+) -> dict[str, float]:
+    """As `tokens.field_distances`, which reads the large model's scores alone."""
+    distances: dict[str, list[float]] = {}
+    for one in iterate_scores(scores):
+        starts, ends = one.offsets.T
+        fields = np.array(token_fields(starts.tolist(), ends.tolist(), documents[one.document_id]["spans"]))
+        head = np.flatnonzero(np.isin(fields, list(head_fields)))
+        for field in set(fields.tolist()) - {"", *head_fields} if len(head) else ():
+            distances.setdefault(field, []).append(float(np.flatnonzero(fields == field).mean() - head.mean()))
+    return {field: float(np.mean(values)) for field, values in distances.items()}
 
 
 def _by_passes(done: Done, family: Family) -> list[dict[str, Any]]:
@@ -197,16 +252,24 @@ def _by_passes(done: Done, family: Family) -> list[dict[str, Any]]:
     settings = done.experiment.equal[0] if done.experiment.equal else {}
     for outcome in done.outcomes:
         own = dict(outcome.chosen)
-        if outcome.arm in ARMS_OF_TABLES[5] and all(own[key] == value for key, value in settings.items() if key in own):
+        if outcome.arm in ARMS_OF_TABLES[5] and has_settings(own, settings):
             rows.append(_passes_row(outcome, done))
-    way = _way_in_words(f"equal: {words(settings)}" if settings else "equal")
+    way = _way_in_words(f"equal: {words(settings)}" if settings else "equal", done, family)
     return [{"model": member.title, "published": model, "way": way, **_counts(done), "rows": rows, "pairs": []}]
 
 
-def _counts(done: Done) -> dict[str, int]:
-    """Of cohorts, of documents in all of them, and of trainings of each arm."""
+def _counts(done: Done) -> dict[str, Any]:
+    """Cohorts, documents in all of them, trainings of each arm, and how long each is."""
     documents = sum(len(set(asked.documents)) for asked in done.asked)
-    return {"cohorts": len(done.asked), "documents": documents, "seeds": _seeds(done)}
+    return {"cohorts": len(done.asked), "documents": documents, "seeds": _seeds(done), "budget": _budget(done)}
+
+
+def _budget(done: Done) -> str:
+    """What is equal for all arms: steps, tokens, or passes over their texts."""
+    train = done.recipes[0].train
+    if train.max_steps:
+        return f"{train.max_steps:,} steps each"
+    return f"{train.max_tokens:,} tokens each" if train.max_tokens else f"{train.epochs:g} passes over its texts"
 
 
 def _printed_passes(row: PublishedRow) -> dict[str, Any]:
@@ -241,10 +304,18 @@ def _steps_at(folder: Path, recipe: Any, outcome: Outcome) -> list[dict[str, flo
             asked_after = [row for row in read_jsonl(trial.model_folder(folder, seed) / "metrics.jsonl") if "em" in row]
             at = asked_after[sorted(trial.recipe.train.evaluate_at).index(outcome.epoch)]
             steps, tokens = at["step"], at["tokens"]
-        passes = recipe.train.batch_size * steps / done["rows"]
+        train = trial.recipe.train
+        passes = train.batch_size * steps / done["rows"]
+        if not (train.max_steps or train.max_tokens):
+            passes = min(passes, train.epochs)  # the last step may hold fewer texts
         seconds = done["seconds"] * steps / done["steps"]
         found.append({"epoch": passes, "steps": steps, "tokens": tokens, "seconds": seconds})
     return found
+
+
+def has_settings(own: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether chosen settings are these, as far as they were chosen."""
+    return all(own[key] == value for key, value in settings.items() if key in own)
 
 
 def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> dict[str, Any]:
@@ -257,26 +328,37 @@ def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> dict[str, A
     rows = []
     baseline: dict[str, Choice] = {}
     if base is not None:
+        # Attempts are made on the first cohorts: the same people, so that differences are paired.
+        base = _first_cohorts(base, max((len(one.asked) for one in attempts), default=len(base.asked)))
         settings = next(one for one in reversed(base.experiment.equal))
         baseline = next(iter(choices(base.outcomes, base.asked, equal=(settings,)).values()))
-        rows.append(_attempt_row(f"as in Table 2, {words(settings)}", baseline, base.asked))
+        lost = _known(base).get(f"equal: {words(settings)}", {})
+        rows.append(_attempt_row(f"as in Table 2, {words(settings)}", baseline, base.asked, lost))
     for one in attempts:
         chosen = next(iter(choices(one.outcomes, one.asked, equal=({},)).values()))
-        same_people = base is not None and [list(a.ids) for a in one.asked] == [list(a.ids) for a in base.asked]
-        missing = baseline if same_people else {}
-        rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, borrowed=set(chosen)))
+        missing = {arm: baseline[arm] for arm in one.experiment.borrows if arm in baseline}
+        lost = _known(one).get("equal: ", {})
+        rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, lost, own=set(chosen)))
     return {"title": "What was tried to set contrast apart", "rows": rows}
 
 
+def _first_cohorts(done: Done, count: int) -> Done:
+    outcomes = [dataclasses.replace(one, cohorts=one.cohorts[:count]) for one in done.outcomes]
+    return dataclasses.replace(done, recipes=done.recipes[:count], asked=done.asked[:count], outcomes=outcomes)
+
+
 def _attempt_row(
-    name: str, chosen: Mapping[str, Choice], asked: Sequence[Asked], borrowed: set[str] | None = None
+    name: str,
+    chosen: Mapping[str, Choice],
+    asked: Sequence[Asked],
+    known: Mapping[str, Any],
+    own: set[str] | None = None,
 ) -> dict[str, Any]:
     arms = ("plain", "random-matched", "attention", "contrast-cues")
-    row: dict[str, Any] = {"attempt": name, "em": {}, "pairs": {}}
+    row: dict[str, Any] = {"attempt": name, "em": {}, "pairs": {}, "known": known.get(OURS[0])}
     for arm in (UNTRAINED, *arms):
         if arm in chosen:
-            own = borrowed is None or arm in borrowed
-            row["em"][arm] = {**estimate(chosen[arm], asked, "em"), "own": own}
+            row["em"][arm] = {**estimate(chosen[arm], asked, "em"), "own": own is None or arm in own}
     for rival in ("random-matched", "attention"):
         row["pairs"][rival] = difference(chosen["contrast-cues"], chosen[rival], asked, "em")
     return row

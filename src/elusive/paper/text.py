@@ -39,22 +39,24 @@ def _heading(block: Mapping[str, Any]) -> list[str]:
     return [
         f"### {cell(block['model'])}, {cell(beside)}",
         "",
-        f"Settings: {cell(block['way'])}. {block['documents']:,} documents{cohorts}, {trainings}.",
+        f"Settings: {cell(block['way'])}. {block['documents']:,} documents{cohorts}, {trainings}, {block['budget']}.",
         "",
     ]
 
 
 def _scores(block: Mapping[str, Any]) -> list[str]:
     columns = list(block["rows"][0]["cells"])
-    known = any(row.get("known") for row in block["rows"])
+    known, dropped = (any(row.get(name) for row in block["rows"]) for name in ("known", "dropped"))
     head = ["arm", *(name.replace("_", " ").replace("em", "EM").replace("f1", "F1") for name in columns)]
     head += ["all EM"] if columns[0] != "em" else []
     head += ["known EM"] if known else []
+    head += ["dropped, of the name"] if dropped else []
     lines = [markdown_row([*head, "settings"]), "| --- " * (len(head) + 1) + "|"]
     for row in block["rows"]:
         cells = [ARM_WORDS[row["arm"]], *(_cell(row["cells"][name]) for name in columns)]
         cells += [_ours(row["all"])] if columns[0] != "em" else []
         cells += [_known(row.get("known"))] if known else []
+        cells += [_dropped(row.get("dropped"))] if dropped else []
         lines.append(markdown_row([*cells, _settings(row)]))
     if "distances" in block:
         away = ", ".join(f"{field} {tokens:.1f}" for field, tokens in block["distances"].items())
@@ -78,6 +80,11 @@ def _known(known: Mapping[str, Any] | None) -> str:
     if known is None:
         return "-"
     return score(known["em"]) + (f", {_difference(known['lost'])}" if known["lost"] else "")
+
+
+def _dropped(rates: Mapping[str, Any] | None) -> str:
+    """Share of tokens dropped, of all and of the head entity."""
+    return "-" if rates is None else f"{score(rates['all'])}, {score(rates['head'])}"
 
 
 def _difference(one: Mapping[str, Any]) -> str:
@@ -137,6 +144,7 @@ def attempts_markdown(numbers: Mapping[str, Any]) -> str:
     """
     arms = ("plain", "random-matched", "attention", "contrast-cues")
     head = ["attempt", *(ARM_WORDS[arm] for arm in arms), "contrast minus random", "contrast minus attention"]
+    head += ["known EM after contrast, lost"]
     lines = [f"## {numbers['title']}", "", markdown_row(head), "| --- " * len(head) + "|"]
     borrowed = False
     for row in numbers["rows"]:
@@ -146,6 +154,7 @@ def attempts_markdown(numbers: Mapping[str, Any]) -> str:
             borrowed = borrowed or bool(one and not one["own"])
             cells.append("-" if one is None else _ours(one) + ("" if one["own"] else " *"))
         cells += [_difference(row["pairs"][rival]) for rival in ("random-matched", "attention")]
+        cells.append(_known(row["known"]))
         lines.append(markdown_row(cells))
     if borrowed:
         lines += ["", "\\* the same training as in the first row, which the attempt does not change."]

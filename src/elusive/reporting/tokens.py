@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import Recipe
+from ..documents import Document
 from ..errors import ElusiveError
 from ..runs import read_jsonl
 
@@ -161,6 +162,22 @@ def token_pieces(text: str, tokens: Mapping[str, Any]) -> tuple[list[dict[str, A
     if text[cursor:]:
         pieces.append({"text": text[cursor:], "keep": None, "title": ""})
     return pieces, False
+
+
+def head_drop_rate(ranking: Path, documents: Mapping[str, Document], head_fields: Sequence[str]) -> float | None:
+    """Mean drop probability of the head entity's tokens in an arm's ranking.parquet; None where there is none.
+
+    Args:
+        ranking: the file.
+        documents: the corpus by id.
+        head_fields: span fields of the head entity.
+    """
+    rates: list[float] = []
+    for row in pq.read_table(ranking, columns=["document_id", "starts", "ends", "drop_probability"]).to_pylist():
+        spans = [(span.field, span.start, span.end) for span in documents[row["document_id"]].spans]
+        fields = token_fields(row["starts"], row["ends"], [span for span in spans if span[0] in head_fields])
+        rates += [rate for rate, field in zip(row["drop_probability"], fields, strict=True) if field]
+    return float(np.mean(rates)) if rates else None
 
 
 def _read_scores(folder: Path) -> Iterator[Row]:
