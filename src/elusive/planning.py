@@ -1,134 +1,37 @@
-"""What a run will cost, before anything is loaded: floating-point operations, memory and hours, from sizes alone.
+"""What a run will cost, before anything is loaded: operations, memory and hours of each of its stages."""
 
-The formula is stated in docs/planning.md. FLOPs are those of matrix products, two for each multiplication and
-addition; bytes are those of one device that holds everything.
-"""
-
-import copy
 import dataclasses
-import itertools
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from transformers import AutoModelForCausalLM
-from transformers.pytorch_utils import Conv1D
 
-from .config import AugmentSettings, Precision, Quantization, Recipe, TrainSettings
+from .config import AugmentSettings, Recipe, TrainSettings
+from .costs import (
+    H100,
+    LAYER_SECONDS,
+    Device,
+    ModelShape,
+    answering_bytes,
+    answering_flops,
+    pass_seconds,
+    scoring_bytes,
+    scoring_flops,
+    step_seconds,
+    training_bytes,
+    training_flops,
+)
 from .documents import Document, Span
 from .dropout import ARMS, drop_probability
 from .errors import ElusiveError
-from .models import config_context
 from .pipeline import NeededScores, needed_scores, scores_of_arm
-from .training import default_row_length, draws_for, model_to_train
+from .training import default_row_length, draws_for, model_to_train, with_steps
 
-PEAK_FLOPS_A_SECOND = 989e12
-"""Dense bf16 products of an NVIDIA H100 (SXM), from its data sheet."""
-UTILISATION = 0.4
-"""Share of them that large models reach in training; assumed, not measured."""
-DEVICE_BYTES = 80 * 10**9
-
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
-_QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
-"""Of a weight of a linear layer: LLM.int8, and NF4 with a float32 scale for each 64."""
-_LOGIT_BYTES = 12
-"""Of a token and vocabulary entry: float32 logits, their log-softmax and their gradient."""
-_MAP_BYTES = 8
-"""Of a pair of tokens and a head where soft-capped attention keeps its maps: capped, softmax in float32, rounded."""
 _GPU_BATCH_TOKENS = 16_384
-_TILE_BYTES = 2**28
-"""Scores of attention that a reading on a GPU holds at once (see tiles.py)."""
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """The sizes of a dense decoder, from which its costs follow.
-
-    Attributes:
-        name: for tables.
-        hidden_size: width of the hidden state.
-        layers: decoder layers.
-        heads: query heads of a layer.
-        key_value_heads: key-value heads of a layer.
-        head_size: channels of a head.
-        intermediate_size: width within the feed-forward part.
-        vocabulary: entries of the embedding.
-        gated: three feed-forward matrices (gate, up, down) instead of two.
-        tied: the output head is the embedding.
-        others: parameters outside the matrices: norms, biases, learned positions.
-        norms: norms of the hidden state in a layer.
-        capped: attention logits are soft-capped (Gemma 2), so that its maps are kept for the backward pass.
-        adapter_sides: inputs plus outputs of all linear layers; 0: query, key, value and so on are layers of their own.
-        context: longest text in tokens (0: not known).
-    """
-
-    name: str
-    hidden_size: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    head_size: int
-    intermediate_size: int
-    vocabulary: int
-    gated: bool = True
-    tied: bool = False
-    others: int = 0
-    norms: int = 2
-    capped: bool = False
-    adapter_sides: int = 0
-    context: int = 0
-
-    @property
-    def query_width(self) -> int:
-        """Channels of all query heads."""
-        return self.heads * self.head_size
-
-    @property
-    def key_value_width(self) -> int:
-        """Channels of all keys, and of all values."""
-        return self.key_value_heads * self.head_size
-
-    @property
-    def entering_parameters(self) -> int:
-        """Of the matrices that make one layer's queries, keys and values."""
-        return self.hidden_size * (self.query_width + 2 * self.key_value_width)
-
-    @property
-    def leaving_parameters(self) -> int:
-        """Of the matrices behind one layer's attention: its output and the feed-forward part."""
-        return self.hidden_size * (self.query_width + (3 if self.gated else 2) * self.intermediate_size)
-
-    @property
-    def linear_parameters(self) -> int:
-        """Of all linear layers but the output head: what adapters stand on."""
-        return self.layers * (self.entering_parameters + self.leaving_parameters)
-
-    @property
-    def head_parameters(self) -> int:
-        """Of the output head, and as many of the embedding."""
-        return self.vocabulary * self.hidden_size
-
-    @property
-    def parameters(self) -> int:
-        """All of them; a tied head counts once."""
-        return self.linear_parameters + (1 if self.tied else 2) * self.head_parameters + self.others
-
-    def lora_parameters(self, rank: int) -> int:
-        """Of adapters of this rank on every linear layer but the output head.
-
-        Reference:
-            Hu et al. 2022: rank x (inputs + outputs) of each.
-        """
-        if self.adapter_sides:
-            return rank * self.adapter_sides
-        attention = 4 * self.hidden_size + 2 * self.query_width + 2 * self.key_value_width
-        forward = (3 if self.gated else 2) * (self.hidden_size + self.intermediate_size)
-        return rank * self.layers * (attention + forward)
 
 
 @dataclass(frozen=True)
@@ -142,6 +45,7 @@ class PlannedStage:
         flops: floating-point operations of one time.
         peak_bytes: memory at most, if one device holds everything.
         note: what the figures rest on, in words.
+        least_seconds: that one time takes, however fast the device is.
     """
 
     name: str
@@ -150,277 +54,7 @@ class PlannedStage:
     flops: float
     peak_bytes: int
     note: str = ""
-
-
-def shape_of(config: Any, name: str) -> ModelShape:
-    """The shape of a model from its configuration; no weights are read.
-
-    The architecture is laid out without memory, so that what is counted are its own matrices.
-
-    Args:
-        config: of transformers, see `models.load_configs`.
-        name: of the model, for tables and messages.
-
-    Raises:
-        ElusiveError: if it is no plain decoder: with experts, latent attention and the like.
-    """
-    text = copy.deepcopy(config.get_text_config(decoder=True))
-    try:
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _not_planned(name, str(error).splitlines()[0]) from error
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    linear = [one for one in model.modules() if isinstance(one, torch.nn.Linear | Conv1D) and one is not head]
-    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
-    shape = ModelShape(
-        name,
-        hidden,
-        int(text.num_hidden_layers),
-        heads,
-        int(getattr(text, "num_key_value_heads", None) or heads),
-        int(getattr(text, "head_dim", None) or hidden // heads),
-        intermediate_size=0,
-        vocabulary=embedding.weight.numel() // hidden,
-        tied=head.weight is embedding.weight,
-        norms=max(0, sum(_is_norm(one, hidden) for one in model.modules()) - 1) // int(text.num_hidden_layers),
-        capped=bool(getattr(text, "attn_logit_softcapping", None)),
-        adapter_sides=sum(sum(one.weight.shape) for one in linear),
-        context=_context(text, name),
-    )
-    shape = _with_feed_forward(shape, text, sum(one.weight.numel() for one in linear))
-    return dataclasses.replace(shape, others=sum(one.numel() for one in model.parameters()) - shape.parameters)
-
-
-def _with_feed_forward(shape: ModelShape, text: Any, weights: int) -> ModelShape:
-    """The shape whose linear layers have so many weights in all: architectures do not say whether they are gated."""
-    widths = [getattr(text, key, None) for key in ("intermediate_size", "n_inner")] + [4 * shape.hidden_size]
-    for width, gated in itertools.product(widths, (True, False)):
-        if isinstance(width, int):
-            found = dataclasses.replace(shape, intermediate_size=width, gated=gated)
-            if found.linear_parameters == weights:
-                return found
-    raise _not_planned(shape.name, f"its linear layers have {weights:,} weights, which its sizes do not explain")
-
-
-def _not_planned(name: str, reason: str) -> ElusiveError:
-    return ElusiveError(
-        f"The costs of {name} cannot be planned: {reason}. Expected a plain decoder (Llama, Gemma, Qwen, Mistral, "
-        "GPT-NeoX ...), without experts or latent attention."
-    )
-
-
-def _is_norm(module: torch.nn.Module, width: int) -> bool:
-    weight = getattr(module, "weight", None)
-    return "norm" in type(module).__name__.lower() and weight is not None and tuple(weight.shape) == (width,)
-
-
-def _context(text: Any, name: str) -> int:
-    try:
-        return config_context(text, name)
-    except ElusiveError:
-        return 0
-
-
-def scoring_flops(shape: ModelShape, lengths: Sequence[float] | np.ndarray, *, layers: int = 0) -> float:
-    """FLOPs of reading attention out: no output head, and in the last layer nothing behind its scores.
-
-    Args:
-        shape: the model.
-        lengths: tokens of each text or window; texts are cut after their last query, so that whole ones are the most.
-        layers: how many run, if heads were chosen (0: all).
-    """
-    layers = layers or shape.layers
-    tokens, squares = _sums(lengths)
-    matrices = layers * shape.entering_parameters + (layers - 1) * shape.leaving_parameters
-    return 2.0 * matrices * tokens + (layers - 0.5) * _attention_flops(shape, squares)
-
-
-def training_flops(
-    shape: ModelShape,
-    lengths: Sequence[float] | np.ndarray,
-    *,
-    passes: float = 1.0,
-    method: Literal["lora", "full"] = "lora",
-    lora_rank: int = 16,
-    activation_checkpointing: bool = False,
-) -> float:
-    """FLOPs of training: forward, backward for activations, backward for weights, of what has them.
-
-    Args:
-        shape: the model.
-        lengths: tokens of each row of one pass.
-        passes: over these rows: rows trained on in all, divided by those of a pass.
-        method: all weights are trained, or adapters on frozen ones, which get no gradients.
-        lora_rank: rank of the adapters.
-        activation_checkpointing: the layers run forward twice.
-    """
-    tokens, squares = _sums(lengths)
-    layers, head = 2.0 * shape.linear_parameters * tokens, 2.0 * shape.head_parameters * tokens
-    attention = shape.layers * _attention_flops(shape, squares)
-    adapters = 2.0 * shape.lora_parameters(lora_rank) * tokens if method == "lora" else 0.0
-    runs_of_weights = 2 if method == "lora" else 3
-    flops = runs_of_weights * (layers + head) + 3 * (attention + adapters)
-    again = layers + attention + adapters if activation_checkpointing else 0.0
-    return passes * (flops + again)
-
-
-def answering_flops(shape: ModelShape, prompt_tokens: float, answer_tokens: float) -> float:
-    """FLOPs of one question: the prompt but its last token up to the last layer's keys, then token by token.
-
-    Args:
-        shape: the model.
-        prompt_tokens: of the prompt, at least 1; what prompts begin with in common is read once, so this is the most.
-        answer_tokens: of the answer, the token that ends it included.
-    """
-    read = prompt_tokens - 1
-    matrices = shape.layers * shape.entering_parameters + (shape.layers - 1) * shape.leaving_parameters
-    reading = 2.0 * matrices * read + (shape.layers - 1) * _attention_flops(shape, read**2)
-    seen = answer_tokens * prompt_tokens + answer_tokens * (answer_tokens - 1) / 2
-    writing = 2.0 * (shape.linear_parameters + shape.head_parameters) * answer_tokens
-    return reading + writing + shape.layers * _attention_flops(shape, seen)
-
-
-def _sums(lengths: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Tokens, and pairs of tokens of one text."""
-    lengths_N = np.asarray(lengths, dtype=np.float64)
-    return float(lengths_N.sum()), float((lengths_N**2).sum())
-
-
-def _attention_flops(shape: ModelShape, pairs: float) -> float:
-    """Of one layer: scores, and their sums of values."""
-    return 4.0 * shape.query_width * pairs
-
-
-def training_bytes(
-    shape: ModelShape,
-    *,
-    tokens: float,
-    longest_row: float,
-    method: Literal["lora", "full"] = "lora",
-    quantization: Quantization = "none",
-    dtype: str = "float32",
-    precision: Precision = "auto",
-    lora_rank: int = 16,
-    activation_checkpointing: bool = False,
-) -> dict[str, int]:
-    """Memory of training by what takes it; the sum is the peak, or a little more.
-
-    Args:
-        shape: the model.
-        tokens: that go through it at once: those of a step, over its accumulated parts.
-        longest_row: tokens of the longest text among them.
-        method: all weights are trained, or adapters.
-        quantization: of the weights under adapters; all others are then held in float32, as peft has it.
-        dtype: weights' type otherwise.
-        precision: of training; auto counts as bf16.
-        lora_rank: rank of the adapters, which are float32.
-        activation_checkpointing: of each layer its input alone is kept.
-
-    Returns:
-        Bytes of weights (adapters among them), casts (weights in the type that products are taken in), gradients,
-        optimizer (AdamW's two averages), activations and logits.
-    """
-    held = 4 if quantization != "none" else _BYTES[dtype]
-    computed = held if precision == "fp32" else 2
-    trained = shape.parameters * held if method == "full" else shape.lora_parameters(lora_rank) * 4
-    weights = _weight_bytes(shape, quantization, held) + (trained if method == "lora" else 0)
-    of_layer = tokens * _kept_bytes(shape, longest_row, held, computed, method)
-    if activation_checkpointing:
-        activations = of_layer + tokens * shape.layers * shape.hidden_size * held
-    else:
-        activations = of_layer * shape.layers
-    return {
-        "weights": weights,
-        "casts": _cast_bytes(shape, quantization, held, computed, method == "lora" and activation_checkpointing),
-        "gradients": trained,
-        "optimizer": 2 * trained,
-        "activations": round(activations),
-        "logits": round(tokens * shape.vocabulary * _LOGIT_BYTES),
-    }
-
-
-def _weight_bytes(shape: ModelShape, quantization: Quantization, held: int) -> int:
-    linear = shape.linear_parameters
-    return (shape.parameters - linear) * held + round(linear * _QUANTIZED_BYTES.get(quantization, held))
-
-
-def _cast_bytes(shape: ModelShape, quantization: Quantization, held: int, computed: int, of_one_layer: bool) -> int:
-    """Autocast keeps a copy of each float32 weight for the backward pass; quantised ones are unpacked one by one."""
-    head = shape.head_parameters * computed if held != computed else 0
-    if quantization != "none":
-        return head + shape.hidden_size * shape.intermediate_size * computed
-    linear = shape.linear_parameters // (shape.layers if of_one_layer else 1)
-    return head + (linear * computed if held != computed else 0)
-
-
-def _kept_bytes(shape: ModelShape, longest: float, held: int, computed: int, method: str) -> float:
-    """What one layer keeps of a token for its backward pass, as transformers' Llama and Gemma 2 do (tested)."""
-    # A cast input is a copy for each matrix that takes it: under autocast of float32, and under float32 adapters.
-    cast = computed == 2 and (held == 4 or method == "lora")
-    inputs = (5 if shape.gated else 4) if cast else 2
-    # Gate, its activation, up and their product; or up and its activation.
-    forward = 4 if shape.gated else 2
-    products = forward * shape.intermediate_size + inputs * shape.hidden_size
-    # Queries, keys, values, the output, and its copy that goes into the next matrix.
-    products += 3 * shape.query_width + 2 * shape.key_value_width
-    # A norm keeps its input in float32, and its result where its own weight is trained.
-    norms = shape.norms * shape.hidden_size * (4 + (held if method == "full" else 0))
-    maps = _MAP_BYTES * shape.heads * longest if shape.capped else 0
-    return computed * products + norms + maps
-
-
-def scoring_bytes(
-    shape: ModelShape,
-    *,
-    batch_tokens: float,
-    longest: float,
-    quantization: Quantization = "none",
-    dtype: str = "float32",
-) -> dict[str, int]:
-    """Memory of reading attention out: bytes of weights, and of one layer at work on a batch.
-
-    Args:
-        shape: the model.
-        batch_tokens: tokens in one forward pass.
-        longest: tokens of the longest text among them.
-        quantization: of the linear layers' weights.
-        dtype: weights' type otherwise.
-    """
-    held = _BYTES[dtype]
-    working = _working_bytes(dataclasses.replace(shape, capped=False), batch_tokens, longest, held)  # maps go by tiles
-    return {"weights": _weight_bytes(shape, quantization, held), "activations": working + _TILE_BYTES}
-
-
-def answering_bytes(
-    shape: ModelShape,
-    *,
-    batch_tokens: float,
-    longest: float,
-    quantization: Quantization = "none",
-    dtype: str = "float32",
-) -> dict[str, int]:
-    """Memory of answering questions: bytes of weights, of the batch's keys and values, and of one layer at work on it.
-
-    Args:
-        shape: the model.
-        batch_tokens: tokens of prompts and answers in one batch.
-        longest: tokens of the longest prompt with its answer.
-        quantization: of the linear layers' weights.
-        dtype: weights' type otherwise.
-    """
-    held = _BYTES[dtype]
-    return {
-        "weights": _weight_bytes(shape, quantization, held),
-        "cache": round(batch_tokens * 2 * shape.layers * shape.key_value_width * held),
-        "activations": _working_bytes(shape, batch_tokens, longest, held),
-    }
-
-
-def _working_bytes(shape: ModelShape, tokens: float, longest: float, held: int) -> int:
-    """One layer without gradients: three of the feed-forward part's states, the hidden one, its norm in float32."""
-    maps = _MAP_BYTES * shape.heads * longest if shape.capped else 0
-    return round(tokens * (held * (3 * shape.intermediate_size + 2 * shape.hidden_size) + 8 * shape.hidden_size + maps))
+    least_seconds: float = 0.0
 
 
 DropRate = Callable[[str], float] | Mapping[str, float]
@@ -549,10 +183,12 @@ def _scoring_stage(recipe: Recipe, needed: NeededScores, times: int, sizes: _Siz
     share, longest = documents / len(sizes.lengths_N), float(windows.max())
     layers, heads = _chosen_heads(recipe, model)
     chosen = [*layers, *(int(head.split(".")[0]) for head in heads)]
+    chosen_layers = max(chosen) + 1 if chosen else shape.layers
     tokens = windows.sum() * share
+    in_a_batch = min(tokens, max(recipe.score.max_batch_tokens or _GPU_BATCH_TOKENS, longest))
     peak = scoring_bytes(
         shape,
-        batch_tokens=min(tokens, max(recipe.score.max_batch_tokens or _GPU_BATCH_TOKENS, longest)),
+        batch_tokens=in_a_batch,
         longest=longest,
         quantization=recipe.models.quantization,
         dtype=recipe.models.dtype,
@@ -561,9 +197,10 @@ def _scoring_stage(recipe: Recipe, needed: NeededScores, times: int, sizes: _Siz
         name=f"score {model}, {'one cue' if field else queries}",
         times=times,
         tokens=round(tokens),
-        flops=share * scoring_flops(shape, windows, layers=max(chosen) + 1 if chosen else 0),
+        flops=share * scoring_flops(shape, windows, layers=chosen_layers),
         peak_bytes=sum(peak.values()),
         note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if field else ""),
+        least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, recipe.models.quantization),
     )
 
 
@@ -579,20 +216,60 @@ def _windows(lengths_N: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> list[PlannedStage]:
-    """One for each arm, and for each choice of settings that costs something else."""
-    times: dict[PlannedStage, int] = {}
+    """One for each arm and model that is trained."""
+    trained: dict[str, Counter[_Training]] = {}
     for arm, recipe in trials:
-        stage = _training_stage(arm, recipe, sizes)
-        times[stage] = times.get(stage, 0) + len(recipe.seeds)
-    return [dataclasses.replace(stage, times=count) for stage, count in times.items()]
+        model, *_ = model_to_train(recipe.models, recipe.train)
+        one = _training(arm, model, recipe, sizes)
+        trained.setdefault(f"train {model}: {arm}", Counter())[one] += len(recipe.seeds)
+    return [_joined(name, kinds) for name, kinds in trained.items()]
 
 
-def _training_stage(arm: str, recipe: Recipe, sizes: _Sizes) -> PlannedStage:
-    model, *_ = model_to_train(recipe.models, recipe.train)
+@dataclass(frozen=True)
+class _Training:
+    """What one training costs, and what is said of it."""
+
+    tokens: float
+    flops: float
+    peak_bytes: int
+    least_seconds: float
+    method: str
+    passes: float
+    rows: int
+    steps: int
+    rate: float
+
+
+def _joined(name: str, kinds: Counter[_Training]) -> PlannedStage:
+    """Trainings of one arm: of those that cost something else, the mean, and the most memory."""
+
+    def span(key: str, form: str) -> str:
+        found = [getattr(one, key) for one in kinds]
+        return " to ".join(dict.fromkeys(format(value, form) for value in (min(found), max(found))))
+
+    def mean(key: str) -> float:
+        return sum(getattr(one, key) * count for one, count in kinds.items()) / kinds.total()
+
+    rates = [one.rate for one in kinds]
+    dropped = f", copies without {span('rate', '.0%')} of their ranked tokens" if max(rates) else ""
+    return PlannedStage(
+        name=name,
+        times=kinds.total(),
+        tokens=round(mean("tokens")),
+        flops=mean("flops"),
+        peak_bytes=max(one.peak_bytes for one in kinds),
+        note=f"{' or '.join(dict.fromkeys(one.method for one in kinds))}; {span('passes', '.4g')} passes of "
+        f"{span('rows', ',')} rows, {span('steps', ',')} steps{dropped}",
+        least_seconds=mean("least_seconds"),
+    )
+
+
+def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
     shape, settings = sizes.shape(model), recipe.train
     rate = _drop_rate(arm, recipe.augment, sizes)
     rows = _rows(arm, recipe, rate, shape, sizes)
     in_a_pass = round(len(rows) * sizes.documents / len(sizes.lengths_N))
+    settings = with_steps(settings, len(rows), round(float(rows.sum())))
     draws = draws_for(in_a_pass, settings)
     steps = math.ceil(draws / settings.batch_size)
     replayed = steps * settings.replay_batch_size if settings.replay else 0
@@ -604,14 +281,18 @@ def _training_stage(arm: str, recipe: Recipe, sizes: _Sizes) -> PlannedStage:
     }
     flops = training_flops(shape, rows, passes=draws / len(rows), **costs)
     flops += training_flops(shape, replay, passes=replayed, **costs)
-    dropped = f", copies without {rate:.0%} of their ranked tokens" if rate else ""
-    return PlannedStage(
-        name=f"train {model}: {arm}",
-        times=1,
-        tokens=round(draws * rows.sum() / len(rows) + replayed * sizes.replay_tokens),
+    return _Training(
+        tokens=draws * rows.sum() / len(rows) + replayed * sizes.replay_tokens,
         flops=flops,
         peak_bytes=sum(_training_peak(recipe, shape, rows, sizes).values()),
-        note=f"{settings.method}; {draws / in_a_pass:g} passes of {in_a_pass:,} rows, {steps:,} steps{dropped}",
+        least_seconds=steps
+        * settings.accumulation
+        * step_seconds(shape.layers, recipe.models.quantization, again=settings.activation_checkpointing),
+        method=settings.method,
+        passes=draws / in_a_pass,
+        rows=in_a_pass,
+        steps=steps,
+        rate=rate,
     )
 
 
@@ -692,9 +373,11 @@ def _answering_stages(recipe: Recipe, trials: Sequence[tuple[str, Recipe]], size
 def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, sizes: _Sizes) -> PlannedStage:
     shape, longest = sizes.shape(model), sizes.prompt_tokens + recipe.evaluate.max_new_tokens
     shared = recipe.evaluate.draw == "field" and recipe.evaluate.shots > 0
+    in_a_batch = min(max(recipe.evaluate.max_batch_tokens, longest), questions * longest)
+    passes = math.ceil(questions * longest / in_a_batch) * (1 + sizes.answer_tokens)
     peak = answering_bytes(
         shape,
-        batch_tokens=min(max(recipe.evaluate.max_batch_tokens, longest), questions * longest),
+        batch_tokens=in_a_batch,
         longest=longest,
         quantization=recipe.models.quantization,
         dtype=recipe.models.dtype,
@@ -706,56 +389,71 @@ def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, size
         flops=questions * answering_flops(shape, sizes.prompt_tokens, sizes.answer_tokens),
         peak_bytes=sum(peak.values()),
         note=f"{questions:,} questions" + (", at most (shots of a field are read once)" if shared else ""),
+        least_seconds=passes * pass_seconds(shape.layers, recipe.models.quantization),
     )
 
 
-def plan_text(
-    stages: Sequence[PlannedStage],
-    *,
-    peak_flops_a_second: float = PEAK_FLOPS_A_SECOND,
-    utilisation: float = UTILISATION,
-    device: str = "H100",
-    device_bytes: int = DEVICE_BYTES,
-) -> str:
-    """The table of a plan, at most 110 columns wide.
+def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """The table of a plan and what it assumes, at most 110 columns wide.
 
     Args:
         stages: of the run.
-        peak_flops_a_second: that the device can do.
-        utilisation: share of them that it is assumed to do.
-        device: its name.
-        device_bytes: its memory.
-
-    Raises:
-        ElusiveError: if the device does nothing.
+        device: what its hours are for (None: they are left out).
     """
-    done = peak_flops_a_second * utilisation
-    if done <= 0 or device_bytes <= 0:
-        raise ElusiveError(
-            f"Expected a device that computes and holds something, got {peak_flops_a_second:g} FLOP/s at a "
-            f"utilisation of {utilisation:g} and {device_bytes:,} bytes."
-        )
-    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours"), "-" * _WIDTH]
+    return f"{plan_table(stages, device)}\n\n{assumptions(device)}\n"
+
+
+def plan_table(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """The table alone; the last row is the sum of the others."""
+    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else ""), "-" * _WIDTH]
     for stage in stages:
-        hours = stage.flops * stage.times / done / 3600
-        cells = (f"{stage.times:,}", _short(stage.tokens), f"{_short(stage.flops)}FLOP", _gigabytes(stage.peak_bytes))
-        lines.append(_row(stage.name, *cells, _hours(hours)))
-        lines += _indented(stage.note)
-        if stage.peak_bytes > device_bytes:
-            lines += _indented(_too_large(stage.peak_bytes, device_bytes))
-    tokens, flops = (sum(getattr(one, key) * one.times for one in stages) for key in ("tokens", "flops"))
-    most = _gigabytes(max((stage.peak_bytes for stage in stages), default=0))
-    lines += ["-" * _WIDTH]
-    lines += [_row("together", "", _short(tokens), f"{_short(flops)}FLOP", most, _hours(flops / done / 3600)), ""]
-    assumed = (
-        f"Tokens, compute and peak memory of one time; hours of all times on one device. Assumed: {device}, "
-        f"{_short(peak_flops_a_second)}FLOP/s, {utilisation:.0%} of it used, {device_bytes / 1e9:g} GB. Estimates; "
-        "answers, token by token, and small models use less of a device, and loading is left out."
+        numbers = (stage.tokens, stage.flops, stage.peak_bytes)
+        lines.append(_row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device))))
+        lines += textwrap.wrap(stage.note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    tokens, flops, peak = together(stages)
+    lines += ["-" * _WIDTH, _row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
+    if device and peak > device.memory_bytes:
+        lines += textwrap.wrap(_too_large(peak, device), _WIDTH)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def hours(stages: Iterable[PlannedStage], device: Device | None) -> float | None:
+    """Of all stages, all times, on one device (None: on none)."""
+    return sum(device.hours(one.flops, one.least_seconds) * one.times for one in stages) if device else None
+
+
+def assumptions(device: Device | None = H100) -> str:
+    """What a plan's numbers mean and rest on."""
+    words = (
+        "Tokens, compute and peak memory of one time (of trials that differ, mean tokens and compute, most memory); "
+        "all are estimates, see docs/planning.md. "
     )
-    return "\n".join(lines + textwrap.wrap(assumed, _WIDTH)) + "\n"
+    if device:
+        layer = {kind: f"{seconds * 1000:g}" for kind, seconds in LAYER_SECONDS.items()}
+        words += (
+            f"Hours are of all times on one device, as if it held everything: {device.name}, "
+            f"{_short(device.flops_a_second)}FLOP/s, {device.memory_bytes / 1e9:g} GB. Assumed, not measured: "
+            f"{device.utilisation:.0%} of its speed, and at least {layer['none']} ms for each pass through a layer "
+            f"({layer['8bit']} with 8-bit weights, {layer['4bit']} with 4-bit ones). Loading is left out."
+        )
+    else:
+        words += "Hours are left out: models this small leave a GPU idle most of the time."
+    return "\n".join(textwrap.wrap(words, _WIDTH))
+
+
+def together(stages: Iterable[PlannedStage]) -> tuple[int, float, int]:
+    """Tokens and operations of all stages, all times, and their largest peak in bytes."""
+    stages = list(stages)
+    tokens = sum(stage.tokens * stage.times for stage in stages)
+    flops = sum(stage.flops * stage.times for stage in stages)
+    return tokens, flops, max((stage.peak_bytes for stage in stages), default=0)
 
 
 _WIDTH = 103
+
+
+def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
+    return _short(tokens), f"{_short(flops)}FLOP", _gigabytes(peak), "" if taken is None else _hours(taken)
 
 
 def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
@@ -763,14 +461,12 @@ def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str
     return f"{name:<42}{times:>8}{tokens:>12}{compute:>15}{peak:>11}{hours:>15}"
 
 
-def _indented(note: str) -> list[str]:
-    return textwrap.wrap(note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
-
-
-def _too_large(peak: int, device: int) -> str:
-    size = f"{device / 1e9:g}"
-    article = "an" if size.startswith("8") else "a"
-    return f"does not fit {article} {size} GB device: needs {math.ceil(peak / device)}, weights spread over them"
+def _too_large(peak: int, device: Device) -> str:
+    return (
+        f"Peaks above {device.memory_bytes / 1e9:g} GB do not fit one {device.name}: up to "
+        f"{math.ceil(peak / device.memory_bytes)} are needed, with the weights spread over them. Training takes less "
+        "with train.activation_checkpointing or train.accumulation."
+    )
 
 
 def _short(value: float) -> str:
@@ -786,6 +482,8 @@ _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
 def _gigabytes(count: int) -> str:
+    if count < 0.995e9:
+        return f"{count / 1e9:.2f}"
     return f"{count / 1e9:,.1f}" if count < 99.95e9 else f"{count / 1e9:,.0f}"
 
 

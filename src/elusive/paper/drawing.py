@@ -9,19 +9,25 @@ import pyarrow.parquet as pq
 from ..documents import load_corpus
 from ..reporting.clues import rank_shares
 from ..reporting.tokens import token_pieces
-from ..trials import grid_trials
+from ..trials import Trial, grid_trials
 from ..verb_config import ReproduceSettings
 from .experiments import Done, experiments_of
 from .families import Family, Role
 from .published import published_rows
-from .tables import table_numbers
+from .tables import has_settings, table_numbers
 
 FIGURES = {1: 1, 2: 1, 3: 1, 4: 4, 5: 1, 6: 1, 7: 1}
-"""The table whose experiments a figure is drawn from."""
+"""The table whose experiments a figure is drawn from (see `table_of`)."""
 _SHOWN = 100
 """Documents behind the rank bars."""
 _LONGEST_RANK = 80
 _FIGURE_ARMS = ("random-matched", "attention", "contrast-all", "contrast-cues")
+
+
+def table_of(number: int, pair: Family) -> int:
+    """The table whose experiments a figure is drawn from; where a family has no Table 4, Table 2 stands in."""
+    table = FIGURES[number]
+    return table if table != 4 or any(experiments_of(pair, table)) else 2
 
 
 def draw(
@@ -46,7 +52,8 @@ def draw(
     # matplotlib loads slowly, and tables need none.
     from .figures import save_figures
 
-    experiments = [done[key, role] for key, role, _ in experiments_of(pair, FIGURES[number])]
+    found = experiments_of(pair, table_of(number, pair))
+    experiments = [done[key, role] for key, role, _ in found if (key, role) in done]
     figure = {1: _distance, 4: _tokens, 5: _drop}.get(number)
     drawn = figure(pair, experiments) if figure else _ranks(number, pair, experiments, settings)
     save_figures({f"figure{number}": drawn}, folder)
@@ -57,7 +64,8 @@ def _distance(pair: Family, experiments: Sequence[Done]) -> Any:
     from .figures import distance_lines
 
     blocks = table_numbers(pair, 1, experiments)["blocks"]
-    blocks = list({block["model"]: block for block in blocks}.values())
+    # Of each model the first: at equal settings.
+    blocks = list({block["model"]: block for block in reversed(blocks)}.values())[::-1]
     models = {block["model"]: _by_field(block, "ours") for block in blocks}
     printed = {
         block["published"]: {
@@ -130,10 +138,16 @@ def _trained(experiments: Sequence[Done], titles: Mapping[str, str]) -> dict[str
     """Each model after plain training on the first cohort, with its first seed."""
     found = {}
     for one in experiments:
-        recipe = one.recipes[0]
-        trial = next(trial for trial in grid_trials(recipe) if trial.arm == "plain")
-        found[f"{titles[one.role]}, trained"] = trial.model_folder(Path(recipe.output), trial.seeds[0])
+        trial = _at_equal_settings(one)["plain"]
+        found[f"{titles[one.role]}, trained"] = trial.model_folder(Path(one.recipes[0].output), trial.seeds[0])
     return found
+
+
+def _at_equal_settings(one: Done) -> dict[str, Trial]:
+    """Each arm's trial at the first of the settings at which all are compared."""
+    settings = one.experiment.equal[0] if one.experiment.equal else {}
+    trials = [trial for trial in grid_trials(one.recipes[0]) if has_settings(dict(trial.chosen), settings)]
+    return {trial.arm: trial for trial in reversed(trials)}
 
 
 def _tokens(pair: Family, experiments: Sequence[Done]) -> Any:
@@ -145,10 +159,11 @@ def _tokens(pair: Family, experiments: Sequence[Done]) -> Any:
     document = next(iter(load_corpus(folder / "corpus").documents))
     shown: dict[str, Any] = {}
     cut = False
-    for trial in grid_trials(recipe):
-        if trial.arm in _FIGURE_ARMS and trial.arm not in shown:
+    trials = _at_equal_settings(experiments[0])
+    for arm in _FIGURE_ARMS:
+        if trial := trials.get(arm):
             tokens = _ranked(trial.texts_folder(folder) / "ranking.parquet", document.id)
-            shown[trial.arm], cut = token_pieces(document.text, tokens)
+            shown[arm], cut = token_pieces(document.text, tokens)
     heads = [(span.start, span.end) for span in document.spans if span.field in recipe.score.head_fields]
     return token_panels(shown, cut=cut, heads=heads)
 

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..choosing import Asked, Outcome, read_outcomes
+from ..choosing import Asked, Outcome, read_asked, read_outcomes
+from ..config import Recipe
 from ..errors import ElusiveError
 from ..pretraining import pretrain
 from ..progress import shown
+from ..readers.files import opened_source
 from ..recipes import from_table
 from ..runs import read_json, write_json
 from ..sweep import Announce, sweep
-from ..trials import changed
-from ..verb_config import PretrainSettings, ReproduceSettings, SweepRecipe
+from ..trials import changed, grid_trials
+from ..verb_config import PretrainSettings, ReproduceSettings, SweepRecipe, SweepSettings
 from .families import ROLES, Experiment, Family, Role
 from .published import published_rows
 
@@ -83,7 +85,8 @@ def cohort_recipes(
         ElusiveError: if the experiment needs a file that was not named, or a setting is wrong.
     """
     experiment = family.experiment(name, role)
-    cohorts = settings.cohorts or experiment.cohorts or family.cohorts
+    # Of a file of paragraphs there is one set, however many cohorts of people are asked for.
+    cohorts = (settings.cohorts or experiment.cohorts or family.cohorts) if experiment.people else 1
     seeds = list(range(settings.seeds)) or list(experiment.seeds or family.seeds)
     recipes = []
     for cohort in range(1, cohorts + 1):
@@ -103,6 +106,36 @@ def cohort_recipes(
         recipe = from_table(SweepRecipe, table, f"families.toml: {name}.{role}")
         recipes.append(_overridden(recipe, settings))
     return recipes
+
+
+def equal_settings(experiment: Experiment, recipe: SweepRecipe) -> tuple[dict[str, Any], ...]:
+    """The settings at which all arms are compared: the experiment's, or the first value tried where its is not."""
+    grid = recipe.sweep.grid
+    found = [
+        one | {key: values[0] for key, values in grid.items() if one.get(key) not in values} for one in experiment.equal
+    ]
+    return tuple(one for number, one in enumerate(found) if one not in found[:number])
+
+
+def check_experiment(family: Family, name: str, role: Role, arms: Sequence[str], settings: ReproduceSettings) -> None:
+    """See what an experiment would stop at, before anything is trained: settings, models, and a file of paragraphs.
+
+    Raises:
+        ElusiveError: on bad input.
+    """
+    from ..models import load_configs
+
+    recipe = cohort_recipes(family, name, role, arms, settings)[0]
+    grid_trials(recipe)
+    if recipe.corpus.source == settings.wikipedia:
+        with opened_source(settings.wikipedia):
+            pass
+    for model, revision in (
+        (recipe.models.large, recipe.models.large_revision),
+        (recipe.models.small, recipe.models.small_revision),
+    ):
+        if not model.startswith(f"{settings.output}/pretrained/"):
+            load_configs(model, revision)
 
 
 def run_experiment(
@@ -125,18 +158,20 @@ def run_experiment(
 
 def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRecipe]) -> Done:
     """What a finished experiment found."""
-    from ..choosing import read_asked
-    from ..trials import grid_trials
-
     folders = [Path(recipe.output) for recipe in recipes]
     asked = [read_asked(folder) for folder in folders]
     outcomes = read_outcomes(folders, [grid_trials(recipe) for recipe in recipes], asked)
     seconds = sum(read_json(folder / "time.json")["seconds"] for folder in folders)
-    return Done(name, role, family.experiment(name, role), recipes, asked, outcomes, seconds)
+    experiment = family.experiment(name, role)
+    experiment = dataclasses.replace(experiment, equal=equal_settings(experiment, recipes[0]))
+    return Done(name, role, experiment, recipes, asked, outcomes, seconds)
 
 
 class timed:  # noqa: N801 (reads as a verb)
-    """Adds the seconds that a block took to FOLDER/time.json, also if it is stopped: work in parts adds up."""
+    """Adds the seconds that a block took to FOLDER/time.json, also if it is stopped: work in parts adds up.
+
+    A block that finds everything done adds nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "time.json"
@@ -144,13 +179,19 @@ class timed:  # noqa: N801 (reads as a verb)
     def __enter__(self) -> None:
         import time
 
+        self.done = self._done()
         self.began = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, stopped: object, *_: object) -> None:
         import time
 
+        if not stopped and self.path.exists() and self._done() == self.done:
+            return
         before = read_json(self.path)["seconds"] if self.path.exists() else 0.0
         write_json(self.path, {"seconds": round(before + time.monotonic() - self.began, 1)})
+
+    def _done(self) -> set[Path]:
+        return set(self.path.parent.glob("**/done.json"))
 
 
 def _pretrain(family: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> None:
@@ -196,11 +237,12 @@ def _published_grids(experiment: Experiment, published: Mapping[str, str], arms:
         for row in published_rows(int(table))
         if row.model == model
     ]
+    # The paper has no random arm at the guided arms' rate: it is tried at the contrast's settings.
+    contrast = "contrast-cues" if any(row.arm == "contrast-cues" for row in rows) else "contrast-all"
     for arm in arms:
         own = {"augment.alpha": [], "augment.beta": []}
         for row in rows:
-            # The paper has no random arm at the guided arms' rate: it is tried at the contrast's settings.
-            if row.arm == (arm if arm != "random-matched" else "contrast-cues"):
+            if row.arm == (arm if arm != "random-matched" else contrast):
                 own["augment.alpha"].append(row.alpha)
                 own["augment.beta"].append(row.beta)
         for key, values in own.items():
@@ -212,14 +254,35 @@ def _published_grids(experiment: Experiment, published: Mapping[str, str], arms:
 
 def _overridden(recipe: SweepRecipe, settings: ReproduceSettings) -> SweepRecipe:
     """The recipe with what the command line says in the place of its settings."""
+    sections = [one.name for one in dataclasses.fields(recipe) if dataclasses.is_dataclass(getattr(recipe, one.name))]
     for key in settings.set:
-        if "." not in key:
-            raise ElusiveError(f'--set: expected settings by dotted name, e.g. "train.batch_size", got {key!r}.')
+        section, _, name = key.partition(".")
+        if not name or section == "sweep" or section not in sections:
+            known = ", ".join(one for one in sections if one != "sweep")
+            raise ElusiveError(f'--set: expected settings of {known} by dotted name, e.g. "train.epochs", got {key!r}.')
+        if key in settings.grid:
+            raise ElusiveError(f"{key} stands in --grid and in --set. Expected it in one of them.")
     run = changed(recipe, settings.set, "--set")
-    chosen = dataclasses.replace(recipe.sweep, **({"grid": settings.grid, "grids": {}} if settings.grid else {}))
-    if any(key == "train.evaluate_at" for key in settings.set):
-        chosen = dataclasses.replace(chosen, settings={})
-    return SweepRecipe(**{one.name: getattr(run, one.name) for one in dataclasses.fields(run)}, sweep=chosen)
+    return SweepRecipe(
+        **{one.name: getattr(run, one.name) for one in dataclasses.fields(run)},
+        sweep=_overridden_sweep(recipe.sweep, run, settings),
+    )
+
+
+def _overridden_sweep(tried: SweepSettings, run: Recipe, settings: ReproduceSettings) -> SweepSettings:
+    """What is tried: each setting of --grid with its values there, one of --set with its value alone."""
+    of_arms = [key for grid in tried.grids.values() for key in grid]
+    fixed = {key: [value] for key, value in settings.set.items() if key in (*tried.grid, *of_arms)}
+    grid = tried.grid | settings.grid | fixed
+    said = settings.grid.keys() | fixed.keys()
+    grids = {arm: {key: own[key] for key in own if key not in said} for arm, own in tried.grids.items()}
+    asked = {} if "train.evaluate_at" in settings.set else tried.settings
+    if "train.epochs" in settings.set and not run.train.max_steps:
+        asked = {
+            arm: one | {"train.evaluate_at": [at for at in one["train.evaluate_at"] if at < run.train.epochs]}
+            for arm, one in asked.items()
+        }
+    return dataclasses.replace(tried, grid=grid, grids=grids, settings=asked)
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

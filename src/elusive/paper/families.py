@@ -25,7 +25,7 @@ class Member:
     published: dict[str, Any] = field(default_factory=dict)
     """Whose rows of the paper stand beside its own, by the table's number."""
     shape: dict[str, Any] = field(default_factory=dict)
-    """Its sizes (planning.ModelShape), where its configuration is not at hand."""
+    """Its sizes (costs.ModelShape), where its configuration is not at hand."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`elusive reproduce`: the paper's tables and figures, run and set beside its numbers."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from ..errors import ElusiveError
 from ..progress import clock
 from ..runs import read_json, write_json, write_text
 from ..verb_config import ReproduceSettings
-from .drawing import FIGURES, draw
-from .experiments import ARMS_OF_TABLES, Done, attempts_of, experiments_of, run_experiment
+from .drawing import FIGURES, draw, table_of
+from .experiments import ARMS_OF_TABLES, Done, attempts_of, check_experiment, experiments_of, run_experiment
 from .families import Family, Role, families, family
 from .published import COLUMNS
 from .tables import attempts_numbers, table_numbers
@@ -46,11 +47,14 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
         ElusiveError: on bad input, or if something that was asked for by name cannot be run.
     """
     pair, names = family(settings.family), wanted(what)
-    left_out = [] if "all" not in what else _left_out(pair, names, settings)
+    left_out = [] if "all" not in what else left_out_lines(pair, names, settings)
     names = [name for name in names if not any(line.startswith(f"{name}:") for line in left_out)]
+    needed = needed_arms(pair, names, settings)
+    for (name, role), arms in needed.items():
+        check_experiment(pair, name, role, arms, settings)
     done: dict[Key, Done] = {
         (name, role): run_experiment(pair, name, role, arms, settings, announce)
-        for (name, role), arms in needed_arms(pair, names, settings).items()
+        for (name, role), arms in needed.items()
     }
     folder = Path(settings.output)
     texts = {name: _write(name, pair, done, folder) for name in names if not name.startswith("figure")}
@@ -106,8 +110,11 @@ def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
             ((key, role), ARMS_OF_TABLES[2]) for key, role, _ in experiments_of(pair, 2) if role == "large"
         ]
         return [*base, *attempts] if attempts else []
-    number = int(name.removeprefix("table")) if name.startswith("table") else FIGURES[int(name.removeprefix("figure"))]
-    return [((key, role), _arms(name, number)) for key, role, _ in experiments_of(pair, number)]
+    number = int(name.removeprefix("table").removeprefix("figure"))
+    table = table_of(number, pair) if name.startswith("figure") else number
+    # Figure 4 shows one text of one experiment.
+    found = itertools.islice(experiments_of(pair, table), 1 if name == "figure4" else None)
+    return [((key, role), _arms(name, table)) for key, role, _ in found]
 
 
 def _arms(name: str, table: int) -> Sequence[str]:
@@ -120,7 +127,7 @@ def _families_with(name: str) -> list[str]:
     return [other for other in families() if _experiments(family(other), name)]
 
 
-def _left_out(pair: Family, names: Sequence[str], settings: ReproduceSettings) -> list[str]:
+def left_out_lines(pair: Family, names: Sequence[str], settings: ReproduceSettings) -> list[str]:
     """What `all` leaves out, with the reason."""
     lines = []
     for name in names:
