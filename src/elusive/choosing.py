@@ -138,12 +138,13 @@ def choices(
         outcomes: all that was tried.
         asked: the questions of each cohort.
         metric: what is chosen by, as a mean over all questions that choose.
-        equal: settings by dotted name; for each of these a way `equal` of its own, in which an arm's outcome at the
-            end of training counts whose settings are those, as far as it depends on them.
+        equal: settings by dotted name; for each of these a way `equal` of its own, in which an arm's first outcome at
+            the end of training counts whose settings are those, as far as it depends on them.
         seed: which documents make the halves.
 
     Returns:
-        For each way (its key in WAYS; of the equal ones with the settings behind it) the choice of each arm.
+        For each way (its key in WAYS; of the equal ones with the settings behind it) the choice of each arm. Of what
+        is best alike, the first counts. Held-out is left out where there are too few documents to halve.
 
     Raises:
         ElusiveError: if no trial of an arm has the equal settings.
@@ -155,7 +156,9 @@ def choices(
     for settings in equal:
         way = "equal: " + words(settings)
         found[way] = {arm: _as_choice(_with(settings, arm, tried)) for arm, tried in arms.items()}
-    found["held-out"] = {arm: _held_out(arm, tried, asked, metric, seed) for arm, tried in arms.items()}
+    first = [halves(one.documents.tolist(), seed + number) for number, one in enumerate(asked)]
+    if any(half.any() for half in first) and not all(half.all() for half in first):
+        found["held-out"] = {arm: _held_out(arm, tried, first, metric) for arm, tried in arms.items()}
     found["test"] = {
         arm: _as_choice(max(tried, key=lambda outcome: pooled(outcome, metric))) for arm, tried in arms.items()
     }
@@ -175,7 +178,8 @@ def words(settings: Mapping[str, Any]) -> str:
 
 def outcome_words(outcome: Outcome) -> str:
     """An outcome's settings and passes in words."""
-    parts = [words(dict(outcome.chosen)), "" if outcome.epoch is None else f"after {outcome.epoch:g} passes"]
+    passes = "pass" if outcome.epoch == 1 else "passes"
+    parts = [words(dict(outcome.chosen)), "" if outcome.epoch is None else f"after {outcome.epoch:g} {passes}"]
     return ", ".join(part for part in parts if part) or "-"
 
 
@@ -199,16 +203,15 @@ def halves(documents: Sequence[str], seed: int) -> np.ndarray:
     return np.array([document in first for document in documents], dtype=bool)
 
 
-def _held_out(arm: str, tried: Sequence[Outcome], asked: Sequence[Asked], metric: str, seed: int) -> Choice:
-    """Each half of the documents with the settings that are best on the other."""
-    first = [halves(one.documents.tolist(), seed + number) for number, one in enumerate(asked)]
+def _held_out(arm: str, tried: Sequence[Outcome], first: Sequence[np.ndarray], metric: str) -> Choice:
+    """Each half of the documents with the settings that are best on the other; `first` holds one of the halves."""
     second = [~half for half in first]
     best = [max(tried, key=lambda outcome: pooled(outcome, metric, choosing)) for choosing in (second, first)]
     cohorts = tuple(
         Scores(*(np.where(half, getattr(a, name), getattr(b, name)) for name in ("em", "f1")))
         for a, b, half in zip(best[0].cohorts, best[1].cohorts, first, strict=True)
     )
-    return Choice(arm, " | ".join(dict.fromkeys(outcome_words(outcome) for outcome in best)), cohorts)
+    return Choice(arm, " / ".join(dict.fromkeys(outcome_words(outcome) for outcome in best)), cohorts)
 
 
 def estimate(

@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .arms import jobs_in_words, train_and_evaluate
+from .arms import few_shot_examples, has_weights, jobs_in_words, train_and_evaluate
 from .choosing import Asked, Choice, Outcome, choices, pooled, read_asked, read_outcomes
 from .corpora import summary_lines
 from .documents import Corpus
 from .errors import ElusiveError
+from .evaluation import questions_identity
 from .fitting import check_arguments
+from .known import known_questions
 from .pipeline import augment_for, checked_scores, corpus_of, other_models, score_sets, scores_of_arm, versions
-from .recipes import dump_recipe
-from .runs import read_json, write_json, write_jsonl, write_text
+from .recipes import dump_recipe, to_table
+from .runs import Stage, read_json, write_json, write_jsonl, write_text
+from .training import model_to_train
 from .trials import UNTRAINED, Trial, grid_trials
 from .verb_config import SweepRecipe
 
@@ -25,12 +28,14 @@ class Swept:
     """A finished sweep.
 
     Attributes:
+        recipe: what was asked for.
         folder: where it lies; trials.jsonl in it has a row for each trial, seed and pass that was asked after.
         trials: what was trained, and the untrained model.
         asked: its questions.
         outcomes: the answers of each trial, after each pass that was asked after.
     """
 
+    recipe: SweepRecipe
     folder: Path
     trials: list[Trial]
     asked: Asked
@@ -38,39 +43,85 @@ class Swept:
 
     def choices(self, metric: str) -> dict[str, dict[str, Choice]]:
         """For each way of choosing settings, what each arm gets (see choosing.choices)."""
-        return choices(self.outcomes, [self.asked], metric)
+        equal = equal_settings(self.recipe, self.trials)
+        return choices(self.outcomes, [self.asked], metric, equal=[] if equal is None else [equal])
 
 
 def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
-    """Try settings, doing only what the folder does not hold yet; it may be gone on with with more settings and arms.
+    """Try settings, doing only what the folder does not hold yet; it can be continued with more values and arms.
 
     Args:
         recipe: a run's recipe with the settings to be tried.
         announce: told of each stage, in words.
 
     Raises:
-        ElusiveError: on bad input, settings that cannot be swept, or a corpus without questions.
+        ElusiveError: on bad input, settings that cannot be swept, a corpus without questions, or if the folder holds
+            results of other settings.
     """
     trials = grid_trials(recipe)  # refuses what cannot be swept, whatever the search
+    if recipe.sweep.search == "tpe":
+        from .search import check_search
+
+        check_search(recipe)
+    equal_settings(recipe, trials)
     for trial in trials:
         check_arguments(trial.recipe.train.arguments)
     folder = Path(recipe.output)
-    write_text(folder / "sweep.toml", dump_recipe(recipe))
-    write_json(folder / "run.json", versions())
+    if not (folder / "sweep.toml").exists():
+        write_text(folder / "sweep.toml", dump_recipe(recipe))
     announce(f"corpus: {recipe.corpus.source}")
     corpus = corpus_of(recipe, trials, folder)
     for line in summary_lines(folder / "corpus"):
         announce(f"    {line}")
     if not corpus.questions:
-        raise ElusiveError("A sweep expects a corpus with questions to choose by, got one without any.")
+        raise ElusiveError(
+            "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
+            f"and another output folder (or delete {folder})."
+        )
     asked = read_asked(folder)
     if recipe.sweep.search == "tpe":
         trials = _searched(recipe, corpus, folder, asked, announce)
     else:
         run_trials(recipe, trials, corpus, folder, announce)
     outcomes = read_outcomes([folder], [trials], [asked])
+    # Only now is it certain that no stage refuses these settings.
+    write_text(folder / "sweep.toml", dump_recipe(recipe))
+    write_json(folder / "run.json", versions())
     write_jsonl(folder / "trials.jsonl", trial_rows(folder, trials, asked, outcomes))
-    return Swept(folder, trials, asked, outcomes)
+    return Swept(recipe, folder, trials, asked, outcomes)
+
+
+def equal_settings(recipe: SweepRecipe, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """Settings at which all arms are compared: those of sweep.equal, of all others that are tried the recipe's own.
+
+    Returns:
+        The settings by dotted name; None if some arm was not tried with them.
+
+    Raises:
+        ElusiveError: if sweep.equal names a setting or value that is not tried.
+    """
+    tried: dict[str, list[Any]] = {}
+    for trial in trials:
+        for key, value in trial.chosen:
+            tried.setdefault(key, []).append(value)
+    for key, value in recipe.sweep.equal.items():
+        if value not in [*tried.get(key, []), *recipe.sweep.grid.get(key, [])]:
+            raise ElusiveError(
+                f"sweep.equal: expected values that are tried, got {value!r} for {key!r}. Add it to sweep.grid."
+            )
+    own = to_table(recipe)
+    settings = {key: own[section][name] for key in tried for section, name in [key.split(".", 1)]}
+    settings |= recipe.sweep.equal
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        if not any(_has(trial, settings) for trial in trials if trial.arm == arm):
+            if recipe.sweep.equal:
+                raise ElusiveError(f"sweep.equal: expected settings that {arm} is tried with, got {settings!r}.")
+            return None
+    return settings
+
+
+def _has(trial: Trial, settings: dict[str, Any]) -> bool:
+    return all(value == settings[key] for key, value in trial.chosen)
 
 
 def run_trials(recipe: SweepRecipe, trials: Sequence[Trial], corpus: Corpus, folder: Path, announce: Announce) -> None:
@@ -81,8 +132,42 @@ def run_trials(recipe: SweepRecipe, trials: Sequence[Trial], corpus: Corpus, fol
         score_folders = _score(alike, corpus, folder / "scores" / reading)
         for trial in {(trial.arm, trial.texts): trial for trial in alike}.values():
             augment_for(trial, corpus, score_folders, folder)
-    announce(f"train and evaluate: {jobs_in_words(recipe, trials)}")
-    train_and_evaluate(recipe, corpus, folder, trials, weights=recipe.sweep.keep == "all")
+    for trial in trained:
+        _refuse_questions_to_no_weights(trial, corpus, folder)
+    before = sum((trial.model_folder(folder, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)
+    announce(
+        f"train and evaluate: {jobs_in_words(recipe, trials)}"
+        + (f", {before} of them trained before" if before else "")
+    )
+    # What was begun comes first: other settings are refused before anything is trained with them.
+    begun = sorted(trials, key=lambda trial: not _is_begun(trial, folder))
+    train_and_evaluate(recipe, corpus, folder, begun, weights=recipe.sweep.keep == "all")
+
+
+def _is_begun(trial: Trial, folder: Path) -> bool:
+    places = [trial.answers_folder, *([] if trial.arm == UNTRAINED else [trial.model_folder])]
+    return any((place(folder, seed) / "settings.json").exists() for place in places for seed in trial.seeds)
+
+
+def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, folder: Path) -> None:
+    """Refuse to ask a model something else, or more, whose weights were not kept (sweep.keep)."""
+    for seed in trial.seeds:
+        learned, answers = trial.model_folder(folder, seed), trial.answers_folder(folder, seed)
+        if not (learned / "done.json").exists() or has_weights(learned):
+            continue
+        settings = trial.recipe.evaluate
+        examples = few_shot_examples(settings.examples)
+        _, model, _ = model_to_train(trial.recipe.models, trial.recipe.train)
+        for part, items in (("", corpus.questions), ("known", known_questions(settings.known, model))):
+            if items and not (answers / part / "done.json").exists():
+                raise ElusiveError(
+                    f"{answers / part}: expected answers, got none, and nothing can be asked any more: the weights of "
+                    f'{trial.label} were not kept (sweep.keep = "answers"). Leave evaluate.known as it was, or give '
+                    "another output folder."
+                )
+            if items:
+                asked = read_json(answers / part / "settings.json")
+                Stage(answers / part, asked | questions_identity(items, examples, settings))
 
 
 def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[str, Path]:

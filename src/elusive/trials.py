@@ -17,9 +17,12 @@ UNTRAINED = "untrained"
 """Name of the model before training, in the place of an arm."""
 SECTIONS = ("train", "augment", "score", "models")
 """Sections of a recipe whose settings can be swept."""
-_READING = re.compile(r"score\.|models\.(large|small)_(layers|heads)$")
-"""Settings that say how attention is read out."""
+_CONTRAST = ("contrast-all", "contrast-cues")
+_WEIGHED = ("score.renormalise", "score.max_batch_tokens", "score.packed", "score.shard_documents")
+"""Settings of `score` that change scores at most; the others change which tokens a query sees too."""
+_SIDE = re.compile(r"models\.(large|small)(_revision|_layers|_heads)?$")
 _LONGEST_NAME = 100
+_UNSAFE = re.compile(r"[^\w.+-]")
 
 
 @dataclass(frozen=True)
@@ -76,32 +79,50 @@ def grid_trials(recipe: SweepRecipe) -> list[Trial]:
     Raises:
         ElusiveError: if a setting cannot be swept, or a value is not one of its.
     """
-    trials: dict[tuple[str, str], Trial] = {}
+    _check_unused(recipe)
+    trials: dict[tuple[str, Any], Trial] = {}
     for arm in (UNTRAINED, *recipe.arms):
         for chosen in _choices(recipe, arm):
             trial = trial_with(recipe, arm, chosen)
-            trials.setdefault((arm, trial.name), trial)
+            trials.setdefault((arm, _comparable(trial.chosen)), trial)
     return list(trials.values())
+
+
+def grid_of(recipe: SweepRecipe, arm: str) -> dict[str, list[Any]]:
+    """The values that are tried for one arm, by dotted name: its own, or those of all arms; none of what is fixed.
+
+    Raises:
+        ElusiveError: if a setting cannot be swept, there is no list of values, or a setting is tried and fixed.
+    """
+    own, fixed = recipe.sweep.grids.get(arm, {}), recipe.sweep.settings.get(arm, {})
+    for name, table in (("grid", recipe.sweep.grid), (f"grids.{arm}", own)):
+        for key, values in table.items():
+            check_key(key, f"sweep.{name}")
+            if not isinstance(values, list) or not values:
+                raise ElusiveError(f"sweep.{name}: expected a list of values for {key!r}, got {values!r}.")
+    for key in fixed:
+        check_key(key, f"sweep.settings.{arm}")
+        if key in own:
+            raise ElusiveError(f"{key!r}: expected in sweep.grids.{arm} or in sweep.settings.{arm}, got it in both.")
+    return {key: values for key, values in (recipe.sweep.grid | own).items() if key not in fixed}
 
 
 def trial_with(recipe: SweepRecipe, arm: str, chosen: Mapping[str, Any]) -> Trial:
     """One arm's trial with chosen settings by dotted name; those that it does not depend on are left out.
 
     Raises:
-        ElusiveError: if a setting cannot be swept, or a value is not one of its.
+        ElusiveError: if a value is not one of its setting's.
     """
     fixed = recipe.sweep.settings.get(arm, {})
-    for key in (*chosen, *fixed):
-        _check_key(key)
-    used = {key: value for key, value in chosen.items() if depends_on(arm, key)}
-    for_texts = {key: value for key, value in used.items() if _shapes_texts(key)}
-    for_scores = {key: value for key, value in used.items() if _changes_scores(key, value)}
+    used = {key: chosen[key] for key in sorted(chosen, key=_place) if depends_on(recipe, arm, key)}
+    run = changed(recipe, fixed | used, f"sweep, arm {arm}")
     return Trial(
         arm,
-        changed(recipe, fixed | used, f"sweep, arm {arm}"),
+        run,
         name=name_of(used),
-        texts=name_of(for_texts),
-        reading=name_of(for_scores),
+        texts=name_of({key: value for key, value in used.items() if _shapes_texts(key)}),
+        # An arm's own fixed settings too: other arms do not share its scores then.
+        reading=name_of({key: value for key, value in (fixed | used).items() if _changes_scores(key, run)}),
         chosen=tuple(used.items()),
     )
 
@@ -115,64 +136,118 @@ def changed(recipe: SweepRecipe, settings: Mapping[str, Any], where: str) -> Rec
     table = to_table(recipe)
     del table["sweep"]
     for key, value in settings.items():
-        section, name = key.split(".", 1)
+        section, _, name = key.partition(".")
+        if not isinstance(table.get(section), dict):
+            sections = ", ".join(one for one, inside in table.items() if isinstance(inside, dict))
+            raise ElusiveError(f"{where}: expected settings of {sections} by dotted name, got {key!r}.")
         table[section][name] = value
     return from_table(Recipe, table, where)
 
 
-def depends_on(arm: str, key: str) -> bool:
+def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
     """Whether an arm's result depends on a setting, by dotted name."""
     section, name = key.split(".", 1)
     if section == "train":
         return arm != UNTRAINED or name in ("model", "revision")
-    if key == "score.queries":
-        return arm in ("random-matched", "distance", "attention")
-    if _READING.match(key):
-        return arm in ("attention", "contrast-all", "contrast-cues")
-    if section == "augment":
-        if arm == "random":
-            return name not in ("beta", "unseen_tokens")
-        return arm not in (UNTRAINED, "plain")
+    if found := _SIDE.match(key):
+        # The large and the small model count where they are contrasted, and where they learn.
+        learns = found[1] in _possible(recipe, arm, "train.model")
+        read_by_head = found[2] in ("_layers", "_heads")
+        return arm in _CONTRAST or (learns and (arm == "attention" or not read_by_head))
+    if section == "models":
+        return True
+    if arm in (UNTRAINED, "plain"):
+        return False
+    if key in _WEIGHED:
+        return arm == "attention" or arm in _CONTRAST
+    if key == "augment.across_tokenizers":
+        return arm in _CONTRAST
+    if arm == "random":
+        # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept.
+        kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
+        return kept if section == "score" else key != "augment.beta"
     return True
 
 
 def name_of(chosen: Mapping[str, Any]) -> str:
-    """A folder's name from chosen settings: learning_rate-0.002,beta-0.05; a hash ends one that would be too long."""
-    name = ",".join(f"{key.split('.', 1)[1]}-{_word(value)}" for key, value in chosen.items())
-    if len(name) > _LONGEST_NAME:
+    """A folder's name from chosen settings: learning_rate-0.002,beta-0.05; no two choices share one.
+
+    A hash ends a name that would be too long, or that other values would have too.
+    """
+    in_order = {key: chosen[key] for key in sorted(chosen, key=_place)}
+    name = ",".join(f"{key.split('.', 1)[1]}-{_word(value)}" for key, value in in_order.items())
+    if len(name) > _LONGEST_NAME or not all(map(_is_exact, chosen.values())):
         name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]}"
     return name
 
 
+def check_key(key: str, where: str) -> None:
+    """Refuse a name that is no setting which can be swept; says `where`."""
+    section, _, name = key.partition(".")
+    if section not in SECTIONS or not name:
+        raise ElusiveError(
+            f"sweep: expected settings of {', '.join(SECTIONS)} by dotted name in quotes, e.g. "
+            f'"train.learning_rate", got {key!r} in {where}.'
+        )
+    if key == "train.seed":
+        raise ElusiveError(f'{where}: "train.seed" is not chosen. Give training seeds in `seeds`: each trial has all.')
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Where a setting stands in names, whatever its place in the recipe."""
+    return SECTIONS.index(key.partition(".")[0]), key
+
+
 def _word(value: Any) -> str:
     words = "+".join(map(str, value)) or "all" if isinstance(value, Sequence) and not isinstance(value, str) else value
-    return re.sub(r"[^\w.+-]", "-", str(words))
+    return _UNSAFE.sub("-", str(words))
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether no other value of the setting is written alike in a name."""
+    if isinstance(value, list):
+        return value != ["all"] and not any(one == "" or "+" in str(one) or _UNSAFE.search(str(one)) for one in value)
+    return not _UNSAFE.search(str(value))
+
+
+def _comparable(chosen: Sequence[tuple[str, Any]]) -> Any:
+    """Chosen settings by value: 10 and 10.0 are one."""
+    return tuple((key, value if isinstance(value, (int, float)) else repr(value)) for key, value in chosen)
 
 
 def _shapes_texts(key: str) -> bool:
     return not key.startswith("train.") or key in ("train.model", "train.revision")
 
 
-def _changes_scores(key: str, value: Any) -> bool:
+def _changes_scores(key: str, run: Recipe) -> bool:
     # Large and small are read anyway; another model that learns is read beside them.
-    return key.startswith(("score.", "models.")) or (key == "train.model" and value not in ("large", "small"))
+    if key in ("train.model", "train.revision"):
+        return run.train.model not in ("large", "small")
+    if key == "augment.excluded_tokens":
+        return run.score.renormalise
+    return key.startswith(("score.", "models."))
 
 
 def _choices(recipe: SweepRecipe, arm: str) -> Iterator[dict[str, Any]]:
     """Each combination of the grid's values for one arm."""
-    grid = recipe.sweep.grid | recipe.sweep.grids.get(arm, {})
-    for key, values in grid.items():
-        _check_key(key)
-        if not isinstance(values, list) or not values:
-            raise ElusiveError(f"sweep.grid: expected a list of values for {key!r}, got {values!r}.")
+    grid = {key: values for key, values in grid_of(recipe, arm).items() if depends_on(recipe, arm, key)}
     for combination in itertools.product(*grid.values()):
         yield dict(zip(grid, combination, strict=True))
 
 
-def _check_key(key: str) -> None:
-    section, _, name = key.partition(".")
-    if section not in SECTIONS or not name:
-        raise ElusiveError(
-            f'sweep: expected settings of {", ".join(SECTIONS)} by dotted name, e.g. "train.learning_rate", '
-            f"got {key!r}."
-        )
+def _possible(recipe: SweepRecipe, arm: str, key: str) -> list[Any]:
+    """The values that a setting may have for an arm."""
+    section, name = key.split(".", 1)
+    tried = [getattr(getattr(recipe, section), name)]
+    if key in recipe.sweep.settings.get(arm, {}):
+        return [recipe.sweep.settings[arm][key]]
+    return recipe.sweep.grids.get(arm, {}).get(key) or recipe.sweep.grid.get(key) or tried
+
+
+def _check_unused(recipe: SweepRecipe) -> None:
+    """Refuse bad values of settings that an arm is given and does not depend on."""
+    for arm in recipe.arms:
+        for key, values in grid_of(recipe, arm).items():
+            if not depends_on(recipe, arm, key):
+                for value in values:
+                    changed(recipe, {key: value}, f"sweep, arm {arm}")

@@ -174,6 +174,8 @@ class SweepSettings:
     """The same of single arms, e.g. [sweep.grids.random] "augment.alpha" = [0.2, 0.6], in the place of grid's."""
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of single arms that are not tried, e.g. [sweep.settings.plain] "train.epochs" = 40."""
+    equal: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Values of the grid at which all arms are compared too, by dotted name (else the recipe's own)."""
     search: Literal["grid", "tpe"] = "grid"
     """Try the whole grid, or let Optuna's TPE choose from it and from ranges (needs `elusive[sweep]`)."""
     ranges: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -194,8 +196,9 @@ class SweepSettings:
             for arm, one in getattr(self, name).items():
                 check(arm in ARMS, f"sweep.{name}", f"tables of arms ({', '.join(ARMS)})", arm)
                 check(isinstance(one, dict), f"sweep.{name}.{arm}", "a table of settings by dotted name", one)
-        unused = self.ranges and self.search != "tpe"
-        check(not unused, "sweep.ranges", 'nothing, unless sweep.search = "tpe"', self.ranges)
+        tpe = self.search == "tpe"
+        check(tpe or not self.ranges, "sweep.ranges", 'nothing, unless sweep.search = "tpe"', self.ranges)
+        check(not tpe or not self.equal, "sweep.equal", 'nothing with sweep.search = "tpe"', self.equal)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Bootstrap intervals: by hand, against a loop, and by how often they hold the true mean."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from elusive import intervals
 from elusive.errors import ElusiveError
-from elusive.intervals import interval, paired_interval
+from elusive.intervals import cohort_interval, interval, paired_interval
 
 
 def test_equal_values_give_an_interval_of_no_width():
@@ -285,3 +287,118 @@ def test_refusals_say_what_is_wrong():
     with pytest.raises(ElusiveError, match=r"evaluate\.resamples: expected at least 1, got 0"):
         interval([0.0, 1.0], ["a", "b"], resamples=0)
     assert paired_interval([1.0, 1.0], [0.0, 0.0], ["a", "b"], ids_a=["q1", "q2"], ids_b=["q1", "q2"]) == (1, 1, 1)
+
+
+# ---- cohorts
+
+
+def test_one_cohort_is_the_interval_of_documents_and_seeds():
+    values, documents = crossed(2, seeds=3, people=10, effect=0.5)
+    assert cohort_interval([values], [documents], 300, seed=4) == interval(values, documents, 300, seed=4)
+    assert cohort_interval([[0.0, 1.0]], [["a", "b"]]) == (0.0, 1.0)
+
+
+def test_two_cohorts_of_equal_values_worked_by_hand():
+    # Draws of two cohorts out of {0, 1}: means 0, 1/2, 1 with chances 1/4, 1/2, 1/4, however many documents they have.
+    assert cohort_interval([[0.0, 0.0], [1.0] * 5], [["a", "b"], list("cdefg")]) == (0.0, 1.0)
+    assert cohort_interval([[0.5, 0.5], [[0.5] * 3] * 2], [["a", "b"], ["c", "d", "d"]]) == (0.5, 0.5)
+
+
+def test_eight_cohorts_worked_by_hand():
+    # As with one success in eight documents: 0 and 3 of 8.
+    documents = [["a", "b"]] * 8
+    assert cohort_interval([[1.0, 1.0]] + [[0.0, 0.0]] * 7, documents) == (0.0, 3 / 8)
+
+
+def exact_chances(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Means of every draw in two stages, of one value a document, and the chance that a mean is at most each of them.
+
+    Every draw of cohorts, and in each drawn cohort every draw of its documents, is as likely as any other.
+    """
+    means_of = [[np.mean(row) for row in itertools.product(one, repeat=len(one))] for one in values]
+    chances: dict[float, float] = {}
+    for drawn in itertools.product(range(len(values)), repeat=len(values)):
+        rows = list(itertools.product(*(means_of[cohort] for cohort in drawn)))
+        for row in rows:
+            mean = round(float(np.mean(row)), 12)
+            chances[mean] = chances.get(mean, 0.0) + 1 / len(rows) / len(values) ** len(values)
+    atoms = sorted(chances)
+    return atoms, list(np.cumsum([chances[atom] for atom in atoms]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[0.0, 1.0], [0.0, 3.0]],
+        [[0.0, 1.0, 5.0], [2.0, 2.0]],
+        [[0.0, 1.0], [4.0, 5.0], [1.0, 7.0]],
+    ],
+)
+def test_the_two_stages_by_brute_force(values):
+    atoms, below = exact_chances(values)
+    documents = [[str(number) for number in range(len(one))] for one in values]
+    low, high = cohort_interval(values, documents, 40_000)
+    # The ends are values whose exact chances reach the tails, give or take the noise of the draws.
+    for end, tail in ((low, 0.025), (high, 0.975)):
+        place = int(np.argmin(np.abs(np.array(atoms) - end)))
+        assert atoms[place] == pytest.approx(end, abs=1e-9)
+        before = below[place - 1] if place else 0.0
+        assert before - 0.003 <= tail <= below[place] + 0.003
+
+
+def test_a_cohort_drawn_twice_brings_its_documents_in_two_draws():
+    # No document of the value 1 is drawn with chance 1/16 in a cohort, so 1/256 in both. If a cohort that is drawn
+    # twice brought one draw twice, it would be 1/16 there, 1/32 in all: more than the tail, and the low end would be 0.
+    values = [[0.0, 0.0, 1.0, 1.0]] * 2
+    atoms, below = exact_chances(values)
+    assert below[0] == pytest.approx(1 / 256)
+    low, high = cohort_interval(values, [["a", "b", "c", "d"]] * 2)
+    assert (low, high) == (atoms[1], atoms[-2])
+
+
+def test_each_cohort_counts_alike_whatever_its_size():
+    low, high = cohort_interval([[0.0] * 40, [1.0, 1.0]], [[str(i) for i in range(40)], ["a", "b"]], 2000)
+    assert (low, high) == (0.0, 1.0)
+    many = [[0.0] * 40] * 20 + [[1.0, 1.0]] * 20
+    documents = [[str(i) for i in range(len(one))] for one in many]
+    low, high = cohort_interval(many, documents, 2000)
+    assert 0.3 < low < 0.5 < high < 0.7
+
+
+def test_cohorts_are_drawn_alike_by_one_seed_and_otherwise_by_another():
+    made = [crossed(number, seeds=2, people=8, effect=0.3) for number in range(4)]
+    values, documents = [one for one, _ in made], [about for _, about in made]
+    assert cohort_interval(values, documents, 400, seed=1) == cohort_interval(values, documents, 400, seed=1)
+    assert cohort_interval(values, documents, 400, seed=1) != cohort_interval(values, documents, 400, seed=2)
+
+
+def test_coverage_of_cohorts_holds_where_documents_alone_would_not():
+    # 12 cohorts with a training each: what differs from training to training is alike in all answers of a cohort.
+    random, trials, held, alone = np.random.default_rng(5), 200, 0, 0
+    documents = [str(i // 2) for i in range(24)]
+    for trial in range(trials):
+        effects = random.normal(0.3, 0.5, (12, 1))
+        values = effects + np.repeat(random.normal(0.0, 1.0, (12, 12)), 2, axis=1) + random.normal(0.0, 0.3, (12, 24))
+        low, high = cohort_interval(list(values), [documents] * 12, 300, seed=trial)
+        held += low <= 0.3 <= high
+        ids = [f"{cohort}-{one}" for cohort in range(12) for one in documents]
+        low, high = interval(values.ravel(), ids, 300, seed=trial)
+        alone += low <= 0.3 <= high
+    assert 0.92 <= held / trials <= 0.995
+    assert alone / trials < 0.85
+
+
+def test_cohorts_that_say_nothing_about_documents_give_no_interval():
+    assert all(math.isnan(end) for end in cohort_interval([[0.0, 1.0], [1.0, 1.0]], [["a", "b"], ["c", "c"]]))
+
+
+def test_refusals_of_cohorts_say_what_is_wrong():
+    for values, documents, counts in (([], [], "0 cohorts and 0"), ([[0.0, 1.0]], [["a", "b"]] * 2, "1 cohorts and 2")):
+        with pytest.raises(ElusiveError, match=rf"Expected documents for each cohort, got {counts} lists"):
+            cohort_interval(values, documents)
+    with pytest.raises(ElusiveError, match=r"values of shape \(2,\) and 3 document ids"):
+        cohort_interval([[0.0, 1.0], [0.0, 1.0]], [["a", "b"], ["a", "b", "c"]])
+    with pytest.raises(ElusiveError, match=r"finite values, got inf for a question about document 'b'"):
+        cohort_interval([[0.0, 1.0], [0.0, math.inf]], [["a", "b"]] * 2)
+    with pytest.raises(ElusiveError, match=r"evaluate\.resamples: expected at least 1, got 0"):
+        cohort_interval([[0.0, 1.0]] * 2, [["a", "b"]] * 2, resamples=0)

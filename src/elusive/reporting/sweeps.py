@@ -1,9 +1,16 @@
 """The tables of a sweep as Markdown: every trial, and what each way of choosing settings gives."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..choosing import WAYS, difference, estimate, outcome_words, pooled
-from .text import markdown_row, range_text, score, signed
+from ..choosing import WAYS, Asked, Choice, difference, estimate, outcome_words, pooled
+from ..trials import UNTRAINED
+from ..verb_config import SweepRecipe
+from .text import cell, markdown_row, range_text, score, signed
+
+_SEARCHED = (
+    "The search saw all questions, also those of the halves: what it found is optimistic in each of the ways below."
+)
 
 
 def sweep_markdown(swept: Any, metric: str) -> str:
@@ -13,23 +20,60 @@ def sweep_markdown(swept: Any, metric: str) -> str:
         swept: what `sweep.sweep` returns.
         metric: what was chosen by, em or f1.
     """
-    lines = ["# Sweep", "", "## Trials", ""]
-    lines += [markdown_row(["arm", "settings", "EM", "F1"]), "| --- " * 4 + "|"]
-    for outcome in sorted(swept.outcomes, key=lambda one: (one.arm, -pooled(one, metric))):
-        numbers = [score(pooled(outcome, name)) for name in ("em", "f1")]
-        lines.append(markdown_row([outcome.arm, outcome_words(outcome), *numbers]))
+    outcomes: dict[str, list[Any]] = {}
+    for outcome in swept.outcomes:
+        outcomes.setdefault(outcome.arm, []).append(outcome)
+    rows = [
+        [arm, outcome_words(outcome), *(score(pooled(outcome, name)) for name in ("em", "f1"))]
+        for arm, tried in outcomes.items()
+        for outcome in sorted(tried, key=lambda one: -pooled(one, metric))
+    ]
+    title = f": {cell(swept.recipe.title)}" if swept.recipe.title != SweepRecipe.title else ""
+    lines = [f"# Sweep{title}", "", _counts(swept), "", "## Every trial", ""]
+    lines += [*_table(["arm", "settings", "EM", "F1"], rows), ""]
+    if swept.recipe.sweep.search == "tpe":
+        lines += [_SEARCHED, ""]
     for way, chosen in swept.choices(metric).items():
-        lines += ["", f"## Settings: {WAYS[way.split(':')[0]]}", ""]
-        lines += [markdown_row(["arm", "settings", "EM", "F1"]), "| --- " * 4 + "|"]
-        for arm, choice in chosen.items():
-            estimates = [estimate(choice, [swept.asked], name) for name in ("em", "f1")]
-            cells = [f"{score(one['value'])} {range_text(one)}" for one in estimates]
-            lines.append(markdown_row([arm, choice.settings, *cells]))
-        lines += ["", markdown_row(["a minus b", f"difference in {metric.upper()}", ""]), "| --- " * 3 + "|"]
-        arms = list(chosen)
-        for place, a in enumerate(arms):
-            for b in arms[:place]:
-                pair = difference(chosen[a], chosen[b], [swept.asked], metric)
-                text = f"{signed(pair['difference'])} {range_text(pair, signed)}"
-                lines.append(markdown_row([f"{a} minus {b}", text, "" if pair["separated"] else "not separated"]))
-    return "\n".join(lines) + "\n"
+        name, _, settings = way.partition(": ")
+        lines += [f"## {cell(_heading(WAYS[name], settings))}", ""]
+        lines += [*_chosen(chosen, [swept.asked]), "", *_differences(chosen, [swept.asked], metric), ""]
+    return "\n".join(lines)
+
+
+def _heading(way: str, settings: str) -> str:
+    return way[0].upper() + way[1:] + (f": {settings}" if settings else "")
+
+
+def _counts(swept: Any) -> str:
+    """What was tried, and what the intervals are over."""
+    trained = [trial for trial in swept.trials if trial.arm != UNTRAINED]
+    seeds = max((len(trial.seeds) for trial in trained), default=1)
+    of_one = "documents alone: one training seed says nothing about how trainings differ"
+    over = f"documents and the {seeds} training seeds" if seeds > 1 else of_one
+    return (
+        f"{len(trained):,} trained trials, {len(swept.asked.ids):,} questions about "
+        f"{len(set(swept.asked.documents)):,} documents. 95% intervals over {over}."
+    )
+
+
+def _chosen(chosen: Mapping[str, Choice], asked: Sequence[Asked]) -> list[str]:
+    rows = []
+    for arm, choice in chosen.items():
+        found = [estimate(choice, asked, name) for name in ("em", "f1")]
+        rows.append([arm, choice.settings, *(f"{score(one['value'])} {range_text(one)}" for one in found)])
+    return _table(["arm", "settings", "EM", "F1"], rows)
+
+
+def _differences(chosen: Mapping[str, Choice], asked: Sequence[Asked], metric: str) -> list[str]:
+    """Each pair of arms once."""
+    arms, rows = list(chosen), []
+    for place, a in enumerate(arms):
+        for b in arms[:place]:
+            pair = difference(chosen[a], chosen[b], asked, metric)
+            separated = "" if pair["separated"] else ", not separated"
+            rows.append([f"{a} minus {b}", f"{signed(pair['difference'])} {range_text(pair, signed)}{separated}"])
+    return _table(["arms", f"{metric.upper()}, paired differences"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [markdown_row(head), "| --- " * len(head) + "|", *map(markdown_row, rows)]
