@@ -11,7 +11,7 @@ import elusive
 from elusive.cli import main
 from elusive.config import Recipe
 from elusive.recipes import load_recipe
-from elusive.verb_config import PretrainSettings
+from elusive.verb_config import PretrainSettings, SweepRecipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")
@@ -54,16 +54,17 @@ def test_every_public_name_resolves():
 
 
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} >= {"demo", "squad", "embedded-large", "embedded-small"}
+    assert {path.stem for path in RECIPES} >= {"demo", "squad", "sweep", "embedded-large", "embedded-small"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads(path):
-    load_recipe(path, PretrainSettings if path.stem.startswith("embedded-") else Recipe)
+    kind = PretrainSettings if path.stem.startswith("embedded-") else SweepRecipe if path.stem == "sweep" else Recipe
+    load_recipe(path, kind)
 
 
 def test_an_unknown_verb_lists_the_known_ones(capsys):
-    assert "Expected a verb (run, generate," in stopped(capsys, "scroe")
+    assert "Expected a verb (run, sweep, reproduce, generate," in stopped(capsys, "scroe")
 
 
 def test_a_missing_recipe(capsys, tmp_path):
