@@ -125,7 +125,7 @@ def _way_in_words(way: str, done: Done, family: Family) -> str:
         for name, value in one.items()
         if key == "equal" and name in grid and value not in grid[name]
     }
-    return said + (f", the first values tried, as the family's {words(missing)} was not" if missing else "")
+    return said + (f", the first values tried, in the place of the family's {words(missing)}" if missing else "")
 
 
 def _seeds(done: Done) -> int:
