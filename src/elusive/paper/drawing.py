@@ -1,5 +1,6 @@
 """The paper's figures of a family's experiments."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,8 @@ def _drop(pair: Family, experiments: Sequence[Done]) -> Any:
     tried = {
         (trial.recipe.augment.alpha, trial.recipe.augment.beta)
         for one in experiments
-        for trial in grid_trials(one.recipes[0])
-        if trial.arm.startswith("contrast")
+        for trial in grid_trials(dataclasses.replace(one.recipes[0], arms=("contrast-cues",)))
+        if trial.arm == "contrast-cues"
     }
     printed = {
         (row.alpha, row.beta) for row in published_rows() if row.arm.startswith("contrast") and row.alpha and row.beta

@@ -1,7 +1,9 @@
 """The paper's experiments as sweeps: which corpus, which model learns, which settings are tried."""
 
+import contextlib
 import copy
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from ..choosing import Asked, Outcome, read_asked, read_outcomes
 from ..config import Recipe
 from ..errors import ElusiveError
+from ..pipeline import corpus_of
 from ..pretraining import pretrain
 from ..progress import shown
 from ..readers.files import opened_source
@@ -78,7 +81,7 @@ def cohort_recipes(
         family: the pair.
         name: the experiment.
         role: which model is trained.
-        arms: what is compared.
+        arms: what is compared; none where nothing is trained.
         settings: what the command line says in the place of the family's settings.
 
     Raises:
@@ -98,7 +101,7 @@ def cohort_recipes(
         table["models"] = models
         table["corpus"] = _corpus(experiment, cohort, settings) | table.get("corpus", {})
         table["train"] = table.get("train", {}) | {"model": role}
-        table["arms"] = list(arms)
+        table["arms"] = list(arms) or ["contrast-cues"]
         table["seeds"] = seeds if cohorts == 1 else [cohort]
         place = f"{settings.output}/{name}-{role}"
         table["output"] = place if cohorts == 1 else f"{place}/cohort-{cohort}"
@@ -156,6 +159,14 @@ def run_experiment(
     return read_experiment(family, name, role, recipes)
 
 
+def prepare_experiment(family: Family, name: str, role: Role, settings: ReproduceSettings) -> Done:
+    """The corpus of an experiment's first cohort, for figures that need no training."""
+    recipes = cohort_recipes(family, name, role, (), settings)[:1]
+    _pretrain(family, recipes[0], settings)
+    corpus_of(recipes[0], (), Path(recipes[0].output))
+    return Done(name, role, family.experiment(name, role), recipes, [], [], 0.0)
+
+
 def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRecipe]) -> Done:
     """What a finished experiment found."""
     folders = [Path(recipe.output) for recipe in recipes]
@@ -167,31 +178,26 @@ def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRe
     return Done(name, role, experiment, recipes, asked, outcomes, seconds)
 
 
-class timed:  # noqa: N801 (reads as a verb)
-    """Adds the seconds that a block took to FOLDER/time.json, also if it is stopped: work in parts adds up.
+@contextlib.contextmanager
+def timed(folder: Path) -> Iterator[None]:
+    """Add the seconds that the block took to FOLDER/time.json, also if it is stopped: work in parts adds up.
 
     A block that finds everything done adds nothing.
     """
+    path, began = folder / "time.json", time.monotonic()
+    before = read_json(path)["seconds"] if path.exists() else None
+    done = _marks(folder)
+    whole = False
+    try:
+        yield
+        whole = True
+    finally:
+        if before is None or not whole or _marks(folder) != done:
+            write_json(path, {"seconds": round((before or 0.0) + time.monotonic() - began, 1)})
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "time.json"
 
-    def __enter__(self) -> None:
-        import time
-
-        self.done = self._done()
-        self.began = time.monotonic()
-
-    def __exit__(self, stopped: object, *_: object) -> None:
-        import time
-
-        if not stopped and self.path.exists() and self._done() == self.done:
-            return
-        before = read_json(self.path)["seconds"] if self.path.exists() else 0.0
-        write_json(self.path, {"seconds": round(before + time.monotonic() - self.began, 1)})
-
-    def _done(self) -> set[Path]:
-        return set(self.path.parent.glob("**/done.json"))
+def _marks(folder: Path) -> set[Path]:
+    return set(folder.glob("**/done.json"))
 
 
 def _pretrain(family: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> None:

@@ -63,7 +63,10 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     planned = [
         _experiment(pair, name, role, arms, settings)
         for (name, role), arms in needed_arms(pair, names, settings).items()
+        if arms
     ]
+    if not planned:
+        return f"Nothing is trained for {', '.join(names)}: the original models read some documents, if that.\n"
     largest = max((shape.parameters for one in planned for shape in one.shapes), default=0)
     device = H100 if largest >= SMALLEST_FOR_HOURS else None
     parts = []

@@ -10,7 +10,15 @@ from ..progress import clock
 from ..runs import read_json, write_json, write_text
 from ..verb_config import ReproduceSettings
 from .drawing import FIGURES, draw, table_of
-from .experiments import ARMS_OF_TABLES, Done, attempts_of, check_experiment, experiments_of, run_experiment
+from .experiments import (
+    ARMS_OF_TABLES,
+    Done,
+    attempts_of,
+    check_experiment,
+    experiments_of,
+    prepare_experiment,
+    run_experiment,
+)
 from .families import Family, Role, families, family
 from .published import COLUMNS
 from .tables import attempts_numbers, table_numbers
@@ -54,6 +62,8 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
         check_experiment(pair, name, role, arms, settings)
     done: dict[Key, Done] = {
         (name, role): run_experiment(pair, name, role, arms, settings, announce)
+        if arms
+        else prepare_experiment(pair, name, role, settings)
         for (name, role), arms in needed.items()
     }
     folder = Path(settings.output)
@@ -83,7 +93,7 @@ def wanted(what: Sequence[str]) -> list[str]:
 
 
 def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings) -> dict[Key, tuple[str, ...]]:
-    """Which experiments are needed, and which of their arms.
+    """Which experiments are needed, and which of their arms; none where pictures of the original models are all.
 
     Raises:
         ElusiveError: if the family has no experiment for something that was asked for.
@@ -118,6 +128,8 @@ def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
 
 
 def _arms(name: str, table: int) -> Sequence[str]:
+    if name in ("figure2", "figure3", "figure5"):
+        return ()
     if name.startswith("figure"):
         return ("plain", "contrast-cues") if name == "figure4" else ("plain",)
     return ARMS_OF_TABLES[table]

@@ -86,7 +86,10 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
 
 def _choices(done: Done, arms: Sequence[str]) -> dict[str, dict[str, Choice]]:
     outcomes = [outcome for outcome in done.outcomes if outcome.arm in (UNTRAINED, *arms)]
-    return choices(outcomes, done.asked, done.recipes[0].sweep.metric, equal=done.experiment.equal or ({},))
+    found = choices(outcomes, done.asked, done.recipes[0].sweep.metric, equal=done.experiment.equal or ({},))
+    if len(outcomes) == len({outcome.arm for outcome in outcomes}):
+        return {way: chosen for way, chosen in found.items() if way.startswith("equal")}  # there was no choice
+    return found
 
 
 def _equal_settings(done: Done) -> dict[str, Mapping[str, Any]]:
