@@ -60,21 +60,18 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
     rows = {row.arm: row for row in published_rows(number) if row.model == model}
     known, equal = _known(done), _equal_settings(done)
     blocks = []
-    compared = False
-    for way, chosen in _choices(done, arms).items():
-        if number == 1 and compared and way.startswith("equal"):
-            continue  # plain training has nothing that the other equal settings change
-        compared = True
+    for ways, chosen in _alike(_choices(done, arms)):
+        way = ways[0]
         table_rows = [_row(number, arm, chosen, done.asked, rows.get(arm)) for arm in (UNTRAINED, *arms)]
         if way in equal:
-            dropped = _dropped(done, equal[way])
+            dropped = _dropped(done, equal[way]) if number != 1 else {}
             for row in table_rows:
                 row |= {"known": known.get(way, {}).get(row["arm"]), "dropped": dropped.get(row["arm"])}
         blocks.append(
             {
                 "model": member.title,
                 "published": model,
-                "way": _way_in_words(way, done, family),
+                "way": "; the same with ".join(_way_in_words(one, done, family) for one in ways),
                 **_counts(done),
                 "rows": table_rows,
                 "pairs": _pairs(number, arms, chosen, done.asked),
@@ -90,6 +87,24 @@ def _choices(done: Done, arms: Sequence[str]) -> dict[str, dict[str, Choice]]:
     if len(outcomes) == len({outcome.arm for outcome in outcomes}):
         return {way: chosen for way, chosen in found.items() if way.startswith("equal")}  # there was no choice
     return found
+
+
+def _alike(found: Mapping[str, Mapping[str, Choice]]) -> list[tuple[list[str], Mapping[str, Choice]]]:
+    """Ways of choosing that come to the same answers of every arm, together."""
+    groups: list[tuple[list[str], Mapping[str, Choice]]] = []
+    for way, chosen in found.items():
+        for ways, other in groups:
+            if all(_same_answers(choice, other[arm]) for arm, choice in chosen.items()):
+                ways.append(way)
+                break
+        else:
+            groups.append(([way], chosen))
+    return groups
+
+
+def _same_answers(a: Choice, b: Choice) -> bool:
+    pairs = zip(a.cohorts, b.cohorts, strict=True)
+    return all(np.array_equal(one.em, other.em) and np.array_equal(one.f1, other.f1) for one, other in pairs)
 
 
 def _equal_settings(done: Done) -> dict[str, Mapping[str, Any]]:

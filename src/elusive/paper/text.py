@@ -10,11 +10,11 @@ ARM_WORDS = {
     UNTRAINED: "before training",
     "plain": "plain",
     "random": "random",
-    "random-matched": "random, at the guided arms' rate",
+    "random-matched": "random at the guided rate",
     "attention": "attention",
     "distance": "distance",
-    "contrast-all": "contrast, all tokens",
-    "contrast-cues": "contrast, cues",
+    "contrast-all": "contrast (all tokens)",
+    "contrast-cues": "contrast (cues)",
 }
 
 
@@ -132,7 +132,7 @@ def _reading(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
                 verdict = 1 if not pair["separated"] else 0 if pair["difference"] > 0 else 2
                 groups[list(groups)[verdict]].append(ARM_WORDS[pair["b"]])
         said = "; ".join(f"{words} {', '.join(arms)}" for words, arms in groups.items() if arms)
-        lines += ["", f"That {ARM_WORDS[ours]} is above the others, over all questions: {said}."]
+        lines += ["", f"The claim that {ARM_WORDS[ours]} is above the others, over all questions: {said}."]
     return lines
 
 
