@@ -464,10 +464,11 @@ def reproduce(
         print(plan(what, settings))
         return
     from .paper.reproduce import reproduce as run_experiments
+    from .paper.text import CELLS
 
     made = run_experiments(what, settings, announce=lambda line: print(line, flush=True))
-    for text in made.texts.values():
-        _print_markdown(text)
+    if made.texts:
+        _print_markdown("\n".join([f"{CELLS}\n", *made.texts.values()]))
     for line in made.left_out:
         print(f"left out: {line}")
     for path in made.pictures:

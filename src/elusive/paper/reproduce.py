@@ -22,7 +22,7 @@ from .experiments import (
 from .families import Family, Role, families, family
 from .published import COLUMNS
 from .tables import attempts_numbers, table_numbers
-from .text import attempts_markdown, table_markdown
+from .text import CELLS, attempts_markdown, table_markdown
 
 Announce = Callable[[str], None]
 Key = tuple[str, Role]
@@ -172,9 +172,7 @@ def _write_results(folder: Path, settings: ReproduceSettings, left_out: Sequence
     lines = [
         f"# The paper's tables on the family '{settings.family}'",
         "",
-        "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals resample "
-        "cohorts, their documents and their trainings; with few trainings they come out somewhat too narrow. "
-        "Differences whose interval covers 0 are not separated.",
+        CELLS,
         "",
         f"Time of all experiments in this folder: {clock(sum(seconds.values()))}.",
         "",
