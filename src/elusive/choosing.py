@@ -64,7 +64,12 @@ class Choice:
 
 def read_asked(folder: Path) -> Asked:
     """The questions of a run or sweep folder."""
-    rows = list(read_jsonl(folder / "corpus" / "questions.jsonl"))
+    return asked_in(folder / "corpus" / "questions.jsonl")
+
+
+def asked_in(path: Path) -> Asked:
+    """The questions of a questions.jsonl, or those that a predictions.jsonl answers."""
+    rows = list(read_jsonl(path))
     return Asked(*(np.array([row[key] for row in rows], dtype=object) for key in ("id", "field", "document_id")))
 
 

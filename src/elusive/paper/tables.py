@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..choosing import WAYS, Asked, Choice, Outcome, choices, difference, estimate, read_outcomes, words
+from ..choosing import WAYS, Asked, Choice, Outcome, asked_in, choices, difference, estimate, read_outcomes, words
 from ..documents import load_corpus
-from ..reporting.tokens import head_drop_rate, read_documents, token_fields
+from ..reporting.tokens import field_distances, head_drop_rate, read_documents
 from ..runs import read_json, read_jsonl
-from ..shards import iterate_scores
 from ..trials import UNTRAINED, Trial, grid_trials
 from .experiments import ARMS_OF_TABLES, Done
 from .families import Family
@@ -127,10 +126,14 @@ def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, dict[str, flo
     return {
         arm: {
             "all": float(np.mean([overall for overall, _ in found])),
-            "head": None if found[0][1] is None else float(np.mean([of_head or 0.0 for _, of_head in found])),
+            "head": _mean_or_none([of_head for _, of_head in found if of_head is not None]),
         }
         for arm, found in rates.items()
     }
+
+
+def _mean_or_none(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _way_in_words(way: str, done: Done, family: Family) -> str:
@@ -231,35 +234,17 @@ def _known(done: Done) -> dict[str, dict[str, Any]]:
 
 def _known_asked(folder: Path, trials: Sequence[Trial]) -> Asked | None:
     path = trials[0].answers_folder(folder, 0) / "known" / "predictions.jsonl"
-    if not path.exists():
-        return None
-    rows = list(read_jsonl(path))
-    return Asked(*(np.array([row[key] for row in rows], dtype=object) for key in ("id", "field", "document_id")))
+    return asked_in(path) if path.exists() else None
 
 
 def _distances(done: Done) -> dict[str, float]:
     """Mean head-to-tail distance of each field in tokens of the trained model, over cohorts, from near to far."""
     found: list[Mapping[str, float]] = []
     for recipe in done.recipes:
-        scores = Path(recipe.output) / "scores" / f"{done.role}-{recipe.score.queries}"
-        documents = {row["id"]: row for row in read_documents(Path(recipe.output))}
-        found.append(_distances_of(scores, documents, recipe.score.head_fields))
+        folder = Path(recipe.output)
+        found.append(field_distances(folder, read_documents(folder), recipe.score.head_fields, done.role))
     means = {field: float(np.mean([one[field] for one in found])) for field in found[0]}
     return dict(sorted(means.items(), key=lambda item: item[1]))
-
-
-def _distances_of(
-    scores: Path, documents: Mapping[str, Mapping[str, Any]], head_fields: Sequence[str]
-) -> dict[str, float]:
-    """As `tokens.field_distances`, which reads the large model's scores alone."""
-    distances: dict[str, list[float]] = {}
-    for one in iterate_scores(scores):
-        starts, ends = one.offsets.T
-        fields = np.array(token_fields(starts.tolist(), ends.tolist(), documents[one.document_id]["spans"]))
-        head = np.flatnonzero(np.isin(fields, list(head_fields)))
-        for field in set(fields.tolist()) - {"", *head_fields} if len(head) else ():
-            distances.setdefault(field, []).append(float(np.flatnonzero(fields == field).mean() - head.mean()))
-    return {field: float(np.mean(values)) for field, values in distances.items()}
 
 
 def _by_passes(done: Done, family: Family) -> list[dict[str, Any]]:

@@ -46,13 +46,16 @@ def read_documents(run: Path) -> list[Row]:
     return list(read_jsonl(path))
 
 
-def field_distances(run: Path, documents: Sequence[Row], head_fields: Sequence[str]) -> dict[str, float]:
+def field_distances(
+    run: Path, documents: Sequence[Row], head_fields: Sequence[str], model: str = "large"
+) -> dict[str, float]:
     """Mean distance of each field from the head entity, in tokens, over the documents that hold both.
 
     Args:
-        run: the run folder; offsets come from the large model's scores.
+        run: the run folder.
         documents: rows of corpus/documents.jsonl.
         head_fields: span fields of the head entity.
+        model: whose scores the tokens are taken from, large or small.
 
     Returns:
         Mean position of a field's tokens minus mean position of the head entity's; empty where there are no
@@ -61,9 +64,9 @@ def field_distances(run: Path, documents: Sequence[Row], head_fields: Sequence[s
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Definition of Distance" (Figure 1).
     """
-    folders = [path for path in (run / "scores").glob("large-*") if any(path.glob("part-*.parquet"))]
+    folders = [path for path in (run / "scores").glob(f"{model}-*") if any(path.glob("part-*.parquet"))]
     # The scores at one field's cue may be of the first documents only.
-    folders.sort(key=lambda path: (path.name.startswith("large-cue-"), path.name))
+    folders.sort(key=lambda path: (path.name.startswith(f"{model}-cue-"), path.name))
     has_head = any(span[0] in head_fields for row in documents for span in row["spans"])
     if not folders or not has_head:
         return {}
