@@ -29,12 +29,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scoring import Ways, alternate, machine
 
-from elusive import models
-from elusive.augmentation import Augmenter, augment, write_augmented
-from elusive.biographies import biography_corpus
-from elusive.config import AugmentSettings, ScoreSettings
-from elusive.documents import Document
-from elusive.shards import TokenScores
+from elusive.augmentation.copies import Augmenter, augment
+from elusive.augmentation.stage import write_augmented
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.corpus.documents import Document
+from elusive.corpus.people.biographies import biography_corpus
+from elusive.models import loading
+from elusive.scoring.shards import TokenScores
 
 SETTINGS = AugmentSettings()
 JOINED = 14
@@ -52,7 +53,7 @@ def texts() -> dict[str, list[Document]]:
 
 
 def made_up_scores(
-    documents: Sequence[Document], tokenizer: models.PreTrainedTokenizerFast, seed: int
+    documents: Sequence[Document], tokenizer: loading.PreTrainedTokenizerFast, seed: int
 ) -> list[TokenScores]:
     generator = np.random.default_rng(seed)
     made = []
@@ -69,7 +70,7 @@ def ours(documents: Sequence[Document], scores: dict[str, list[TokenScores]], fo
     options = {
         "arm": "contrast-cues",
         "trained": "large",
-        "tokenizer": models.load_tokenizer("elusive/large"),
+        "tokenizer": loading.load_tokenizer("elusive/large"),
         "score": ScoreSettings(),
         "settings": SETTINGS,
     }
@@ -116,7 +117,7 @@ def quartiles(values: Sequence[float], digits: str) -> str:
 
 
 def measure(name: str, documents: Sequence[Document], rounds: int, with_others: bool) -> None:
-    tokenizer = models.load_tokenizer("elusive/large")
+    tokenizer = loading.load_tokenizer("elusive/large")
     scores = {
         f"{model}-cues": made_up_scores(documents, tokenizer, seed) for seed, model in enumerate(("large", "small"))
     }

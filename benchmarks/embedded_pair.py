@@ -12,7 +12,12 @@ import itertools
 import tempfile
 from pathlib import Path
 
-from elusive.biographies import (
+from elusive.clues.pairs import pair_recall
+from elusive.clues.recall import ALL_CUES, RANKED
+from elusive.config.run import AugmentSettings, EvaluateSettings, ModelSettings, ScoreSettings
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import PretrainSettings
+from elusive.corpus.people.biographies import (
     FIELDS,
     Person,
     biography_corpus,
@@ -21,15 +26,10 @@ from elusive.biographies import (
     questions_about,
     well_known_examples,
 )
-from elusive.config import AugmentSettings, EvaluateSettings, ModelSettings, ScoreSettings
-from elusive.evaluation import evaluate, metrics
-from elusive.models import load_model, load_tokenizer, resolve
-from elusive.pairs import pair_recall
-from elusive.pretraining import RECIPE_NAME
-from elusive.progress import shown
-from elusive.recall import ALL_CUES, RANKED
-from elusive.recipes import load_recipe
-from elusive.verb_config import PretrainSettings
+from elusive.evaluation.stage import evaluate, metrics
+from elusive.models.loading import load_model, load_tokenizer, resolve
+from elusive.runs.progress import shown
+from elusive.training.pretraining import RECIPE_NAME
 
 BEST = 10
 

@@ -23,13 +23,15 @@ import numpy as np
 import torch
 from scoring import Ways, alternate, llama, print_table
 
-from elusive import models
-from elusive.batching import length_batches
-from elusive.biographies import biography_corpus, well_known_examples
-from elusive.config import EvaluateSettings
-from elusive.evaluation import evaluate, generate_answers, stop_token_ids
-from elusive.intervals import paired_interval
-from elusive.questions import QuestionItem, few_shot_prompt, read_questions
+from elusive.config.run import EvaluateSettings
+from elusive.corpus.people.biographies import biography_corpus, well_known_examples
+from elusive.corpus.questions import QuestionItem, read_questions
+from elusive.evaluation.generation import generate_answers, stop_token_ids
+from elusive.evaluation.prompts import few_shot_prompt
+from elusive.evaluation.stage import evaluate
+from elusive.models import loading
+from elusive.models.batching import length_batches
+from elusive.stats.intervals import paired_interval
 
 NEW_TOKENS = 24
 SHOTS = 5
@@ -68,8 +70,8 @@ def prompts_alone(model, tokenizer, prompts: list[str]) -> None:
 
 def speed_table(arguments: argparse.Namespace) -> None:
     own_model = arguments.model == "100M"
-    tokenizer = models.load_tokenizer("elusive/large" if own_model else arguments.model)
-    model = llama(torch.float32, 1, "sdpa") if own_model else models.load_model(arguments.model, device="cpu")
+    tokenizer = loading.load_tokenizer("elusive/large" if own_model else arguments.model)
+    model = llama(torch.float32, 1, "sdpa") if own_model else loading.load_model(arguments.model, device="cpu")
     _, items = biography_corpus(-(-arguments.questions // 5), seed=3)
     items, examples = items[: arguments.questions], well_known_examples()
     own = [few_shot_prompt(item, examples, SHOTS, 0) for item in items]
@@ -105,7 +107,7 @@ def speed_table(arguments: argparse.Namespace) -> None:
 
 def exact_matches(folder: str, items: Sequence[QuestionItem], seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """EM of each question with each draw, the mean over the draw's seeds."""
-    tokenizer, model = models.load_tokenizer(folder), models.load_model(folder)
+    tokenizer, model = loading.load_tokenizer(folder), loading.load_model(folder)
     examples = list(well_known_examples())
     found = {}
     for draw in ("question", "field"):

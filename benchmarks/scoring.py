@@ -27,16 +27,19 @@ from pathlib import Path
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.loading.llama.modeling_llama import LlamaAttention
 
-from elusive import hooks, models
-from elusive.attention import ATTENTION, Recorder, recorded_attention, recording
-from elusive.batching import length_batches
-from elusive.biographies import biography_corpus
-from elusive.config import Queries
-from elusive.devices import computes_bfloat16
-from elusive.documents import Document, Span
-from elusive.scoring import score_documents
+from elusive.attention import capture
+from elusive.attention.architectures import attention_to_load
+from elusive.attention.function import ATTENTION, recorded_attention
+from elusive.attention.recorder import Recorder, recording
+from elusive.config.run import Queries
+from elusive.corpus.documents import Document, Span
+from elusive.corpus.people.biographies import biography_corpus
+from elusive.models import loading
+from elusive.models.batching import length_batches
+from elusive.models.devices import computes_bfloat16
+from elusive.scoring.score import score_documents
 
 LAYERS, WIDTH, HEADS = 12, 768, 12
 TOKENS_A_CUE = 32
@@ -183,7 +186,7 @@ def read(model: LlamaForCausalLM, ids_BT: torch.Tensor, weights_BT: torch.Tensor
     """Our way, as `scoring` calls it: cut behind the last query, nothing after the last layer's attention."""
     reach = int(weights_BT.any(0).nonzero()[-1]) + 1
     recorder = Recorder(weights_BT[:, :reach], layers=model.config.num_hidden_layers)
-    hooks.read_out(model, recorder, ids_BT[:, :reach])
+    capture.read_out(model, recorder, ids_BT[:, :reach])
     return recorder.mean_over_layers(model)
 
 
@@ -285,7 +288,9 @@ def corpus_ways(model_name: str, documents: list[Document], tokenizer) -> Ways:
     """The authors' way, one text at a time; ours, sorted or packed, at several budgets; and bare forward passes."""
     own = model_name == "100M"
     ours = (
-        llama(torch.float32, 1, ATTENTION) if own else models.load_model(model_name, attention=ATTENTION, device="cpu")
+        llama(torch.float32, 1, ATTENTION)
+        if own
+        else loading.load_model(model_name, attention=attention_to_load, device="cpu")
     )
     eager, bare = with_attention(ours, "eager"), with_attention(ours, "sdpa")
 
@@ -313,7 +318,7 @@ def corpus_ways(model_name: str, documents: list[Document], tokenizer) -> Ways:
 
 
 def corpus_table(arguments: argparse.Namespace) -> None:
-    tokenizer = models.load_tokenizer("elusive/large")
+    tokenizer = loading.load_tokenizer("elusive/large")
     documents = corpus(tokenizer, arguments.documents)
     ways = corpus_ways(arguments.model, documents, tokenizer)
     chosen = {

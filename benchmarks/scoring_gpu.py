@@ -24,8 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention import flex_attention as torch_flex
 from transformers import LlamaConfig, LlamaModel
 
-from elusive import attention
-from elusive.attention import ATTENTION, Recorder, recorded_attention, recording
+from elusive.attention import function
+from elusive.attention.function import ATTENTION, recorded_attention
+from elusive.attention.recorder import Recorder, recording
 
 CUES = 5
 
@@ -210,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rounds < 2:
         sys.exit("--rounds: expected at least 2 for quartiles.")
     if options.uncompiled:
-        attention.on_gpu = lambda device: True
+        function.on_gpu = lambda device: True
         torch_flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
     print(f"{machine(device)}; {options.dtype}, {options.rounds} rounds, {options.layers} layers in a stack\n")
     print("| shape | tokens x texts | part | variant | time over the first, median [quartiles] | ms | MiB |")

@@ -25,14 +25,14 @@ from scoring import Ways, alternate, llama, print_table
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from elusive import models
-from elusive.biographies import biography_corpus
-from elusive.config import TrainSettings
-from elusive.fitting import FitSettings, Steps, fit
-from elusive.packing import packs
-from elusive.readers import read_corpus
-from elusive.training import with_adapters
-from elusive.training_rows import pad_right, row_order, tokenize_rows
+from elusive.config.run import TrainSettings
+from elusive.corpus.people.biographies import biography_corpus
+from elusive.corpus.readers import read_corpus
+from elusive.models import loading
+from elusive.training.packing import packs
+from elusive.training.sequences import pad_right, row_order, tokenize_rows
+from elusive.training.stage import with_adapters
+from elusive.training.trainer import FitSettings, Steps, fit
 
 BATCH = 8
 COPIES = 10
@@ -124,11 +124,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    tokenizer = models.load_tokenizer("elusive/large" if arguments.model == "100M" else arguments.model)
+    tokenizer = loading.load_tokenizer("elusive/large" if arguments.model == "100M" else arguments.model)
     first = (
         llama(torch.float32, 1, "sdpa")
         if arguments.model == "100M"
-        else models.load_model(arguments.model, device="cpu", attention="sdpa")
+        else loading.load_model(arguments.model, device="cpu", attention="sdpa")
     )
     assert packs(first, 512)
 

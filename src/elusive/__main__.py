@@ -1,6 +1,6 @@
 """`python -m elusive` is the command `elusive`."""
 
-from .cli import main
+from elusive.cli.main import main
 
 if __name__ == "__main__":
     main()

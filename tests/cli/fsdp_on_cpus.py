@@ -19,6 +19,6 @@ def init(self, *args, **options):
 accelerate.state.AcceleratorState.__init__ = init
 
 if __name__ == "__main__":
-    from elusive.cli import main
+    from elusive.cli.main import main
 
     main(sys.argv[1:])

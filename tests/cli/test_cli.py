@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import elusive
-from elusive.cli import main
-from elusive.config import Recipe
-from elusive.recipes import load_recipe
-from elusive.verb_config import PretrainSettings, SweepRecipe
+from elusive.cli.main import main
+from elusive.config.run import Recipe
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import PretrainSettings, SweepRecipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from elusive.cli import main
-from elusive.documents import Document, load_corpus
-from elusive.questions import QuestionItem
-from elusive.tags import Span
+from elusive.cli.main import main
+from elusive.corpus.documents import Document, load_corpus
+from elusive.corpus.questions import QuestionItem
+from elusive.corpus.tags import Span
 
 
 def generate(source: Path, output: Path, *flags: str) -> None:

@@ -24,17 +24,17 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, GemmaTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
-import elusive.arms
-from elusive.biographies import biography, people
-from elusive.choosing import WAYS
-from elusive.cli import main
-from elusive.models import load_tokenizer
+import elusive.experiments.jobs
+from elusive.cli.main import main
+from elusive.corpus.people.biographies import biography, people
+from elusive.experiments.selection import WAYS
+from elusive.experiments.trials import UNTRAINED
+from elusive.models.loading import load_tokenizer
 from elusive.paper.experiments import ARMS_OF_TABLES, experiments_of
 from elusive.paper.families import Family, family
-from elusive.paper.text import ARM_WORDS
-from elusive.reporting.text import score, signed
-from elusive.runs import read_json, read_jsonl, write_json, write_jsonl
-from elusive.trials import UNTRAINED
+from elusive.paper.wording import ARM_WORDS
+from elusive.reporting.formatting import score, signed
+from elusive.runs.files import read_json, read_jsonl, write_json, write_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +185,7 @@ PARAGRAPHS = [
 def one_at_a_time() -> Iterator[None]:
     """Models are trained in this process: one that loads its own libraries would take longer than the training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elusive.arms, "processes_at_once", lambda recipe, jobs: min(1, jobs))
+        patch.setattr(elusive.experiments.jobs, "processes_at_once", lambda recipe, jobs: min(1, jobs))
         yield
 
 
@@ -395,7 +395,7 @@ def begun(tmp_path_factory) -> Pair:
     assert "learning_rate 0.001" in pair.reproduce("table1")
     plain = weights(pair)
     assert {path.parts[0] for path in plain} == {"plain"}
-    trained = elusive.arms.train
+    trained = elusive.experiments.jobs.train
     learned: list[Path] = []
 
     def stop(texts: Any, folder: Path, **settings: Any) -> Any:
@@ -405,7 +405,7 @@ def begun(tmp_path_factory) -> Pair:
         return trained(texts, folder, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elusive.arms, "train", stop)
+        patch.setattr(elusive.experiments.jobs, "train", stop)
         with pytest.raises(SystemExit) as stopped:
             pair.reproduce("table2")
     assert stopped.value.code == 130
@@ -446,7 +446,7 @@ def test_what_is_done_is_not_done_again(begun, monkeypatch):
 
     before, written = shown(begun), weights(begun)
     assert len(before) == 2 * 2 + 2 * 2 + 1
-    monkeypatch.setattr("elusive.models.AutoModelForCausalLM.from_pretrained", fail)
+    monkeypatch.setattr("elusive.models.loading.AutoModelForCausalLM.from_pretrained", fail)
     begun.reproduce("table1", "table2", "figure1", "figure2")
     assert shown(begun) == before
     assert weights(begun) == written

@@ -10,25 +10,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from elusive.cli import main
-from elusive.config import (
+from elusive.cli.main import main
+from elusive.config.run import (
     AugmentSettings,
     CorpusSettings,
     ModelSettings,
     Recipe,
     ScoreSettings,
     TrainSettings,
+    model_to_train,
 )
-from elusive.corpora import make_corpus
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import PretrainSettings
+from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
-from elusive.models import load_model, load_tokenizer
-from elusive.pipeline import _score, cue_field, needed_scores
-from elusive.pretraining import pretrain
-from elusive.recipes import load_recipe
-from elusive.runs import read_json, read_jsonl
-from elusive.shards import read_scores
-from elusive.training import model_to_train
-from elusive.verb_config import PretrainSettings
+from elusive.experiments.needs import cue_field, needed_scores
+from elusive.models.loading import load_model, load_tokenizer
+from elusive.pipeline import _score
+from elusive.runs.files import read_json, read_jsonl
+from elusive.scoring.shards import read_scores
+from elusive.training.pretraining import pretrain
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues")
@@ -85,8 +86,8 @@ def test_a_second_run_does_nothing_again(run_folder, monkeypatch):
     def fail(*args, **options):
         raise AssertionError("a done stage loaded a model")
 
-    monkeypatch.setattr("elusive.training.load_model", fail)
-    monkeypatch.setattr("elusive.models.load_model", fail)
+    monkeypatch.setattr("elusive.training.stage.load_model", fail)
+    monkeypatch.setattr("elusive.models.loading.load_model", fail)
     before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*.safetensors")}
     assert before
     main(["run", str(run_folder / "recipe.toml")])
@@ -314,7 +315,7 @@ def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
 
 
 def test_what_a_run_scores_follows_from_its_arms(tmp_path):
-    from elusive.biographies import biography_corpus
+    from elusive.corpus.people.biographies import biography_corpus
 
     documents = tuple(biography_corpus(3, seed=0)[0])
     field = [("large", "cues", "company"), ("small", "cues", "company")]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from elusive.cli import main
+from elusive.cli.main import main
 
 GUIDE = "# Towns\n\nAda was born in London in 1815.\n\nBob moved to Rome in 1990.\n"
 QUESTIONS = [

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from elusive import training
-from elusive.cli import main
-from elusive.recipes import load_recipe
-from elusive.runs import read_json, read_jsonl
-from elusive.trials import grid_trials
-from elusive.verb_config import SweepRecipe
+from elusive.cli.main import main
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import SweepRecipe
+from elusive.experiments.trials import grid_trials
+from elusive.runs.files import read_json, read_jsonl
+from elusive.training import stage
 
 RECIPE = """
 arms = ["plain", "random", "contrast-cues"]
@@ -75,8 +75,8 @@ def trained(monkeypatch) -> list[str]:
         folders.append(str(folder))
         return fit(learner, steps, settings, folder, **options)
 
-    fit = training.fit
-    monkeypatch.setattr(training, "fit", counted)
+    fit = stage.fit
+    monkeypatch.setattr(stage, "fit", counted)
     return folders
 
 

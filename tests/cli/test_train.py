@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from elusive.cli import main
-from elusive.runs import read_json, read_jsonl
+from elusive.cli.main import main
+from elusive.runs.files import read_json, read_jsonl
 
 SETTINGS = ["--method", "full", "--precision", "fp32", "--learning-rate", "1e-3", "--save-steps", "3"]
 FSDP = {

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from elusive.augmentation import augment
-from elusive.biographies import biography_corpus
-from elusive.config import AugmentSettings, ScoreSettings
-from elusive.models import load_model, load_tokenizer
-from elusive.scoring import score_documents
+from elusive.attention.architectures import attention_to_load
+from elusive.augmentation.copies import augment
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.corpus.people.biographies import biography_corpus
+from elusive.models.loading import load_model, load_tokenizer
+from elusive.scoring.score import score_documents
 
 PATH = Path(__file__).with_name("golden.json")
 ARMS = ("random", "random-matched", "attention", "distance", "contrast-cues", "contrast-all")
@@ -25,7 +26,10 @@ def golden() -> dict[str, Any]:
     tokenizer = load_tokenizer("elusive/large")
     found = {
         f"{name}-{queries}": score_documents(
-            documents, load_model(f"elusive/{name}", attention="elusive", device="cpu"), tokenizer, queries=queries
+            documents,
+            load_model(f"elusive/{name}", attention=attention_to_load, device="cpu"),
+            tokenizer,
+            queries=queries,
         )
         for name in ("large", "small")
         for queries in ("cues", "all")

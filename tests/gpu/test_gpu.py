@@ -10,21 +10,23 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.masking_utils import sliding_window_causal_mask_function
 
 import elusive
-from elusive import attention
-from elusive.attention import ATTENTION, Recorder, recorded_attention, recorded_mask, recording
-from elusive.config import TrainSettings
-from elusive.flex import column_sums, fused_attention
-from elusive.masks import KeyRanges
-from elusive.models import load_model, load_tokenizer
-from elusive.packing import packs
-from elusive.runs import read_jsonl, write_jsonl
-from elusive.scoring import score_documents
-from elusive.tiles import Reading
-from elusive.training import train
+from elusive.attention import function
+from elusive.attention.architectures import attention_to_load
+from elusive.attention.flex import column_sums, fused_attention
+from elusive.attention.function import ATTENTION, recorded_attention, recorded_mask
+from elusive.attention.masks import KeyRanges
+from elusive.attention.reading import Reading
+from elusive.attention.recorder import Recorder, recording
+from elusive.config.run import TrainSettings
+from elusive.models.loading import load_model, load_tokenizer
+from elusive.runs.files import read_jsonl, write_jsonl
+from elusive.scoring.score import score_documents
+from elusive.training.packing import packs
+from elusive.training.stage import train
 
-from ..parity.test_packing import check_alike, random_model, rows_of
-from ..parity.tiny_models import model_pair, tiny_documents, tiny_tokenizer
-from ..unit.by_definition import by_definition
+from ..by_definition import by_definition
+from ..tiny_models import model_pair, tiny_documents, tiny_tokenizer
+from ..training.test_packing_parity import check_alike, random_model, rows_of
 
 DEVICE = torch.device("cuda", 0)
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; none is here")
@@ -174,10 +176,10 @@ def test_models_score_as_on_a_cpu(name, queries):
 def test_the_embedded_model_on_a_device_and_by_device_map(device, queries):
     documents, _ = elusive.biography_corpus(4, seed=3)
     tokenizer = load_tokenizer("elusive/large")
-    on_cpu = load_model("elusive/large", device="cpu", attention=ATTENTION)
+    on_cpu = load_model("elusive/large", device="cpu", attention=attention_to_load)
     expected = score_documents(documents, on_cpu, tokenizer, queries=queries)
     for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 2e-2)):
-        model = load_model("elusive/large", device=device, dtype=dtype, attention=ATTENTION)
+        model = load_model("elusive/large", device=device, dtype=dtype, attention=attention_to_load)
         got = score_documents(documents, model, tokenizer, queries=queries)
         for one, other in zip(expected, got, strict=True):
             np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=tolerance)
@@ -239,7 +241,7 @@ def test_layers_do_not_wait_for_the_device(share):
 
 
 def test_the_device_takes_the_way_of_a_gpu():
-    assert attention.on_gpu(DEVICE)
+    assert function.on_gpu(DEVICE)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3"])

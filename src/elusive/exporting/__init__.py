@@ -12,19 +12,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import __version__
-from ..biographies import well_known_examples
-from ..config import EvaluateSettings
-from ..errors import ElusiveError
-from ..questions import Example, read_questions
-from ..recipes import to_table
-from ..runs import ProgressFunction, read_json, silent, write_json, write_text
-from ..verb_config import ExportSettings
+from elusive import __version__
+from elusive.config.run import EvaluateSettings
+from elusive.config.toml import to_table
+from elusive.config.verbs import ExportSettings
+from elusive.corpus.people.biographies import well_known_examples
+from elusive.corpus.questions import Example, read_questions
+from elusive.errors import ElusiveError
+from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
+
 from .base_model import BaseModel, copy_embedded, load_base_model
 from .card import QUESTIONS, dataset_card, public_name
 from .harness import harness_task, question_rows
-from .rows import write_rows, write_table
 from .sources import Source, base_model_of, find_source, training_settings
+from .splitting import write_rows, write_table
 from .trainers import plan, trainer_files
 
 MARK = "export.json"

@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast
 
-from .. import models
-from ..config import TrainSettings
-from ..errors import ElusiveError
-from ..runs import atomic_path
-from ..training import default_row_length
+from elusive.config.run import TrainSettings
+from elusive.errors import ElusiveError
+from elusive.models import loading
+from elusive.runs.files import atomic_path
+from elusive.training.stage import default_row_length
 
 COPY = "base_model"
 """Where an embedded model is copied to: no other trainer knows the name elusive/large."""
@@ -41,7 +41,7 @@ class BaseModel:
     @property
     def embedded(self) -> bool:
         """Whether it ships with the package."""
-        return self.name in models.EMBEDDED
+        return self.name in loading.EMBEDDED
 
     @property
     def on_hub(self) -> bool:
@@ -70,8 +70,8 @@ def load_base_model(name: str, revision: str = "") -> BaseModel:
     Raises:
         ElusiveError: if they cannot be read.
     """
-    tokenizer = models.load_tokenizer(name, revision)
-    place = models.resolve(name)
+    tokenizer = loading.load_tokenizer(name, revision)
+    place = loading.resolve(name)
     options: dict[str, Any] = {"revision": revision} if revision else {}
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
@@ -91,7 +91,7 @@ def load_base_model(name: str, revision: str = "") -> BaseModel:
         name=name,
         revision=revision,
         tokenizer=tokenizer,
-        context=models.config_context(config, name),
+        context=loading.config_context(config, name),
         ends={str(tokenizer.convert_ids_to_tokens(end)): end for end in sorted(ends)},
     )
 
@@ -101,7 +101,7 @@ def copy_embedded(base: BaseModel, folder: Path) -> list[str]:
     if not base.embedded:
         return []
     names = []
-    for path in sorted(models.EMBEDDED[base.name].iterdir()):
+    for path in sorted(loading.EMBEDDED[base.name].iterdir()):
         if path.suffix in (".json", ".safetensors"):
             with atomic_path(folder / COPY / path.name) as temporary:
                 shutil.copyfile(path, temporary)

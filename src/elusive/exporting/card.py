@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..errors import ElusiveError
-from ..verb_config import ExportSettings
+from elusive import __version__
+from elusive.config.verbs import ExportSettings
+from elusive.errors import ElusiveError
+
 from .base_model import BaseModel
 from .licences import LICENCES
-from .rows import RowCounts
 from .sources import Source
+from .splitting import RowCounts
 from .trainers import environment
 
 QUESTIONS = "questions.parquet"

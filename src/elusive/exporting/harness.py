@@ -7,9 +7,11 @@ from typing import Any
 
 import yaml
 
-from ..config import EvaluateSettings
-from ..errors import ElusiveError
-from ..questions import Example, QuestionItem, few_shot_prompt
+from elusive.config.run import EvaluateSettings
+from elusive.corpus.questions import Example, QuestionItem
+from elusive.errors import ElusiveError
+from elusive.evaluation.prompts import few_shot_prompt
+
 from .base_model import BaseModel
 
 FOLDER = "lm_eval"

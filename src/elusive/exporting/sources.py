@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..config import ModelSettings, Recipe, TrainSettings
-from ..errors import ElusiveError
-from ..recipes import load_recipe
-from ..runs import file_hash, read_json
-from ..verb_config import ExportSettings
+from elusive.config.run import ModelSettings, Recipe, TrainSettings
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import ExportSettings
+from elusive.errors import ElusiveError
+from elusive.runs.files import file_hash, read_json
 
 
 @dataclasses.dataclass(frozen=True)

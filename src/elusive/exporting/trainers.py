@@ -15,10 +15,11 @@ from typing import Any
 import jinja2
 import yaml
 
-from ..config import TrainSettings
-from ..training import steps_for, with_steps
+from elusive.config.run import TrainSettings
+from elusive.training.stage import steps_for, with_steps
+
 from .base_model import BaseModel
-from .rows import RowCounts
+from .splitting import RowCounts
 
 _OPTIMIZER = "adamw_torch_fused"
 

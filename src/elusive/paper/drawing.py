@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ..documents import load_corpus
-from ..reporting.clues import rank_shares
-from ..reporting.tokens import token_pieces
-from ..trials import Trial, grid_trials
-from ..verb_config import ReproduceSettings
+from elusive.config.verbs import ReproduceSettings
+from elusive.corpus.documents import load_corpus
+from elusive.experiments.trials import Trial, grid_trials
+from elusive.reporting.clues import rank_shares
+from elusive.reporting.tokens import token_pieces
+
 from .experiments import Done, experiments_of
 from .families import Family, Role
 from .published import published_rows

@@ -8,18 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..choosing import Asked, Outcome, read_asked, read_outcomes
-from ..config import Recipe
-from ..errors import ElusiveError
-from ..pipeline import corpus_of
-from ..pretraining import pretrain
-from ..progress import shown
-from ..readers.files import opened_source
-from ..recipes import from_table
-from ..runs import read_json, write_json
-from ..sweep import Announce, sweep
-from ..trials import changed, grid_trials
-from ..verb_config import PretrainSettings, ReproduceSettings, SweepRecipe, SweepSettings
+from elusive.config.run import Recipe
+from elusive.config.toml import from_table
+from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe, SweepSettings
+from elusive.corpus.readers.files import opened_source
+from elusive.errors import ElusiveError
+from elusive.experiments.selection import Asked, Outcome, read_asked, read_outcomes
+from elusive.experiments.stages import corpus_of
+from elusive.experiments.sweep import Announce, sweep
+from elusive.experiments.trials import changed, grid_trials
+from elusive.runs.files import read_json, write_json
+from elusive.runs.progress import shown
+from elusive.training.pretraining import pretrain
+
 from .families import ROLES, Experiment, Family, Role
 from .published import published_rows
 
@@ -126,7 +127,7 @@ def check_experiment(family: Family, name: str, role: Role, arms: Sequence[str],
     Raises:
         ElusiveError: on bad input.
     """
-    from ..models import load_configs
+    from elusive.models.loading import load_configs
 
     recipe = cohort_recipes(family, name, role, arms, settings)[0]
     grid_trials(recipe)

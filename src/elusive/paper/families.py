@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ElusiveError
-from ..recipes import from_table
+from elusive.config.toml import from_table
+from elusive.errors import ElusiveError
 
 Role = Literal["large", "small"]
 ROLES: tuple[Role, ...] = ("large", "small")

@@ -24,11 +24,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
-from ..config import ModelSettings, ScoreSettings
-from ..documents import Document
-from ..dropout import drop_probability
-from ..reporting import plots
-from ..reporting.plots import ARM_COLORS, FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE
+from elusive.augmentation.arms import drop_probability
+from elusive.config.run import ModelSettings, ScoreSettings
+from elusive.corpus.documents import Document
+from elusive.reporting import plots
+from elusive.reporting.plots import ARM_COLORS, FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE
 
 MARKERS = "osD^vP"
 PUBLISHED = "#9aa0a5"
@@ -213,8 +213,8 @@ def score_at_cue(
     Raises:
         ElusiveError: as `scoring.score_corpus`.
     """
-    from ..models import base_of, resolve  # these load torch, and drawing does without
-    from ..pipeline import score_set_name, score_sets
+    from elusive.models.loading import base_of, resolve
+    from elusive.scoring.sets import score_set_name, score_sets
 
     revisions = {resolve(loading.small): loading.small_revision, resolve(loading.large): loading.large_revision}
     others = {name: (str(path), revisions.get(base_of(str(path)), ""), (), ()) for name, path in models.items()}

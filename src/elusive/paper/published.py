@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import ElusiveError
+from elusive.errors import ElusiveError
 
 _UNIVERSITY_AND_COMPANY = ("university_em", "university_f1", "company_em", "company_f1")
 _ALL_QUESTIONS = ("em", "f1")

@@ -5,10 +5,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import ElusiveError
-from ..progress import clock
-from ..runs import read_json, write_json, write_text
-from ..verb_config import ReproduceSettings
+from elusive.config.verbs import ReproduceSettings
+from elusive.errors import ElusiveError
+from elusive.runs.files import read_json, write_json, write_text
+from elusive.runs.progress import clock
+
 from .drawing import FIGURES, draw, table_of
 from .experiments import (
     ARMS_OF_TABLES,
@@ -22,7 +23,7 @@ from .experiments import (
 from .families import Family, Role, families, family
 from .published import COLUMNS
 from .tables import attempts_numbers, table_numbers
-from .text import CELLS, attempts_markdown, table_markdown
+from .wording import CELLS, attempts_markdown, table_markdown
 
 Announce = Callable[[str], None]
 Key = tuple[str, Role]

@@ -7,11 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from ..choosing import WAYS, Asked, Choice, Outcome, asked_in, choices, difference, estimate, read_outcomes, words
-from ..documents import load_corpus
-from ..reporting.tokens import field_distances, head_drop_rate, read_documents
-from ..runs import read_json, read_jsonl
-from ..trials import UNTRAINED, Trial, grid_trials
+from elusive.corpus.documents import load_corpus
+from elusive.experiments.selection import (
+    WAYS,
+    Asked,
+    Choice,
+    Outcome,
+    asked_in,
+    choices,
+    difference,
+    estimate,
+    read_outcomes,
+    words,
+)
+from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
+from elusive.reporting.tokens import field_distances, head_drop_rate, read_documents
+from elusive.runs.files import read_json, read_jsonl
+
 from .experiments import ARMS_OF_TABLES, Done
 from .families import Family
 from .published import COLUMNS, PublishedRow, published_rows

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from ..config import Recipe, ReportSettings
-from ..errors import ElusiveError
-from ..recipes import dump_recipe, load_recipe
-from ..runs import ProgressFunction, silent, write_json, write_text
+from elusive.config.run import Recipe, ReportSettings
+from elusive.config.toml import dump_recipe, load_recipe
+from elusive.errors import ElusiveError
+from elusive.runs.files import ProgressFunction, silent, write_json, write_text
+
 from .clues import cue_ranks, run_recall
-from .results import collect, results_markdown, results_table
+from .results import collect
+from .tables import results_markdown, results_table
 from .tokens import field_distances, longest_rank, read_documents, scored_cue_field, shown_documents
 
 __all__ = ["results_markdown", "results_table", "write_report"]

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..recall import RANKED
-from .text import markdown_row, range_text, score, signed
+from elusive.clues.recall import RANKED
+
+from .formatting import markdown_row, range_text, score, signed
 
 NAMES = {"large": "large", "small": "small", "contrast": "large minus small"}
 """What tokens are ranked by, in words."""

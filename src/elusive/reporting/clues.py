@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Recipe
-from ..documents import Document, Span
-from ..errors import ElusiveError
-from ..ranking import pair_on_tokens
-from ..recall import ALL_CUES, Clues, best_ranked, clue_recall, read_clues
-from ..shards import TokenScores, read_shard
+from elusive.clues.recall import ALL_CUES, Clues, best_ranked, clue_recall, read_clues
+from elusive.clues.tokenizers import pair_on_tokens
+from elusive.config.run import Recipe
+from elusive.corpus.documents import Document, Span
+from elusive.errors import ElusiveError
+from elusive.scoring.shards import TokenScores, read_shard
+
 from .tokens import OTHER_WORDS, TOP, WORDS, Row, token_fields
 
 

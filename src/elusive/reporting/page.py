@@ -9,8 +9,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from . import plots, results
+from . import formatting, plots
 from .tokens import RANK_GUIDED
+from .verdict import known_rows
 
 PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "pyarrow")
 FIGURE_LABELS = {
@@ -41,10 +42,10 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": results.score,
-        "signed": lambda value: _minus(results.signed(value)),
-        "range": results.range_text,
-        "signed_range": lambda pair: _minus(results.range_text(pair, results.signed)),
+        "score": formatting.score,
+        "signed": lambda value: _minus(formatting.signed(value)),
+        "range": formatting.range_text,
+        "signed_range": lambda pair: _minus(formatting.range_text(pair, formatting.signed)),
         "minus": _minus,
         "whole": lambda value: "-" if value is None else f"{value:,.0f}",
     }
@@ -66,7 +67,7 @@ def render(
         lowest=int(lowest * 10) / 10,
         guided=[arm for arm in numbers["arms"] if arm in RANK_GUIDED],
         pair_scale=pair_scale(numbers["pairs"]),
-        known=results.known_rows(numbers),
+        known=known_rows(numbers),
         recipe_text=recipe_text,
         versions=versions(),
     )

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..runs import atomic_path
+from elusive.runs.files import atomic_path
+
 from .tokens import OTHER_WORDS, TOP
 
 WIDE, NARROW = 10.6, 3.7

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..choosing import WAYS, Asked, Choice, difference, estimate, outcome_words, pooled
-from ..trials import UNTRAINED
-from ..verb_config import SweepRecipe
-from .text import cell, markdown_row, range_text, score, signed
+from elusive.config.verbs import SweepRecipe
+from elusive.experiments.selection import WAYS, Asked, Choice, difference, estimate, outcome_words, pooled
+from elusive.experiments.trials import UNTRAINED
+
+from .formatting import cell, markdown_row, range_text, score, signed
 
 _SEARCHED = (
     "The search saw all questions, also those of the halves: what it found is optimistic in each of the ways below."

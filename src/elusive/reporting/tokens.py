@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..config import Recipe
-from ..documents import Document
-from ..errors import ElusiveError
-from ..runs import read_jsonl
+from elusive.config.run import Recipe
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.runs.files import read_jsonl
 
 RANK_GUIDED = ("attention", "distance", "contrast-all", "contrast-cues")
 """Arms whose drop probability follows p(r)."""

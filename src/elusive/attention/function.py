@@ -1,0 +1,214 @@
+"""An attention function for transformers that also reports how much attention each token receives.
+
+Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys, D channels.
+"""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from elusive.errors import ElusiveError
+
+from .flex import column_sums, fused_attention
+from .masks import KeyRanges, key_ranges
+from .reading import Reading
+from .recorder import _RECORDER, Recorder
+from .tiles import received_by_rows, tiled_attention
+
+ATTENTION = "elusive"
+"""The attn_implementation under which `recorded_attention` is registered with transformers."""
+
+
+def recorded_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | KeyRanges | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor | None, None]:
+    """The attention function that transformers calls in every layer, in place of `sdpa`.
+
+    Right padding needs no attention mask here: attention is causal, so no token of the text sees the padding behind
+    it, and padding rows have query weight 0.
+
+    Args:
+        module: the layer's attention module.
+        query: (batch, heads, tokens, channels).
+        key: (batch, key-value heads, tokens, channels).
+        value: (batch, key-value heads, tokens, value channels).
+        attention_mask: what `recorded_mask` made: None for plain causal attention, on a GPU the run of keys that each
+            query attends to, else boolean (True = attend), (batch or 1, 1, tokens, tokens); float masks are added to
+            the scores. Windows and chunks come this way.
+        dropout: attention dropout; must be 0.
+        scaling: factor of the scores (default: 1 / sqrt(channels)).
+        softcap: Gemma 2's soft cap of the scores.
+        s_aux: gpt-oss's sinks, one more logit for each head in the softmax's denominator, (heads,).
+        is_causal: transformers' flag; None reads the module's.
+        **kwargs: what else the architecture passes.
+
+    Returns:
+        The output (batch, tokens, heads, value channels), and None for the probabilities.
+
+    Raises:
+        ElusiveError: outside `recording`, or if the call is something other than causal self-attention of whole
+            texts in evaluation mode.
+    """
+    recorder = _RECORDER.get()
+    if recorder is None:
+        raise ElusiveError(
+            f"The attention '{ATTENTION}' only runs inside elusive.attention.recording(...). To train or generate, "
+            "load the model without naming an attention."
+        )
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+    _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
+    recorder.check_mask(attention_mask, query.shape[2])
+    scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+    reading = recorder.next_reading().to(query.device)
+    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}
+    options["with_output"] = not recorder.is_last
+    if isinstance(attention_mask, KeyRanges) and not on_gpu(query.device):
+        attention_mask = attention_mask.dense()  # a device map put this layer elsewhere
+    if recorder.lengths and attention_mask is None and on_gpu(query.device):
+        attention_mask = KeyRanges.causal(query.shape[2], query.device).packed(recorder.lengths)
+    if not recorder.lengths or isinstance(attention_mask, KeyRanges):
+        output, received_BHT = _attention_and_sums(reading, query, key, value, attention_mask, **options)
+    else:
+        outputs, sums, start = [], [], 0
+        for end in itertools.accumulate(recorder.lengths):
+            mask = None if attention_mask is None else attention_mask[:, :, start:end, start:end]
+            q, k, v = (x[:, :, start:end] for x in (query, key, value))
+            part_BTHD, part_BHT = _attention_and_sums(reading.part(start, end), q, k, v, mask, **options)
+            outputs.append(part_BTHD)
+            sums.append(part_BHT)
+            start = end
+        received_BHT = torch.cat(sums, dim=2)
+        output = None if recorder.is_last else torch.cat(outputs, dim=1)
+    recorder.add(module, received_BHT)
+    return output, None
+
+
+def _attention_and_sums(
+    reading: Reading,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | KeyRanges | None,
+    *,
+    scaling: float,
+    softcap: float | None,
+    sinks_H: Tensor | None,
+    with_output: bool,
+) -> tuple[Tensor | None, Tensor]:
+    """One batch's output (batch, tokens, heads, channels), if wanted, and sums over queries (batch, heads, tokens)."""
+    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": sinks_H}
+    gpu, groups = on_gpu(query.device), query.shape[1] // key.shape[1]
+    # torch's fused kernels have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU,
+    # in float32 where heads share keys; and there they would need the whole of a mask.
+    fits = softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]
+    if gpu:
+        fits = fits and mask is None and (groups == 1 or query.dtype != torch.float32)
+        mask = KeyRanges.causal(query.shape[2], query.device) if mask is None else mask
+    if reading.few and fits:
+        dense, output = mask if isinstance(mask, Tensor) else None, None
+        if with_output:
+            output = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, dense, is_causal=dense is None, scale=scaling, enable_gqa=groups > 1
+            ).transpose(1, 2)
+        if isinstance(mask, KeyRanges):
+            return output, column_sums(reading, query, key, mask, scaling=scaling)
+        return output, received_by_rows(reading, query, key, dense, scaling)
+    if isinstance(mask, KeyRanges):
+        if not with_output and sinks_H is None:
+            return None, column_sums(reading, query, key, mask, scaling=scaling, softcap=softcap)
+        return fused_attention(reading, query, key, value, mask, **options)
+    # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
+    return tiled_attention(reading, query, key, value, mask, with_output=with_output, **options)
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether attention there goes through flex_attention, which compiles its sums for CUDA alone."""
+    return device.type == "cuda"
+
+
+def recorded_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    *,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Tensor | KeyRanges | None:
+    """The mask function that transformers calls before the layers, in place of `sdpa_mask`.
+
+    Args:
+        batch_size: texts in the batch.
+        q_length: queries of each.
+        kv_length: keys of each.
+        q_offset: tokens before the first query.
+        kv_offset: tokens before the first key.
+        device: where the mask is needed.
+        **options: what else transformers passes (mask_function, attention_mask, local_size ...).
+
+    Returns:
+        What `recorded_attention` takes: on a GPU never of size tokens x tokens, unless some query attends to a broken
+        run of keys; elsewhere what `sdpa_mask` makes.
+
+    Raises:
+        ElusiveError: on a GPU, if a token attends to a later one.
+    """
+    lengths = (batch_size, q_length, kv_length, q_offset, kv_offset)
+    place, recorder = torch.device(device), _RECORDER.get()
+    if not on_gpu(place) or q_length != kv_length:
+        return sdpa_mask(*lengths, device=place, **options)
+    window = options.get("local_size")
+    plain = options.get("allow_is_causal_skip", True) and options.get("attention_mask") is None
+    if plain and (window is None or kv_length < window):
+        ranges = KeyRanges.causal(kv_length, place)
+    else:
+        ranges = key_ranges(batch_size, kv_length, place, **options)
+    if ranges is None:
+        return sdpa_mask(*lengths, device=place, **options)
+    if recorder is not None and recorder.lengths:
+        return ranges.packed(recorder.lengths)
+    return None if ranges is KeyRanges.causal(kv_length, place) else ranges
+
+
+AttentionInterface.register(ATTENTION, recorded_attention)
+
+
+# Without a mask function of its own, a registered attention gets no mask at all, and padding is ignored in silence.
+AttentionMaskInterface.register(ATTENTION, recorded_mask)
+
+
+def _check_call(
+    recorder: Recorder, query: Tensor, key: Tensor, causal: bool, dropout: float, kwargs: dict[str, Any]
+) -> None:
+    expected = tuple(recorder.reading.query_weights_BT.shape)
+    came = (query.shape[0], query.shape[2])
+    if came != expected or key.shape[2] != query.shape[2]:
+        raise ElusiveError(
+            f"Expected self-attention over (batch, tokens) = {expected}, got queries {came} and {key.shape[2]} keys. "
+            "Run whole texts with use_cache=False, and give query weights of the same shape as the token ids."
+        )
+    if not causal:
+        raise ElusiveError("Expected causal attention, but this layer sees later tokens. Choose a decoder-only model.")
+    if dropout:
+        raise ElusiveError(f"Expected attention dropout 0, got {dropout}. Call model.eval() first.")
+    for keyword in ("position_bias", "sinks"):
+        if kwargs.get(keyword) is not None:
+            raise ElusiveError(
+                f"This architecture passes '{keyword}' to its attention, which is not read out yet. "
+                "Choose a pair of another family."
+            )

@@ -1,0 +1,326 @@
+"""Documents under an arm: the originals and copies in which the best clues survive token dropout."""
+
+import collections
+import itertools
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from elusive.clues.contrast import contrast
+from elusive.clues.ranks import Ranking, distance_signal
+from elusive.clues.tokenizers import pair_on_tokens
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.models.loading import special_token_ids
+from elusive.runs.files import ProgressFunction, silent
+from elusive.scoring.positions import query_positions, rankable_tokens
+from elusive.scoring.shards import TokenScores
+
+from .arms import SIGNAL, Signals, arm_ranks, drop_probabilities, drop_probability
+from .decoding import Decoder, text_decoder
+from .draws import copy_seeds, kept_in_copies
+
+_Item = TypeVar("_Item")
+
+
+DocumentScores = Mapping[str, TokenScores]
+"""One document's scores by score set: large-cues, small-cues, large-all, ..."""
+
+
+class AugmentedText(NamedTuple):
+    """One training text.
+
+    Attributes:
+        id: the document.
+        copy: 0 for the original, then 1, 2, ...
+        arm: how it was made.
+        text: what to train on.
+        token_ids: int32, (tokens kept,), special tokens left out.
+    """
+
+    id: str
+    copy: int
+    arm: str
+    text: str
+    token_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class AugmentedDocument:
+    """One document under one arm: its texts, and what lay behind them.
+
+    Attributes:
+        ranking: the ranks; all 0 for arms that rank nothing.
+        probability: float64 chance to be dropped, (tokens,).
+        texts: the original and the copies.
+        droppable: rankable tokens of the document.
+        dropped: tokens dropped over all copies.
+    """
+
+    ranking: Ranking
+    probability: np.ndarray
+    texts: tuple[AugmentedText, ...]
+    droppable: int
+    dropped: int
+
+
+class Augmenter:
+    """Makes one arm's texts, document by document.
+
+    Args:
+        arm: a key of dropout.ARMS.
+        trained: the name of the model to be trained among the score sets (`large`, `small` or another).
+        tokenizer: the tokenizer of its scores.
+        score: queries and head fields.
+        settings: alpha, beta, copies, seed, excluded tokens, ...
+    """
+
+    def __init__(
+        self,
+        arm: str,
+        *,
+        trained: str,
+        tokenizer: PreTrainedTokenizerFast,
+        score: ScoreSettings,
+        settings: AugmentSettings,
+    ) -> None:
+        self.arm, self.trained, self.score, self.settings = arm, trained, score, settings
+        self.special_ids = set(special_token_ids(tokenizer))
+        self.decode = text_decoder(tokenizer)
+        self.copies = range(1, settings.copies + 1 if arm != "plain" else 1)
+        self.generator = np.random.default_rng()  # set to the state of each copy
+
+    def augment(self, rows: Sequence[tuple[Document, DocumentScores]]) -> list[AugmentedDocument]:
+        """The training texts of some documents.
+
+        Args:
+            rows: documents with their scores, by score set.
+
+        Returns:
+            For each the original (copy 0) and, except under `plain`, the copies.
+
+        Raises:
+            ElusiveError: if scores that the arm needs are missing, or the tokens of the model to be trained are not
+                those of the contrasted pair.
+        """
+        seeds_DC4 = copy_seeds(self.settings.seed, [document.id for document, _ in rows], self.copies)
+        return [self._augmented(*row, seeds_C4) for row, seeds_C4 in zip(rows, seeds_DC4, strict=True)]
+
+    def _augmented(self, document: Document, scores: DocumentScores, seeds_C4: np.ndarray) -> AugmentedDocument:
+        tokens = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        signals = self.signals(document, scores)
+        if self.arm in SIGNAL:
+            ranks = arm_ranks(self.arm, signals, self.settings)
+            probability = drop_probability(ranks, self.settings.alpha, self.settings.beta)
+        else:
+            ranks = np.zeros(len(tokens.token_ids), dtype=np.int32)
+            probability = drop_probabilities(self.arm, signals, self.settings)
+        kept_CT = kept_in_copies(probability, seeds_C4, self.generator)
+        text_T = ~self._special(tokens)
+        written = copy_texts(
+            document.text, tokens.token_ids, tokens.offsets, text_T, kept_CT, self.decode, self.settings
+        )
+        texts = [AugmentedText(document.id, 0, self.arm, document.text, tokens.token_ids[text_T])]
+        texts += [
+            AugmentedText(document.id, copy, self.arm, text, tokens.token_ids[kept])
+            for copy, text, kept in zip(self.copies, written, kept_CT & text_T, strict=True)
+        ]
+        ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
+        dropped = int(kept_CT.size - np.count_nonzero(kept_CT))
+        return AugmentedDocument(ranking, probability, tuple(texts), int(np.count_nonzero(signals.rankable)), dropped)
+
+    def signals(self, document: Document, scores: DocumentScores) -> Signals:
+        """What the arm looks at in a document; signals that it does not look at are left out."""
+        own = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        rankable = rankable_tokens(
+            document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
+        )
+        queries = self.arm.removeprefix("contrast-")
+        if queries in ("cues", "all") and {f"large-{queries}", f"small-{queries}"} <= scores.keys():
+            signal = {f"contrast_{queries}": self._contrast(document, own, scores, queries)}
+        else:
+            signal = {"distance": self._distance(document, own)} if self.arm == "distance" else {}
+        return Signals(rankable, own.queries > 0, own.scores, **signal)
+
+    def _special(self, tokens: TokenScores) -> np.ndarray:
+        # np.isin takes ten times as long for a short text.
+        return np.array([token in self.special_ids for token in tokens.token_ids.tolist()], dtype=bool)
+
+    def _distance(self, document: Document, own: TokenScores) -> np.ndarray:
+        positions = query_positions(
+            document, own.offsets, self._special(own), self.score.queries, self.score.head_fields
+        )
+        return distance_signal(positions, len(own.token_ids))
+
+    def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: str) -> np.ndarray:
+        large, small = (scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
+        if self.settings.across_tokenizers:
+            large, small = pair_on_tokens(large, small, own, document.text)
+        elif own is not large and not np.array_equal(own.token_ids, large.token_ids):
+            raise ElusiveError(
+                f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
+                "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = "
+                "true (--across-tokenizers) to carry scores over by their characters."
+            )
+        # A token that these queries do not see has no contrast: 0 would put it in the middle.
+        return np.where(large.queries > 0, contrast(large, small), -np.inf)
+
+
+def scores_of(scores: DocumentScores, name: str, document: Document) -> TokenScores:
+    """A document's scores in one score set."""
+    if name not in scores:
+        raise ElusiveError(f"No {name} scores of document {document.id!r}. Score the same corpus first.")
+    return scores[name]
+
+
+def copy_texts(
+    text: str,
+    token_ids_T: np.ndarray,
+    offsets_T2: np.ndarray,
+    text_T: np.ndarray,
+    kept_CT: np.ndarray,
+    decode: Decoder,
+    settings: AugmentSettings,
+) -> list[str]:
+    """The texts of copies of one document.
+
+    Args:
+        text: the document's text.
+        token_ids_T: its tokens, special ones included, (tokens,).
+        offsets_T2: their characters, (tokens, 2).
+        text_T: whether each token is no special token, bool (tokens,).
+        kept_CT: the tokens that stay, bool (copies, tokens).
+        decode: of the tokenizer.
+        settings: `blank` overwrites with spaces instead of deleting.
+
+    Returns:
+        One text a copy.
+    """
+    if settings.blank:
+        return [_blanked(text, offsets_T2[~kept]) for kept in kept_CT]
+    return decode(token_ids_T, kept_CT & text_T)
+
+
+def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
+    characters = list(text)
+    for start, end in dropped_offsets.tolist():
+        characters[start:end] = " " * (end - start)
+    return "".join(characters)
+
+
+def augment(
+    documents: Iterable[Document],
+    arm: str,
+    scores: Mapping[str, Iterable[TokenScores]],
+    *,
+    trained: str,
+    tokenizer: PreTrainedTokenizerFast,
+    score: ScoreSettings,
+    settings: AugmentSettings,
+    workers: int = 1,
+    batch_documents: int = 256,
+    total: int = 0,
+    progress: ProgressFunction = silent,
+) -> Iterator[AugmentedDocument]:
+    """Augment a corpus; a document's texts depend on neither the others, nor batches, nor workers.
+
+    Documents and scores are streams that are read side by side: no more than a batch for each process is held.
+
+    Args:
+        documents: the corpus.
+        arm: a key of dropout.ARMS.
+        scores: score sets named `<model>-<queries>`, each in the order of the documents.
+        trained: which model of them will be trained.
+        tokenizer: its tokenizer.
+        score: queries and head fields.
+        settings: dropout.
+        workers: processes.
+        batch_documents: documents handed to a process at a time.
+        total: documents in all, for `progress` (0: counted, where `documents` has a length).
+        progress: called with (documents, of how many).
+
+    Yields:
+        Augmented documents, in the order of the documents.
+
+    Raises:
+        ElusiveError: if a score set is not of the same documents in the same order.
+    """
+    total = total or (len(documents) if isinstance(documents, Sized) else 0)
+    options = {"arm": arm, "trained": trained, "tokenizer": tokenizer, "score": score, "settings": settings}
+    done = 0
+    for batch in _mapped(options, _batches(_side_by_side(documents, scores), batch_documents), workers):
+        done += len(batch)
+        progress(done, total)
+        yield from batch
+
+
+_Row = tuple[Document, DocumentScores]
+
+
+def _side_by_side(documents: Iterable[Document], scores: Mapping[str, Iterable[TokenScores]]) -> Iterator[_Row]:
+    streams = {name: iter(held) for name, held in scores.items()}
+    number = 0
+    for number, document in enumerate(documents, 1):
+        row = {}
+        for name, stream in streams.items():
+            found = next(stream, None)
+            if found is None or found.document_id != document.id:
+                got = "their end" if found is None else f"{found.document_id!r}"
+                raise ElusiveError(
+                    f"The {name} scores are not of this corpus: expected document {document.id!r} at place {number:,}, "
+                    f"got {got}. Score the same corpus first."
+                )
+            row[name] = found
+        yield document, row
+    for name, stream in streams.items():
+        if (found := next(stream, None)) is not None:
+            raise ElusiveError(
+                f"The {name} scores are not of this corpus: expected their end after {number:,} documents, got "
+                f"{found.document_id!r}. Score the same corpus first."
+            )
+
+
+def _mapped(options: dict[str, Any], batches: Iterable[list[_Row]], workers: int) -> Iterator[list[AugmentedDocument]]:
+    """Batches through processes, in order; no more than two a process are under way."""
+    if workers <= 1:
+        augmenter = Augmenter(**options)
+        for batch in batches:
+            yield augmenter.augment(batch)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(options,)) as pool:
+        under_way: collections.deque[Future[list[AugmentedDocument]]] = collections.deque()
+        try:
+            for batch in batches:
+                under_way.append(pool.submit(_augment_in_worker, batch))
+                if len(under_way) == 2 * workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+_augmenter_of_worker: Augmenter
+
+
+def _start_worker(options: dict[str, Any]) -> None:
+    # Once a process: a tokenizer is too large to be sent with each batch.
+    global _augmenter_of_worker
+    _augmenter_of_worker = Augmenter(**options)
+
+
+def _augment_in_worker(batch: list[_Row]) -> list[AugmentedDocument]:
+    return _augmenter_of_worker.augment(batch)
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    stream = iter(items)
+    return iter(lambda: list(itertools.islice(stream, size)), [])

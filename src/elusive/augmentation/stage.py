@@ -1,0 +1,159 @@
+"""The stage that writes one arm's training texts."""
+
+import contextlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elusive.config.run import Arm, AugmentSettings, ScoreSettings
+from elusive.config.toml import to_table
+from elusive.corpus.documents import Document, corpus_hash
+from elusive.errors import ElusiveError
+from elusive.runs.files import ProgressFunction, atomic_path, file_hash, read_json, silent
+from elusive.runs.stage import Stage
+from elusive.scoring.shards import iterate_scores
+
+from .copies import AugmentedDocument, AugmentedText, _batches, augment
+
+SETTINGS_KEY = b"elusive.augment"
+"""Where ranking.parquet keeps its arm and settings, as JSON in the schema's metadata."""
+
+
+TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
+
+
+RANKING_SCHEMA = pa.schema(
+    [("document_id", pa.string()), ("text", pa.string())]
+    + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
+    + [("drop_probability", pa.list_(pa.float64()))]  # as drawn with: rounded, a draw could fall on its other side
+)
+
+
+_GROUP_DOCUMENTS = 256
+
+
+def write_augmented(
+    folder: str | Path, augmented: Iterable[AugmentedDocument], arm: str, settings: AugmentSettings
+) -> dict[str, Any]:
+    """Write train.jsonl, train.parquet and ranking.parquet: all three, or none.
+
+    Args:
+        folder: where they go.
+        augmented: the documents; they are written as they come, and not held.
+        arm: how they were made; kept in ranking.parquet, as the settings are.
+        settings: what they were made with.
+
+    Returns:
+        documents, texts, and mean_drop_rate: dropped tokens over rankable tokens of all copies.
+    """
+    folder = Path(folder)
+    documents = texts = dropped = chances = 0
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    with contextlib.ExitStack() as stack:
+        lines, train, ranking = (
+            stack.enter_context(atomic_path(folder / name))
+            for name in ("train.jsonl", "train.parquet", "ranking.parquet")
+        )
+        stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
+        train_table = stack.enter_context(pq.ParquetWriter(train, TRAIN_SCHEMA, compression="zstd"))
+        schema = RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps({"arm": arm, **to_table(settings)})})
+        ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, compression="zstd"))
+        for group in _batches(augmented, _GROUP_DOCUMENTS):
+            rows = [text for item in group for text in item.texts]
+            stream.writelines(
+                encode({"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm}) + "\n" for text in rows
+            )
+            train_table.write_table(_train_rows(rows))
+            ranking_table.write_table(_ranking_rows(group, schema))
+            documents, texts = documents + len(group), texts + len(rows)
+            dropped += sum(item.dropped for item in group)
+            chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
+    return {
+        "documents": documents,
+        "texts": texts,
+        "mean_drop_rate": dropped / chances if chances else 0.0,
+    }
+
+
+def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
+    return pa.table({name: [getattr(text, name) for text in texts] for name in TRAIN_SCHEMA.names}, TRAIN_SCHEMA)
+
+
+def _ranking_rows(items: Sequence[AugmentedDocument], schema: pa.Schema) -> pa.Table:
+    columns = {
+        "document_id": [item.ranking.document_id for item in items],
+        "text": [item.texts[0].text for item in items],
+        "token_ids": [item.ranking.token_ids for item in items],
+        "starts": [item.ranking.offsets[:, 0] for item in items],
+        "ends": [item.ranking.offsets[:, 1] for item in items],
+        "ranks": [item.ranking.ranks for item in items],
+        "drop_probability": [item.probability for item in items],
+    }
+    return pa.table(columns, schema)
+
+
+def augment_corpus(
+    documents: Collection[Document],
+    folder: str | Path,
+    arm: Arm,
+    score_folders: Mapping[str, Path],
+    *,
+    trained: str,
+    tokenizer: Any,
+    score: ScoreSettings,
+    settings: AugmentSettings,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Write one arm's training texts, unless they are there; corpus and scores are read as streams.
+
+    Args:
+        documents: the corpus that was scored.
+        folder: RUN/augmented/ARM.
+        arm: a key of dropout.ARMS.
+        score_folders: what `score_corpus` wrote, by `<model>-<queries>`.
+        trained: the model to be trained among them.
+        tokenizer: its tokenizer.
+        score: queries and head fields.
+        settings: dropout.
+        progress: called with (documents, of how many).
+
+    Returns:
+        documents, texts, mean_drop_rate.
+
+    Raises:
+        ElusiveError: if scores are missing, unfinished or of another corpus, or the folder was begun with other
+            settings.
+    """
+    corpus = corpus_hash(documents)
+    scored = {name: read_json(path / "settings.json") for name, path in score_folders.items()}
+    for name, path in score_folders.items():
+        if scored[name]["corpus"] != corpus:
+            raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
+    asked = {
+        "arm": arm,
+        "augment": to_table(settings),
+        "queries": score.queries,
+        "trained": trained,
+        "corpus": corpus,
+        "models": {name: one["model"] for name, one in scored.items()},
+        "scores": {name: file_hash(*sorted(path.glob("part-*.parquet"))) for name, path in score_folders.items()},
+    }
+    stage = Stage(folder, asked)
+    if not stage.done:
+        scores = {name: iterate_scores(path) for name, path in score_folders.items()}
+        augmented = augment(
+            documents,
+            arm,
+            scores,
+            trained=trained,
+            tokenizer=tokenizer,
+            score=score,
+            settings=settings,
+            progress=progress,
+        )
+        stage.finish(write_augmented(stage.folder, augmented, arm, settings))
+    return stage.summary

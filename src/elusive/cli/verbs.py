@@ -1,0 +1,520 @@
+"""The verbs, one function each; each imports its stage when it runs, so that the command line loads nothing heavy."""
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from elusive.config.run import (
+    Arm,
+    AugmentSettings,
+    CorpusSettings,
+    EvaluateSettings,
+    ModelSettings,
+    Recipe,
+    ReportSettings,
+    ScoreSettings,
+    TrainSettings,
+)
+from elusive.config.verbs import ExportSettings, LlmSettings, PretrainSettings, ReproduceSettings, SweepRecipe
+from elusive.errors import ElusiveError
+from elusive.models import processes
+
+# Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.
+_FLAT = tyro.conf.arg(name="")
+
+
+def generate(
+    output: Path,
+    llm: bool = False,
+    settings: Annotated[CorpusSettings, _FLAT] = CorpusSettings(),
+    server: Annotated[LlmSettings, _FLAT] = LlmSettings(),
+) -> None:
+    """Write a corpus folder: new fictional people and the questions about them, or any source read and checked.
+
+    Args:
+        output: folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
+        llm: let a language model on a server make up the people.
+        settings: what to generate or read.
+        server: the server of --llm, and how it is asked.
+    """
+    if llm:
+        _generate_by_llm(output, settings, server)
+        return
+    if server != LlmSettings():
+        raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
+    from elusive.corpus.stage import make_corpus, summary_lines
+
+    make_corpus(settings, output)
+    print(f"{output}: " + "\n".join(summary_lines(output)))
+
+
+def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
+    from elusive.corpus.people.by_llm import make_people, summary_lines
+    from elusive.runs.progress import shown
+
+    used = {key: getattr(settings, key) for key in ("people", "seed", "name_position")}
+    if settings != CorpusSettings(**used):
+        raise ElusiveError(
+            "--llm makes up new people, so of the corpus's settings it takes --people, --seed and --name-position. "
+            "Leave out the others."
+        )
+    with shown(f"people by {server.model}") as progress:
+        summary = make_people(settings, server, output, progress=progress, announce=_note)
+    print(f"{output}: {summary['documents']:,} documents, {summary['questions']:,} questions")
+    print("\n".join(summary_lines(summary, server)))
+
+
+def _note(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def score(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    model: str = "elusive/large",
+    revision: str = "",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    quantization: Literal["none", "8bit", "4bit"] = "none",
+    device: str = "auto",
+    fields: tuple[str, ...] = (),
+    layers: tuple[int, ...] = (),
+    heads: tuple[str, ...] = (),
+    per_head: bool = False,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """Score each token of a corpus by the attention that it receives from the queries.
+
+    Args:
+        corpus: a corpus folder, or any file or folder that can be read as one.
+        output: folder for the Parquet shards.
+        model: folder, hub name, elusive/large or elusive/small.
+        revision: commit or branch of a hub model.
+        dtype: type of the weights.
+        quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
+        device: cpu, cuda, auto or a device map.
+        fields: read only the spans of these fields (none: all).
+        layers: layers whose heads are averaged, from 0 (with --heads empty too: all).
+        heads: single heads "layer.head", e.g. 3.1, that are averaged beside those of --layers.
+        per_head: write every head's scores too, for study.
+        excluded_tokens: never ranked; with --renormalise, attention to them is left out.
+        settings: queries and batches.
+    """
+    from elusive.runs.progress import shown
+    from elusive.scoring.stage import score_corpus
+
+    with shown(f"score {model}") as progress:
+        score_corpus(
+            _corpus(corpus).documents,
+            output,
+            model=model,
+            revision=revision,
+            dtype=dtype,
+            quantization=quantization,
+            device=device,
+            queries=settings.queries,
+            fields=fields,
+            layers=layers,
+            heads=heads,
+            per_head=per_head,
+            excluded_tokens=excluded_tokens,
+            settings=settings,
+            progress=progress,
+        )
+    print(f"{output}: scored")
+
+
+def augment(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    large: Path,
+    small: Path | None = None,
+    arm: Arm = "contrast-cues",
+    trained: Literal["large", "small"] = "large",
+    settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
+) -> None:
+    """Write one arm's training texts: the originals and copies with dropped tokens.
+
+    Args:
+        corpus: the corpus that was scored.
+        output: folder for train.jsonl, train.parquet and ranking.parquet.
+        large: folder of the large model's scores.
+        small: folder of the small model's scores; contrast arms need it.
+        arm: how tokens are chosen.
+        trained: whose own attention the arm `attention` ranks by.
+        settings: dropout.
+    """
+    from elusive.augmentation.stage import augment_corpus
+    from elusive.models.loading import load_tokenizer
+    from elusive.runs.files import read_json
+    from elusive.runs.progress import shown
+
+    folders = {"large": large} | ({"small": small} if small else {})
+    if trained not in folders:
+        raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
+    asked = {name: read_json(folder / "settings.json") for name, folder in folders.items()}
+    _check_scores({folders[name]: one for name, one in asked.items()}, settings)
+    own = asked[trained]
+    with shown(f"augment {arm}") as progress:
+        figures = augment_corpus(
+            _corpus(corpus).documents,
+            output,
+            arm,
+            {f"{name}-{own['queries']}": folder for name, folder in folders.items()},
+            trained=trained,
+            tokenizer=load_tokenizer(own["model"], own["revision"]),
+            score=ScoreSettings(queries=own["queries"], head_fields=tuple(own["head_fields"])),
+            settings=settings,
+            progress=progress,
+        )
+    print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")
+
+
+def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) -> None:
+    """Refuse scores that were read out in two ways, or renormalised over other tokens than those to be ranked."""
+    first, *others = asked.items()
+    for folder, other in others:
+        for key in ("queries", "fields", "head_fields", "include_self", "max_length", "renormalise"):
+            if other.get(key) != first[1].get(key):
+                ways = f"{key}: {first[1].get(key)!r} and {other.get(key)!r}"
+                raise ElusiveError(
+                    f"{first[0]} and {folder} were scored in two ways ({ways}). "
+                    "Score the corpus with both models alike."
+                )
+    for folder, one in asked.items():
+        if one.get("renormalise") and tuple(one["excluded_tokens"]) != settings.excluded_tokens:
+            raise ElusiveError(
+                f"{folder} was renormalised without {one['excluded_tokens']}, but augment.excluded_tokens is "
+                f"{list(settings.excluded_tokens)}. Give the same --excluded-tokens, or score again."
+            )
+
+
+def recall(
+    corpus: tyro.conf.Positional[Path],
+    output: Path | None = None,
+    k: int = 10,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
+    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """How much of the head entity a pair ranks among its k best tokens at cues; needs no training.
+
+    Args:
+        corpus: a corpus whose spans mark a head entity and answers.
+        output: folder for recall.json and the scores (none: nothing is kept).
+        k: how many of the best ranked tokens count.
+        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        excluded_tokens: never ranked, beside special tokens and white space.
+        pair: the two models, and the layers and heads that are averaged.
+        settings: how attention is read out.
+    """
+    from elusive.clues.pairs import pair_recall
+    from elusive.reporting.clue_tables import recall_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    documents = _corpus(corpus).documents
+    with _scores_kept(output) as folder:
+        found = pair_recall(documents, folder, pair=pair, settings=settings, augment=augment, k=k)
+    _show(recall_table(found), found, output, "recall.json")
+
+
+def heads(
+    corpus: tyro.conf.Positional[Path],
+    output: Path | None = None,
+    k: int = 10,
+    seed: int = 0,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
+    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
+) -> None:
+    """Choose layers and heads of a pair by clue recall on one half of a corpus, and show them on the other.
+
+    Args:
+        corpus: a corpus whose spans mark a head entity and answers.
+        output: folder for heads.json and the scores, each head's too (none: nothing is kept).
+        k: how many of the best ranked tokens count.
+        seed: seed of the halves.
+        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        excluded_tokens: never ranked, beside special tokens and white space.
+        pair: the two models.
+        settings: how attention is read out.
+    """
+    from elusive.clues.pairs import pair_heads
+    from elusive.reporting.clue_tables import heads_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    documents = _corpus(corpus).documents
+    with _scores_kept(output) as folder:
+        found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
+    _show(heads_table(found), found, output, "heads.json")
+
+
+@contextlib.contextmanager
+def _scores_kept(output: Path | None) -> Iterator[Path]:
+    """The folder for scores: in the output folder, or one that is thrown away."""
+    if output:
+        yield output / "scores"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+def _show(table: str, found: dict[str, Any], output: Path | None, name: str) -> None:
+    from elusive.runs.files import write_json
+
+    print(table)
+    if output:
+        write_json(output / name, found)
+        print(f"\n{output / name}")
+
+
+def train(
+    texts: tyro.conf.Positional[Path],
+    output: Path,
+    questions: Path | None = None,
+    models: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
+    evaluate: EvaluateSettings = EvaluateSettings(),
+) -> None:
+    """Continue a model's pretraining on one arm's texts; several processes: torchrun -m elusive train ...
+
+    Args:
+        texts: a train.jsonl.
+        output: folder for the model or its adapters, metrics.jsonl, and the answers of --evaluate-at.
+        questions: JSONL of questions that are asked in the midst of training (see --evaluate-at).
+        models: what `--model large` and `--model small` stand for; dtype, quantisation and device.
+        settings: how to train.
+        evaluate: how the questions are asked.
+    """
+    from elusive.config.run import model_to_train
+    from elusive.corpus.questions import read_questions
+    from elusive.evaluation.in_training import asking_in_training
+    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.runs.files import silent
+    from elusive.runs.progress import shown
+    from elusive.training.stage import train as train_model
+
+    _, model, revision = model_to_train(models, settings)
+    asking = None
+    if questions:
+        examples = few_shot_examples(evaluate.examples)
+        asking = asking_in_training(read_questions(questions), examples, evaluate, output)
+    with shown(f"train {model}") as progress:
+        figures = train_model(
+            texts,
+            output,
+            model=model,
+            revision=revision,
+            loading=models,
+            settings=settings,
+            asking=asking,
+            progress=progress if processes.is_main() else silent,
+        )
+    if processes.is_main():
+        print(f"{output}: {training_summary(figures)}")
+
+
+def training_summary(figures: dict[str, Any]) -> str:
+    """What was trained on, in words: all of it, or it would say so."""
+    together = f" in {figures['processes']} processes" if figures["processes"] > 1 else ""
+    return (
+        f"{figures['texts']:,} texts, {figures['tokens']:,} tokens in a pass; {figures['tokens_trained']:,} tokens "
+        f"trained on in {figures['steps']:,} steps{together}, {'packed' if figures['packed'] else 'padded'}; "
+        f"loss {figures['loss']}, {figures['seconds']} s"
+    )
+
+
+def evaluate(
+    model: tyro.conf.Positional[str],
+    questions: Path,
+    output: Path,
+    revision: str = "",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
+    quantization: Literal["none", "8bit", "4bit"] = "none",
+    device: str = "auto",
+    settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
+) -> None:
+    """Ask a model closed-book questions, and what it knew before training: exact match and F1.
+
+    Args:
+        model: folder, hub name, elusive/large or elusive/small.
+        questions: JSONL of id, question, answers, field, document_id.
+        output: folder for predictions.jsonl and metrics.json; known/ in it has those about people known before.
+        revision: commit or branch of a hub model.
+        dtype: type of the weights.
+        quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
+        device: cpu, cuda, auto or a device map.
+        settings: shots, batches and engine.
+    """
+    from elusive.corpus.questions import read_questions
+    from elusive.evaluation.known import known_questions
+    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.evaluation.stage import evaluate_model
+    from elusive.runs.files import read_json
+    from elusive.runs.progress import shown
+
+    known = known_questions(settings.known, model)
+    with shown(f"evaluate {model}") as progress:
+        figures = evaluate_model(
+            read_questions(questions),
+            list(few_shot_examples(settings.examples)),
+            output,
+            model=model,
+            revision=revision,
+            dtype=dtype,
+            quantization=quantization,
+            device=device,
+            settings=settings,
+            known=known,
+            progress=progress,
+        )
+    rows = {**figures["fields"], "all": figures}
+    if known:
+        rows["known"] = read_json(output / "known" / "metrics.json")
+    for field, values in rows.items():
+        print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
+
+
+def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSettings, _FLAT] = ReportSettings()) -> None:
+    """Write the tables, plots and page of a run folder.
+
+    Args:
+        folder: the run folder.
+        settings: what to show.
+    """
+    from elusive.reporting import write_report
+    from elusive.runs.progress import shown
+
+    with shown("report") as progress:
+        page = write_report(folder, settings, progress=progress)
+    _print_results(page)
+
+
+def export(
+    texts: tyro.conf.Positional[Path],
+    output: Path,
+    arm: Arm | None = None,
+    questions: Path | None = None,
+    settings: Annotated[ExportSettings, _FLAT] = ExportSettings(),
+) -> None:
+    """Write one arm's texts as a data set for other trainers and the hub, and questions for lm-evaluation-harness.
+
+    Args:
+        texts: a folder that `augment` wrote, or a run folder.
+        output: the new folder.
+        arm: which arm of a run.
+        questions: JSONL of questions; a run brings its own.
+        settings: the card, the base model and the training.
+    """
+    from elusive.exporting import export as export_texts
+    from elusive.runs.progress import shown
+
+    with shown("export") as progress:
+        figures = export_texts(
+            texts, output, arm=arm or "", questions=questions or "", settings=settings, progress=progress
+        )
+    print(f"{output}: {figures['rows']:,} rows, {figures['tokens']:,} tokens, {len(figures['files'])} files")
+    if figures["cut"]:
+        print(f"texts cut into several rows, at white space: {figures['cut']:,}")
+    if figures["task"]:
+        print(f"task for lm-evaluation-harness: {figures['task']} (--include_path {output / 'lm_eval'})")
+    if figures["licence"] == "unknown":
+        print("licence: unknown, as the card says; give it with --licence")
+
+
+def run(recipe: Recipe) -> None:
+    """Everything, from a recipe: corpus, scores, augmented texts, trained models, answers, report."""
+    from elusive.pipeline import run as run_recipe
+
+    page = run_recipe(recipe, announce=lambda line: print(line, flush=True))
+    _print_results(page)
+
+
+def sweep(recipe: SweepRecipe) -> None:
+    """Try settings of a recipe: every arm with each choice of them, and the best by three ways of choosing."""
+    from elusive.experiments.sweep import sweep as run_sweep
+    from elusive.reporting.sweeps import sweep_markdown
+    from elusive.runs.files import write_text
+
+    swept = run_sweep(recipe, announce=lambda line: print(line, flush=True))
+    text = sweep_markdown(swept, recipe.sweep.metric)
+    write_text(swept.folder / "sweep.md", text)
+    _print_markdown(text)
+    print(f"Every trial: {(swept.folder / 'trials.jsonl').resolve()}")
+
+
+def reproduce(
+    what: tyro.conf.Positional[tuple[str, ...]], settings: Annotated[ReproduceSettings, _FLAT] = ReproduceSettings()
+) -> None:
+    """The paper's tables and figures beside what its experiments give on a pair of models.
+
+    Args:
+        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        settings: the pair, and how far.
+    """
+    if settings.plan:
+        from elusive.paper.plan import plan
+
+        print(plan(what, settings))
+        return
+    from elusive.paper.reproduce import reproduce as run_experiments
+    from elusive.paper.wording import CELLS
+
+    made = run_experiments(what, settings, announce=lambda line: print(line, flush=True))
+    if made.texts:
+        _print_markdown("\n".join([f"{CELLS}\n", *made.texts.values()]))
+    for line in made.left_out:
+        print(f"left out: {line}")
+    for path in made.pictures:
+        print(path.resolve())
+    print(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")
+
+
+def _print_markdown(text: str) -> None:
+    """Markdown with its tables fitted to a terminal, or as it is in a file or a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        print(text)
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
+    from elusive.runs.progress import shown
+    from elusive.training.pretraining import pretrain as pretrain_model
+
+    with shown(f"pretrain {settings.output}") as progress:
+        folder = pretrain_model(settings, progress=progress)
+    print(f"{folder}: pretrained")
+
+
+def _print_results(page: Path) -> None:
+    from elusive.reporting import results_table
+    from elusive.runs.files import read_json
+
+    results = read_json(page.parent / "results.json")
+    print("\n" + results_table(results))
+    verdict = results["verdict"]
+    print(f"\n{verdict['headline']}")
+    for name in ("separated", "not_separated"):
+        for pair in verdict[name]:
+            print(f"  {name.replace('_', ' ')}: {pair}")
+    print(f"\nPage: {page.resolve()}")
+
+
+def _corpus(path: Path):
+    """A corpus folder as `generate` writes it, or anything that can be read as a corpus."""
+    from elusive.corpus.documents import load_corpus
+    from elusive.corpus.readers import read_corpus
+
+    return load_corpus(path) if (path / "documents.jsonl").exists() else read_corpus(path)

@@ -1,0 +1,188 @@
+"""A pair of models on a tagged corpus: its clue recall, and the layers and heads that find the clues best."""
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import AugmentSettings, ModelSettings, Queries, ScoreSettings
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.models.loading import load_tokenizer, special_token_ids
+from elusive.scoring.sets import score_set_name, score_sets
+from elusive.scoring.shards import TokenScores, read_scores
+
+from .heads import choose_heads
+from .recall import ALL_CUES, Clues, clue_recall, read_clues
+
+ScoreSet = Mapping[str, TokenScores]
+
+
+def pair_recall(
+    documents: Collection[Document],
+    folder: str | Path,
+    *,
+    pair: ModelSettings,
+    settings: ScoreSettings,
+    augment: AugmentSettings,
+    k: int = 10,
+) -> dict[str, Any]:
+    """Clue recall@k of a pair, at all cues together and at each field's alone.
+
+    Args:
+        documents: a corpus whose spans mark a head entity (score.head_fields) and answers.
+        folder: where the scores are kept; begun again, only what is missing is scored.
+        pair: the two models, and the layers and heads that are averaged.
+        settings: how attention is read out; queries must be cues.
+        augment: excluded_tokens and across_tokenizers.
+        k: how many of the best ranked tokens count.
+
+    Returns:
+        k, head_fields, models, and rows: `all cues` and each field, as `recall.clue_recall` gives them; a field whose
+        cues all stand before the head entity is left out.
+
+    Raises:
+        ElusiveError: if no head entity stands before a cue, queries are not cues, or as `scoring.score_corpus`.
+    """
+    _check(documents, settings, k)
+    fields = _fields_in_order(documents, settings.head_fields)
+    sets = _scores_at_cues(documents, folder, ("", *fields), pair, settings, augment)
+    rows = {}
+    for field in ("", *fields):
+        names = [score_set_name(model, "cues", field) for model in ("large", "small")]
+        clues = _clues(documents, sets[names[0]], sets[names[1]], pair, settings, augment)
+        if row := clue_recall(clues, k):
+            rows[field or ALL_CUES] = row
+    if not rows:
+        raise _no_heads(settings)
+    return {"k": k, **_described(pair, settings), "rows": rows}
+
+
+def pair_heads(
+    documents: Collection[Document],
+    folder: str | Path,
+    *,
+    pair: ModelSettings,
+    settings: ScoreSettings,
+    augment: AugmentSettings,
+    k: int = 10,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Layers and heads of a pair by clue recall at all cues; each model is read once.
+
+    Args:
+        documents: a corpus whose spans mark a head entity (score.head_fields) and answers.
+        folder: where the scores, with each head's, are kept.
+        pair: the two models.
+        settings: how attention is read out; queries must be cues.
+        augment: excluded_tokens and across_tokenizers.
+        k: how many of the best ranked tokens count.
+        seed: seed of the halves.
+
+    Returns:
+        models, head_fields, and what `heads.choose_heads` found.
+
+    Raises:
+        ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
+    """
+    _check(documents, settings, k)
+    sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, per_head=True)
+    clues = _clues(documents, sets["large-cues"], sets["small-cues"], pair, settings, augment, per_head=True)
+    shapes = (_shape(next(iter(sets[name].values()))) for name in ("large-cues", "small-cues"))
+    return {**_described(pair, settings), **choose_heads(clues, *shapes, k=k, seed=seed)}
+
+
+def _check(documents: Collection[Document], settings: ScoreSettings, k: int) -> None:
+    """Refuse before anything is scored what could not be measured."""
+    if k < 1:
+        raise ElusiveError(f"k: expected at least 1, got {k}.")
+    if settings.queries != "cues":
+        raise ElusiveError(f"Clue recall is read at cues: expected score.queries = cues, got {settings.queries!r}.")
+    if not any(span.field in settings.head_fields for document in documents for span in document.spans):
+        raise _no_heads(settings)
+
+
+def _no_heads(settings: ScoreSettings) -> ElusiveError:
+    return ElusiveError(
+        f"Clue recall needs spans of a head entity ({', '.join(settings.head_fields) or 'none given'}) before the "
+        "answers, and no document has any. Mark them in the corpus, or name their fields in score.head_fields "
+        "(--head-fields)."
+    )
+
+
+def _scores_at_cues(
+    documents: Collection[Document],
+    folder: str | Path,
+    fields: Sequence[str],
+    pair: ModelSettings,
+    settings: ScoreSettings,
+    augment: AugmentSettings,
+    *,
+    per_head: bool = False,
+) -> dict[str, ScoreSet]:
+    needed: list[tuple[str, Queries, str]] = [
+        (model, "cues", field) for model in ("large", "small") for field in fields
+    ]
+    folders = score_sets(
+        documents,
+        folder,
+        needed,
+        loading=pair,
+        settings=settings,
+        excluded_tokens=augment.excluded_tokens,
+        per_head=per_head,
+    )
+    return {name: {item.document_id: item for item in read_scores(path)} for name, path in folders.items()}
+
+
+def _clues(
+    documents: Collection[Document],
+    large: ScoreSet,
+    small: ScoreSet,
+    pair: ModelSettings,
+    settings: ScoreSettings,
+    augment: AugmentSettings,
+    *,
+    per_head: bool = False,
+) -> list[Clues]:
+    return read_clues(
+        documents,
+        large,
+        small,
+        head_fields=settings.head_fields,
+        excluded_tokens=augment.excluded_tokens,
+        special_ids=_special_ids(pair.large, pair.large_revision),
+        across_tokenizers=augment.across_tokenizers,
+        per_head=per_head,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _special_ids(name: str, revision: str) -> tuple[int, ...]:
+    return tuple(special_token_ids(load_tokenizer(name, revision)))
+
+
+def _fields_in_order(documents: Collection[Document], head_fields: Sequence[str]) -> list[str]:
+    """Fields of answers in the order in which they first appear in a text."""
+    spans = (span for document in documents for span in sorted(document.spans, key=lambda span: span.start))
+    return list(dict.fromkeys(span.field for span in spans if span.field not in head_fields))
+
+
+def _shape(scores: TokenScores) -> tuple[int, int]:
+    """Layers and heads."""
+    if scores.per_head is None:
+        raise ElusiveError(f"The scores of document {scores.document_id!r} hold no single heads. Score with per_head.")
+    return scores.per_head.shape[0], scores.per_head.shape[1]
+
+
+def _described(pair: ModelSettings, settings: ScoreSettings) -> dict[str, Any]:
+    """What the figures are of: the models, what is averaged, and how it is read."""
+    models = {
+        name: {
+            "model": getattr(pair, name),
+            "layers": list(getattr(pair, f"{name}_layers")),
+            "heads": list(getattr(pair, f"{name}_heads")),
+        }
+        for name in ("large", "small")
+    }
+    return {"models": models, "head_fields": list(settings.head_fields), "renormalise": settings.renormalise}

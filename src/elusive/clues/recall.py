@@ -1,0 +1,213 @@
+"""Clue recall: how much of the head entity a pair of models ranks among the best at cues. It needs no training.
+
+Axes: N signals (one model's score, or its heads), R ranked tokens of a document that some query sees.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.scoring.positions import head_tokens, rankable_tokens
+from elusive.scoring.shards import TokenScores
+from elusive.stats.intervals import interval, paired_interval
+
+from .contrast import contrast
+from .ranks import rank_tokens
+from .tokenizers import pair_on_tokens
+
+ALL_CUES = "all cues"
+"""Name of the figures in which every field's cue counts."""
+
+
+RANKED = ("large", "small", "contrast")
+"""What tokens are ranked by: each model's own attention, and large minus small."""
+
+
+@dataclass(frozen=True)
+class Clues:
+    """The ranked tokens of one document.
+
+    Attributes:
+        document_id: the document.
+        positions: which of its tokens are ranked and seen by a query, int (R,).
+        offsets: their characters [start, end), (R, 2).
+        is_head: which of these belong to the head entity, bool (R,).
+        large: scores of the large model, one row, or one row a head (layer by layer); float64 (N, R).
+        small: the same of the small model.
+    """
+
+    document_id: str
+    positions: np.ndarray
+    offsets: np.ndarray
+    is_head: np.ndarray
+    large: np.ndarray
+    small: np.ndarray
+
+    def signal(self, ranked_by: str) -> np.ndarray:
+        """What tokens are ranked by, each model's rows averaged, (R,)."""
+        if ranked_by == "contrast":
+            return self.large.mean(0) - self.small.mean(0)
+        return (self.large if ranked_by == "large" else self.small).mean(0)
+
+
+def read_clues(
+    documents: Iterable[Document],
+    large: Mapping[str, TokenScores],
+    small: Mapping[str, TokenScores],
+    *,
+    head_fields: Collection[str],
+    excluded_tokens: Sequence[str],
+    special_ids: Collection[int] = (),
+    across_tokenizers: bool = False,
+    per_head: bool = False,
+) -> list[Clues]:
+    """The ranked tokens of every document that both models scored and some query sees.
+
+    Args:
+        documents: the corpus.
+        large: the large model's scores by document id.
+        small: the small model's.
+        head_fields: span fields of the head entity.
+        excluded_tokens: strings that are never ranked, beside special tokens and white space.
+        special_ids: special tokens, where they may stand in the text (those without characters are never ranked).
+        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        per_head: rows of single heads instead of scores.
+
+    Raises:
+        ElusiveError: if the models' tokens or queries differ, or heads are asked for and were not kept.
+
+    Reference:
+        Gao et al. 2025, arXiv 2409.17954, Figures 2 and 3: which tokens the models attend to at a cue.
+    """
+    found = []
+    for document in documents:
+        if document.id not in large or document.id not in small:
+            continue
+        one, other = large[document.id], small[document.id]
+        if across_tokenizers:
+            one, other = pair_on_tokens(one, other, one, document.text)
+        contrast(one, other)  # refuses what cannot be compared
+        rankable_T = rankable_tokens(document.text, one.token_ids, one.offsets, special_ids, excluded_tokens)
+        positions_R = np.flatnonzero(rankable_T & (one.queries > 0))
+        is_head_T = head_tokens(document, one.offsets, head_fields)
+        rows = (_rows(scores, per_head)[:, positions_R] for scores in (one, other))
+        if len(positions_R):
+            offsets_R2 = one.offsets[positions_R]
+            found.append(Clues(document.id, positions_R, offsets_R2, is_head_T[positions_R], *rows))
+    return found
+
+
+def _rows(scores: TokenScores, per_head: bool) -> np.ndarray:
+    """One model's scores (1, tokens), or those of each head, layer by layer, (layers * heads, tokens); float64."""
+    if not per_head:
+        return scores.scores[None].astype(np.float64)
+    if scores.per_head is None:
+        raise ElusiveError(
+            f"The scores of document {scores.document_id!r} hold no single heads. Score with per_head (--per-head)."
+        )
+    return scores.per_head.reshape(-1, scores.per_head.shape[-1]).astype(np.float64)
+
+
+def best_ranked(signal_R: np.ndarray, k: int) -> np.ndarray:
+    """Indices of the k largest, the best first and ties by position; none where all are tied.
+
+    If everything is tied, as when both models are one, the order would be that of the text and mean nothing.
+    """
+    if _all_tied(signal_R):
+        return np.zeros(0, dtype=np.int64)
+    everything = np.ones(len(signal_R), dtype=bool)
+    return np.argsort(rank_tokens(signal_R, everything, everything))[:k]
+
+
+def recall_at(k: int, signals_NR: np.ndarray, is_head_R: np.ndarray) -> np.ndarray:
+    """Share of the head entity's ranked tokens that are among the k best, for each signal.
+
+    Args:
+        k: how many of the best ranked tokens count.
+        signals_NR: what tokens are ranked by, (N, R); ties go to the earlier token.
+        is_head_R: which tokens belong to the head entity, bool (R,); at least one does.
+
+    Returns:
+        float64 (N,); nan where all tokens are tied.
+
+    Example:
+        >>> recall_at(2, np.array([[0.1, 0.4, 0.3, 0.2]]), np.array([True, True, False, False]))
+        array([0.5])
+    """
+    everything = np.ones(len(is_head_R), dtype=bool)
+    found_N = (rank_tokens(signals_NR, everything, everything)[:, is_head_R] <= k).sum(-1)
+    return np.where(_all_tied(signals_NR), np.nan, found_N / is_head_R.sum())
+
+
+def _all_tied(signals: np.ndarray) -> np.ndarray:
+    # Means of the same numbers in another order differ by rounding, some 1e-17.
+    return (np.ptp(signals, axis=-1) < 1e-12) & (signals.shape[-1] > 1)
+
+
+def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: int = 0) -> dict[str, Any] | None:
+    """Clue recall@k over documents, by each model's own attention, by contrast, and by chance.
+
+    Args:
+        clues: from `read_clues`; documents in which no head token is ranked do not count.
+        k: how many of the best ranked tokens count.
+        resamples: bootstrap resamples of documents behind each 95% interval.
+        seed: seed of the draws.
+
+    Returns:
+        documents: how many hold a ranked head token. For each of large, small, contrast: `value`, the mean share of
+        a document's head tokens that are among its k best, with `low` and `high` of its interval; `documents`,
+        those that are not all tied; `head_share`, the mean share of the k best that head tokens take. chance: value
+        and head_share of a random order. differences: paired, `contrast-large` and `large-small`, with `separated`.
+        None where no document counts.
+    """
+    counted = [one for one in clues if one.is_head.any()]
+    if not counted:
+        return None
+    row: dict[str, Any] = {"documents": len(counted)}
+    recalls: dict[str, np.ndarray] = {}
+    ids = np.array([one.document_id for one in counted], dtype=object)
+    # Of k best ranked tokens, recall times the number of head tokens are head tokens.
+    to_share = np.array([one.is_head.sum() / min(k, len(one.is_head)) for one in counted])
+    for name in RANKED:
+        values = np.array([recall_at(k, one.signal(name)[None], one.is_head)[0] for one in counted])
+        recalls[name] = values
+        known = np.isfinite(values)
+        share = float((values * to_share)[known].mean()) if known.any() else None
+        row[name] = {**estimate(values, ids, resamples, seed), "documents": int(known.sum()), "head_share": share}
+    row["chance"] = {
+        "value": float(np.mean([min(k, len(one.is_head)) / len(one.is_head) for one in counted])),
+        "head_share": float(np.mean([one.is_head.mean() for one in counted])),
+    }
+    row["differences"] = {
+        f"{a}-{b}": difference(recalls[a], recalls[b], ids, resamples, seed)
+        for a, b in (("contrast", "large"), ("large", "small"))
+    }
+    return row
+
+
+def estimate(values: np.ndarray, ids: np.ndarray, resamples: int, seed: int) -> dict[str, float | None]:
+    """Mean over documents with its 95% interval; documents without a value (nan) do not count."""
+    known = np.isfinite(values)
+    if not known.any():
+        return dict.fromkeys(("value", "low", "high"))
+    low, high = interval(values[known], ids[known].tolist(), resamples, seed)
+    return {"value": float(values[known].mean()), "low": _finite(low), "high": _finite(high)}
+
+
+def difference(a: np.ndarray, b: np.ndarray, ids: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+    """Mean of a minus b over the documents where both have a value, with its 95% interval."""
+    known = np.isfinite(a) & np.isfinite(b)
+    if not known.any():
+        return {"difference": None, "low": None, "high": None, "separated": False}
+    value, low, high = paired_interval(a[known], b[known], ids[known].tolist(), resamples, seed)
+    separated = math.isfinite(low) and (low > 0 or high < 0)
+    return {"difference": value, "low": _finite(low), "high": _finite(high), "separated": separated}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

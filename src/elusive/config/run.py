@@ -1,0 +1,398 @@
+"""Every setting of a run has one home: these frozen dataclasses, from which recipes (TOML) and flags derive."""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+from elusive.errors import ElusiveError
+
+Arm = Literal[
+    "plain",
+    "random",
+    "random-matched",
+    "attention",
+    "distance",
+    "contrast-all",
+    "contrast-cues",
+]
+
+
+Queries = Literal["cues", "spans", "all"]
+
+
+UnseenTokens = Literal["last", "keep"]
+
+
+Quantization = Literal["none", "8bit", "4bit"]
+
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+Draw = Literal["question", "field"]
+
+
+CorpusFormat = Literal[
+    "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
+]
+
+
+def check(condition: bool, setting: str, expected: str, value: object) -> None:
+    """Raise an ElusiveError that says what was expected, unless the condition holds."""
+    if not condition:
+        raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
+
+
+def layer_and_head(name: str) -> tuple[int, int]:
+    """The numbers of a head written as "layer.head", both from 0.
+
+    Raises:
+        ElusiveError: if it is written otherwise.
+
+    Example:
+        >>> layer_and_head("3.1")
+        (3, 1)
+    """
+    layer, _, head = name.partition(".")
+    if not (layer.isdecimal() and head.isdecimal()):
+        raise ElusiveError(f'Expected a head as "layer.head" (e.g. "3.1"), both from 0, got {name!r}.')
+    return int(layer), int(head)
+
+
+def check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
+    """The same for several numbers that are to be at least so large."""
+    for name in names:
+        value = getattr(settings, name)
+        check(value >= least, f"{section}.{name}", f"at least {least}", value)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSettings:
+    """Where documents and questions come from."""
+
+    source: str = "biographies"
+    """File, folder, glob pattern, `-` (standard input), `hf:org/name`, or `biographies` for new fictional people."""
+    format: CorpusFormat = "auto"
+    """How to read `source`; auto sees it from each file's name, or else its content. tagged-csv means csv."""
+    text_column: str = "text"
+    """Column or key that holds the texts."""
+    id_column: str = "id"
+    """Column or key that holds their ids; a row without one is named after its file."""
+    tags: bool = True
+    """Take balanced tags such as <date>..</date> out of CSV and TSV texts and make them spans."""
+    chunk_tokens: int = 256
+    """Cut text and Markdown files at paragraph borders into documents of at most so many tokens (0: never)."""
+    tokenizer: str = ""
+    """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
+    subset: str = ""
+    """Configuration of a Hugging Face dataset."""
+    split: str = ""
+    """Split of a Hugging Face dataset that has several, or some: train+validation."""
+    revision: str = ""
+    """Commit or branch of a dataset on the hub (empty: its default)."""
+    questions: str = ""
+    """A JSONL file of questions (id, question, answers, field, document_id), if the corpus brings none."""
+    people: int = 100
+    """How many fictional people, with source = biographies."""
+    seed: int = 0
+    """Seed of the fictional people."""
+    name_position: Literal["first", "random"] = "first"
+    """Sentence that holds the name: the first (paper's main form) or a random one (Table 7)."""
+    filler_sentences: int = 0
+    """Sentences without facts before each fact but the first: more distance from the name (source = biographies)."""
+    limit: int = 0
+    """Read only the first so many documents (0: all)."""
+    skip_bad: bool = False
+    """Set bad rows aside in quarantine.jsonl and go on, however many there are."""
+    max_bad_share: float = 0.0
+    """Stop if more than this share of the rows is bad (0: stop at any)."""
+    mark_answers: bool = True
+    """Find the answers of `questions` in the documents they name, where these come without answer spans."""
+    patterns: tuple[str, ...] = ()
+    """Spans by regular expressions, each "field=regex"; a group named `span` marks that group alone."""
+    spacy: str = ""
+    """Spans by a spaCy pipeline: a name or folder (needs `elusive[spacy]`); its labels are the fields."""
+
+    def __post_init__(self) -> None:
+        check(self.people > 0, "corpus.people", "at least 1", self.people)
+        check(self.filler_sentences >= 0, "corpus.filler_sentences", "0 or more", self.filler_sentences)
+        check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
+        check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
+        check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
+        check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The pair of one family, and how it is loaded."""
+
+    large: str = "elusive/large"
+    """Folder or hub name of the large model; elusive/large ships with the package."""
+    small: str = "elusive/small"
+    """Folder or hub name of the small model."""
+    large_revision: str = ""
+    """Commit or branch of a hub model (empty: its default)."""
+    small_revision: str = ""
+    """Commit or branch of a hub model (empty: its default)."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
+    quantization: Quantization = "none"
+    """Hold the weights in 8 or 4 bit (needs `elusive[quantized]`); of these, adapters alone can be trained."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
+    large_layers: tuple[int, ...] = ()
+    """Layers of the large model, from 0, whose attention is averaged (with large_heads empty too: all)."""
+    large_heads: tuple[str, ...] = ()
+    """Single heads of the large model, "layer.head", that are averaged beside those of large_layers."""
+    small_layers: tuple[int, ...] = ()
+    """Layers of the small model (with small_heads empty too: all)."""
+    small_heads: tuple[str, ...] = ()
+    """Single heads of the small model."""
+
+    def __post_init__(self) -> None:
+        for layers in ("large_layers", "small_layers"):
+            given = getattr(self, layers)
+            check(all(layer >= 0 for layer in given), f"models.{layers}", "layers from 0", given)
+        for head in (*self.large_heads, *self.small_heads):
+            layer_and_head(head)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """How attention is read out."""
+
+    queries: Queries = "cues"
+    """Positions read by the attention and distance arms: before each answer span, all that predict it, or all."""
+    head_fields: tuple[str, ...] = ("name",)
+    """Span fields that are head entities: clues, not answers, so never queries."""
+    include_self: bool = True
+    """Count a token's attention to itself (q >= k); false leaves it out (q > k)."""
+    renormalise: bool = False
+    """Leave attention to tokens that are never ranked out, and scale the rest of each row to sum to 1."""
+    max_length: int = 0
+    """Longest window in tokens (0: the model's own context)."""
+    max_batch_tokens: int = 0
+    """Tokens in one forward pass, padding included (0: what suits the device, from 1,024 on a CPU to 16,384)."""
+    packed: bool = False
+    """Put the texts of a batch in one row, without padding, instead of a row each; slower on sorted texts."""
+    shard_documents: int = 256
+    """Documents in one Parquet file; an interrupted run loses at most one."""
+
+    def __post_init__(self) -> None:
+        check(self.max_length >= 0, "score.max_length", "0 or more", self.max_length)
+        check(self.max_batch_tokens >= 0, "score.max_batch_tokens", "0 or more", self.max_batch_tokens)
+        check(self.shard_documents > 0, "score.shard_documents", "at least 1", self.shard_documents)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentSettings:
+    """Token dropout guided by ranks: p(r) = alpha * (1 - exp(-beta * r)), Equation 1."""
+
+    alpha: float = 0.6
+    """Largest drop probability."""
+    beta: float = 0.05
+    """How fast the drop probability grows with the rank."""
+    copies: int = 10
+    """Augmented copies of each document, beside the original."""
+    seed: int = 0
+    """A copy's draws derive from (seed, document id, copy number) alone."""
+    unseen_tokens: UnseenTokens = "last"
+    """Tokens that no query can see, alike in every guided arm and random-matched: ranked last, or kept."""
+    excluded_tokens: tuple[str, ...] = (".", ",")
+    """Never ranked and never dropped, beside special tokens and white space."""
+    across_tokenizers: bool = False
+    """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
+    blank: bool = False
+    """Overwrite dropped characters with spaces (the released code) instead of deleting tokens."""
+
+    def __post_init__(self) -> None:
+        check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
+        check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
+        check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """Continual pretraining on one arm's texts."""
+
+    model: str = "large"
+    """Which model learns: large, small, or a folder or hub name of its own."""
+    revision: str = ""
+    """Commit or branch of a hub model of its own."""
+    method: Literal["lora", "full"] = "lora"
+    """Low-rank adapters, or all weights."""
+    lora_rank: int = 16
+    """Rank of the adapters, on every linear layer but embedding and head."""
+    lora_alpha: int = 16
+    """Scale of the adapters: their product is multiplied by lora_alpha / lora_rank."""
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Shape of the learning rate after the warm-up."""
+    warmup_share: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    clip_norm: float = 1.0
+    """Gradients longer than this are scaled down to it (0: none)."""
+    epochs: float = 10.0
+    """Passes over the arm's texts, where max_steps is 0."""
+    copies: Literal["static", "fresh"] = "static"
+    """Copies as augmentation wrote them, or drawn anew in each pass from ranking.parquet, at the same rates."""
+    max_steps: int = 0
+    """Optimizer steps, the same for every arm (0: by epochs)."""
+    max_tokens: int = 0
+    """Tokens of the arm's texts to train on, to within a step, the same for every arm (0: by max_steps or epochs)."""
+    batch_size: int = 8
+    """Texts of the arm in one step, over all processes; the last step may have fewer."""
+    accumulation: int = 1
+    """Parts that a step's texts are taken in, one after the other, where all at once do not fit the memory."""
+    packing: bool = True
+    """Put the texts of a step in one row without padding, none seeing another, where the architecture allows it."""
+    replay: str = ""
+    """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
+    replay_batch_size: int = 4
+    """Texts of the replay corpus added to each step, where there is one."""
+    max_length: int = 0
+    """Longest row in tokens; longer texts become several rows (0: the model's context, at most 1,024)."""
+    precision: Precision = "auto"
+    """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
+    seed: int = 0
+    """Order of the rows and start of the adapters."""
+    save_steps: int = 200
+    """Steps between checkpoints (0: none)."""
+    activation_checkpointing: bool = False
+    """Less memory, more time."""
+    evaluate_at: tuple[float, ...] = ()
+    """Passes over the texts after which the questions are asked, in the midst of training (beside the end)."""
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Any other field of transformers' TrainingArguments, as a table (a JSON object on the command line)."""
+
+    def __post_init__(self) -> None:
+        check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
+        check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
+        check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
+        check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
+        check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
+        check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
+        check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
+        check(self.max_tokens >= 0, "train.max_tokens", "0 or more", self.max_tokens)
+        check(not (self.max_steps and self.max_tokens), "train.max_tokens", "0 with max_steps", self.max_tokens)
+        check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
+        check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
+        check(
+            all(0 < epoch < math.inf for epoch in self.evaluate_at),
+            "train.evaluate_at",
+            "passes above 0",
+            self.evaluate_at,
+        )
+        check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
+        check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
+        check(self.seed >= 0, "train.seed", "0 or more", self.seed)
+        check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
+        if self.evaluate_at and not (self.max_steps or self.max_tokens):
+            latest = max(self.evaluate_at)
+            check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """Closed-book questions, few-shot, greedy."""
+
+    shots: int = 5
+    """Question-answer pairs about well-known people before each question."""
+    max_new_tokens: int = 32
+    """Longest answer in tokens; answers end earlier at a newline, eos or bos."""
+    max_batch_tokens: int = 16384
+    """Tokens of prompts and answers in one batch, padding included."""
+    seed: int = 0
+    """Which examples each question gets, together with the question's id (or its field, see draw)."""
+    draw: Draw = "question"
+    """Draw examples for each question (as in the paper), or once for each field: a beginning that is read once."""
+    examples: str = ""
+    """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
+    known: str = "auto"
+    """Questions that measure forgetting: a JSONL file; none; or auto: people of the model's own pretraining text where
+    `elusive pretrain` made it (as it made the embedded pair), else well-known people."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What answers: transformers, or vLLM on a machine with its GPUs (needs `elusive[vllm]`)."""
+    vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """More arguments of vLLM's engine, e.g. tensor_parallel_size, as a table (a JSON object on the command line)."""
+    resamples: int = 10_000
+    """Bootstrap resamples of documents behind each 95% interval."""
+
+    def __post_init__(self) -> None:
+        check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
+        check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
+        check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
+        check(self.known != "", "evaluate.known", "auto, none or a file of questions", self.known)
+        check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
+        unused = self.vllm and self.engine != "vllm"
+        check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportSettings:
+    """Tables, plots and the page."""
+
+    documents: int = 3
+    """Documents shown with each token coloured by its chance to stay."""
+    cue_field: str = ""
+    """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
+    cue_documents: int = 100
+    """Documents behind the rank bars; these are read once more, at that cue alone."""
+
+    def __post_init__(self) -> None:
+        check(self.documents >= 0, "report.documents", "0 or more", self.documents)
+        check(self.cue_documents > 0, "report.cue_documents", "at least 1", self.cue_documents)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One run, from the corpus to the report."""
+
+    output: str = "runs/run"
+    """The run folder."""
+    title: str = "Elusive run"
+    """Heading of the report."""
+    arms: tuple[Arm, ...] = ("plain", "random-matched", "attention", "contrast-cues")
+    """What is compared."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds; each arm is trained once with each."""
+    parallel: int = 0
+    """Arms trained and asked side by side (0: one on each GPU; on a CPU one on each core that there is memory for)."""
+    threads: int = 1
+    """torch threads of each of these on a CPU, the same however many run (0: torch's choice); changes the last bits."""
+    corpus: CorpusSettings = dataclasses.field(default_factory=CorpusSettings)
+    models: ModelSettings = dataclasses.field(default_factory=ModelSettings)
+    score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
+    augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
+    train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
+    report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
+
+    def __post_init__(self) -> None:
+        check(len(self.arms) > 0, "arms", "at least one arm", self.arms)
+        check(len(set(self.arms)) == len(self.arms), "arms", "each arm once", self.arms)
+        check(len(self.seeds) > 0, "seeds", "at least one seed", self.seeds)
+        check(len(set(self.seeds)) == len(self.seeds), "seeds", "each seed once", self.seeds)
+        check(min(self.seeds) >= 0, "seeds", "0 or more", self.seeds)
+        check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
+        check(self.threads >= 0, "threads", "0 or more", self.threads)
+        # Better now than after hours of scoring and training.
+        trainable = self.models.quantization == "none" or self.train.method == "lora"
+        check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)
+        if self.evaluate.engine == "vllm":
+            for name, expected in (("quantization", ("none",)), ("device", ("auto", "cuda"))):
+                value = getattr(self.models, name)
+                words = f'{" or ".join(expected)} with evaluate.engine = "vllm"'
+                check(value in expected, f"models.{name}", words, value)
+
+
+def model_to_train(models: ModelSettings, settings: TrainSettings) -> tuple[str, str, str]:
+    """Which model learns: its name in score sets (large, small, trained), its folder or hub name, its revision."""
+    if settings.model == "large":
+        return "large", models.large, models.large_revision
+    if settings.model == "small":
+        return "small", models.small, models.small_revision
+    return "trained", settings.model, settings.revision

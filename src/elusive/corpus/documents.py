@@ -1,0 +1,253 @@
+"""Documents with their marked spans, and the corpus folder: written as a stream, and read back as one."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from elusive.errors import ElusiveError
+from elusive.runs.files import atomic_path, read_jsonl
+
+from .questions import QuestionItem
+from .rows import LISTED_ROWS, BadRow, BadRowsError, LeftOut
+from .tags import Span
+
+RowT = typing.TypeVar("RowT")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of the corpus.
+
+    Attributes:
+        id: unique within the corpus.
+        text: the text, without tags.
+        spans: its marked parts, in characters of `text`.
+
+    Raises:
+        ElusiveError: if a span is empty or reaches outside the text.
+    """
+
+    id: str
+    text: str
+    spans: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        for span in self.spans:
+            if not 0 <= span.start < span.end <= len(self.text):
+                raise ElusiveError(
+                    f"document {self.id!r}: span {span.field!r} outside the text: expected 0 <= start < end <= "
+                    f"{len(self.text)} (characters, end exclusive), got start {span.start}, end {span.end}"
+                )
+
+
+Entry = Document | QuestionItem | BadRow | LeftOut
+"""What a source holds, one at a time: a document, a question, a row that cannot be used, or one left out on purpose."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a source held.
+
+    Attributes:
+        documents: in the order of the source; may stand on disk, so only its length and iteration may be used.
+        questions: those that came with the documents.
+        quarantined: the rows set aside.
+    """
+
+    documents: Collection[Document]
+    questions: tuple[QuestionItem, ...] = ()
+    quarantined: tuple[BadRow, ...] = ()
+
+    def entries(self) -> Iterator[Entry]:
+        """All that it holds, as `write_corpus` takes it."""
+        return itertools.chain(self.documents, self.questions, self.quarantined)
+
+
+@dataclass(frozen=True)
+class CorpusCounts:
+    """How many rows a source held, and what became of them: no row is lost on the way.
+
+    Attributes:
+        documents: rows that became documents.
+        questions: rows that became questions.
+        bad: rows set aside in quarantine.jsonl, by what they should have been (document, question).
+        left_out: rows left out on purpose, by reason.
+        first_bad: the first ten rows set aside.
+    """
+
+    documents: int = 0
+    questions: int = 0
+    bad: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    first_bad: tuple[BadRow, ...] = ()
+
+    @property
+    def quarantined(self) -> int:
+        """All rows set aside."""
+        return sum(self.bad.values())
+
+    @property
+    def rows(self) -> int:
+        """All rows of the source: documents + questions + quarantined + left out."""
+        return self.documents + self.questions + self.quarantined + sum(self.left_out.values())
+
+
+class StoredDocuments(Collection[Document]):
+    """The documents of a corpus folder, read from disk each time that they are walked through; none is held.
+
+    Args:
+        path: documents.jsonl.
+
+    Raises:
+        ElusiveError: if the file is missing; while reading, if it was changed into something else.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
+
+    def __iter__(self) -> Iterator[Document]:
+        return _load(self.path, _stored_document)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, document: object) -> bool:
+        return any(document == other for other in self)
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for _ in read_jsonl(self.path))
+
+
+class Tally:
+    """Counts what passes by."""
+
+    def __init__(self) -> None:
+        self._kinds: collections.Counter[type] = collections.Counter()
+        self._bad: collections.Counter[str] = collections.Counter()
+        self._left_out: collections.Counter[str] = collections.Counter()
+        self._first_bad: list[BadRow] = []
+
+    def passing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The same entries, each counted as it passes."""
+        kinds = self._kinds
+        for entry in entries:
+            kinds[type(entry)] += 1
+            if isinstance(entry, LeftOut):
+                self._left_out[entry.reason] += 1
+            elif isinstance(entry, BadRow):
+                self._bad[entry.of] += 1
+                self._first_bad += [entry] if len(self._first_bad) < LISTED_ROWS else []
+            yield entry
+
+    def counts(self) -> CorpusCounts:
+        """What has passed so far."""
+        kinds = self._kinds
+        return CorpusCounts(
+            kinds[Document], kinds[QuestionItem], dict(self._bad), dict(self._left_out), tuple(self._first_bad)
+        )
+
+
+def collect(entries: Iterable[Entry]) -> Corpus:
+    """All entries of a stream in memory."""
+    held: dict[type, list[Any]] = {Document: [], QuestionItem: [], BadRow: [], LeftOut: []}
+    for entry in entries:
+        held[type(entry)].append(entry)
+    return Corpus(tuple(held[Document]), tuple(held[QuestionItem]), tuple(held[BadRow]))
+
+
+def write_corpus(
+    folder: str | Path, entries: Iterable[Entry], check: Callable[[CorpusCounts], object] = lambda counts: None
+) -> CorpusCounts:
+    """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order; nothing is held.
+
+    All three files appear together, at the end.
+
+    Args:
+        folder: where they are written.
+        entries: the stream.
+        check: called with the counts before the files appear. Where it raises BadRowsError, quarantine.jsonl alone is
+            written, so that the rows can be corrected.
+
+    Returns:
+        What the stream held.
+    """
+    folder = Path(folder)
+    tally = Tally()
+    refusal = None
+    with _jsonl_writer(folder / "quarantine.jsonl") as write_bad:
+        try:
+            with (
+                _jsonl_writer(folder / "documents.jsonl") as write_document,
+                _jsonl_writer(folder / "questions.jsonl") as write_question,
+            ):
+                writers = {Document: write_document, QuestionItem: write_question, BadRow: write_bad}
+                for entry in tally.passing(entries):
+                    if not isinstance(entry, LeftOut):
+                        writers[type(entry)](vars(entry))
+                check(tally.counts())
+        except BadRowsError as error:
+            refusal = error
+    if refusal:
+        raise refusal
+    return tally.counts()
+
+
+@contextlib.contextmanager
+def _jsonl_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """What writes one object a line to a file, which appears when the block ends well."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one for every row
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        yield lambda row: stream.write(encode(row) + "\n")
+
+
+def load_corpus(folder: str | Path) -> Corpus:
+    """Read what `write_corpus` wrote; the documents stay on disk, and so do the rows that were set aside.
+
+    Raises:
+        ElusiveError: if a file is missing or was changed into something else.
+    """
+    folder = Path(folder)
+    return Corpus(
+        documents=StoredDocuments(folder / "documents.jsonl"),
+        questions=tuple(_load(folder / "questions.jsonl", _stored_question)),
+    )
+
+
+def _stored_document(row: Mapping[str, Any]) -> Document:
+    return Document(row["id"], row["text"], tuple(Span(*span) for span in row["spans"]))
+
+
+def _stored_question(row: Mapping[str, Any]) -> QuestionItem:
+    return QuestionItem(**{**row, "answers": tuple(row["answers"])})
+
+
+def _load(path: Path, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[RowT]:
+    for number, row in enumerate(read_jsonl(path), 1):
+        try:
+            item = build(row)
+        except (KeyError, TypeError) as error:
+            raise ElusiveError(
+                f"{path}, line {number}: not a row that Elusive wrote ({error}). Delete its folder and make it again."
+            ) from None
+        yield item
+
+
+def corpus_hash(documents: Iterable[Document]) -> str:
+    """SHA-256 of ids, texts and spans: what scores were made of, as their settings.json remembers it."""
+    digest = hashlib.sha256()
+    for document in documents:
+        row = [document.id, document.text, [list(span) for span in document.spans]]
+        digest.update(json.dumps(row, ensure_ascii=True).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""Any source as a stream of documents, questions and bad rows."""
+
+import contextlib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import CorpusFormat, CorpusSettings
+from elusive.corpus.documents import Corpus, Entry, Tally, collect
+from elusive.corpus.rows import bad_row
+from elusive.errors import ElusiveError
+
+from .bad_rows import refuse_bad_rows
+from .files import Source, SourceFile, opened_source, seen_format
+from .hub import dataset_name, dataset_rows
+from .jsonl import json_entries, jsonl_rows
+from .reading import FLAT_COLUMNS, Reading
+from .rows import row_entries
+from .tables import csv_rows, parquet_rows
+from .text import text_entries
+
+DEFAULT_TOKENIZER = "elusive/large"
+"""Whose tokens chunks are counted in where nothing else is said."""
+
+
+_SHOWN_BYTES = 1024
+
+
+def read_corpus(
+    source: str | Path,
+    format: CorpusFormat = "auto",
+    limit: int = 0,
+    *,
+    skip_bad: bool = False,
+    tokenizer: str = DEFAULT_TOKENIZER,
+    **settings: Any,
+) -> Corpus:
+    """Read a corpus into memory: a file, a folder, a glob pattern, standard input or a Hugging Face dataset.
+
+    Formats (compressed by gzip or Zstandard or not; `**` and folders may mix them; hidden files are left out):
+        jsonl: one object a line with `text`, and optionally `id` and `spans`: `[[field, start, end], ...]` or
+            `[{"field": ..., "start": ..., "end": ...}, ...]`, in characters, end exclusive. Blank lines are left out.
+        json: an array of such objects, bare or under `data`; or SQuAD.
+        csv, tsv: a header with a column `text` and optionally `id` and `spans` (as JSON). Balanced tags such as
+            `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
+        parquet: the same columns, without tags.
+        text, markdown: a file is cut at paragraph borders into documents of at most `chunk_tokens` tokens; the id is
+            its path in the folder, with `#0001` ... behind it where it makes several.
+        squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each different
+            paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
+            corpus; impossible questions are left out. These documents come after those of other files.
+        dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
+        auto: by each file's name, or its content where that says nothing.
+
+    A row without an id is called `<file stem>-000001` by its number among the rows, or `<path>#000001` where the source
+    has several files; a SQuAD paragraph `<title>-0001`, by its number in the article.
+
+    Args:
+        source: what is read.
+        format: one of the above.
+        limit: stop after so many documents (0: read all).
+        skip_bad: set bad rows aside in `quarantined` and go on, instead of stopping.
+        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
+        settings: others of `CorpusSettings`, e.g. `text_column="body"`.
+
+    Returns:
+        The corpus, documents in the order of the source.
+
+    Raises:
+        ElusiveError: if the source is missing, cannot be read as a whole or holds no document; or if a row is bad and
+            `skip_bad` is false, with file, line and reason of the first ten.
+    """
+    known = typing.get_args(CorpusFormat)
+    if format not in known:
+        raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
+    asked = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
+    tally = Tally()
+    corpus = collect(tally.passing(read_entries(asked, tokenizer)))
+    refuse_bad_rows(tally.counts(), asked)
+    return corpus
+
+
+def read_entries(
+    settings: CorpusSettings, tokenizer: str = DEFAULT_TOKENIZER, source: Source | None = None
+) -> Iterator[Entry]:
+    """Stream a source; memory does not grow with its rows (JSON values, SQuAD's and Markdown files are read whole).
+
+    Args:
+        settings: what is read, and how. Bad rows are given as they come; nothing is refused because of them.
+        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
+        source: the source, if it is opened already.
+
+    Yields:
+        Documents, questions, bad rows and rows left out; `settings.limit` counts documents.
+
+    Raises:
+        ElusiveError: if the source is missing or cannot be read as a whole.
+    """
+    with contextlib.ExitStack() as stack:
+        source = source or stack.enter_context(opened_source(settings.source))
+        reading = stack.enter_context(contextlib.closing(Reading(settings, settings.tokenizer or tokenizer)))
+        if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
+            file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
+            yield from row_entries(dataset_rows(source, settings), file, reading, flat=settings.format == "squad")
+        else:
+            for file in source.files():
+                yield from _file_entries(file, reading)
+                if reading.full:
+                    break
+        for document, label, where in reading.paragraphs.documents():
+            reason = reading.repeated(document, label, where)
+            raw = document.text.encode()
+            yield bad_row(label, 0, f"{where}: {reason}", raw) if reason else document
+
+
+def _file_entries(file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    """What one file holds. One of many that cannot be read at all is a bad row; alone it stops the reading."""
+    begun = False
+    try:
+        for entry in _entries_as(_format(file, reading.settings), file, reading):
+            begun = True
+            yield entry
+    except ElusiveError as error:
+        reason = str(error).removeprefix(f"{file.label}: ").removeprefix(f"{file.label} ")
+        if file.alone or begun:
+            raise ElusiveError(str(error) if file.label in str(error) else f"{file.label}: {error}.") from None
+        yield bad_row(file.label, 1, reason, _first_bytes(file.path))
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_SHOWN_BYTES)
+    except OSError:  # then that is the reason
+        return b""
+
+
+def _format(file: SourceFile, settings: CorpusSettings) -> CorpusFormat:
+    if settings.format == "dataset":
+        raise ElusiveError(
+            f"{file.label}: expected a folder that save_to_disk wrote, or hf:org/name. "
+            "Set corpus.format to what the file is."
+        )
+    if settings.format not in ("auto", "squad"):
+        return settings.format
+    found = seen_format(file, (settings.text_column, FLAT_COLUMNS[0]))
+    return "json" if settings.format == "squad" and found in ("text", "markdown") else found
+
+
+def _entries_as(format: CorpusFormat, file: SourceFile, reading: Reading) -> Iterator[Entry]:
+    settings = reading.settings
+    flat = settings.format == "squad"
+    if format in ("text", "markdown"):
+        return text_entries(file, reading, markdown=format == "markdown")
+    if format == "json":
+        return json_entries(file, reading, squad=flat)
+    if format == "jsonl":
+        return row_entries(jsonl_rows(file), file, reading, flat=flat)
+    if format == "parquet":
+        return row_entries(parquet_rows(file, settings), file, reading, flat=flat)
+    rows = csv_rows(file, settings, tabs=format == "tsv")
+    return row_entries(rows, file, reading, tagged=settings.tags, flat=flat)

@@ -1,0 +1,165 @@
+"""Long texts cut into documents at the borders of their paragraphs."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+TokenCounts = Callable[[Sequence[str]], list[int]]
+"""How many tokens each of several texts has."""
+
+
+_WHOLE = ("fence", "code_block", "table", "html_block")
+
+
+_CONTAINERS = ("bullet_list", "ordered_list", "list_item", "blockquote")
+
+
+_FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(?:.*\n)*?(\1|\.\.\.)[ \t]*(?:\n|\Z)")
+
+
+# A closing quote or bracket belongs to its sentence; Chinese and Japanese put no space behind one.
+_SENTENCE = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+["”’」』）]*\s*""")  # noqa: RUF001
+
+
+_WORD = re.compile(r"\S+\s*")
+
+
+class Block(NamedTuple):
+    """A part of a text that is not cut, or only if it is longer than the budget.
+
+    Attributes:
+        text: with the blank lines behind it, so that a text is its blocks one after the other.
+        whole: never cut.
+        heading: goes with what follows.
+    """
+
+    text: str
+    whole: bool = False
+    heading: bool = False
+
+
+class _Piece(NamedTuple):
+    text: str
+    tokens: int
+
+
+def chunked(blocks: Iterable[Block], budget: int, count: TokenCounts) -> Iterator[str]:
+    """Pack blocks into chunks of at most `budget` tokens, in order.
+
+    A chunk is longer only where a block that must stay whole is, or where the headings in front of it make it so. A
+    heading never ends a chunk while something follows it. A paragraph longer than the budget begins a chunk of its own
+    and is cut at the ends of sentences, and a sentence longer than the budget between words.
+
+    Args:
+        blocks: the text.
+        budget: tokens, counted block by block.
+        count: counts them.
+
+    Yields:
+        Chunks without the blank lines and the white space around them. All that is lost between them is white space.
+    """
+    chunk: list[str] = []
+    tokens = 0
+    headings: list[_Piece] = []
+    for block in blocks:
+        piece = _Piece(block.text, count([block.text])[0])
+        if block.heading:
+            headings.append(piece)
+            continue
+        group = [*headings, piece]
+        headings = []
+        size = sum(part.tokens for part in group)
+        if chunk and tokens + size > budget:
+            yield from _trimmed(chunk)
+            chunk, tokens = [], 0
+        if size <= budget or block.whole:
+            chunk += [part.text for part in group]
+            tokens += size
+            continue
+        start = group[:-1]
+        chunk, tokens = [part.text for part in start], sum(part.tokens for part in start)
+        for part in _pieces(block.text, budget, count):
+            if tokens + part.tokens > budget and len(chunk) > len(start):
+                yield from _trimmed(chunk)
+                chunk, tokens, start = [], 0, []
+            chunk.append(part.text)
+            tokens += part.tokens
+    yield from _trimmed([*chunk, *(heading.text for heading in headings)])
+
+
+def _trimmed(parts: Sequence[str]) -> Iterator[str]:
+    """One chunk, if it holds anything: its first line keeps its indentation, which may mean code."""
+    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", "".join(parts)).rstrip()
+    if text.strip():
+        yield text
+
+
+def _pieces(text: str, budget: int, count: TokenCounts) -> Iterator[_Piece]:
+    """Sentences, and the words of those that are longer than the budget."""
+    sentences = _split_behind(text, _SENTENCE)
+    for sentence, tokens in zip(sentences, count(sentences), strict=True):
+        if tokens <= budget:
+            yield _Piece(sentence, tokens)
+            continue
+        words = _split_behind(sentence, _WORD)
+        yield from map(_Piece, words, count(words))
+
+
+def _split_behind(text: str, pattern: re.Pattern[str]) -> list[str]:
+    ends = [match.end() for match in pattern.finditer(text)]
+    starts = [0, *ends]
+    parts = [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
+    return [part for part in parts if part]
+
+
+def plain_blocks(lines: Iterable[str]) -> Iterator[Block]:
+    """The paragraphs of plain text: lines with blank lines between them.
+
+    Args:
+        lines: with their line ends.
+    """
+    held: list[str] = []
+    for line in lines:
+        if held and line.strip() and not held[-1].strip():
+            yield Block("".join(held))
+            held = []
+        held.append(line)
+    if held:
+        yield Block("".join(held))
+
+
+def markdown_blocks(text: str, is_long: Callable[[str], bool]) -> Iterator[Block]:
+    """The blocks of Markdown, as CommonMark (with tables) sees them.
+
+    Front matter, code, tables and HTML stay whole. Lists and quotations that are too long are taken apart into their
+    items, and these into theirs.
+
+    Args:
+        text: the text.
+        is_long: whether a part is over the budget.
+    """
+    from markdown_it import MarkdownIt
+    from markdown_it.tree import SyntaxTreeNode
+
+    front = _FRONT_MATTER.match(text)
+    if front:
+        yield Block(front.group(), whole=True)
+        text = text[front.end() :]
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    # A carriage return alone is a line end to the parser.
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text.replace("\r", " ")))
+    yield from _blocks(tree, lines, 0, len(lines), is_long)
+
+
+def _blocks(node: Any, lines: list[str], start: int, end: int, is_long: Callable[[str], bool]) -> Iterator[Block]:
+    """The parts of a node. Each reaches to the next one, so no line is lost (link definitions are no part)."""
+    parts = [child for child in node.children if child.map]
+    starts = [start, *(part.map[0] for part in parts[1:]), end]
+    if not parts and start < end:
+        yield Block("".join(lines[start:end]))
+    for part, first, last in zip(parts, starts, starts[1:], strict=False):
+        text = "".join(lines[first:last])
+        if part.type in _CONTAINERS and is_long(text):
+            yield from _blocks(part, lines, first, last, is_long)
+        elif text:
+            yield Block(text, whole=part.type in _WHOLE, heading=part.type == "heading")

@@ -1,0 +1,276 @@
+"""Which files a source names, and which form each of them has."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from elusive.config.run import CorpusFormat
+from elusive.corpus.rows import opened
+from elusive.errors import ElusiveError
+from elusive.runs.files import file_hash
+
+HUB_PREFIX = "hf:"
+
+
+STANDARD_INPUT = "-"
+
+
+_DATASET_FILES = ("dataset_dict.json", "dataset_info.json")
+
+
+_FORMATS: Mapping[str, CorpusFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+}
+
+
+_COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
+
+
+# First bytes of forms that hold no plain text, and what they are.
+_FOREIGN = {
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive or an office document",
+    b"\xd0\xcf\x11\xe0": "an office document",
+    b"{\\rtf": "an RTF document",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "a database",
+}
+
+
+_HEAD_BYTES = 1 << 16
+
+
+_MARKDOWN = re.compile(r"\A---[ \t]*\n|^#{1,6} \S|^(```|~~~)", re.MULTILINE)
+
+
+_HTML = re.compile(r"\s*<(!doctype html|html|\?xml)\b", re.IGNORECASE)
+
+
+class SourceFile(NamedTuple):
+    """One file of a source.
+
+    Attributes:
+        path: where its bytes stand.
+        label: what messages call it.
+        name: its path within the source, with which ids begin.
+        alone: whether the source is this file.
+    """
+
+    path: Path
+    label: str
+    name: str
+    alone: bool
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the suffix of a compression."""
+        stem, suffix = os.path.splitext(self.name)
+        return stem if suffix.lower() in _COMPRESSED_SUFFIXES else self.name
+
+    @property
+    def row_prefix(self) -> str:
+        """With what the id of a row that has none begins; its number in the file follows."""
+        return f"{Path(self.plain_name).stem}-" if self.alone else f"{self.plain_name}#"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `corpus.source` names.
+
+    Attributes:
+        name: as given.
+        spooled: where standard input, or a pipe, was written to.
+    """
+
+    name: str
+    spooled: Path | None = None
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the library `datasets` reads it: a name on the hub, or a folder of save_to_disk."""
+        folder = Path(self.name)
+        return self.name.startswith(HUB_PREFIX) or any((folder / name).is_file() for name in _DATASET_FILES)
+
+    def files(self) -> Iterator[SourceFile]:
+        """Its files in the order of their paths, without hidden ones."""
+        path = Path(self.name)
+        if self.spooled:
+            label = "standard input" if self.name == STANDARD_INPUT else self.name
+            yield SourceFile(self.spooled, label, "stdin", alone=True)
+        elif path.is_dir():
+            for name in _walk(path, (path.resolve(),)):
+                yield SourceFile(path / name, str(path / name), name, alone=False)
+        elif path.exists():
+            yield SourceFile(path, str(path), path.name, alone=True)
+        else:
+            base = _fixed_part(self.name)
+            for match in sorted(glob.glob(self.name, recursive=True)):
+                if os.path.isfile(match):
+                    yield SourceFile(Path(match), match, Path(match).relative_to(base).as_posix(), alone=False)
+
+    def hash(self) -> str:
+        """SHA-256 over the names and contents of its files; empty for a dataset on the hub."""
+        if self.name.startswith(HUB_PREFIX):
+            return ""
+        digest = hashlib.sha256()
+        for file in self.files():
+            # Ids begin with the names, but the name of a single file's folder changes nothing.
+            digest.update(json.dumps([file.name, file_hash(file.path)]).encode())
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def opened_source(name: str) -> Iterator[Source]:
+    """Find a source. Standard input and pipes are written to a temporary file, which stays until the block ends.
+
+    Raises:
+        ElusiveError: if there is nothing at `name`, or standard input is a terminal.
+    """
+    if name.startswith(HUB_PREFIX):
+        yield Source(name)
+    elif name == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ElusiveError(
+                "corpus.source = '-': expected a file or a pipe on standard input, got a terminal. "
+                "Write e.g. zstdcat corpus.jsonl.zst | elusive generate --source - --output corpus"
+            )
+        with _spooled(sys.stdin.buffer) as path:
+            yield Source(name, path)
+    elif Path(name).exists():
+        if stat.S_ISFIFO(os.stat(name).st_mode):
+            with open(name, "rb") as pipe, _spooled(pipe) as path:
+                yield Source(name, path)
+        else:
+            yield Source(name)
+    elif glob.has_magic(name):
+        if not any(map(os.path.isfile, glob.iglob(name, recursive=True))):
+            raise ElusiveError(f"No file matches the pattern {name!r}. Use * within a folder and ** for all below it.")
+        yield Source(name)
+    else:
+        raise ElusiveError(
+            f"No file or folder at {name}. Give the path of a corpus that exists, "
+            "or hf:org/name for a dataset on the Hugging Face hub."
+        )
+
+
+@contextlib.contextmanager
+def _spooled(stream: BinaryIO) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="elusive-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        yield path
+
+
+def _walk(folder: Path, above: tuple[Path, ...], prefix: str = "") -> Iterator[str]:
+    """Paths of all files under a folder, sorted, one folder held at a time."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    # With its slash a folder sorts among files as their whole paths do.
+    for entry in sorted(visible, key=lambda entry: entry.name + "/" * entry.is_dir()):
+        if not entry.is_dir():
+            yield prefix + entry.name
+            continue
+        real = Path(entry.path).resolve()
+        if real not in above:  # a link to a folder around it would never end
+            yield from _walk(Path(entry.path), (*above, real), f"{prefix}{entry.name}/")
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder in front of the first wildcard."""
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed])
+
+
+def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
+    """The form of a file: by its suffix, and where that says nothing by its content.
+
+    Args:
+        file: the file.
+        columns: names of which one stands in the header of a table; the first may stand there alone.
+
+    Raises:
+        ElusiveError: with the reason only, if it has none of the forms that can be read.
+    """
+    with opened(file.path) as stream:
+        first_line = stream.readline(_HEAD_BYTES)
+        head = first_line + stream.read(_HEAD_BYTES)
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise ElusiveError(f"{what}, which cannot be read: {_remedy(what)}")
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    suffix = os.path.splitext(file.plain_name)[1].lower()
+    by_name = _FORMATS.get(suffix)
+    if by_name == "parquet":
+        raise ElusiveError("expected a Parquet file, and it does not begin like one: copy or download it again")
+    if by_name == "json":
+        return "jsonl" if _is_jsonl(file, head) else "json"
+    return by_name or _format_of_text(file, head, suffix, columns)
+
+
+def _remedy(what: str) -> str:
+    if what.startswith(("a ZIP", "a bzip2", "an xz")):
+        return "unpack it, and convert documents to text or Markdown first"
+    if what == "an Arrow file":
+        return "give the folder that save_to_disk wrote, or save it as Parquet"
+    return "convert it to text first" if what != "an image" else "leave it out, or put its text in a file"
+
+
+def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Sequence[str]) -> CorpusFormat:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ElusiveError("UTF-16 text: save it as UTF-8")
+    if b"\0" in head:
+        raise ElusiveError("a binary file of a form that is not known: convert it to text first")
+    text = head.decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    if _HTML.match(text):
+        raise ElusiveError("HTML or XML: convert it to text or Markdown first")
+    if re.match(r'\s*[{\[]\s*(["{\[]|$)', text):
+        return "jsonl" if _is_jsonl(file, head) else "json"
+    header = text.partition("\n")[0]
+    for delimiter in ",;\t":
+        cells = {cell.strip().strip('"') for cell in header.split(delimiter)}
+        if (len(cells) > 1 and cells & set(columns)) or cells == set(columns[:1]):
+            return "tsv" if delimiter == "\t" else "csv"
+    # A number sign begins a comment in most files with a suffix of their own.
+    return "markdown" if suffix == "" and _MARKDOWN.search(text) else "text"
+
+
+def _is_jsonl(file: SourceFile, head: bytes) -> bool:
+    """Whether the first line is a JSON object of its own, and not the whole of one large value."""
+    with opened(file.path) as stream:
+        line = stream.readline()
+        while line and not line.strip():
+            line = stream.readline()
+        try:
+            value = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return False
+        alone = not any(more.strip() for more in stream)
+    return isinstance(value, dict) and not (alone and isinstance(value.get("data"), list))

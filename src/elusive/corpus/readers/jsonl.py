@@ -1,0 +1,76 @@
+"""JSON: one object a line, or one value (an array of objects, SQuAD)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from elusive.corpus.documents import Entry
+from elusive.corpus.rows import byte_lines, kind, not_utf8, parse_row, read_bytes
+from elusive.errors import ElusiveError
+
+from .files import SourceFile
+from .reading import Reading, Row, json_bytes
+from .rows import row_entries
+from .squad import nested_entries
+
+
+def jsonl_rows(file: SourceFile) -> Iterator[Row]:
+    """The rows of a JSONL file; blank lines are passed over."""
+    for number, (line, raw) in enumerate(byte_lines(file.path, file.label), 1):
+        try:
+            value = parse_row(raw)
+        except ElusiveError as error:
+            value = str(error)
+        yield Row(number, line, value, raw)
+
+
+def json_entries(file: SourceFile, reading: Reading, *, squad: bool = False) -> Iterator[Entry]:
+    """What a JSON file holds: SQuAD's articles, or rows in an array, bare or under `data`.
+
+    Args:
+        file: the file; it is read whole.
+        reading: the pass.
+        squad: it must be SQuAD, nested or flat.
+
+    Raises:
+        ElusiveError: if it is not UTF-8 JSON of one of these forms.
+    """
+    value = _json(file)
+    rows = value.get("data") if isinstance(value, dict) else value
+    first: Any = rows[0] if isinstance(rows, list) and rows else None
+    is_flat = isinstance(first, dict) and "context" in first and "paragraphs" not in first
+    if (isinstance(first, dict) and "paragraphs" in first) or (squad and not is_flat):
+        yield from nested_entries(value, file, reading)
+    elif isinstance(rows, list):
+        yield from row_entries(_rows(rows), file, reading, flat=squad)
+    elif isinstance(value, dict) and reading.settings.text_column in value:
+        yield from row_entries(_rows([value]), file, reading)
+    else:
+        got = f"an object with the keys {', '.join(map(repr, value))}" if isinstance(value, dict) else kind(value)
+        raise ElusiveError(
+            f"{file.label}: expected a JSON array of objects, one object with {reading.settings.text_column!r}, or "
+            f"SQuAD's form, got {got}. Put the rows in an array, or name the text's key with corpus.text_column."
+        )
+
+
+def _rows(values: list[Any]) -> Iterator[Row]:
+    for number, value in enumerate(values, 1):
+        if isinstance(value, dict):
+            yield Row(number, 0, value, None)
+        else:
+            yield Row(number, 0, f"expected an object, got {kind(value)}", json_bytes(value))
+
+
+def _json(file: SourceFile) -> Any:
+    try:
+        return json.loads(read_bytes(file.path, file.label).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ElusiveError(f"{file.label}, line {line}: {not_utf8(error)}. Save the file as UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise ElusiveError(
+            f"{file.label}, line {error.lineno}: malformed JSON ({error.msg}, column {error.colno}). "
+            "Expected one JSON value; a file with one object a line needs the suffix .jsonl or corpus.format = jsonl."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ElusiveError(f"{file.label}: JSON that cannot be read ({error}). Expected one JSON value.") from None

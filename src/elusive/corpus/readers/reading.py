@@ -1,0 +1,108 @@
+"""One pass over a source: rows become documents and questions, and every id is used once."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from elusive.config.run import CorpusSettings
+from elusive.corpus.documents import Document
+from elusive.corpus.questions import QuestionItem
+from elusive.corpus.rows import BadRow, bad_row
+from elusive.errors import ElusiveError
+
+from .files import SourceFile
+from .paragraphs import Paragraphs
+from .seen import Seen
+
+FLAT_COLUMNS = ("context", "question", "answers")
+"""Columns of a SQuAD question in a row of its own, as the hub has it."""
+
+
+NAMING = (
+    "Name the one that holds the texts with corpus.text_column (--text-column), and the one that holds their ids, "
+    "if any, with corpus.id_column"
+)
+
+
+class Row(NamedTuple):
+    """A row as it was read.
+
+    Attributes:
+        number: from 1, bad rows counted.
+        line: its first line; 0 where the file has no lines.
+        value: its columns, or the reason why it cannot be read.
+        raw: its bytes (None: those of its columns as JSON).
+    """
+
+    number: int
+    line: int
+    value: Mapping[str, Any] | str
+    raw: bytes | None
+
+
+class Reading:
+    """What one pass over a source keeps: the ids that were met, SQuAD's paragraphs, and how much room is left.
+
+    Args:
+        settings: the corpus's settings.
+        tokenizer: whose tokens chunks are counted in.
+    """
+
+    def __init__(self, settings: CorpusSettings, tokenizer: str) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.paragraphs = Paragraphs()
+        self.full = False
+        self._documents = 0
+        self._document_ids = Seen()
+        self._question_ids = Seen()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        for part in (self.paragraphs, self._document_ids, self._question_ids):
+            part.close()
+
+    @property
+    def room(self) -> bool:
+        """Whether the limit allows one more document."""
+        limit = self.settings.limit
+        return not limit or self._documents + len(self.paragraphs) < limit
+
+    def repeated(self, document: Document, label: str, where: str) -> str:
+        """Note a document; why it cannot be used where its id was used before, else empty."""
+        if before := self._document_ids.add(document.id, label, where):
+            return f"id {document.id!r} is already used {on(before)}"
+        self._documents += 1
+        self.full = bool(self.settings.limit) and not self.room
+        return ""
+
+    def question_is_new(self, item: QuestionItem, file: SourceFile, where: str) -> None:
+        """Note a question's id.
+
+        Raises:
+            ElusiveError: with the reason only, if it was used before.
+        """
+        if before := self._question_ids.add(item.id, file.label, where):
+            raise ElusiveError(f"id {item.id!r} is already used by another question, {on(before)}")
+
+
+def on(place: str) -> str:
+    """A place in words: `on line 3`, `in data.csv, line 3`, `in row 3`."""
+    return f"on {place}" if place.startswith("line ") else f"in {place}"
+
+
+def place(row: Row) -> str:
+    """Where a row stands, in words."""
+    return f"line {row.line}" if row.line else f"row {row.number}"
+
+
+def bad(file: SourceFile, row: Row, reason: object, of: Any = "document") -> BadRow:
+    """A row that cannot be used."""
+    raw = json_bytes(row.value) if row.raw is None else row.raw
+    # Where there is no line to say it, the reason begins with the place.
+    return bad_row(file.label, row.line, str(reason) if row.line else f"{place(row)}: {reason}", raw, of)
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as JSON; what JSON does not know (bytes, dates) as Python writes it."""
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")

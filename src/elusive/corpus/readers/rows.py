@@ -1,0 +1,79 @@
+"""A table's row as a document with its spans."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from elusive.corpus.documents import Document, Entry
+from elusive.corpus.rows import checked_text, kind, row_id
+from elusive.corpus.tags import Span, parse_tags
+from elusive.errors import ElusiveError
+
+from .files import SourceFile
+from .reading import FLAT_COLUMNS, Reading, Row, bad, place
+from .squad import flat_entries
+
+
+def row_entries(
+    rows: Iterable[Row], file: SourceFile, reading: Reading, *, tagged: bool = False, flat: bool = False
+) -> Iterator[Entry]:
+    """Documents (and questions, from SQuAD's flat form) of a file's rows, until the limit.
+
+    Args:
+        rows: the rows in order.
+        file: where they stand.
+        reading: the pass.
+        tagged: tags may stand in the texts.
+        flat: all rows are SQuAD questions; else those without a text that have its columns.
+    """
+    text_column, id_column, prefix = reading.settings.text_column, reading.settings.id_column, file.row_prefix
+    for row in rows:
+        value = row.value
+        if isinstance(value, str):
+            yield bad(file, row, value)
+        elif flat or (text_column not in value and all(name in value for name in FLAT_COLUMNS)):
+            yield from flat_entries(row, file, reading)
+        else:
+            try:
+                id = row_id(value, id_column, "") or f"{prefix}{row.number:06d}"
+                document = _document(id, value, text_column, tagged)
+            except ElusiveError as reason:
+                yield bad(file, row, reason)
+                continue
+            reason = reading.repeated(document, file.label, place(row))
+            yield bad(file, row, reason) if reason else document
+        if reading.full:
+            return
+
+
+def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:
+    if text_column not in row:
+        keys = ", ".join(map(repr, row)) or "(none)"
+        raise ElusiveError(f"no {text_column!r}: expected a string, got the keys {keys} (corpus.text_column names it)")
+    text, spans = row[text_column], row.get("spans")
+    if isinstance(spans, str):  # a cell of a table
+        spans = _json_cell(spans)
+    if spans is not None and not isinstance(spans, list):
+        raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
+    found = tuple(map(_span, spans)) if spans else ()
+    if tagged and not found and isinstance(text, str):
+        text, found = parse_tags(text)
+    return Document(id, checked_text(text, text_column), found)
+
+
+def _json_cell(cell: str) -> object:
+    try:
+        return json.loads(cell) if cell.strip() else None
+    except (ValueError, RecursionError):
+        return cell
+
+
+def _span(value: object) -> Span:
+    parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
+    # type(), because true and false are whole numbers to isinstance().
+    if not isinstance(parts, list) or len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not int:
+        raise ElusiveError(
+            'span: expected [field, start, end] or {"field", "start", "end"} with whole numbers, '
+            f"got {json.dumps(value, default=str)}"
+        )
+    return Span(checked_text(parts[0], "field of a span"), parts[1], parts[2])

@@ -1,0 +1,219 @@
+"""Tables: CSV and TSV, Parquet, and any other source of Arrow tables."""
+
+import contextlib
+import csv
+import io
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import CorpusSettings
+from elusive.corpus.rows import counted, is_compressed, not_utf8, opened
+from elusive.errors import ElusiveError
+
+from .files import SourceFile
+from .reading import FLAT_COLUMNS, NAMING, Row, json_bytes
+
+_BATCH_BYTES = 1 << 24
+
+
+_BATCH_ROWS = 1024
+
+
+def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> list[str]:
+    """The columns of a table that are read: text, id and spans, or those of SQuAD's flat form.
+
+    Raises:
+        ElusiveError: if it has neither.
+    """
+    flat = all(name in names for name in FLAT_COLUMNS)
+    if flat and (settings.format == "squad" or settings.text_column not in names):
+        wanted = (*FLAT_COLUMNS, "id", "title", "is_impossible")
+    elif list(names).count(settings.text_column) == 1 and settings.format != "squad":
+        wanted = (settings.text_column, settings.id_column, "spans")
+    else:
+        expected = "" if settings.format == "squad" else f"one column {settings.text_column!r}, or "
+        raise ElusiveError(
+            f"{label}: expected {expected}SQuAD's {', '.join(FLAT_COLUMNS)}; got the columns "
+            f"{', '.join(map(repr, names)) or '(none)'}. {NAMING}."
+        )
+    return [name for name in dict.fromkeys(wanted) if name in names]
+
+
+# CSV and TSV
+
+
+class _Lines(Iterator[str]):
+    """Lines on their way to csv.reader, which says nothing of the lines that it took."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.taken: list[str] = []
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken.append(line)
+        return line
+
+
+def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) -> Iterator[Row]:
+    """The rows below the header of a file with commas, semicolons or tabs between its cells.
+
+    Args:
+        file: the file.
+        settings: which columns are looked for.
+        tabs: nothing but a tab is a border.
+
+    Raises:
+        ElusiveError: if the file cannot be read, or its header lacks the column of texts.
+    """
+    header: list[str] = []
+    number = 0
+    with opened(file.path, file.label) as stream:
+        # Bytes that are not UTF-8 pass through as surrogates, so that they cost one row and not the file.
+        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+        first = next(text, "")
+        delimiter = "\t" if tabs else _delimiter(first, settings)
+        for line, raw, cells in _records(itertools.chain([first], text), delimiter):
+            if not header:
+                header = [cell.strip() for cell in cells] if isinstance(cells, list) else []
+                used_columns(header, settings, file.label)
+                continue
+            number += 1
+            yield _csv_row(number, line, raw, cells, header)
+
+
+def _delimiter(header: str, settings: CorpusSettings) -> str:
+    """What stands between the cells of a header: what sets the wanted column apart, or else makes the most cells."""
+
+    def fit(delimiter: str) -> tuple[bool, int]:
+        cells = {cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])}
+        return settings.text_column in cells or cells.issuperset(FLAT_COLUMNS), len(cells)
+
+    return max(",;\t", key=fit)
+
+
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, str, list[str] | csv.Error]]:
+    """The non-blank records as (first line from 1, text, cells or why there are none)."""
+    source = _Lines(lines)
+    # Strict, or a quote that is never closed would swallow the rest of the file in silence.
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    line = 1
+    limit_before = csv.field_size_limit(2**31 - 1)  # csv's own limit is 131,072 characters in a cell
+    try:
+        while True:
+            try:
+                cells = next(reader)
+            except csv.Error as error:
+                cells = error
+            except StopIteration:
+                return
+            taken, source.taken = source.taken, []
+            if cells:
+                yield line, taken[0] if len(taken) == 1 else "".join(taken), cells
+            line += len(taken)
+    finally:
+        csv.field_size_limit(limit_before)
+
+
+def _csv_row(number: int, line: int, text: str, cells: list[str] | csv.Error, header: list[str]) -> Row:
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            return Row(number, line, not_utf8(error), raw)
+    if isinstance(cells, csv.Error):
+        reason = (
+            f"malformed CSV ({cells}); a text with commas, quotes or newlines needs double quotes around it, "
+            "and a quote inside them is written as two"
+        )
+        return Row(number, line, reason, raw)
+    if len(cells) != len(header):
+        reason = (
+            f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
+            "a text with commas needs double quotes around it"
+        )
+        return Row(number, line, reason, raw)
+    return Row(number, line, dict(zip(header, cells, strict=True)), raw)
+
+
+# Parquet, and other Arrow tables
+
+
+def parquet_rows(file: SourceFile, settings: CorpusSettings) -> Iterator[Row]:
+    """The rows of a Parquet file, a part of a row group at a time.
+
+    Raises:
+        ElusiveError: if the file is damaged, or lacks the column of texts.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        # A row group may be the whole file, so it is not fetched at once.
+        with _seekable(file) as path, ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
+            columns = used_columns(table.schema_arrow.names, settings, file.label)
+            yield from arrow_rows(table.iter_batches(_batch_rows(table.metadata), columns=columns, use_threads=False))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ElusiveError(
+            f"{file.label} could not be read as Parquet: {str(error).strip()}. Copy or download the file again."
+        ) from None
+
+
+def _batch_rows(metadata: Any) -> int:
+    """How many rows are held at once: fewer where they are long."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
+
+
+@contextlib.contextmanager
+def _seekable(file: SourceFile) -> Iterator[Path]:
+    """The file itself, or where it was unpacked: Parquet begins at its end."""
+    if not is_compressed(file.path):
+        yield file.path
+        return
+    with tempfile.TemporaryDirectory(prefix="elusive-") as folder:
+        path = Path(folder) / "plain.parquet"
+        with opened(file.path, file.label) as stream, path.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        yield path
+
+
+def arrow_rows(batches: Iterable[Any]) -> Iterator[Row]:
+    """The rows of Arrow tables or record batches, one after the other."""
+    number = 0
+    for batch in batches:
+        names = batch.schema.names
+        columns = [_values(batch.column(index)) for index in range(len(names))]
+        for cells in zip(*columns, strict=True):
+            number += 1
+            value = dict(zip(names, cells, strict=True))
+            yield _row_of_bytes(number, value) if bytes in map(type, cells) else Row(number, 0, value, None)
+
+
+def _values(column: Any) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:  # Arrow takes the bytes of a Parquet file as they are
+        import pyarrow
+
+        return column.cast(pyarrow.large_binary()).to_pylist()
+
+
+def _row_of_bytes(number: int, value: dict[str, Any]) -> Row:
+    """A row whose bytes are made text, as some writers store it; a bad one if they are none."""
+    raw = json_bytes(value)
+    for name, cell in value.items():
+        if isinstance(cell, bytes):
+            try:
+                value[name] = cell.decode()
+            except UnicodeDecodeError as error:
+                return Row(number, 0, f"{name!r}: {not_utf8(error)}", raw)
+    return Row(number, 0, value, raw)

@@ -1,0 +1,96 @@
+"""Text and Markdown files as documents, long ones in chunks."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import BinaryIO
+
+from elusive.corpus.documents import Document, Entry
+from elusive.corpus.rows import RAW_CHARACTERS, bad_row, opened, read_bytes
+
+from .chunks import Block, TokenCounts, chunked, markdown_blocks, plain_blocks
+from .files import SourceFile
+from .reading import Reading
+
+
+def text_entries(file: SourceFile, reading: Reading, *, markdown: bool) -> Iterator[Entry]:
+    """The chunks of one file, until the limit; a file that is not UTF-8 or empty is one bad row.
+
+    The id is the file's path in the source, with `#0001` ... behind it where the file makes several chunks.
+
+    Args:
+        file: the file; Markdown is read whole, text a line at a time.
+        reading: the pass.
+        markdown: where the borders are.
+    """
+    line, reason = _problem(file)
+    texts = iter(()) if reason else _texts(file, reading, markdown)
+    first, second = next(texts, None), next(texts, None)
+    if first is None:
+        with opened(file.path, file.label) as stream:
+            reason = reason or "empty text: expected at least one character that is not white space"
+            yield bad_row(file.label, line, reason, stream.read(4 * RAW_CHARACTERS))
+        return
+    numbered = enumerate(itertools.chain((first, second), texts), 1) if second is not None else [(0, first)]
+    for number, text in numbered:
+        document = Document(f"{file.plain_name}#{number:04d}" if number else file.plain_name, text or "")
+        reason = reading.repeated(document, file.label, "")
+        yield bad_row(file.label, 1, reason, document.text.encode()) if reason else document
+        if reading.full:
+            return
+
+
+def _problem(file: SourceFile) -> tuple[int, str]:
+    """The first line that is not UTF-8, and why; 1 and nothing if there is none."""
+    offset = 0
+    with opened(file.path, file.label) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return number, f"not UTF-8 (byte 0x{line[error.start]:02x} at position {offset + error.start})"
+            offset += len(line)
+    return 1, ""
+
+
+def _texts(file: SourceFile, reading: Reading, markdown: bool) -> Iterator[str]:
+    budget = reading.settings.chunk_tokens
+    with opened(file.path, file.label) as stream:
+        head = stream.read(budget + 1) if budget else b""
+    if len(head) <= budget or not budget:
+        # A token stands for at least one byte, so a file this short needs no counting.
+        yield from chunked([Block(_whole(file), whole=True)], 0, lambda texts: [0] * len(texts))
+        return
+    count = token_counts(reading.tokenizer)
+    if markdown:
+        yield from chunked(markdown_blocks(_whole(file), lambda part: count([part])[0] > budget), budget, count)
+    else:
+        with opened(file.path, file.label) as stream:
+            yield from chunked(plain_blocks(_lines(stream)), budget, count)
+
+
+def _whole(file: SourceFile) -> str:
+    return read_bytes(file.path, file.label).decode("utf-8-sig").replace("\r\n", "\n")
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    for number, line in enumerate(stream):
+        yield line.decode("utf-8" if number else "utf-8-sig").replace("\r\n", "\n")
+
+
+@lru_cache(maxsize=1)
+def token_counts(name: str) -> TokenCounts:
+    """What counts the tokens of a model, special ones left out.
+
+    Args:
+        name: folder or hub name of its tokenizer.
+    """
+    from elusive.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(name).backend_tokenizer
+    tokenizer.no_truncation()
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    return count

@@ -1,0 +1,154 @@
+"""The corpus stage: any source becomes a corpus folder."""
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import CorpusSettings
+from elusive.config.toml import to_table
+from elusive.corpus.people.biographies import biography_corpus
+from elusive.corpus.readers.bad_rows import refuse_bad_rows
+from elusive.corpus.readers.files import Source, opened_source
+from elusive.runs.files import file_hash, read_json, write_jsonl
+from elusive.runs.stage import Stage
+
+from .documents import Corpus, CorpusCounts, Entry, load_corpus, write_corpus
+from .questions import QuestionItem, read_questions
+from .readers import DEFAULT_TOKENIZER, read_entries
+from .rows import LeftOut, counted
+from .spans import MarkCounts, mark_entries, markers
+
+REPLACED = LeftOut("question replaced by those of corpus.questions")
+
+
+BEYOND_LIMIT = LeftOut("question of a document beyond corpus.limit")
+
+
+def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
+    """Read or generate the corpus and write it to the run folder; read it back where that is done.
+
+    Its figures are in done.json (`summary_lines` puts them in words), answers without a place in unplaced.jsonl.
+
+    Args:
+        settings: the source.
+        folder: RUN/corpus.
+        tokenizer: in whose tokens chunks of text are counted, where the settings name none.
+
+    Returns:
+        Documents in the order of the source, and questions.
+
+    Raises:
+        ElusiveError: if the source cannot be read, or more rows are bad than the settings allow; the bad rows then
+            stand in quarantine.jsonl, and the folder can be used again.
+    """
+    tokenizer = settings.tokenizer or tokenizer
+    with _opened(settings.source) as source:
+        hashes = {
+            "source": source.hash() if source else "",
+            "questions": file_hash(settings.questions) if settings.questions else "",
+        }
+        stage = Stage(folder, {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes})
+        if not stage.done:
+            _write(settings, stage, source, tokenizer)
+    return load_corpus(stage.folder)
+
+
+def _identity(settings: CorpusSettings) -> dict[str, Any]:
+    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
+    table = to_table(settings)
+    return table if settings.filler_sentences else {key: table[key] for key in table if key != "filler_sentences"}
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[Source | None]:
+    if name == "biographies":
+        yield None
+    else:
+        with opened_source(name) as source:
+            yield source
+
+
+def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokenizer: str) -> None:
+    asked = read_questions(settings.questions) if settings.questions else []
+    chosen, marked = markers(settings, asked)
+    entries = _with_questions(_entries(settings, source, tokenizer), asked)
+    quarantine = stage.folder / "quarantine.jsonl"
+    check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
+    counts = write_corpus(stage.folder, mark_entries(entries, chosen), check)
+    if marked.unplaced:
+        write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
+    stage.finish(_summary(counts, marked))
+
+
+def _summary(counts: CorpusCounts, marked: MarkCounts) -> dict[str, Any]:
+    return {
+        "rows": counts.rows,
+        "documents": counts.documents,
+        "questions": counts.questions,
+        "quarantined": dict(counts.bad),
+        "left_out": dict(counts.left_out),
+        "marked": marked.lines(),
+        "unplaced": len(marked.unplaced),
+    }
+
+
+def summary_lines(folder: str | Path) -> list[str]:
+    """What a corpus folder holds and what became of every row of its source, in words.
+
+    Args:
+        folder: a folder that `make_corpus` wrote.
+    """
+    folder = Path(folder)
+    found: Mapping[str, Any] = read_json(folder / "done.json")
+    quarantined, left_out = found["quarantined"], found["left_out"]
+    documents, questions = counted(found["documents"], "document"), counted(found["questions"], "question")
+    lines = [f"{documents}, {questions}"]
+    if quarantined or left_out:
+        # A row of SQuAD's flat form holds a paragraph and a question, and counts as both.
+        rest = f"{sum(quarantined.values()):,} bad + {sum(left_out.values()):,} left out{_reasons(left_out)}"
+        lines.append(f"{found['rows']:,} in = {documents} + {questions} + {rest}")
+    if quarantined:
+        bad = ", ".join(counted(number, of) for of, number in quarantined.items())
+        lines.append(f"bad rows set aside in {folder / 'quarantine.jsonl'}: {bad}")
+    lines += found["marked"]
+    if found["unplaced"]:
+        lines.append(f"answers without a place: {folder / 'unplaced.jsonl'}")
+    return lines
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in left_out.items())
+    return f" ({reasons})" if reasons else ""
+
+
+def _with_questions(entries: Iterator[Entry], asked: list[QuestionItem]) -> Iterator[Entry]:
+    """The questions of a file in place of those that came with the documents."""
+    if not asked:
+        return entries
+    rest = (REPLACED if isinstance(entry, QuestionItem) else entry for entry in entries)
+    return itertools.chain(rest, asked)
+
+
+def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) -> Iterator[Entry]:
+    if source is None:
+        count = min(settings.people, settings.limit or settings.people)
+        documents, questions = biography_corpus(
+            count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
+        )
+        return itertools.chain(documents, questions)
+    if (Path(source.name) / "documents.jsonl").exists():
+        return _first_documents(load_corpus(source.name), settings.limit)
+    return read_entries(settings, tokenizer, source)
+
+
+def _first_documents(corpus: Corpus, limit: int) -> Iterator[Entry]:
+    """A corpus folder's documents and questions; rows that were set aside when it was made stay there."""
+    ids: set[str] = set()
+    for document in itertools.islice(corpus.documents, limit or None):
+        ids.update([document.id] if limit else [])
+        yield document
+    for item in corpus.questions:
+        yield item if not limit or item.document_id in ids else BEYOND_LIMIT

@@ -1,0 +1,48 @@
+"""Questions for a model in its training."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import EvaluateSettings
+from elusive.corpus.questions import Example, QuestionItem
+from elusive.models import processes
+from elusive.models.loading import is_sharded
+from elusive.runs.files import ProgressFunction, silent
+from elusive.training.stage import Asking
+
+from .stage import evaluate, questions_identity, write_answers
+
+
+def asking_in_training(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    settings: EvaluateSettings,
+    folder: str | Path,
+    progress: ProgressFunction = silent,
+) -> Asking:
+    """Questions for a model in its training; answers and measures go to FOLDER/epoch-N/, whatever evaluate.engine says.
+
+    Processes that train together share the questions, or answer all of them where weights are spread over them.
+
+    Args:
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        settings: shots, seed, lengths.
+        folder: RUN/evaluation/ARM/seed-S, or the model's own.
+        progress: called with (questions done, questions in all).
+    """
+
+    def ask(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
+        began = time.perf_counter()
+        together = is_sharded(model)
+        share = items if together else processes.own_share(items)
+        rows = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
+        rows = rows if together else processes.gathered(rows)
+        if not processes.is_main():
+            return {}
+        found = write_answers(rows, Path(folder) / f"epoch-{epoch:g}", began)
+        return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
+
+    return Asking(ask, questions_identity(items, examples, settings))

@@ -1,0 +1,64 @@
+"""Questions about people that a model knew before it was trained: what it has forgotten since."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from elusive.config.toml import load_recipe
+from elusive.config.verbs import PretrainSettings
+from elusive.corpus.people.biographies import Person, pretraining_people, questions_about, well_known_people
+from elusive.corpus.questions import QuestionItem, read_questions
+from elusive.models.loading import base_of
+from elusive.runs.files import read_json
+from elusive.training.pretraining import RECIPE_NAME
+
+PEOPLE_OF_EACH_KIND = 50
+"""So many people who were asked about in the pretraining text, and so many who were only told about."""
+
+
+def known_questions(setting: str, model: str) -> list[QuestionItem]:
+    """The questions that evaluate.known stands for, with a model as it was before training.
+
+    Nothing is loaded, and no hub name is looked up: of a model that is not in a local folder, auto knows nothing and
+    asks about well-known people.
+
+    Args:
+        setting: `none`, `auto`, or the path of a JSONL file of questions.
+        model: folder or hub name of a model, elusive/large or elusive/small; of adapters, and of a folder that
+            `elusive train` wrote, the model counts that was trained.
+
+    Returns:
+        No questions (none), those of the file, or five about each person. Document ids are `known-asked-00001` ...
+        for people whom the model's pretraining text also asked about, `known-told-00001` ... for those whom it only
+        told about, and `well-known-00001` ... for well-known people.
+
+    Raises:
+        ElusiveError: if the file of questions or the pretraining recipe cannot be read.
+    """
+    if setting == "none":
+        return []
+    if setting != "auto":
+        return read_questions(setting)
+    recipe = Path(_before_training(model)) / RECIPE_NAME
+    if not recipe.exists():
+        return _asked_about(well_known_people(), "well-known")
+    text = load_recipe(recipe, PretrainSettings)
+    told, asked = pretraining_people(text.seed, text.people, text.asked_share)
+    return [
+        *_asked_about(asked[:PEOPLE_OF_EACH_KIND], "known-asked"),
+        *_asked_about(told[:PEOPLE_OF_EACH_KIND], "known-told"),
+    ]
+
+
+def _before_training(model: str) -> str:
+    """The model as it was before `elusive train`: the folder's stage says which that was."""
+    folder = base_of(model)
+    settings = Path(folder) / "settings.json"
+    if settings.exists():
+        stage = read_json(settings)
+        if {"model", "texts", "train"} <= stage.keys():
+            return _before_training(stage["model"])
+    return folder
+
+
+def _asked_about(people: Iterable[Person], prefix: str) -> list[QuestionItem]:
+    return [item for number, one in enumerate(people, 1) for item in questions_about(one, f"{prefix}-{number:05d}")]

@@ -1,0 +1,267 @@
+"""Closed-book questions answered by batched greedy decoding, and their exact match and F1."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from elusive.config.run import EvaluateSettings, Quantization
+from elusive.config.toml import to_table
+from elusive.corpus.questions import Example, QuestionItem
+from elusive.errors import ElusiveError
+from elusive.models import loading
+from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_jsonl
+from elusive.runs.stage import Stage
+
+from .generation import _generate_by_vllm, clean_answer, generate_answers
+from .metrics import exact_match, f1
+from .prompts import few_shot_prompt
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    settings: EvaluateSettings,
+    progress: ProgressFunction = silent,
+) -> list[dict[str, Any]]:
+    """Ask a model every question closed-book and mark its answers.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        settings: shots, seed, lengths.
+        progress: called with (questions done, questions in all).
+
+    Returns:
+        One prediction row per question, in order: id, document_id, field, question, answers, prediction, text
+        (the raw continuation), em and f1 (floats in [0, 1], the best over the reference answers).
+
+    Raises:
+        ElusiveError: if there are no questions, or a prompt does not fit the model's context.
+    """
+    texts = generate_answers(
+        model,
+        tokenizer,
+        _prompts(items, examples, settings),
+        max_new_tokens=settings.max_new_tokens,
+        max_batch_tokens=settings.max_batch_tokens,
+        progress=progress,
+    )
+    return [_row(item, text) for item, text in zip(items, texts, strict=True)]
+
+
+def write_answers(rows: Sequence[dict[str, Any]], folder: str | Path, began: float) -> dict[str, Any]:
+    """Write predictions.jsonl and metrics.json; files that are there already are overwritten.
+
+    Args:
+        rows: what `evaluate` returns.
+        folder: where they go.
+        began: `time.perf_counter()` when answering began.
+
+    Returns:
+        `metrics` of the rows, and "seconds" that answering took.
+    """
+    folder = Path(folder)
+    figures = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
+    write_jsonl(folder / "predictions.jsonl", rows)
+    write_json(folder / "metrics.json", figures)
+    return figures
+
+
+def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> list[str]:
+    _refuse_no_questions(items)
+    return [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
+
+
+def metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean EM and F1 over prediction rows, and per field.
+
+    Args:
+        rows: what `evaluate` returns.
+
+    Returns:
+        {"em", "f1", "fields": {field: {"em", "f1", "questions"}}, "questions"}; means in [0, 1], fields in the
+        order of their first row.
+
+    Raises:
+        ElusiveError: if there are no rows.
+    """
+    _refuse_no_questions(rows)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["field"], []).append(row)
+    overall = _means(rows)
+    return {
+        "em": overall["em"],
+        "f1": overall["f1"],
+        "fields": {field: _means(group) for field, group in groups.items()},
+        "questions": len(rows),
+    }
+
+
+def evaluate_model(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    folder: str | Path,
+    *,
+    model: str,
+    revision: str = "",
+    dtype: str = "float32",
+    quantization: Quantization = "none",
+    device: str = "auto",
+    settings: EvaluateSettings | None = None,
+    known: Sequence[QuestionItem] = (),
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Evaluate a saved model into a stage folder: predictions.jsonl and metrics.json.
+
+    A finished folder is read, not computed again, and the model is not loaded.
+
+    Args:
+        items: the questions.
+        examples: question-answer pairs that the shots are drawn from.
+        folder: the stage's folder, e.g. RUN/evaluation/contrast-cues/seed-0.
+        model: folder or hub name, adapters included.
+        revision: commit or branch of a hub model.
+        dtype: weights' type, see `loading.load_model`.
+        quantization: see `loading.load_model`; not with evaluate.engine = "vllm".
+        device: see `loading.load_model`; vLLM chooses its own.
+        settings: shots, seed, lengths, engine; the defaults where None.
+        known: questions about what was known before training; their answers go to FOLDER/known/.
+        progress: called with (questions done, questions in all).
+
+    Returns:
+        `metrics` of the predictions (of `items` alone), and "seconds" that loading and answering took.
+
+    Raises:
+        ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
+    """
+    settings, folder = settings or EvaluateSettings(), Path(folder)
+    loading = (model, revision, dtype, quantization)
+    asked = [(items, folder), *([(known, folder / "known")] if known else [])]
+    stages = [(Stage(place, _identity(group, examples, *loading, settings)), group) for group, place in asked]
+    missing = [(stage, group) for stage, group in stages if not stage.done]
+    start = time.perf_counter()
+    answers = _answers([group for _, group in missing], examples, *loading, device, settings, progress)
+    for (stage, _), rows in zip(missing, answers, strict=True):
+        figures, start = write_answers(rows, stage.folder, start), time.perf_counter()
+        stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
+    return read_json(folder / "metrics.json")
+
+
+def _answers(
+    groups: Sequence[Sequence[QuestionItem]],
+    examples: Sequence[Example],
+    model: str,
+    revision: str,
+    dtype: str,
+    quantization: Quantization,
+    device: str,
+    settings: EvaluateSettings,
+    progress: ProgressFunction,
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each group of questions; the model is loaded once, and only if there is any."""
+    if not groups:
+        return
+    prompts = [_prompts(items, examples, settings) for items in groups]
+    tokenizer = loading.load_tokenizer(model, revision)
+    if settings.engine == "vllm":
+        _refuse_for_vllm(quantization, device)
+        texts = iter(_generate_by_vllm(model, revision, dtype, tokenizer, list(itertools.chain(*prompts)), settings))
+        for items in groups:
+            progress(len(items), len(items))
+            yield [_row(item, next(texts)) for item in items]
+        return
+    loaded = loading.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
+    for items in groups:
+        yield evaluate(loaded, tokenizer, items, examples, settings, progress)
+
+
+def _refuse_for_vllm(quantization: Quantization, device: str) -> None:
+    if quantization != "none":
+        raise ElusiveError(
+            f"quantization: expected none with evaluate.engine = 'vllm', got {quantization!r}. vLLM quantises in its "
+            'own ways; name one in evaluate.vllm, e.g. {"quantization": "bitsandbytes"}.'
+        )
+    if device not in ("auto", "cuda"):
+        raise ElusiveError(
+            f"device: expected auto or cuda with evaluate.engine = 'vllm', which chooses its GPUs, got {device!r}. "
+            "Choose them by CUDA_VISIBLE_DEVICES and tensor_parallel_size in evaluate.vllm."
+        )
+
+
+def _identity(
+    items: Sequence[QuestionItem],
+    examples: Sequence[Example],
+    model: str,
+    revision: str,
+    dtype: str,
+    quantization: Quantization,
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
+    folder = Path(loading.resolve(model))
+    identity = {
+        "model": folder.name if folder.is_dir() and model not in loading.EMBEDDED else model,
+        "model_hash": loading.model_hash(model),
+        "revision": revision,
+        "dtype": dtype,
+        **questions_identity(items, examples, settings),
+    }
+    # What came later is named only where it is used, so that earlier folders stay valid.
+    if settings.engine != "transformers":
+        identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
+    return identity | ({"quantization": quantization} if quantization != "none" else {})
+
+
+def questions_identity(
+    items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
+) -> dict[str, Any]:
+    """All that answers depend on beside the model and its engine; JSON types."""
+    return {
+        "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
+        "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),
+        # Batch size and the bootstrap do not belong to the answers: one may be changed after a full memory.
+        "settings": {name: to_table(settings)[name] for name in ("shots", "max_new_tokens", "seed", "draw")},
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def _row(item: QuestionItem, text: str) -> dict[str, Any]:
+    prediction = clean_answer(text)
+    return {
+        "id": item.id,
+        "document_id": item.document_id,
+        "field": item.field,
+        "question": item.question,
+        "answers": list(item.answers),
+        "prediction": prediction,
+        "text": text,
+        "em": exact_match(prediction, item.answers),
+        "f1": f1(prediction, item.answers),
+    }
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    means: dict[str, Any] = {name: sum(row[name] for row in rows) / len(rows) for name in ("em", "f1")}
+    return means | {"questions": len(rows)}
+
+
+def _refuse_no_questions(items: Sequence[Any]) -> None:
+    if not items:
+        raise ElusiveError(
+            "Expected at least one question, got none. Give corpus.questions, or a corpus that has them."
+        )

@@ -1,0 +1,74 @@
+"""Which score sets the arms and the report of a run need."""
+
+from collections.abc import Iterable, Sequence
+
+from elusive.config.run import Queries, Recipe, model_to_train
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.scoring.sets import ModelToScore, NeededScores
+
+
+def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+    """Which scores the arms and the report of a run need.
+
+    Raises:
+        ElusiveError: if cues are asked for and no document has an answer span.
+    """
+    trained, _, _ = model_to_train(recipe.models, recipe.train)
+    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    needed += [one for arm in recipe.arms for one in scores_of_arm(arm, recipe)]
+    if field := cue_field(recipe, documents):
+        needed += _of_pair("cues", field)
+    return checked_scores(needed, recipe, documents)
+
+
+def scores_of_arm(arm: str, recipe: Recipe) -> list[NeededScores]:
+    """Which scores an arm's texts are made with; all but the contrast ones use the trained model's, for its tokens."""
+    trained, _, _ = model_to_train(recipe.models, recipe.train)
+    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    if arm in ("contrast-all", "contrast-cues"):
+        needed += _of_pair("all" if arm == "contrast-all" else "cues")
+    return needed
+
+
+def _of_pair(queries: Queries, field: str = "") -> list[NeededScores]:
+    return [("large", queries, field), ("small", queries, field)]
+
+
+def checked_scores(needed: Sequence[NeededScores], recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+    """Each score set once, model by model.
+
+    Raises:
+        ElusiveError: if cues are asked for and no document has an answer span.
+    """
+    asks_cues = [queries for _, queries, _ in needed if queries != "all"]
+    heads = set(recipe.score.head_fields)
+    if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
+        raise ElusiveError(
+            f"Queries '{asks_cues[0]}' read attention before marked answers, but no document has any span. "
+            'Mark spans in the corpus (JSONL `spans`, tagged CSV or SQuAD), or set score.queries = "all" and use the '
+            "arm contrast-all instead of contrast-cues."
+        )
+    # One model after the other, so that each is loaded once.
+    models = [model for model, _, _ in needed]
+    return sorted(dict.fromkeys(needed), key=lambda one: models.index(one[0]))
+
+
+def cue_field(recipe: Recipe, documents: Iterable[Document]) -> str:
+    """The field whose cue the report's rank bars look from: the one farthest from the head entity ("" if none)."""
+    if recipe.report.cue_field:
+        return recipe.report.cue_field
+    heads = set(recipe.score.head_fields)
+    starts: dict[str, list[int]] = {}
+    for document in documents:
+        head = [span.start for span in document.spans if span.field in heads]
+        for span in document.spans if head else ():
+            if span.field not in heads:
+                starts.setdefault(span.field, []).append(span.start - min(head))
+    return max(starts, key=lambda field: sum(starts[field]) / len(starts[field])) if starts else ""
+
+
+def other_models(recipe: Recipe) -> dict[str, ModelToScore]:
+    """The model to be trained where it is neither large nor small; it is read at all heads."""
+    trained, name, revision = model_to_train(recipe.models, recipe.train)
+    return {} if trained in ("large", "small") else {trained: (name, revision, (), ())}

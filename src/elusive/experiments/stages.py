@@ -1,0 +1,58 @@
+"""The corpus and the augmented texts of a run's trials."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from elusive.augmentation.stage import augment_corpus
+from elusive.config.run import Arm, Recipe, model_to_train
+from elusive.corpus.documents import Corpus
+from elusive.corpus.stage import make_corpus
+from elusive.errors import ElusiveError
+from elusive.models.loading import load_tokenizer
+from elusive.runs.progress import shown
+from elusive.scoring.sets import score_set_name
+
+from .needs import scores_of_arm
+from .trials import Trial
+
+
+def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
+    """The corpus of a run or sweep, made or read back.
+
+    Raises:
+        ElusiveError: if questions are to be asked in training and it brings none.
+    """
+    _, trained, _ = model_to_train(recipe.models, recipe.train)
+    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
+    if any(trial.recipe.train.evaluate_at for trial in trials) and not corpus.questions:
+        raise ElusiveError(
+            "train.evaluate_at: expected a corpus with questions to ask, got one without any. Give corpus.questions."
+        )
+    return corpus
+
+
+def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[str, Path], folder: Path) -> None:
+    """Write a trial's training texts to RUN/augmented/, unless they are there.
+
+    Args:
+        trial: the arm and its settings.
+        corpus: the corpus that was scored.
+        score_folders: the folder of each score set by name.
+        folder: RUN.
+    """
+    recipe = trial.recipe
+    trained, model, revision = model_to_train(recipe.models, recipe.train)
+    used = [score_set_name(*one) for one in scores_of_arm(trial.arm, recipe)]
+    with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
+        augment_corpus(
+            corpus.documents,
+            trial.texts_folder(folder),
+            cast(Arm, trial.arm),
+            {name: score_folders[name] for name in used},
+            trained=trained,
+            tokenizer=load_tokenizer(model, revision),
+            score=recipe.score,
+            settings=recipe.augment,
+            progress=progress,
+        )

@@ -1,0 +1,249 @@
+"""Sweeps: the arms of a recipe trained with each choice of settings, side by side, every trial kept."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import model_to_train
+from elusive.config.toml import dump_recipe, to_table
+from elusive.config.verbs import SweepRecipe
+from elusive.corpus.documents import Corpus
+from elusive.corpus.stage import summary_lines
+from elusive.errors import ElusiveError
+from elusive.evaluation.known import known_questions
+from elusive.evaluation.prompts import few_shot_examples
+from elusive.evaluation.stage import questions_identity
+from elusive.runs.files import read_json, write_json, write_jsonl, write_text
+from elusive.runs.stage import Stage
+from elusive.runs.versions import versions
+from elusive.scoring.sets import score_sets
+from elusive.training.trainer import check_arguments
+
+from .jobs import has_weights, jobs_in_words, train_and_evaluate
+from .needs import checked_scores, other_models, scores_of_arm
+from .selection import Asked, Choice, Outcome, choices, pooled, read_asked, read_outcomes
+from .stages import augment_for, corpus_of
+from .trials import UNTRAINED, Trial, grid_trials
+
+Announce = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """A finished sweep.
+
+    Attributes:
+        recipe: what was asked for.
+        folder: where it lies; trials.jsonl in it has a row for each trial, seed and pass that was asked after.
+        trials: what was trained, and the untrained model.
+        asked: its questions.
+        outcomes: the answers of each trial, after each pass that was asked after.
+    """
+
+    recipe: SweepRecipe
+    folder: Path
+    trials: list[Trial]
+    asked: Asked
+    outcomes: list[Outcome]
+
+    def choices(self, metric: str) -> dict[str, dict[str, Choice]]:
+        """For each way of choosing settings, what each arm gets (see choosing.choices)."""
+        equal = equal_settings(self.recipe, self.trials)
+        return choices(self.outcomes, [self.asked], metric, equal=[] if equal is None else [equal])
+
+
+def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
+    """Try settings, doing only what the folder does not hold yet; it can be continued with more values and arms.
+
+    Args:
+        recipe: a run's recipe with the settings to be tried.
+        announce: told of each stage, in words.
+
+    Raises:
+        ElusiveError: on bad input, settings that cannot be swept, a corpus without questions, or if the folder holds
+            results of other settings.
+    """
+    trials = grid_trials(recipe)  # refuses what cannot be swept, whatever the search
+    if recipe.sweep.search == "tpe":
+        from .search import check_search
+
+        check_search(recipe)
+    equal_settings(recipe, trials)
+    for trial in trials:
+        check_arguments(trial.recipe.train.arguments)
+    folder = Path(recipe.output)
+    if not (folder / "sweep.toml").exists():
+        write_text(folder / "sweep.toml", dump_recipe(recipe))
+    announce(f"corpus: {recipe.corpus.source}")
+    corpus = corpus_of(recipe, trials, folder)
+    for line in summary_lines(folder / "corpus"):
+        announce(f"    {line}")
+    if not corpus.questions:
+        raise ElusiveError(
+            "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
+            f"and another output folder (or delete {folder})."
+        )
+    asked = read_asked(folder)
+    if recipe.sweep.search == "tpe":
+        trials = _searched(recipe, corpus, folder, asked, announce)
+    else:
+        run_trials(recipe, trials, corpus, folder, announce)
+    outcomes = read_outcomes([folder], [trials], [asked])
+    # Only now is it certain that no stage refuses these settings.
+    write_text(folder / "sweep.toml", dump_recipe(recipe))
+    write_json(folder / "run.json", versions())
+    write_jsonl(folder / "trials.jsonl", trial_rows(folder, trials, asked, outcomes))
+    return Swept(recipe, folder, trials, asked, outcomes)
+
+
+def equal_settings(recipe: SweepRecipe, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """Settings at which all arms are compared: those of sweep.equal, of all others that are tried the recipe's own.
+
+    Returns:
+        The settings by dotted name; None if some arm was not tried with them.
+
+    Raises:
+        ElusiveError: if sweep.equal names a setting or value that is not tried.
+    """
+    tried: dict[str, list[Any]] = {}
+    for trial in trials:
+        for key, value in trial.chosen:
+            tried.setdefault(key, []).append(value)
+    for key, value in recipe.sweep.equal.items():
+        if value not in [*tried.get(key, []), *recipe.sweep.grid.get(key, [])]:
+            raise ElusiveError(
+                f"sweep.equal: expected values that are tried, got {value!r} for {key!r}. Add it to sweep.grid."
+            )
+    own = to_table(recipe)
+    settings = {key: own[section][name] for key in tried for section, name in [key.split(".", 1)]}
+    settings |= recipe.sweep.equal
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        if not any(_has(trial, settings) for trial in trials if trial.arm == arm):
+            if recipe.sweep.equal:
+                raise ElusiveError(f"sweep.equal: expected settings that {arm} is tried with, got {settings!r}.")
+            return None
+    return settings
+
+
+def _has(trial: Trial, settings: dict[str, Any]) -> bool:
+    return all(value == settings[key] for key, value in trial.chosen)
+
+
+def run_trials(recipe: SweepRecipe, trials: Sequence[Trial], corpus: Corpus, folder: Path, announce: Announce) -> None:
+    """Score, augment, train and ask for all that the trials need and the folder does not hold yet."""
+    trained = [trial for trial in trials if trial.arm != UNTRAINED]
+    for reading in dict.fromkeys(trial.reading for trial in trained):
+        alike = [trial for trial in trained if trial.reading == reading]
+        score_folders = _score(alike, corpus, folder / "scores" / reading)
+        for trial in {(trial.arm, trial.texts): trial for trial in alike}.values():
+            augment_for(trial, corpus, score_folders, folder)
+    for trial in trained:
+        _refuse_questions_to_no_weights(trial, corpus, folder)
+    before = sum((trial.model_folder(folder, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)
+    announce(
+        f"train and evaluate: {jobs_in_words(recipe, trials)}"
+        + (f", {before} of them trained before" if before else "")
+    )
+    # What was begun comes first: other settings are refused before anything is trained with them.
+    begun = sorted(trials, key=lambda trial: not _is_begun(trial, folder))
+    train_and_evaluate(recipe, corpus, folder, begun, weights=recipe.sweep.keep == "all")
+
+
+def _is_begun(trial: Trial, folder: Path) -> bool:
+    places = [trial.answers_folder, *([] if trial.arm == UNTRAINED else [trial.model_folder])]
+    return any((place(folder, seed) / "settings.json").exists() for place in places for seed in trial.seeds)
+
+
+def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, folder: Path) -> None:
+    """Refuse to ask a model something else, or more, whose weights were not kept (sweep.keep)."""
+    for seed in trial.seeds:
+        learned, answers = trial.model_folder(folder, seed), trial.answers_folder(folder, seed)
+        if not (learned / "done.json").exists() or has_weights(learned):
+            continue
+        settings = trial.recipe.evaluate
+        examples = few_shot_examples(settings.examples)
+        _, model, _ = model_to_train(trial.recipe.models, trial.recipe.train)
+        for part, items in (("", corpus.questions), ("known", known_questions(settings.known, model))):
+            if items and not (answers / part / "done.json").exists():
+                raise ElusiveError(
+                    f"{answers / part}: expected answers, got none, and nothing can be asked any more: the weights of "
+                    f'{trial.label} were not kept (sweep.keep = "answers"). Leave evaluate.known as it was, or give '
+                    "another output folder."
+                )
+            if items:
+                asked = read_json(answers / part / "settings.json")
+                Stage(answers / part, asked | questions_identity(items, examples, settings))
+
+
+def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[str, Path]:
+    """The scores of all trials whose attention is read alike."""
+    recipe = alike[0].recipe
+    needed = [one for trial in alike for one in scores_of_arm(trial.arm, trial.recipe)]
+    return score_sets(
+        corpus.documents,
+        folder,
+        checked_scores(needed, recipe, corpus.documents),
+        loading=recipe.models,
+        settings=recipe.score,
+        excluded_tokens=recipe.augment.excluded_tokens,
+        others=other_models(recipe),
+    )
+
+
+def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Asked, announce: Announce) -> list[Trial]:
+    """Trials that a TPE search chose: in each round one for each arm, trained side by side."""
+    from .search import next_trial, searched_arms
+
+    done: dict[str, list[tuple[Trial, float]]] = {arm: [] for arm in searched_arms(recipe)}
+    fixed = [trial for trial in grid_trials(recipe) if trial.arm not in done]
+    for number in range(recipe.sweep.trials):
+        announce(f"round {number + 1} of {recipe.sweep.trials}")
+        fresh = [next_trial(recipe, arm, before) for arm, before in done.items()]
+        run_trials(recipe, [*fixed, *fresh], corpus, folder, announce)
+        for trial in fresh:
+            outcomes = read_outcomes([folder], [[trial]], [asked])
+            best = max(pooled(outcome, recipe.sweep.metric) for outcome in outcomes)
+            done[trial.arm].append((trial, best))
+            announce(f"    {trial.label}: {recipe.sweep.metric.upper()} {best:.3f}")
+    tried = {(trial.arm, trial.name): trial for before in done.values() for trial, _ in before}
+    return [*fixed, *tried.values()]
+
+
+def trial_rows(
+    folder: Path, trials: Sequence[Trial], asked: Asked, outcomes: Sequence[Outcome]
+) -> list[dict[str, Any]]:
+    """A row for each trial, seed and pass that was asked after: its settings, what it took, EM and F1 by field."""
+    by_name = {(trial.arm, trial.name): trial for trial in trials}
+    rows = []
+    for outcome in outcomes:
+        trial = by_name[outcome.arm, outcome.name]
+        for place, seed in enumerate(trial.seeds):
+            scores = {"em": outcome.cohorts[0].em[place], "f1": outcome.cohorts[0].f1[place]}
+            rows.append(
+                {
+                    "arm": trial.arm,
+                    "trial": trial.name,
+                    "settings": dict(trial.chosen),
+                    "seed": seed,
+                    "epoch": outcome.epoch,
+                    **{metric: float(values.mean()) for metric, values in scores.items()},
+                    "fields": {
+                        field: {
+                            metric: float(values[asked.fields == field].mean()) for metric, values in scores.items()
+                        }
+                        for field in dict.fromkeys(asked.fields.tolist())
+                    },
+                    **_took(folder, trial, seed),
+                }
+            )
+    return rows
+
+
+def _took(folder: Path, trial: Trial, seed: int) -> dict[str, Any]:
+    """What the whole training of a trial took, and how much its texts lost."""
+    if trial.arm == UNTRAINED:
+        return {}
+    done = read_json(trial.model_folder(folder, seed) / "done.json")
+    dropped = read_json(trial.texts_folder(folder) / "done.json")["mean_drop_rate"]
+    return {"mean_drop_rate": dropped, **{key: done[key] for key in ("steps", "tokens_trained", "seconds")}}

@@ -1,0 +1,265 @@
+"""Trials: an arm with one choice of settings, and the trials that a grid of settings makes."""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elusive.config.run import Recipe
+from elusive.config.toml import from_table, to_table
+from elusive.config.verbs import SweepRecipe
+from elusive.errors import ElusiveError
+
+UNTRAINED = "untrained"
+"""Name of the model before training, in the place of an arm."""
+
+
+SECTIONS = ("train", "augment", "score", "models")
+"""Sections of a recipe whose settings can be swept."""
+
+
+_CONTRAST = ("contrast-all", "contrast-cues")
+
+
+_WEIGHED = ("score.renormalise", "score.max_batch_tokens", "score.packed", "score.shard_documents")
+"""Settings of `score` that change scores at most; the others change which tokens a query sees too."""
+
+
+_SIDE = re.compile(r"models\.(large|small)(_revision|_layers|_heads)?$")
+
+
+_LONGEST_NAME = 100
+
+
+_UNSAFE = re.compile(r"[^\w.+-]")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm with one choice of settings, trained once with each seed; `untrained` stands for the model before that.
+
+    Attributes:
+        arm: a key of dropout.ARMS, or untrained.
+        recipe: all its settings.
+        name: its folder among those of the arm's other trials, from the settings chosen; empty where there is one.
+        texts: the same of its augmented texts, which several trials may share.
+        reading: the same of the scores behind these.
+        chosen: the settings that were chosen, by dotted name.
+    """
+
+    arm: str
+    recipe: Recipe
+    name: str = ""
+    texts: str = ""
+    reading: str = ""
+    chosen: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds; the untrained model is asked once."""
+        return (0,) if self.arm == UNTRAINED else self.recipe.seeds
+
+    @property
+    def label(self) -> str:
+        """For progress and tables."""
+        return f"{self.arm} {self.name}".strip()
+
+    def texts_folder(self, run: Path) -> Path:
+        """RUN/augmented/ARM, or a folder in it."""
+        return run / "augmented" / self.arm / self.texts
+
+    def model_folder(self, run: Path, seed: int) -> Path:
+        """RUN/models/ARM/seed-N, or with the trial's name between the two."""
+        return run / "models" / self.arm / self.name / f"seed-{seed}"
+
+    def answers_folder(self, run: Path, seed: int) -> Path:
+        """RUN/evaluation/ARM/seed-N, or with the trial's name between the two."""
+        return run / "evaluation" / self.arm / self.name / f"seed-{seed}"
+
+
+def trials_of(recipe: Recipe) -> list[Trial]:
+    """The trials of a run: one for each arm, and the model before training."""
+    return [Trial(arm, recipe) for arm in (UNTRAINED, *recipe.arms)]
+
+
+def grid_trials(recipe: SweepRecipe) -> list[Trial]:
+    """Every trial of a sweep's grid, arm by arm; those that differ in nothing the arm depends on are one.
+
+    Raises:
+        ElusiveError: if a setting cannot be swept, or a value is not one of its.
+    """
+    _check_unused(recipe)
+    trials: dict[tuple[str, Any], Trial] = {}
+    for arm in (UNTRAINED, *recipe.arms):
+        for chosen in _choices(recipe, arm):
+            trial = trial_with(recipe, arm, chosen)
+            trials.setdefault((arm, _comparable(trial.chosen)), trial)
+    return list(trials.values())
+
+
+def grid_of(recipe: SweepRecipe, arm: str) -> dict[str, list[Any]]:
+    """The values that are tried for one arm, by dotted name: its own, or those of all arms; none of what is fixed.
+
+    Raises:
+        ElusiveError: if a setting cannot be swept, there is no list of values, or a setting is tried and fixed.
+    """
+    own, fixed = recipe.sweep.grids.get(arm, {}), recipe.sweep.settings.get(arm, {})
+    for name, table in (("grid", recipe.sweep.grid), (f"grids.{arm}", own)):
+        for key, values in table.items():
+            check_key(key, f"sweep.{name}")
+            if not isinstance(values, list) or not values:
+                raise ElusiveError(f"sweep.{name}: expected a list of values for {key!r}, got {values!r}.")
+    for key in fixed:
+        check_key(key, f"sweep.settings.{arm}")
+        if key in own:
+            raise ElusiveError(f"{key!r}: expected in sweep.grids.{arm} or in sweep.settings.{arm}, got it in both.")
+    return {key: values for key, values in (recipe.sweep.grid | own).items() if key not in fixed}
+
+
+def trial_with(recipe: SweepRecipe, arm: str, chosen: Mapping[str, Any]) -> Trial:
+    """One arm's trial with chosen settings by dotted name; those that it does not depend on are left out.
+
+    Raises:
+        ElusiveError: if a value is not one of its setting's.
+    """
+    fixed = recipe.sweep.settings.get(arm, {})
+    used = {key: chosen[key] for key in sorted(chosen, key=_place) if depends_on(recipe, arm, key)}
+    run = changed(recipe, fixed | used, f"sweep, arm {arm}")
+    return Trial(
+        arm,
+        run,
+        name=name_of(used),
+        texts=name_of({key: value for key, value in used.items() if _shapes_texts(key)}),
+        # An arm's own fixed settings too: other arms do not share its scores then.
+        reading=name_of({key: value for key, value in (fixed | used).items() if _changes_scores(key, run)}),
+        chosen=tuple(used.items()),
+    )
+
+
+def changed(recipe: SweepRecipe, settings: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe of a run with some settings, by dotted name, in the place of its own.
+
+    Raises:
+        ElusiveError: if one is unknown or of a wrong type or range; says `where`.
+    """
+    table = to_table(recipe)
+    del table["sweep"]
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        if not isinstance(table.get(section), dict):
+            sections = ", ".join(one for one, inside in table.items() if isinstance(inside, dict))
+            raise ElusiveError(f"{where}: expected settings of {sections} by dotted name, got {key!r}.")
+        table[section][name] = value
+    return from_table(Recipe, table, where)
+
+
+def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
+    """Whether an arm's result depends on a setting, by dotted name."""
+    section, name = key.split(".", 1)
+    if section == "train":
+        return arm != UNTRAINED or name in ("model", "revision")
+    if found := _SIDE.match(key):
+        # The large and the small model count where they are contrasted, and where they learn.
+        learns = found[1] in _possible(recipe, arm, "train.model")
+        read_by_head = found[2] in ("_layers", "_heads")
+        return arm in _CONTRAST or (learns and (arm == "attention" or not read_by_head))
+    if section == "models":
+        return True
+    if arm in (UNTRAINED, "plain"):
+        return False
+    if key in _WEIGHED:
+        return arm == "attention" or arm in _CONTRAST
+    if key == "augment.across_tokenizers":
+        return arm in _CONTRAST
+    if arm == "random":
+        # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept.
+        kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
+        return kept if section == "score" else key != "augment.beta"
+    return True
+
+
+def name_of(chosen: Mapping[str, Any]) -> str:
+    """A folder's name from chosen settings: learning_rate-0.002,beta-0.05; no two choices share one.
+
+    A hash ends a name that would be too long, or that other values would have too.
+    """
+    in_order = {key: chosen[key] for key in sorted(chosen, key=_place)}
+    name = ",".join(f"{key.split('.', 1)[1]}-{_word(value)}" for key, value in in_order.items())
+    if len(name) > _LONGEST_NAME or not all(map(_is_exact, chosen.values())):
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]}"
+    return name
+
+
+def check_key(key: str, where: str) -> None:
+    """Refuse a name that is no setting which can be swept; says `where`."""
+    section, _, name = key.partition(".")
+    if section not in SECTIONS or not name:
+        raise ElusiveError(
+            f"sweep: expected settings of {', '.join(SECTIONS)} by dotted name in quotes, e.g. "
+            f'"train.learning_rate", got {key!r} in {where}.'
+        )
+    if key == "train.seed":
+        raise ElusiveError(f'{where}: "train.seed" is not chosen. Give training seeds in `seeds`: each trial has all.')
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Where a setting stands in names, whatever its place in the recipe."""
+    return SECTIONS.index(key.partition(".")[0]), key
+
+
+def _word(value: Any) -> str:
+    words = "+".join(map(str, value)) or "all" if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return _UNSAFE.sub("-", str(words))
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether no other value of the setting is written alike in a name."""
+    if isinstance(value, list):
+        return value != ["all"] and not any(one == "" or "+" in str(one) or _UNSAFE.search(str(one)) for one in value)
+    return not _UNSAFE.search(str(value))
+
+
+def _comparable(chosen: Sequence[tuple[str, Any]]) -> Any:
+    """Chosen settings by value: 10 and 10.0 are one."""
+    return tuple((key, value if isinstance(value, (int, float)) else repr(value)) for key, value in chosen)
+
+
+def _shapes_texts(key: str) -> bool:
+    return not key.startswith("train.") or key in ("train.model", "train.revision")
+
+
+def _changes_scores(key: str, run: Recipe) -> bool:
+    # Large and small are read anyway; another model that learns is read beside them.
+    if key in ("train.model", "train.revision"):
+        return run.train.model not in ("large", "small")
+    if key == "augment.excluded_tokens":
+        return run.score.renormalise
+    return key.startswith(("score.", "models."))
+
+
+def _choices(recipe: SweepRecipe, arm: str) -> Iterator[dict[str, Any]]:
+    """Each combination of the grid's values for one arm."""
+    grid = {key: values for key, values in grid_of(recipe, arm).items() if depends_on(recipe, arm, key)}
+    for combination in itertools.product(*grid.values()):
+        yield dict(zip(grid, combination, strict=True))
+
+
+def _possible(recipe: SweepRecipe, arm: str, key: str) -> list[Any]:
+    """The values that a setting may have for an arm."""
+    section, name = key.split(".", 1)
+    tried = [getattr(getattr(recipe, section), name)]
+    if key in recipe.sweep.settings.get(arm, {}):
+        return [recipe.sweep.settings[arm][key]]
+    return recipe.sweep.grids.get(arm, {}).get(key) or recipe.sweep.grid.get(key) or tried
+
+
+def _check_unused(recipe: SweepRecipe) -> None:
+    """Refuse bad values of settings that an arm is given and does not depend on."""
+    for arm in recipe.arms:
+        for key, values in grid_of(recipe, arm).items():
+            if not depends_on(recipe, arm, key):
+                for value in values:
+                    changed(recipe, {key: value}, f"sweep, arm {arm}")

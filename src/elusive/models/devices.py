@@ -1,0 +1,61 @@
+"""What the machine has: where a model runs unless told, and whether bf16 is fast there."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+_CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Names that Linux gives to bf16 arithmetic on x86-64 and Arm."""
+
+
+def default_device() -> str:
+    """cuda where there is one, else cpu; of processes launched together, each has a GPU of its own."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = os.environ.get("LOCAL_RANK", "")
+    return f"cuda:{local}" if local else "cuda"
+
+
+def computes_bfloat16(device: str | torch.device) -> bool:
+    """Whether bf16 is computed by the hardware there; where it is emulated, it is many times slower than fp32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.device(device).type == "cpu" and not _CPU_BFLOAT16.isdisjoint(_cpu_flags())
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return frozenset()
+
+
+@contextlib.contextmanager
+def put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
+    """Let go of offloaded weights that an early end of a forward pass leaves on the device.
+
+    accelerate loads a module's own weights before its forward and lets go of them after it; a forward that the last
+    report ends never gets there.
+    """
+    try:
+        yield
+    finally:
+        for module in decoder.modules():
+            outer: Any = getattr(module, "_hf_hook", None)
+            for hook in getattr(outer, "hooks", (outer,)):
+                if getattr(hook, "offload", False):
+                    own = module.parameters(recurse=hook.place_submodules)
+                    if any(parameter.device.type != "meta" for parameter in own):
+                        hook.post_forward(module, None)
+
+
+def decoder_device(model: PreTrainedModel) -> torch.device:
+    """Where token ids go; a model with weights on disk has no device of its own, and accelerate moves its input."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device

@@ -1,0 +1,255 @@
+"""The only place that loads tokenizers and models: safetensors only, no remote code, dtype and device explicit."""
+
+import contextlib
+import functools
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+from elusive.config.run import Quantization
+from elusive.errors import ElusiveError
+from elusive.runs.files import file_hash
+
+from .devices import default_device
+
+# peft imports it where it is installed, whether it is used or not; it then tells of kernels that could not be fetched,
+# and for every product of every layer that LLM.int8 rounds activations to float16.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+EMBEDDED = {
+    "elusive/large": Path(__file__).parents[1] / "embedded" / "large",
+    "elusive/small": Path(__file__).parents[1] / "embedded" / "small",
+}
+
+
+def resolve(name: str) -> str:
+    """The folder of an embedded model, or the name as it is."""
+    return str(EMBEDDED.get(name, name))
+
+
+def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
+    """Load a fast tokenizer; only these give the character offsets that scores are tied to.
+
+    Raises:
+        ElusiveError: if there is no tokenizer at `name`, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("tokenizer", name, error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ElusiveError(
+            f"The tokenizer of {name} is {type(tokenizer).__name__}, which gives no character offsets. "
+            "Elusive needs a fast tokenizer (a tokenizer.json); convert it, or choose a model that has one."
+        )
+    return tokenizer
+
+
+def innermost(model: Any) -> Any:
+    """The transformers model within a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether each process holds a part of the weights (FSDP), so that all of them have to run every pass together."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
+_FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def model_hash(name: str) -> str:
+    """SHA-256 of a local model's files, so that a model retrained in the same folder is noticed ("" for hub names)."""
+    folder = Path(resolve(name))
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern)) if folder.is_dir() else []
+    return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)) if files else ""
+
+
+@functools.lru_cache(maxsize=8)
+def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    # Remembered by size and time, because each stage of a run asks, and large weights take a while to read.
+    return file_hash(*(path for path, _, _ in files))
+
+
+def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Ids that are no part of a text: bos, eos, pad and the like, but not unk, which stands for a word of the text."""
+    controls = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
+
+
+@contextlib.contextmanager
+def without_future_warnings() -> Iterator[None]:
+    """Hide what peft and transformers tell each other of coming changes; users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@without_future_warnings()
+def load_model(
+    name: str,
+    *,
+    revision: str = "",
+    dtype: str | torch.dtype = "float32",
+    quantization: Quantization = "none",
+    device: str | dict[str, Any] = "auto",
+    attention: str | Callable[[PreTrainedConfig], str] | None = None,
+) -> Any:
+    """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
+
+    Args:
+        name: folder, hub name, or elusive/large, elusive/small.
+        revision: commit or branch of a hub model.
+        dtype: float32, bfloat16, float16, or auto (as saved).
+        quantization: hold the linear layers' weights in 8 or 4 bit (bitsandbytes' LLM.int8 and NF4), what is left in
+            `dtype`. LLM.int8 picks its outlier columns over a whole batch, so what a text reads depends a little on
+            the texts beside it; NF4 does not.
+        device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map (its name, or a
+            dictionary that names modules and devices).
+        attention: transformers' attn_implementation (None: its choice, SDPA unless an architecture such as Gemma 2
+            has no form in it), or a function that names one for the model's configuration.
+
+    Returns:
+        A PreTrainedModel, or the PeftModel around it, in evaluation mode.
+
+    Raises:
+        ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason; weights other than
+            safetensors are refused.
+    """
+    # Bars for weights that load in a moment would bury the stages' own progress.
+    transformers.utils.logging.disable_progress_bar()
+    path = resolve(name)
+    device = default_device() if device == "auto" else device
+    options: dict[str, Any] = {
+        "dtype": dtype if isinstance(dtype, torch.dtype) or dtype == "auto" else getattr(torch, dtype),
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    on_one_device = isinstance(device, str) and device.split(":")[0] in ("cpu", "cuda", "mps")
+    if not on_one_device:
+        options["device_map"] = device
+    if quantization != "none":
+        # Quantised weights are put where they belong while they are read, and cannot be moved afterwards.
+        options["device_map"] = {"": device} if on_one_device else device
+        options["quantization_config"] = _quantization(quantization, options["dtype"])
+    try:
+        base = base_of(name)
+        weights = {"pretrained_model_name_or_path": base, "revision": revision or None}
+        if callable(attention):
+            attention = attention(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
+        model: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
+        _keep_trainable_form(model)
+        if adapter_config(path):
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, path)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("model", name, error) from error
+    model = model.to(device) if on_one_device and quantization == "none" else model
+    return model.eval()
+
+
+def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ElusiveError(
+            f"Weights in {quantization} need bitsandbytes, which is missing. Run: pip install 'elusive[quantized]'"
+        )
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    compute = dtype if isinstance(dtype, torch.dtype) else None
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+def _keep_trainable_form(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from putting 4-bit weights in another form at the first pass in evaluation mode on a CPU.
+
+    That form is for inference alone: every gradient taken after it is wrong, and not all shapes fit it.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute of torch's own type)
+
+
+def adapter_config(path: str) -> dict[str, Any]:
+    """The configuration of the peft adapters that a folder holds (empty: it holds none).
+
+    Raises:
+        ElusiveError: if their weights are not there as safetensors.
+    """
+    config = Path(path) / "adapter_config.json"
+    if not config.exists():
+        return {}
+    if not (config.parent / "adapter_model.safetensors").exists():
+        raise ElusiveError(
+            f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
+        )
+    return json.loads(config.read_text(encoding="utf-8"))
+
+
+def base_of(name: str) -> str:
+    """The folder or hub name of the model itself: of adapters, the one that they belong to."""
+    path = resolve(name)
+    adapters = adapter_config(path)
+    return resolve(adapters["base_model_name_or_path"]) if adapters else path
+
+
+def load_configs(name: str, revision: str = "") -> tuple[Any, Any]:
+    """A model's configuration and that of its generation, without its weights.
+
+    The latter is what a loaded model has: from generation_config.json, or else from config.json.
+
+    Raises:
+        ElusiveError: if there is no configuration at `name`.
+    """
+    base = base_of(name)
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision or None, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error("configuration", base, error) from error
+    try:
+        return config, GenerationConfig.from_pretrained(base, revision=revision or "main")
+    except OSError:  # it has none
+        return config, GenerationConfig.from_model_config(config)
+
+
+def config_context(config: Any, name: str) -> int:
+    """Longest context in tokens that a loaded configuration names."""
+    text_config = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx"):
+        length = getattr(text_config, key, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    raise ElusiveError(
+        f"The configuration of {name} names no context length. To score with it, set score.max_length (in tokens); "
+        "to train or ask it, add max_position_embeddings to its config.json."
+    )
+
+
+def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:
+    if Path(resolve(name)).is_absolute() and not Path(resolve(name)).exists():
+        return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ElusiveError(
+        f"The {what} of '{name}' could not be loaded: {reason}\n"
+        "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or "
+        "elusive/small."
+    )

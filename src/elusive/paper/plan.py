@@ -1,0 +1,328 @@
+"""What `elusive reproduce` would take, before any weights are loaded: `--plan`."""
+
+import dataclasses
+import itertools
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from elusive.config.run import CorpusSettings, model_to_train
+from elusive.config.toml import from_table
+from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
+from elusive.corpus.documents import Document, load_corpus
+from elusive.corpus.people.biographies import FIELDS, biography_corpus, pretraining_people
+from elusive.corpus.questions import QuestionItem, read_questions
+from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
+from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
+from elusive.evaluation.prompts import few_shot_examples, few_shot_prompt
+from elusive.experiments.trials import UNTRAINED, grid_trials
+from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
+from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
+from elusive.planning.plan import PlannedStage, assumptions, hours, plan_recipe, plan_table, together
+from elusive.training.pretraining import replay_texts
+from elusive.training.pretraining import texts as pretraining_texts
+from elusive.training.sequences import tokenize_rows
+
+from .experiments import cohort_recipes
+from .families import ROLES, Family, Role, families, family
+from .reproduce import left_out_lines, needed_arms, wanted
+
+CHARACTERS_A_TOKEN = 4.2
+"""Of models whose tokenizer is not at hand. In Mistral's vocabularies of 32,000 and 131,000 entries, biographies have
+4.1 and 4.3, English Wikipedia 4.2 and 4.7, five-shot prompts 3.5 and 4.2."""
+
+
+SMALLEST_FOR_HOURS = 100_000_000
+"""Parameters of a pair's larger model, below which a GPU's hours say nothing."""
+
+
+_SAMPLE = 200
+"""Prompts and replay texts that are counted."""
+
+
+_WIDTH = 103
+
+
+def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
+    """What it takes to reproduce tables and figures: the stages of each experiment, and their sum.
+
+    Corpora are made or read and tokens counted, or estimated where a model's tokenizer is not at hand; no weights are
+    loaded, and nothing is written. Models of the paper's families are not looked up.
+
+    Args:
+        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        settings: the pair, and how far.
+
+    Returns:
+        Text of at most 110 columns.
+
+    Raises:
+        ElusiveError: on bad input, or if something that was asked for by name cannot be run.
+    """
+    pair, names = family(settings.family), wanted(what)
+    left_out = left_out_lines(pair, names, settings) if "all" in what else []
+    names = [name for name in names if not any(line.startswith(f"{name}:") for line in left_out)]
+    planned = [
+        _experiment(pair, name, role, arms, settings)
+        for (name, role), arms in needed_arms(pair, names, settings).items()
+        if arms
+    ]
+    if not planned:
+        return f"Nothing is trained for {', '.join(names)}: the original models read some documents, if that.\n"
+    largest = max((shape.parameters for one in planned for shape in one.shapes), default=0)
+    device = H100 if largest >= SMALLEST_FOR_HOURS else None
+    parts = []
+    for one in planned:
+        key = (one.name, one.role)
+        used = [name for name in names if key in needed_arms(pair, [name], settings)]
+        title = textwrap.wrap(f"{one.title}, for {', '.join(used)}", _WIDTH, subsequent_indent="    ")
+        parts.append("\n".join([*title, *_wrapped(one.corpus)]))
+        parts.append(plan_table(one.stages, device))
+    if len(planned) > 1:
+        parts += [f"All of the family '{settings.family}'", plan_table([one.summed(device) for one in planned], device)]
+    parts.append(assumptions(device))
+    parts.append("\n".join(_closing(planned, settings.output)))
+    parts += ["\n".join(f"left out: {line}" for line in left_out)] if left_out else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(words: str, indent: str = "    ") -> list[str]:
+    return textwrap.wrap(words, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _closing(planned: Sequence["_Planned"], output: str) -> list[str]:
+    words = ""
+    if any(one.estimated for one in planned):
+        words = f"Tokens marked ~ are estimated: {CHARACTERS_A_TOKEN:g} characters each. "
+    words += f"Pictures are not counted. The plan is of everything; what {output} holds already is not done again."
+    return _wrapped(words, "")
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The plan of one experiment, its cohorts together."""
+
+    name: str
+    role: Role
+    title: str
+    corpus: str
+    """In words."""
+    shapes: tuple[ModelShape, ...]
+    stages: list[PlannedStage]
+    estimated: bool
+
+    def summed(self, device: Device | None) -> PlannedStage:
+        """All its stages as one."""
+        seconds = 3600 * (hours(self.stages, device) or 0.0)
+        return PlannedStage(f"{self.name}, {self.role} model", 1, *together(self.stages), least_seconds=seconds)
+
+
+def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settings: ReproduceSettings) -> _Planned:
+    recipes = cohort_recipes(pair, name, role, arms, settings)
+    recipe = recipes[0]
+    to_make = _to_make(pair, recipe, settings)
+    titles = {side: _title(pair, side, recipe, to_make) for side in ROLES}
+    trained, model, revision = model_to_train(recipe.models, recipe.train)
+    tokens = _Tokens.of(model, revision, estimated=not _is_local(model) and model not in to_make)
+    corpora = [_corpus(one.corpus, model) for one in recipes]
+    lengths = [count for documents, _ in corpora for count in tokens.of_texts([one.text for one in documents])]
+    questions = [item for _, asked in corpora for item in asked]
+    prompts, answers = tokens.of_questions(questions, recipe)
+    shapes = {
+        "large": _shape(recipe.models.large, recipe.models.large_revision, titles["large"], to_make),
+        "small": _shape(recipe.models.small, recipe.models.small_revision, titles["small"], to_make),
+    }
+    if trained not in shapes:
+        shapes[trained] = _shape(model, revision, model, to_make)
+    trials = grid_trials(recipe)
+    stages = plan_recipe(
+        recipe,
+        shapes=shapes,
+        documents=round(len(lengths) / len(recipes)),
+        document_tokens=lengths,
+        questions=round(len(questions) / len(recipes)),
+        prompt_tokens=prompts,
+        answer_tokens=answers,
+        trials=[(trial.arm, trial.recipe) for trial in trials],
+        replay_tokens=tokens.of_replay(recipe, model, to_make),
+        known=_known(recipe, model, to_make),
+    )
+    many = len(recipes)
+    made = [_pretraining_stage(model, own) for model, own in to_make.items()]
+    trainings = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED) * many
+    about = "~" if tokens.estimated else ""
+    return _Planned(
+        name=name,
+        role=role,
+        title=f"{name}: {titles.get(trained, model)} learns",
+        corpus=f"{many} {'cohorts of' if many > 1 else 'cohort:'} {len(lengths) // many:,} documents of "
+        f"{about}{np.mean(lengths):.0f} tokens, {len(questions) // many:,} questions of {about}{prompts:.0f} with "
+        f"their shots; {trainings:,} trainings",
+        shapes=tuple(shapes.values()),
+        stages=[*made, *(dataclasses.replace(stage, times=stage.times * many) for stage in stages)],
+        estimated=tokens.estimated,
+    )
+
+
+# Models.
+
+
+def _is_local(model: str) -> bool:
+    return Path(resolve(model)).is_dir()
+
+
+def _title(pair: Family, side: Role, recipe: SweepRecipe, to_make: Mapping[str, PretrainSettings]) -> str:
+    model, member = getattr(recipe.models, side), pair.member(side)
+    return member.title if model == member.model else Path(model).name if model in to_make else model
+
+
+def _to_make(pair: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> dict[str, PretrainSettings]:
+    """Models of the family's own, by folder, that the experiment makes first."""
+    places = {f"{settings.output}/pretrained/{name}": own for name, own in pair.pretrain.items()}
+    used = [model for model in (recipe.models.large, recipe.models.small) if model in places]
+    return {model: from_table(PretrainSettings, places[model], f"families.toml: {Path(model).name}") for model in used}
+
+
+def _shape(model: str, revision: str, title: str, to_make: Mapping[str, PretrainSettings]) -> ModelShape:
+    """From settings or its configuration; the paper's models, if not at hand, from families.toml."""
+    if model in to_make:
+        return shape_to_make(title, to_make[model])
+    base = base_of(model)
+    if not Path(base).is_dir() and (sizes := _published_sizes(base)):
+        return ModelShape(name=title, **sizes)
+    return shape_of(load_configs(model, revision)[0], title)
+
+
+def _published_sizes(model: str) -> dict[str, Any]:
+    members = [member for name in families() for member in (family(name).large, family(name).small)]
+    return next((member.shape for member in members if member.model == model), {})
+
+
+def shape_to_make(title: str, own: PretrainSettings) -> ModelShape:
+    """Of the Llama model that `pretraining.new_model` makes."""
+    return ModelShape(
+        title,
+        own.hidden_size,
+        own.layers,
+        own.heads,
+        own.heads,
+        own.hidden_size // own.heads,
+        own.intermediate_size,
+        own.vocabulary,
+        tied=True,
+        others=(2 * own.layers + 1) * own.hidden_size,
+        context=own.context,
+    )
+
+
+def _pretraining_stage(model: str, own: PretrainSettings) -> PlannedStage:
+    shape = shape_to_make(Path(model).name, own)
+    rows = own.tokens // (own.row_tokens * own.batch_size) * own.batch_size
+    peak = training_bytes(
+        shape,
+        tokens=own.row_tokens * own.batch_size,
+        longest_row=own.row_tokens,
+        method="full",
+        precision=own.precision,
+    )
+    return PlannedStage(
+        name=f"pretrain {Path(model).name}",
+        times=1,
+        tokens=rows * own.row_tokens,
+        flops=training_flops(shape, [own.row_tokens], passes=rows, method="full"),
+        peak_bytes=sum(peak.values()),
+        note=f"from scratch, {rows // own.batch_size:,} steps",
+    )
+
+
+# Texts.
+
+
+def _corpus(settings: CorpusSettings, model: str) -> tuple[list[Document], list[QuestionItem]]:
+    """Documents and questions, in memory."""
+    if settings.source == "biographies":
+        count = min(settings.people, settings.limit or settings.people)
+        documents, questions = biography_corpus(
+            count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
+        )
+    elif (Path(settings.source) / "documents.jsonl").exists():
+        corpus = load_corpus(settings.source)
+        documents = list(itertools.islice(corpus.documents, settings.limit or None))
+        ids = {one.id for one in documents}
+        questions = [item for item in corpus.questions if not settings.limit or item.document_id in ids]
+    else:
+        others = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+        tokenizer = others.pop("tokenizer") or (model if _is_local(model) else DEFAULT_TOKENIZER)
+        corpus = read_corpus(**others, tokenizer=tokenizer)
+        documents, questions = list(corpus.documents), list(corpus.questions)
+    return documents, read_questions(settings.questions) if settings.questions else questions
+
+
+def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> int:
+    """How many questions are asked about people known before."""
+    if recipe.evaluate.known == "auto" and model in to_make:
+        own = to_make[model]
+        groups = pretraining_people(own.seed, own.people, own.asked_share)
+        return len(FIELDS) * sum(min(len(people), PEOPLE_OF_EACH_KIND) for people in groups)
+    return len(known_questions(recipe.evaluate.known, model))
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Counts tokens, or estimates them from characters."""
+
+    tokenizer: Any = None
+
+    @classmethod
+    def of(cls, model: str, revision: str, *, estimated: bool) -> "_Tokens":
+        """Of a model at hand, or one that is made as the embedded pair was."""
+        if estimated:
+            return cls()
+        return cls(load_tokenizer(model, revision) if _is_local(model) else load_tokenizer(DEFAULT_TOKENIZER))
+
+    @property
+    def estimated(self) -> bool:
+        return self.tokenizer is None
+
+    def of_texts(self, texts: Iterable[str], *, special: bool = True) -> list[int]:
+        """Tokens of each text, with or without special tokens."""
+        texts = list(texts)
+        if self.tokenizer is None:
+            return [max(1, round(len(text) / CHARACTERS_A_TOKEN)) + special for text in texts]
+        return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]]
+
+    def of_questions(self, questions: Sequence[QuestionItem], recipe: SweepRecipe) -> tuple[float, float]:
+        """Of a prompt with its shots, and of an answer with the token that ends it, on average over a sample."""
+        sample = questions[:: max(1, len(questions) // _SAMPLE)]
+        if not sample:
+            return 0.0, 0.0
+        examples, asked = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
+        prompts = [few_shot_prompt(item, examples, asked.shots, asked.seed, asked.draw) for item in sample]
+        answers = self.of_texts([f" {item.answers[0]}" for item in sample], special=False)
+        most = asked.max_new_tokens
+        return float(np.mean(self.of_texts(prompts))), float(np.mean([min(most, count + 1) for count in answers]))
+
+    def of_replay(self, recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> float:
+        """Of a row of replay, on average over a sample (0: there is none)."""
+        texts = list(itertools.islice(_replay(recipe, model, to_make), _SAMPLE))
+        if not texts:
+            return 0.0
+        if self.tokenizer is None:
+            return float(np.mean(self.of_texts(texts))) + 1
+        return float(
+            np.mean([len(row) for row in tokenize_rows(texts, self.tokenizer, recipe.train.max_length or 1024)])
+        )
+
+
+def _replay(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> Iterator[str]:
+    replay = recipe.train.replay
+    if replay == "pretraining" and model in to_make:
+        yield from pretraining_texts(to_make[model], "replay")
+    elif replay == "pretraining":
+        yield from replay_texts(model, _SAMPLE)
+    elif replay:
+        yield from (one.text for one in read_corpus(replay).documents)

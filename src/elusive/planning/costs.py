@@ -1,0 +1,453 @@
+"""What a model's passes cost, from its sizes alone: floating-point operations, memory, and a device's time.
+
+The formulas are stated in docs/planning.md. FLOPs are those of matrix products, two for each multiplication and
+addition; bytes are those of one device that holds everything.
+"""
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from elusive.config.run import Precision, Quantization
+from elusive.errors import ElusiveError
+from elusive.models.loading import config_context
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
+
+
+_QUANTIZED_BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
+"""Of a weight of a linear layer: LLM.int8, and NF4 with a float32 scale for each 64."""
+
+
+_LOGIT_BYTES = 12
+"""Of a token and vocabulary entry: float32 logits, their log-softmax and their gradient."""
+
+
+_MAP_BYTES = 8
+"""Of a pair of tokens and a head where soft-capped attention keeps its maps: capped, softmax in float32, rounded."""
+
+
+LAYER_SECONDS: dict[Quantization, float] = {"none": 1e-3, "8bit": 5e-3, "4bit": 2e-3}
+"""What one layer takes at least, because its kernels are launched one by one; assumed of any device. The 32 layers of
+Llama 7B were reported to take 33 ms, in 8 bit 155 (bitsandbytes issue 347, RTX 3090), 4 bit 2.5 times less (490)."""
+
+
+_TILE_BYTES = 2**28
+"""Scores of attention that a reading on a GPU holds at once (see tiles.py)."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a dense decoder, from which its costs follow.
+
+    Attributes:
+        name: for tables.
+        hidden_size: width of the hidden state.
+        layers: decoder layers.
+        heads: query heads of a layer.
+        key_value_heads: key-value heads of a layer.
+        head_size: channels of a head.
+        intermediate_size: width within the feed-forward part.
+        vocabulary: entries of the embedding.
+        gated: three feed-forward matrices (gate, up, down) instead of two.
+        tied: the output head is the embedding.
+        others: parameters outside the matrices: norms, biases, learned positions.
+        norms: norms of the hidden state in a layer.
+        capped: attention logits are soft-capped (Gemma 2), so that its maps are kept for the backward pass.
+        adapter_sides: inputs plus outputs of all linear layers; 0: query, key, value and so on are layers of their own.
+        context: longest text in tokens (0: not known).
+    """
+
+    name: str
+    hidden_size: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    intermediate_size: int
+    vocabulary: int
+    gated: bool = True
+    tied: bool = False
+    others: int = 0
+    norms: int = 2
+    capped: bool = False
+    adapter_sides: int = 0
+    context: int = 0
+
+    @property
+    def query_width(self) -> int:
+        """Channels of all query heads."""
+        return self.heads * self.head_size
+
+    @property
+    def key_value_width(self) -> int:
+        """Channels of all keys, and of all values."""
+        return self.key_value_heads * self.head_size
+
+    @property
+    def entering_parameters(self) -> int:
+        """Of the matrices that make one layer's queries, keys and values."""
+        return self.hidden_size * (self.query_width + 2 * self.key_value_width)
+
+    @property
+    def leaving_parameters(self) -> int:
+        """Of the matrices behind one layer's attention: its output and the feed-forward part."""
+        return self.hidden_size * (self.query_width + (3 if self.gated else 2) * self.intermediate_size)
+
+    @property
+    def linear_parameters(self) -> int:
+        """Of all linear layers but the output head: what adapters stand on."""
+        return self.layers * (self.entering_parameters + self.leaving_parameters)
+
+    @property
+    def head_parameters(self) -> int:
+        """Of the output head, and as many of the embedding."""
+        return self.vocabulary * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All of them; a tied head counts once."""
+        return self.linear_parameters + (1 if self.tied else 2) * self.head_parameters + self.others
+
+    def lora_parameters(self, rank: int) -> int:
+        """Of adapters of this rank on every linear layer but the output head.
+
+        Reference:
+            Hu et al. 2022: rank x (inputs + outputs) of each.
+        """
+        if self.adapter_sides:
+            return rank * self.adapter_sides
+        attention = 4 * self.hidden_size + 2 * self.query_width + 2 * self.key_value_width
+        forward = (3 if self.gated else 2) * (self.hidden_size + self.intermediate_size)
+        return rank * self.layers * (attention + forward)
+
+
+def shape_of(config: Any, name: str) -> ModelShape:
+    """The shape of a model from its configuration; no weights are read.
+
+    The architecture is laid out without memory, so that what is counted are its own matrices.
+
+    Args:
+        config: of transformers, see `models.load_configs`.
+        name: of the model, for tables and messages.
+
+    Raises:
+        ElusiveError: if it is no plain decoder: with experts, latent attention and the like.
+    """
+    text = copy.deepcopy(config.get_text_config(decoder=True))
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _not_planned(name, str(error).splitlines()[0]) from error
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    linear = [one for one in model.modules() if isinstance(one, torch.nn.Linear | Conv1D) and one is not head]
+    hidden, heads = int(text.hidden_size), int(text.num_attention_heads)
+    shape = ModelShape(
+        name,
+        hidden,
+        int(text.num_hidden_layers),
+        heads,
+        int(getattr(text, "num_key_value_heads", None) or heads),
+        int(getattr(text, "head_dim", None) or hidden // heads),
+        intermediate_size=0,
+        vocabulary=embedding.weight.numel() // hidden,
+        tied=head.weight is embedding.weight,
+        norms=max(0, sum(_is_norm(one, hidden) for one in model.modules()) - 1) // int(text.num_hidden_layers),
+        capped=bool(getattr(text, "attn_logit_softcapping", None)),
+        adapter_sides=sum(sum(one.weight.shape) for one in linear),
+        context=_context(text, name),
+    )
+    shape = _with_feed_forward(shape, text, sum(one.weight.numel() for one in linear))
+    return dataclasses.replace(shape, others=sum(one.numel() for one in model.parameters()) - shape.parameters)
+
+
+def _with_feed_forward(shape: ModelShape, text: Any, weights: int) -> ModelShape:
+    """The shape whose linear layers have so many weights in all: architectures do not say whether they are gated."""
+    widths = [getattr(text, key, None) for key in ("intermediate_size", "n_inner")] + [4 * shape.hidden_size]
+    for width, gated in itertools.product(widths, (True, False)):
+        if isinstance(width, int):
+            found = dataclasses.replace(shape, intermediate_size=width, gated=gated)
+            if found.linear_parameters == weights:
+                return found
+    raise _not_planned(shape.name, f"its linear layers have {weights:,} weights, which its sizes do not explain")
+
+
+def _not_planned(name: str, reason: str) -> ElusiveError:
+    return ElusiveError(
+        f"The costs of {name} cannot be planned: {reason}. Expected a plain decoder (Llama, Gemma, Qwen, Mistral, "
+        "GPT-NeoX ...), without experts or latent attention."
+    )
+
+
+def _is_norm(module: torch.nn.Module, width: int) -> bool:
+    weight = getattr(module, "weight", None)
+    return "norm" in type(module).__name__.lower() and weight is not None and tuple(weight.shape) == (width,)
+
+
+def _context(text: Any, name: str) -> int:
+    try:
+        return config_context(text, name)
+    except ElusiveError:
+        return 0
+
+
+def scoring_flops(shape: ModelShape, lengths: Sequence[float] | np.ndarray, *, layers: int = 0) -> float:
+    """FLOPs of reading attention out: no output head, and in the last layer nothing behind its scores.
+
+    Args:
+        shape: the model.
+        lengths: tokens of each text or window; texts are cut after their last query, so that whole ones are the most.
+        layers: how many run, if heads were chosen (0: all).
+    """
+    layers = layers or shape.layers
+    tokens, squares = _sums(lengths)
+    matrices = layers * shape.entering_parameters + (layers - 1) * shape.leaving_parameters
+    return 2.0 * matrices * tokens + (layers - 0.5) * _attention_flops(shape, squares)
+
+
+def training_flops(
+    shape: ModelShape,
+    lengths: Sequence[float] | np.ndarray,
+    *,
+    passes: float = 1.0,
+    method: Literal["lora", "full"] = "lora",
+    lora_rank: int = 16,
+    activation_checkpointing: bool = False,
+) -> float:
+    """FLOPs of training: forward, backward for activations, backward for weights, of what has them.
+
+    Args:
+        shape: the model.
+        lengths: tokens of each row of one pass.
+        passes: over these rows: rows trained on in all, divided by those of a pass.
+        method: all weights are trained, or adapters on frozen ones, which get no gradients.
+        lora_rank: rank of the adapters.
+        activation_checkpointing: the layers run forward twice.
+    """
+    tokens, squares = _sums(lengths)
+    layers, head = 2.0 * shape.linear_parameters * tokens, 2.0 * shape.head_parameters * tokens
+    attention = shape.layers * _attention_flops(shape, squares)
+    adapters = 2.0 * shape.lora_parameters(lora_rank) * tokens if method == "lora" else 0.0
+    runs_of_weights = 2 if method == "lora" else 3
+    flops = runs_of_weights * (layers + head) + 3 * (attention + adapters)
+    again = layers + attention + adapters if activation_checkpointing else 0.0
+    return passes * (flops + again)
+
+
+def answering_flops(shape: ModelShape, prompt_tokens: float, answer_tokens: float) -> float:
+    """FLOPs of one question: the prompt but its last token up to the last layer's keys, then token by token.
+
+    Args:
+        shape: the model.
+        prompt_tokens: of the prompt, at least 1; what prompts begin with in common is read once, so this is the most.
+        answer_tokens: of the answer, the token that ends it included.
+    """
+    read = prompt_tokens - 1
+    matrices = shape.layers * shape.entering_parameters + (shape.layers - 1) * shape.leaving_parameters
+    reading = 2.0 * matrices * read + (shape.layers - 1) * _attention_flops(shape, read**2)
+    seen = answer_tokens * prompt_tokens + answer_tokens * (answer_tokens - 1) / 2
+    writing = 2.0 * (shape.linear_parameters + shape.head_parameters) * answer_tokens
+    return reading + writing + shape.layers * _attention_flops(shape, seen)
+
+
+def _sums(lengths: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Tokens, and pairs of tokens of one text."""
+    lengths_N = np.asarray(lengths, dtype=np.float64)
+    return float(lengths_N.sum()), float((lengths_N**2).sum())
+
+
+def _attention_flops(shape: ModelShape, pairs: float) -> float:
+    """Of one layer: scores, and their sums of values."""
+    return 4.0 * shape.query_width * pairs
+
+
+def training_bytes(
+    shape: ModelShape,
+    *,
+    tokens: float,
+    longest_row: float,
+    method: Literal["lora", "full"] = "lora",
+    quantization: Quantization = "none",
+    dtype: str = "float32",
+    precision: Precision = "auto",
+    lora_rank: int = 16,
+    activation_checkpointing: bool = False,
+) -> dict[str, int]:
+    """Memory of training by what takes it; the sum is the peak, or a little more.
+
+    Args:
+        shape: the model.
+        tokens: that go through it at once: those of a step, over its accumulated parts.
+        longest_row: tokens of the longest text among them.
+        method: all weights are trained, or adapters.
+        quantization: of the weights under adapters; all others are then held in float32, as peft has it.
+        dtype: weights' type otherwise.
+        precision: of training; auto counts as bf16.
+        lora_rank: rank of the adapters, which are float32.
+        activation_checkpointing: of each layer its input alone is kept.
+
+    Returns:
+        Bytes of weights (adapters among them), casts (weights in the type that products are taken in), gradients,
+        optimizer (AdamW's two averages), activations and logits.
+    """
+    held = 4 if quantization != "none" else _BYTES[dtype]
+    computed = held if precision == "fp32" else 2
+    trained = shape.parameters * held if method == "full" else shape.lora_parameters(lora_rank) * 4
+    weights = _weight_bytes(shape, quantization, held) + (trained if method == "lora" else 0)
+    of_layer = tokens * _kept_bytes(shape, longest_row, held, computed, method)
+    if activation_checkpointing:
+        activations = of_layer + tokens * shape.layers * shape.hidden_size * held
+    else:
+        activations = of_layer * shape.layers
+    return {
+        "weights": weights,
+        "casts": _cast_bytes(shape, quantization, held, computed, method == "lora" and activation_checkpointing),
+        "gradients": trained,
+        "optimizer": 2 * trained,
+        "activations": round(activations),
+        "logits": round(tokens * shape.vocabulary * _LOGIT_BYTES),
+    }
+
+
+def _weight_bytes(shape: ModelShape, quantization: Quantization, held: int) -> int:
+    linear = shape.linear_parameters
+    return (shape.parameters - linear) * held + round(linear * _QUANTIZED_BYTES.get(quantization, held))
+
+
+def _cast_bytes(shape: ModelShape, quantization: Quantization, held: int, computed: int, of_one_layer: bool) -> int:
+    """Autocast keeps a copy of each float32 weight for the backward pass; quantised ones are unpacked one by one."""
+    head = shape.head_parameters * computed if held != computed else 0
+    if quantization != "none":
+        return head + shape.hidden_size * shape.intermediate_size * computed
+    linear = shape.linear_parameters // (shape.layers if of_one_layer else 1)
+    return head + (linear * computed if held != computed else 0)
+
+
+def _kept_bytes(shape: ModelShape, longest: float, held: int, computed: int, method: str) -> float:
+    """What one layer keeps of a token for its backward pass, as transformers' Llama and Gemma 2 do (tested)."""
+    # A cast input is a copy for each matrix that takes it: under autocast of float32, and under float32 adapters.
+    cast = computed == 2 and (held == 4 or method == "lora")
+    inputs = (5 if shape.gated else 4) if cast else 2
+    # Gate, its activation, up and their product; or up and its activation.
+    forward = 4 if shape.gated else 2
+    products = forward * shape.intermediate_size + inputs * shape.hidden_size
+    # Queries, keys, values, the output, and its copy that goes into the next matrix.
+    products += 3 * shape.query_width + 2 * shape.key_value_width
+    # A norm keeps its input in float32, and its result where its own weight is trained.
+    norms = shape.norms * shape.hidden_size * (4 + (held if method == "full" else 0))
+    maps = _MAP_BYTES * shape.heads * longest if shape.capped else 0
+    return computed * products + norms + maps
+
+
+def scoring_bytes(
+    shape: ModelShape,
+    *,
+    batch_tokens: float,
+    longest: float,
+    quantization: Quantization = "none",
+    dtype: str = "float32",
+) -> dict[str, int]:
+    """Memory of reading attention out: bytes of weights, and of one layer at work on a batch.
+
+    Args:
+        shape: the model.
+        batch_tokens: tokens in one forward pass.
+        longest: tokens of the longest text among them.
+        quantization: of the linear layers' weights.
+        dtype: weights' type otherwise.
+    """
+    held = _BYTES[dtype]
+    working = _working_bytes(dataclasses.replace(shape, capped=False), batch_tokens, longest, held)  # maps go by tiles
+    return {"weights": _weight_bytes(shape, quantization, held), "activations": working + _TILE_BYTES}
+
+
+def answering_bytes(
+    shape: ModelShape,
+    *,
+    batch_tokens: float,
+    longest: float,
+    quantization: Quantization = "none",
+    dtype: str = "float32",
+) -> dict[str, int]:
+    """Memory of answering questions: bytes of weights, of the batch's keys and values, and of one layer at work on it.
+
+    Args:
+        shape: the model.
+        batch_tokens: tokens of prompts and answers in one batch.
+        longest: tokens of the longest prompt with its answer.
+        quantization: of the linear layers' weights.
+        dtype: weights' type otherwise.
+    """
+    held = _BYTES[dtype]
+    return {
+        "weights": _weight_bytes(shape, quantization, held),
+        "cache": round(batch_tokens * 2 * shape.layers * shape.key_value_width * held),
+        "activations": _working_bytes(shape, batch_tokens, longest, held),
+    }
+
+
+def _working_bytes(shape: ModelShape, tokens: float, longest: float, held: int) -> int:
+    """One layer without gradients: three of the feed-forward part's states, the hidden one, its norm in float32."""
+    maps = _MAP_BYTES * shape.heads * longest if shape.capped else 0
+    return round(tokens * (held * (3 * shape.intermediate_size + 2 * shape.hidden_size) + 8 * shape.hidden_size + maps))
+
+
+def pass_seconds(layers: int, quantization: Quantization = "none") -> float:
+    """What a pass through so many layers takes at least, however few its tokens."""
+    return layers * LAYER_SECONDS[quantization]
+
+
+def step_seconds(layers: int, quantization: Quantization = "none", *, again: bool = False) -> float:
+    """What a step of training takes at least: a pass, and the way back, where weights are plain and which takes two.
+
+    Args:
+        layers: of the model.
+        quantization: of its weights.
+        again: activations are computed again, so that there is one more pass.
+    """
+    return pass_seconds(layers, quantization) * (1 + again) + 2 * pass_seconds(layers)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What hours, and warnings of memory, are for.
+
+    Attributes:
+        name: in tables.
+        flops_a_second: operations that it can do.
+        memory_bytes: what it holds.
+        utilisation: share of its operations that it is assumed to do.
+
+    Raises:
+        ElusiveError: if it does or holds nothing.
+    """
+
+    name: str
+    flops_a_second: float
+    memory_bytes: int
+    utilisation: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.flops_a_second * self.utilisation <= 0 or self.memory_bytes <= 0:
+            raise ElusiveError(
+                f"Expected a device that computes and holds something, got {self.flops_a_second:g} FLOP/s at a "
+                f"utilisation of {self.utilisation:g} and {self.memory_bytes:,} bytes."
+            )
+
+    def hours(self, flops: float, least_seconds: float = 0.0) -> float:
+        """How long it takes for so many operations, or the time that passes in launching them if that is longer."""
+        return max(flops / (self.flops_a_second * self.utilisation), least_seconds) / 3600
+
+
+H100 = Device("H100", 989e12, 80 * 10**9)
+"""Dense bf16 products of an NVIDIA H100 (SXM), from its data sheet; of its utilisation, what large models reach in
+training: assumed, not measured."""

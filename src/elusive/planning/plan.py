@@ -1,0 +1,493 @@
+"""What a run will cost, before anything is loaded: operations, memory and hours of each of its stages."""
+
+import dataclasses
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from elusive.augmentation.arms import ARMS, drop_probability
+from elusive.config.run import AugmentSettings, Recipe, TrainSettings, model_to_train
+from elusive.corpus.documents import Document, Span
+from elusive.errors import ElusiveError
+from elusive.experiments.needs import needed_scores, scores_of_arm
+from elusive.scoring.sets import NeededScores
+from elusive.training.stage import default_row_length, draws_for, with_steps
+
+from .costs import (
+    H100,
+    LAYER_SECONDS,
+    Device,
+    ModelShape,
+    answering_bytes,
+    answering_flops,
+    pass_seconds,
+    scoring_bytes,
+    scoring_flops,
+    step_seconds,
+    training_bytes,
+    training_flops,
+)
+
+_GPU_BATCH_TOKENS = 16_384
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a run.
+
+    Attributes:
+        name: what is done.
+        times: how often: seeds x trials.
+        tokens: of one time.
+        flops: floating-point operations of one time.
+        peak_bytes: memory at most, if one device holds everything.
+        note: what the figures rest on, in words.
+        least_seconds: that one time takes, however fast the device is.
+    """
+
+    name: str
+    times: int
+    tokens: int
+    flops: float
+    peak_bytes: int
+    note: str = ""
+    least_seconds: float = 0.0
+
+
+DropRate = Callable[[str], float] | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What `plan_recipe` is told of models and corpus."""
+
+    shapes: Mapping[str, ModelShape]
+    documents: int
+    lengths_N: np.ndarray
+    questions: int
+    known: int
+    prompt_tokens: float
+    answer_tokens: float
+    drop_rate: DropRate | None
+    ranked_share: float
+    replay_tokens: float
+
+    def shape(self, model: str) -> ModelShape:
+        if model not in self.shapes:
+            raise ElusiveError(
+                f"shapes: expected the shape of the {model} model, got {', '.join(self.shapes) or 'none'}. Give "
+                "shape_of(...) for each model that the recipe scores or trains."
+            )
+        return self.shapes[model]
+
+
+def plan_recipe(
+    recipe: Recipe,
+    *,
+    shapes: Mapping[str, ModelShape],
+    documents: int,
+    document_tokens: Sequence[int],
+    questions: int,
+    prompt_tokens: float,
+    answer_tokens: float,
+    trials: Sequence[tuple[str, Recipe]] | None = None,
+    drop_rate: DropRate | None = None,
+    ranked_share: float = 0.9,
+    replay_tokens: float = 0.0,
+    known: int = 0,
+) -> list[PlannedStage]:
+    """What each stage of a run costs, in their order: scores, trainings, answers.
+
+    Args:
+        recipe: the run.
+        shapes: of the models by their names in it: large, small, and trained where that is neither of the two.
+        documents: how many there are.
+        document_tokens: tokens of each, special ones included, or of a sample that stands for all.
+        questions: how many are asked (0: none).
+        prompt_tokens: of a prompt with its shots, on average.
+        answer_tokens: of an answer, on average.
+        trials: arms and their recipes, each trained with all its seeds (None: the recipe's arms).
+        drop_rate: of an arm, the mean share of ranked tokens that its copies drop (mean_drop_rate of an augmented
+            folder), where it is known; else Equation 1 gives it.
+        ranked_share: share of a document's tokens that are ranked, neither special nor excluded.
+        replay_tokens: of a replay text, on average (0: as many as a document has).
+        known: questions about people known before, asked at the end alone (see evaluate.known).
+
+    Raises:
+        ElusiveError: if there are no documents, or a shape is missing.
+    """
+    lengths_N = np.asarray(document_tokens, dtype=np.float64)
+    if documents < 1 or not len(lengths_N) or lengths_N.min() < 1:
+        raise ElusiveError(
+            f"document_tokens: expected the tokens of {documents} documents or of a sample of them, got "
+            f"{len(lengths_N)} numbers. Give at least one of 1 or more."
+        )
+    sizes = _Sizes(
+        shapes=shapes,
+        documents=documents,
+        lengths_N=lengths_N,
+        questions=questions,
+        known=known,
+        prompt_tokens=prompt_tokens,
+        answer_tokens=answer_tokens,
+        drop_rate=drop_rate,
+        ranked_share=ranked_share,
+        replay_tokens=replay_tokens or float(lengths_N.mean()) + 1,
+    )
+    if trials is None:
+        readings = dict.fromkeys(needed_scores(recipe, [_marked_document(recipe)]), 1)
+        trials = [(arm, recipe) for arm in recipe.arms]
+    else:
+        # Trials of a sweep may name the untrained model in an arm's place.
+        trials = [(arm, one) for arm, one in trials if arm in ARMS]
+        readings = _readings(trials)
+    return [
+        *(_scoring_stage(recipe, needed, times, sizes) for needed, times in readings.items()),
+        *_training_stages(trials, sizes),
+        *_answering_stages(recipe, trials, sizes),
+    ]
+
+
+def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[NeededScores, int]:
+    """Which scores the trials need, model by model, and in how many ways these are read out."""
+    ways: dict[NeededScores, set[Any]] = {}
+    for arm, recipe in trials:
+        for needed in scores_of_arm(arm, recipe):
+            score = dataclasses.replace(recipe.score, queries="all")  # `needed` says which
+            ways.setdefault(needed, set()).add((score, _chosen_heads(recipe, needed[0])))
+    models = [model for model, *_ in ways]
+    return {needed: len(ways[needed]) for needed in sorted(ways, key=lambda one: models.index(one[0]))}
+
+
+def _marked_document(recipe: Recipe) -> Document:
+    """What tells `needed_scores` whether the corpus marks answers: it does where cues are read."""
+    pair = [Span(field, place, place + 1) for place, field in enumerate((*recipe.score.head_fields[:1], "answer"))]
+    marked = recipe.score.queries != "all" or "contrast-cues" in recipe.arms or recipe.corpus.source == "biographies"
+    return Document("example", "ab", tuple(pair) if marked else ())
+
+
+def _chosen_heads(recipe: Recipe, model: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    models = recipe.models
+    pair = {"large": (models.large_layers, models.large_heads), "small": (models.small_layers, models.small_heads)}
+    return pair.get(model, ((), ()))
+
+
+def _scoring_stage(recipe: Recipe, needed: NeededScores, times: int, sizes: _Sizes) -> PlannedStage:
+    model, queries, field = needed
+    shape = sizes.shape(model)
+    documents = min(sizes.documents, recipe.report.cue_documents) if field else sizes.documents
+    windows = _windows(sizes.lengths_N, recipe.score.max_length or shape.context)
+    share, longest = documents / len(sizes.lengths_N), float(windows.max())
+    layers, heads = _chosen_heads(recipe, model)
+    chosen = [*layers, *(int(head.split(".")[0]) for head in heads)]
+    chosen_layers = max(chosen) + 1 if chosen else shape.layers
+    tokens = windows.sum() * share
+    in_a_batch = min(tokens, max(recipe.score.max_batch_tokens or _GPU_BATCH_TOKENS, longest))
+    peak = scoring_bytes(
+        shape,
+        batch_tokens=in_a_batch,
+        longest=longest,
+        quantization=recipe.models.quantization,
+        dtype=recipe.models.dtype,
+    )
+    return PlannedStage(
+        name=f"score {model}, {'one cue' if field else queries}",
+        times=times,
+        tokens=round(tokens),
+        flops=share * scoring_flops(shape, windows, layers=chosen_layers),
+        peak_bytes=sum(peak.values()),
+        note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if field else ""),
+        least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, recipe.models.quantization),
+    )
+
+
+def _windows(lengths_N: np.ndarray, longest: int) -> np.ndarray:
+    """Tokens of each window that texts are read in: whole, or overlapping by half."""
+    if not longest or lengths_N.max() <= longest:
+        return lengths_N
+    stride, windows = max(1, longest // 2), list(lengths_N[lengths_N <= longest])
+    for length in lengths_N[lengths_N > longest]:
+        starts = np.arange(1 + math.ceil((length - longest) / stride)) * stride
+        windows.extend(np.minimum(longest, length - starts))
+    return np.array(windows)
+
+
+def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> list[PlannedStage]:
+    """One for each arm and model that is trained."""
+    trained: dict[str, Counter[_Training]] = {}
+    for arm, recipe in trials:
+        model, *_ = model_to_train(recipe.models, recipe.train)
+        one = _training(arm, model, recipe, sizes)
+        trained.setdefault(f"train {model}: {arm}", Counter())[one] += len(recipe.seeds)
+    return [_joined(name, kinds) for name, kinds in trained.items()]
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What one training costs, and what is said of it."""
+
+    tokens: float
+    flops: float
+    peak_bytes: int
+    least_seconds: float
+    method: str
+    passes: float
+    rows: int
+    steps: int
+    rate: float
+
+
+def _joined(name: str, kinds: Counter[_Training]) -> PlannedStage:
+    """Trainings of one arm: of those that cost something else, the mean, and the most memory."""
+
+    def span(key: str, form: str) -> str:
+        found = [getattr(one, key) for one in kinds]
+        return " to ".join(dict.fromkeys(format(value, form) for value in (min(found), max(found))))
+
+    def mean(key: str) -> float:
+        return sum(getattr(one, key) * count for one, count in kinds.items()) / kinds.total()
+
+    rates = [one.rate for one in kinds]
+    dropped = f", copies without {span('rate', '.0%')} of their ranked tokens" if max(rates) else ""
+    return PlannedStage(
+        name=name,
+        times=kinds.total(),
+        tokens=round(mean("tokens")),
+        flops=mean("flops"),
+        peak_bytes=max(one.peak_bytes for one in kinds),
+        note=f"{' or '.join(dict.fromkeys(one.method for one in kinds))}; {span('passes', '.4g')} passes of "
+        f"{span('rows', ',')} rows, {span('steps', ',')} steps{dropped}",
+        least_seconds=mean("least_seconds"),
+    )
+
+
+def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
+    shape, settings = sizes.shape(model), recipe.train
+    rate = _drop_rate(arm, recipe.augment, sizes)
+    rows = _rows(arm, recipe, rate, shape, sizes)
+    in_a_pass = round(len(rows) * sizes.documents / len(sizes.lengths_N))
+    settings = with_steps(settings, len(rows), round(float(rows.sum())))
+    draws = draws_for(in_a_pass, settings)
+    steps = math.ceil(draws / settings.batch_size)
+    replayed = steps * settings.replay_batch_size if settings.replay else 0
+    replay = np.array([sizes.replay_tokens])
+    costs: dict[str, Any] = {
+        "method": settings.method,
+        "lora_rank": settings.lora_rank,
+        "activation_checkpointing": settings.activation_checkpointing,
+    }
+    flops = training_flops(shape, rows, passes=draws / len(rows), **costs)
+    flops += training_flops(shape, replay, passes=replayed, **costs)
+    return _Training(
+        tokens=draws * rows.sum() / len(rows) + replayed * sizes.replay_tokens,
+        flops=flops,
+        peak_bytes=sum(_training_peak(recipe, shape, rows, sizes).values()),
+        least_seconds=steps
+        * settings.accumulation
+        * step_seconds(shape.layers, recipe.models.quantization, again=settings.activation_checkpointing),
+        method=settings.method,
+        passes=draws / in_a_pass,
+        rows=in_a_pass,
+        steps=steps,
+        rate=rate,
+    )
+
+
+def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _Sizes) -> dict[str, int]:
+    """The longest rows share a step, as rows of like lengths do."""
+    settings = recipe.train
+    # Each document of a sample stands for several.
+    some = math.ceil(settings.batch_size * len(sizes.lengths_N) / sizes.documents)
+    longest = np.sort(rows)[-some:]
+    tokens = float(longest.mean()) * settings.batch_size
+    tokens += sizes.replay_tokens * settings.replay_batch_size if settings.replay else 0
+    return training_bytes(
+        shape,
+        tokens=tokens / settings.accumulation,
+        longest_row=float(longest[-1]),
+        method=settings.method,
+        quantization=recipe.models.quantization,
+        dtype=recipe.models.dtype,
+        precision=settings.precision,
+        lora_rank=settings.lora_rank,
+        activation_checkpointing=settings.activation_checkpointing,
+    )
+
+
+def _drop_rate(arm: str, settings: AugmentSettings, sizes: _Sizes) -> float:
+    """Mean share of ranked tokens that an arm's copies drop; in the guided arms by Equation 1 over all ranks."""
+    if arm == "plain":
+        return 0.0
+    given = sizes.drop_rate
+    if callable(given):
+        return given(arm)
+    if given is not None and arm in given:
+        return given[arm]
+    if arm == "random":
+        return settings.alpha
+    counts = Counter(np.maximum(1, np.rint(sizes.ranked_share * (sizes.lengths_N - 1))).astype(int).tolist())
+    dropped = sum(
+        times * drop_probability(np.arange(1, ranked + 1), settings.alpha, settings.beta).sum()
+        for ranked, times in counts.items()
+    )
+    return float(dropped / sum(ranked * times for ranked, times in counts.items()))
+
+
+def _rows(arm: str, recipe: Recipe, rate: float, shape: ModelShape, sizes: _Sizes) -> np.ndarray:
+    """Tokens of each row of one pass: of originals and copies, each with an end of text, cut at the longest row."""
+    originals_N = sizes.lengths_N + 1
+    # Overwritten by spaces, dropped tokens leave tokens behind: at most as many.
+    dropped = 0.0 if recipe.augment.blank else sizes.ranked_share * rate
+    copies_N = originals_N - dropped * (sizes.lengths_N - 1)
+    copies = 0 if arm == "plain" else recipe.augment.copies
+    texts_N = np.concatenate([originals_N, np.repeat(copies_N, copies)])
+    pieces_N = np.ceil(texts_N / _row_length(shape, recipe.train)).astype(int)
+    return np.repeat(texts_N / pieces_N, pieces_N)
+
+
+def _row_length(shape: ModelShape, settings: TrainSettings) -> int:
+    return default_row_length(shape.context or max(settings.max_length, 1024), settings)
+
+
+def _answering_stages(recipe: Recipe, trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> Iterator[PlannedStage]:
+    """All questions in the midst of training, and at the end, to the untrained model too."""
+    trained, asked = Counter[str](), Counter[str]()
+    for _, one in trials if sizes.questions else ():
+        model, *_ = model_to_train(one.models, one.train)
+        trained[model] += len(one.seeds)
+        asked[model] += len(one.seeds) * len(one.train.evaluate_at)
+    for model, times in trained.items():
+        if asked[model]:
+            beside = _training_peak(recipe, sizes.shape(model), sizes.lengths_N, sizes)["optimizer"]
+            stage = _answering_stage(f"ask {model} in training", recipe, model, sizes.questions, sizes)
+            yield dataclasses.replace(stage, times=asked[model], peak_bytes=stage.peak_bytes + beside)
+        stage = _answering_stage(f"evaluate {model}", recipe, model, sizes.questions + sizes.known, sizes)
+        yield dataclasses.replace(
+            stage, times=times + 1, note=f"{stage.note}, of {times} trained and the untrained model"
+        )
+
+
+def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, sizes: _Sizes) -> PlannedStage:
+    shape, longest = sizes.shape(model), sizes.prompt_tokens + recipe.evaluate.max_new_tokens
+    shared = recipe.evaluate.draw == "field" and recipe.evaluate.shots > 0
+    in_a_batch = min(max(recipe.evaluate.max_batch_tokens, longest), questions * longest)
+    passes = math.ceil(questions * longest / in_a_batch) * (1 + sizes.answer_tokens)
+    peak = answering_bytes(
+        shape,
+        batch_tokens=in_a_batch,
+        longest=longest,
+        quantization=recipe.models.quantization,
+        dtype=recipe.models.dtype,
+    )
+    return PlannedStage(
+        name=name,
+        times=1,
+        tokens=round(questions * (sizes.prompt_tokens + sizes.answer_tokens)),
+        flops=questions * answering_flops(shape, sizes.prompt_tokens, sizes.answer_tokens),
+        peak_bytes=sum(peak.values()),
+        note=f"{questions:,} questions" + (", at most (shots of a field are read once)" if shared else ""),
+        least_seconds=passes * pass_seconds(shape.layers, recipe.models.quantization),
+    )
+
+
+def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """The table of a plan and what it assumes, at most 110 columns wide.
+
+    Args:
+        stages: of the run.
+        device: what its hours are for (None: they are left out).
+    """
+    return f"{plan_table(stages, device)}\n\n{assumptions(device)}\n"
+
+
+def plan_table(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """The table alone; the last row is the sum of the others."""
+    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else ""), "-" * _WIDTH]
+    for stage in stages:
+        numbers = (stage.tokens, stage.flops, stage.peak_bytes)
+        lines.append(_row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device))))
+        lines += textwrap.wrap(stage.note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    tokens, flops, peak = together(stages)
+    lines += ["-" * _WIDTH, _row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
+    if device and peak > device.memory_bytes:
+        lines += textwrap.wrap(_too_large(peak, device), _WIDTH)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def hours(stages: Iterable[PlannedStage], device: Device | None) -> float | None:
+    """Of all stages, all times, on one device (None: on none)."""
+    return sum(device.hours(one.flops, one.least_seconds) * one.times for one in stages) if device else None
+
+
+def assumptions(device: Device | None = H100) -> str:
+    """What a plan's numbers mean and rest on."""
+    words = (
+        "Tokens, compute and peak memory of one time (of trials that differ, mean tokens and compute, most memory); "
+        "all are estimates, see docs/planning.md. "
+    )
+    if device:
+        layer = {kind: f"{seconds * 1000:g}" for kind, seconds in LAYER_SECONDS.items()}
+        words += (
+            f"Hours are of all times on one device, as if it held everything: {device.name}, "
+            f"{_short(device.flops_a_second)}FLOP/s, {device.memory_bytes / 1e9:g} GB. Assumed, not measured: "
+            f"{device.utilisation:.0%} of its speed, and at least {layer['none']} ms for each pass through a layer "
+            f"({layer['8bit']} with 8-bit weights, {layer['4bit']} with 4-bit ones). Loading is left out."
+        )
+    else:
+        words += "Hours are left out: models this small leave a GPU idle most of the time."
+    return "\n".join(textwrap.wrap(words, _WIDTH))
+
+
+def together(stages: Iterable[PlannedStage]) -> tuple[int, float, int]:
+    """Tokens and operations of all stages, all times, and their largest peak in bytes."""
+    stages = list(stages)
+    tokens = sum(stage.tokens * stage.times for stage in stages)
+    flops = sum(stage.flops * stage.times for stage in stages)
+    return tokens, flops, max((stage.peak_bytes for stage in stages), default=0)
+
+
+_WIDTH = 103
+
+
+def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
+    return _short(tokens), f"{_short(flops)}FLOP", _gigabytes(peak), "" if taken is None else _hours(taken)
+
+
+def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
+    name = textwrap.shorten(name, 42, placeholder=" ...")
+    return f"{name:<42}{times:>8}{tokens:>12}{compute:>15}{peak:>11}{hours:>15}"
+
+
+def _too_large(peak: int, device: Device) -> str:
+    return (
+        f"Peaks above {device.memory_bytes / 1e9:g} GB do not fit one {device.name}: up to "
+        f"{math.ceil(peak / device.memory_bytes)} are needed, with the weights spread over them. Training takes less "
+        "with train.activation_checkpointing or train.accumulation."
+    )
+
+
+def _short(value: float) -> str:
+    """Three digits and a prefix, "1.2 E"; the unit follows."""
+    power = 0
+    while value >= 999.5 and power < len(_PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    digits = f"{value:.1f}" if 0 < value < 99.95 and power else f"{value:.0f}"
+    return f"{digits} {_PREFIXES[power]}"
+
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+
+
+def _gigabytes(count: int) -> str:
+    if count < 0.995e9:
+        return f"{count / 1e9:.2f}"
+    return f"{count / 1e9:,.1f}" if count < 99.95e9 else f"{count / 1e9:,.0f}"
+
+
+def _hours(hours: float) -> str:
+    return "<0.01" if hours < 0.005 else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"

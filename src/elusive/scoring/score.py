@@ -1,0 +1,248 @@
+"""Attention scores: how much each token of a text receives from the positions that are read out, in one model."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from elusive.attention import capture
+from elusive.attention.recorder import Recorder
+from elusive.config.run import AugmentSettings, Queries, layer_and_head
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.models import devices, loading
+from elusive.models.batching import length_batches, packed_batches
+from elusive.runs.files import ProgressFunction, silent
+
+from .shards import TokenScores
+from .windows import _check_vocabulary, _seeing_queries, _Text, _tokenise, _Window, _windows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Readout:
+    """What is read out of a model's attention."""
+
+    include_self: bool
+    """Whether a token's attention to itself counts."""
+    weights_LH: torch.Tensor | None
+    """1 for each chosen head, up to the last layer that has one; None weighs all alike."""
+    layers: int
+    """Layers that run."""
+    per_head: bool
+    """Whether each head's sums are kept."""
+
+
+def score_documents(
+    documents: Sequence[Document],
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    queries: Queries,
+    head_fields: Sequence[str] = ("name",),
+    fields: Sequence[str] = (),
+    include_self: bool = True,
+    layers: Sequence[int] = (),
+    heads: Sequence[str] = (),
+    per_head: bool = False,
+    renormalise: bool = False,
+    excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
+    max_length: int = 0,
+    max_batch_tokens: int = 0,
+    packed: bool = False,
+    progress: ProgressFunction = silent,
+) -> list[TokenScores]:
+    """Score each token by the mean attention that it receives from the queries that see it.
+
+    Texts are batched by length and padded on the right (or packed in one row), and each is cut after its last query:
+    attention is causal, so neither changes a score. A text longer than `max_length` is read in overlapping windows,
+    each half a window on; every query is read in one window, with at least half a window of context before it, and a
+    token's count holds only the queries that share a window with it. Nothing after the last layer's attention runs.
+
+    Args:
+        documents: the texts and their spans.
+        model: a causal language model with attention `elusive`, in evaluation mode; LoRA adapters may be on it.
+        tokenizer: its fast tokenizer.
+        queries: which positions are read: cues, spans or all (see `query_positions`).
+        head_fields: span fields that are head entities, never queries.
+        fields: only spans of these fields (empty: all but the head fields).
+        include_self: count a token's attention to itself (q >= k); False leaves it out (q > k).
+        layers: layers whose heads are averaged, from 0; layers behind the last chosen one do not run.
+        heads: single heads "layer.head" to average, beside those of `layers` (both empty: all).
+        per_head: keep every head's scores too, whatever `layers` and `heads` choose.
+        renormalise: leave attention to tokens that are never ranked out, and scale each head's rows to sum to 1 over
+            the others.
+        excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
+        max_length: longest window in tokens (0: the model's own context).
+        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone (0: as many as suit
+            the device: 1,024 on a CPU, more for models narrower than 256, and 16,384 elsewhere).
+        packed: put the texts of a batch in one row, one behind the other, rather than in a row of its own each.
+        progress: called with (documents done, all documents).
+
+    Returns:
+        The scores of each document, in the order given; the arrays cover all its tokens.
+
+    Raises:
+        ElusiveError: if a text has no token, a span holds none, a layer does not report its attention, a chosen layer
+            or head does not exist, the model is in training mode, or memory is too small for a batch.
+
+    Reference:
+        s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
+    """
+    base = _base_model(model)
+    max_length = max_length or loading.config_context(base.config, base.config.name_or_path or type(base).__name__)
+    readout = _readout(base, include_self, layers, heads, per_head)
+    texts = _tokenise(documents, tokenizer, queries, head_fields, fields, excluded_tokens if renormalise else None)
+    _check_vocabulary(texts, base)
+    windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
+    sums = [np.zeros(len(text.token_ids)) for text in texts]
+    counts = [np.zeros(len(text.token_ids), dtype=np.int32) for text in texts]
+    head_sums: dict[int, np.ndarray] = {}
+    left = np.bincount([window.text for window in windows], minlength=len(texts))
+    progress(int((left == 0).sum()), len(texts))
+    lengths = [len(window.positions) for window in windows]
+    budget = max_batch_tokens or _default_budget(base)
+    for numbers in packed_batches(lengths, budget) if packed else length_batches(lengths, budget):
+        batch = [windows[number] for number in numbers]
+        received_NT, received_NLHT = _forward(texts, batch, base, readout, packed)
+        for number, window in enumerate(batch):
+            sums[window.text][window.positions] += received_NT[number]
+            if received_NLHT:
+                _add_heads(head_sums, window, received_NLHT[number], len(sums[window.text]))
+            counts[window.text][window.positions] += _seeing_queries(window.is_query, include_self)
+            left[window.text] -= 1
+        progress(int((left == 0).sum()), len(texts))
+    return [
+        TokenScores(
+            document_id=text.document.id,
+            token_ids=text.token_ids,
+            offsets=text.offsets,
+            scores=(sums_T / np.maximum(counts_T, 1)).astype(np.float32),
+            queries=counts_T,
+            per_head=_head_means(readout, base, head_sums.get(number), counts_T) if per_head else None,
+        )
+        for number, (text, sums_T, counts_T) in enumerate(zip(texts, sums, counts, strict=True))
+    ]
+
+
+def _readout(
+    base: PreTrainedModel, include_self: bool, layers: Sequence[int], heads: Sequence[str], per_head: bool
+) -> _Readout:
+    """The chosen layers and heads as weights; raises ElusiveError where the model has no such layer or head."""
+    config = base.config.get_text_config(decoder=True)
+    shape = int(config.num_hidden_layers), int(config.num_attention_heads)
+    if not layers and not heads:
+        return _Readout(include_self, None, shape[0], per_head)
+    weights_LH = torch.zeros(shape)
+    for layer in layers:
+        if not 0 <= layer < shape[0]:
+            raise ElusiveError(f"Expected layers from 0 to {shape[0] - 1} of {type(base).__name__}, got {layer}.")
+        weights_LH[layer] = 1
+    for name in heads:
+        layer, head = layer_and_head(name)
+        if layer >= shape[0] or head >= shape[1]:
+            raise ElusiveError(
+                f"Expected heads of {type(base).__name__}, which has {shape[0]} layers of {shape[1]} query heads (0.0 "
+                f"to {shape[0] - 1}.{shape[1] - 1}), got {name!r}."
+            )
+        weights_LH[layer, head] = 1
+    last = int(weights_LH.any(1).nonzero().max()) + 1
+    # Layers behind the last chosen one run only for their own sake.
+    return _Readout(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
+
+
+def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.ndarray, tokens: int) -> None:
+    """Add one window's sums of each head to its document's, float32 (layers, heads, tokens)."""
+    sums_LHT = sums.setdefault(window.text, np.zeros((*received_LHN.shape[:2], tokens), dtype=np.float32))
+    sums_LHT[:, :, window.positions] += received_LHN
+
+
+def _head_means(
+    readout: _Readout, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
+) -> np.ndarray:
+    if sums_LHT is None:  # no query reads this text
+        heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
+        return np.zeros((readout.layers, heads, len(counts_T)), dtype=np.float32)
+    return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
+
+
+def _default_budget(base: PreTrainedModel) -> int:
+    """Tokens of a batch: on a CPU its states should fit the caches (1 MiB of them), a GPU wants much to do at once."""
+    if devices.decoder_device(base).type != "cpu":
+        return 16_384
+    return max(1024, (1 << 18) // base.config.get_text_config(decoder=True).hidden_size)
+
+
+def _base_model(model: Any) -> PreTrainedModel:
+    """The transformers model, without peft's wrapper; LoRA layers stay in it."""
+    if model.training:
+        raise ElusiveError(
+            "The model is in training mode, where dropout changes its attention. Call model.eval() first."
+        )
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    capture.check_layers(base)
+    return base
+
+
+def _forward(
+    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, readout: _Readout, packed: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
+
+    Beside it that of each head, (layers, heads, tokens), where it is wanted.
+    """
+    lengths = [len(window.positions) for window in batch]
+    shape = (1, sum(lengths)) if packed else (len(batch), max(lengths))
+    ends = itertools.accumulate(lengths)
+    places = [
+        (0, slice(end - length, end)) if packed else (row, slice(length))
+        for row, (length, end) in enumerate(zip(lengths, ends, strict=True))
+    ]
+    ids_BT, weights_BT, inside_BT = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+    ranked_BT = np.zeros(shape, dtype=bool)
+    for place, window in zip(places, batch, strict=True):
+        text = texts[window.text]
+        ids_BT[place] = text.token_ids[window.positions]
+        weights_BT[place] = window.is_query
+        inside_BT[place] = np.arange(len(window.positions))
+        ranked_BT[place] = False if text.ranked is None else text.ranked[window.positions]
+    renormalised = texts[batch[0].text].ranked is not None
+    device = devices.decoder_device(base)
+    try:
+        recorder = Recorder(
+            torch.from_numpy(weights_BT).to(device),
+            readout.include_self,
+            ranked_BT=torch.from_numpy(ranked_BT).to(device) if renormalised else None,
+            lengths=lengths if packed else (),
+            weights_LH=None if readout.weights_LH is None else readout.weights_LH.to(device),
+            per_head=readout.per_head,
+            layers=readout.layers,
+        )
+        positions = {"position_ids": torch.from_numpy(inside_BT).to(device)} if packed else {}
+        with torch.inference_mode():
+            capture.read_out(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
+        means_BT = recorder.mean_over_layers(base).cpu().numpy()
+        heads_LBHT = _stacked(recorder, base) if readout.per_head else None
+    except torch.OutOfMemoryError as error:
+        raise ElusiveError(
+            f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "
+            "(or score.max_length, if it is one text) and run again; finished shards are kept."
+        ) from error
+    of_heads = [] if heads_LBHT is None else [heads_LBHT[:, row, :, part] for row, part in places]
+    return [means_BT[place] for place in places], of_heads
+
+
+def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:
+    """Each head's sums, (layers, batch, heads, tokens)."""
+    counts = sorted({received_BHT.shape[1] for received_BHT in recorder.received_LBHT})
+    if len(counts) > 1:
+        raise ElusiveError(
+            f"The layers of {type(base).__name__} have different numbers of heads ({', '.join(map(str, counts))}), "
+            "which one array cannot hold. Score it without per_head."
+        )
+    return torch.stack(recorder.received_LBHT).cpu().numpy()

@@ -1,0 +1,125 @@
+"""Documents as tokens, and the windows that go through a model."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from elusive.config.run import Queries
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.models import loading
+
+from .positions import query_positions, rankable_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    """One tokenised document; arrays have its length in tokens, but for `queries`."""
+
+    document: Document
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    special: np.ndarray
+    queries: np.ndarray
+    """Sorted positions that are read out."""
+    ranked: np.ndarray | None = None
+    """Whether a token may be ranked, where rows are renormalised over those that may."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Window:
+    """Tokens that go through the model together: a whole text up to its last query, or a part of a long one."""
+
+    text: int
+    """Index of the document."""
+    positions: np.ndarray
+    """Which tokens of the document stand in the window."""
+    is_query: np.ndarray
+    """Whether each of them is read out in this window."""
+
+
+def _tokenise(
+    documents: Sequence[Document],
+    tokenizer: PreTrainedTokenizerFast,
+    queries: Queries,
+    head_fields: Sequence[str],
+    fields: Sequence[str],
+    excluded: Sequence[str] | None,
+) -> list[_Text]:
+    if not documents:
+        return []
+    rows = tokenizer(
+        [document.text for document in documents],
+        add_special_tokens=True,
+        padding=False,
+        truncation=False,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        verbose=False,  # longer than the model's context is fine: windows take care of it
+    )
+    special_ids = loading.special_token_ids(tokenizer)
+    texts = []
+    for document, ids, offsets, added in zip(
+        documents, rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True
+    ):
+        ids_T = np.array(ids, dtype=np.int32)
+        offsets_T2 = np.array(offsets, dtype=np.int32).reshape(-1, 2)
+        special_T = np.array(added, dtype=bool) | np.isin(ids_T, special_ids)
+        if special_T.all():
+            raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
+        queries_Q = query_positions(document, offsets_T2, special_T, queries, head_fields, fields)
+        ranked_T = None
+        if excluded is not None:
+            ranked_T = rankable_tokens(document.text, ids_T, offsets_T2, special_ids, excluded) & ~special_T
+        texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
+    return texts
+
+
+def _check_vocabulary(texts: Sequence[_Text], base: PreTrainedModel) -> None:
+    entries = int(base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr]
+    largest = max((int(text.token_ids.max()) for text in texts), default=0)
+    if largest >= entries:
+        raise ElusiveError(
+            f"The tokenizer gives token id {largest}, but {type(base).__name__} embeds only {entries} ids. "
+            "Give the tokenizer that belongs to the model."
+        )
+
+
+def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
+    """The windows that hold a query, each cut after its last one: causal attention sees nothing behind it."""
+    if not len(text.queries):
+        return []
+    reach = int(text.queries[-1]) + 1
+    is_query_T = np.zeros(reach, dtype=bool)
+    is_query_T[text.queries] = True
+    if reach <= max_length:
+        return [_Window(index, np.arange(reach), is_query_T)]
+    # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
+    front = int(np.argmin(text.special))
+    width = max_length - front
+    if width < 1:
+        raise ElusiveError(
+            f"max_length is {max_length}, but the tokenizer puts {front} special tokens before a text. "
+            f"Give at least {front + 2}."
+        )
+    stride = max(1, width // 2)
+    windows = []
+    for number in range(1 + max(0, -(-(reach - front - width) // stride))):
+        start = front + number * stride
+        # Window 0 reads all its queries, each later one those of its last stride: width - stride tokens precede them.
+        fresh = 0 if number == 0 else start + width - stride
+        read = np.arange(fresh, min(start + width, reach))
+        read = read[is_query_T[read]]
+        if len(read):
+            positions_N = np.concatenate([np.arange(front), np.arange(start, read[-1] + 1)])
+            windows.append(_Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read)))
+    return windows
+
+
+def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
+    """For each token the number of queries at it or after it (only after it, without include_self)."""
+    seeing_N = np.cumsum(is_query_N[::-1], dtype=np.int32)[::-1]
+    return seeing_N if include_self else seeing_N - is_query_N

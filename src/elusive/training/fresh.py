@@ -1,0 +1,374 @@
+"""New copies in every epoch: the same arm, rates and originals as the static copies, drawn while training.
+
+Each document has the slots of the static set: 0 is the original, 1 to `copies` are copies. In epoch e, slot c holds
+copy number c + e * copies, drawn by the same generator as every other copy. So epoch 0 is the static set, text for
+text; and what an epoch holds depends on its number alone, not on how often or by which process it was asked for.
+"""
+
+import bisect
+import functools
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast, TrainerCallback
+
+from elusive.augmentation.copies import copy_texts
+from elusive.augmentation.decoding import text_decoder
+from elusive.augmentation.draws import copy_generator, kept_tokens
+from elusive.augmentation.stage import RANKING_SCHEMA, SETTINGS_KEY
+from elusive.config.run import AugmentSettings
+from elusive.config.toml import from_table
+from elusive.errors import ElusiveError
+from elusive.models.loading import special_token_ids
+from elusive.runs.files import read_jsonl
+
+from .sequences import pad_right, pieces_of, token_rows
+
+_COLUMNS = ("document_id", "text", "token_ids", "starts", "ends", "drop_probability")
+
+
+class CopyMaker:
+    """Any copy of any document, from its row of ranking.parquet.
+
+    Args:
+        ranking: a ranking.parquet; of it, only the settings are read here.
+        tokenizer: the tokenizer whose tokens were ranked.
+
+    Raises:
+        ElusiveError: if the file is missing, unreadable, or of a version that kept no settings.
+    """
+
+    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.arm, self.settings = _settings_of(Path(ranking))
+        self.slots = 1 if self.arm == "plain" else 1 + self.settings.copies
+        self.tokenizer = tokenizer
+        self.special_ids = set(special_token_ids(tokenizer))
+
+    def text(self, row: Mapping[str, Any], slot: int, epoch: int) -> str:
+        """The text of one slot in one epoch.
+
+        Args:
+            row: document_id, text, token_ids, starts, ends and drop_probability of a document.
+            slot: 0 for the original, then 1 to `copies`.
+            epoch: from 0; epoch 0 is the static set.
+        """
+        if slot == 0:
+            return row["text"]
+        probability = np.asarray(row["drop_probability"], dtype=np.float64)
+        token_ids = np.asarray(row["token_ids"], dtype=np.int32)
+        copy = slot + epoch * (self.slots - 1)
+        kept = kept_tokens(probability, copy_generator(self.settings.seed, row["document_id"], copy))
+        text_T = np.array([token not in self.special_ids for token in token_ids.tolist()], dtype=bool)
+        offsets = np.stack([row["starts"], row["ends"]], axis=1)
+        [text] = copy_texts(row["text"], token_ids, offsets, text_T, kept[None], self._decode, self.settings)
+        return text
+
+    def check_tokenizer(self, row: Mapping[str, Any]) -> None:
+        """Refuse a tokenizer under which a document has other tokens than those that were ranked."""
+        found = self.tokenizer(row["text"], add_special_tokens=True, verbose=False)["input_ids"]
+        if list(found) != list(row["token_ids"]):
+            raise ElusiveError(
+                f"Document {row['document_id']!r} has other tokens in ranking.parquet than this tokenizer gives it. "
+                "Fresh copies are drawn from the ranked tokens: give the tokenizer of the model that was scored as "
+                "the one to be trained, or train on the static copies."
+            )
+
+    @functools.cached_property
+    def _decode(self) -> Any:
+        return text_decoder(self.tokenizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A decoder is no data: each DataLoader worker makes its own.
+        return {key: value for key, value in vars(self).items() if key != "_decode"}
+
+
+def _settings_of(path: Path) -> tuple[str, AugmentSettings]:
+    if not path.exists():
+        raise ElusiveError(
+            f"No {path.name} in {path.parent}: fresh copies are drawn from the file that `elusive augment` writes "
+            "beside train.jsonl. Give the folder that it wrote, or train on the static copies (train.copies = static)."
+        )
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ElusiveError(f"{path} cannot be read ({error}). Delete its folder and augment again.") from None
+    kept = (schema.metadata or {}).get(SETTINGS_KEY)
+    if kept is None or not set(RANKING_SCHEMA.names) <= set(schema.names):
+        raise ElusiveError(
+            f"{path} was written by an older version of Elusive, which kept neither texts nor settings in it. "
+            "Augment again into another folder, or train on the static copies (train.copies = static)."
+        )
+    table = json.loads(kept)
+    return table.pop("arm"), from_table(AugmentSettings, table, str(path))
+
+
+class _Epoch:
+    """A number that DataLoader workers see change, those that live longer than an epoch too."""
+
+    def __init__(self, value: int) -> None:
+        self._shared = torch.tensor(value, dtype=torch.int64).share_memory_()
+
+    def get(self) -> int:
+        return int(self._shared)
+
+    def set(self, value: int) -> None:
+        if value < 0:
+            raise ElusiveError(f"epoch: expected 0 or more, got {value}.")
+        self._shared.fill_(value)
+
+
+class FreshCopies(Dataset):
+    """The texts of an augmented set, with copies drawn anew in every epoch; a map-style torch Dataset.
+
+    Item i is the text of line i of train.jsonl, slot by slot of each document: {"input_ids"}, special tokens as the
+    tokenizer adds them and eos at the end, whole however long. transformers' Trainer (and TRL's, with
+    `dataset_kwargs={"skip_prepare_dataset": True}`) passes `set_epoch` on; give it `callbacks=[FreshEpochs(dataset)]`
+    too, because it forgets to for the epoch in which a stopped training is resumed.
+
+    Args:
+        ranking: the ranking.parquet that `elusive augment` wrote.
+        tokenizer: the tokenizer whose tokens were ranked; its model is to be trained.
+
+    Raises:
+        ElusiveError: if the file cannot be used (see CopyMaker), or its tokens are not this tokenizer's.
+    """
+
+    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.maker = CopyMaker(ranking, tokenizer)
+        self._table = pq.read_table(ranking, columns=list(_COLUMNS))
+        self._epoch = _Epoch(0)
+        for number in range(min(len(self._table), _CHECKED_DOCUMENTS)):
+            self.maker.check_tokenizer(self._row(number))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose copies are given."""
+        return self._epoch.get()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Give the copies of this epoch, from 0, in DataLoader workers too."""
+        self._epoch.set(epoch)
+
+    def __len__(self) -> int:
+        return len(self._table) * self.maker.slots
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        [row] = token_rows([self.text(index)], self.maker.tokenizer)
+        return {"input_ids": row.tolist()}
+
+    def text(self, index: int, epoch: int | None = None) -> str:
+        """The text of line `index` of train.jsonl, as it is in one epoch (None: the present one)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected an index below {len(self)}, got {index}")
+        document, slot = divmod(index % len(self), self.maker.slots)
+        return self.maker.text(self._row(document), slot, self.epoch if epoch is None else epoch)
+
+    def texts(self, epoch: int | None = None) -> Iterator[str]:
+        """All texts of one epoch (None: the present one), in the order of train.jsonl."""
+        epoch = self.epoch if epoch is None else epoch
+        for document in range(len(self._table)):
+            row = self._row(document)
+            for slot in range(self.maker.slots):
+                yield self.maker.text(row, slot, epoch)
+
+    def as_datasets(self) -> Any:
+        """The same items as a `datasets.Dataset`, which TRL insists on; they follow `set_epoch` of this object.
+
+        TRL's SFTConfig then needs `dataset_kwargs={"skip_prepare_dataset": True}` (its preparation would draw each text
+        once, for all epochs) and `remove_unused_columns=False`.
+
+        Raises:
+            ElusiveError: if `datasets` is not installed.
+        """
+        try:
+            import datasets
+        except ImportError:
+            raise ElusiveError("Expected the library datasets. Run: pip install 'elusive[datasets]'") from None
+        numbers = datasets.Dataset.from_dict({"number": range(len(self))})
+        numbers.set_transform(self._items)
+        return numbers
+
+    def _items(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[list[int]]]:
+        return {"input_ids": [self[number]["input_ids"] for number in rows["number"]]}
+
+    def _row(self, number: int) -> dict[str, Any]:
+        values = {name: self._table.column(name)[number] for name in _COLUMNS}
+        return {
+            name: value.values.to_numpy() if isinstance(value, pa.ListScalar) else value.as_py()
+            for name, value in values.items()
+        }
+
+
+_CHECKED_DOCUMENTS = 8
+
+
+class FreshDropoutCollator:
+    """A data collator that takes rows of ranking.parquet (one a document) and draws their texts while training.
+
+    In each epoch a document gives one text. The slots follow each other, from a slot of its own for each document, so
+    that originals and copies are mixed in every batch; after 1 + `copies` epochs every text of the static set was
+    seen once, and new copies follow. What a document gives depends on its row and the epoch alone.
+
+    With `datasets`: `load_dataset("parquet", data_files="augmented/ranking.parquet", split="train")`. The Trainer
+    needs `remove_unused_columns=False` and `callbacks=[FreshEpochs(collator)]`; TRL's also
+    `dataset_kwargs={"skip_prepare_dataset": True}`.
+
+    Args:
+        ranking: the ranking.parquet that `elusive augment` wrote; only its settings are read here.
+        tokenizer: the tokenizer whose tokens were ranked; its model is to be trained.
+        max_length: longest row in tokens (0: any); longer texts are refused, never cut.
+
+    Raises:
+        ElusiveError: if the file cannot be used (see CopyMaker).
+    """
+
+    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast, max_length: int = 0) -> None:
+        self.maker = CopyMaker(ranking, tokenizer)
+        self.max_length = max_length
+        self._epoch = _Epoch(-1)  # not told yet
+        self._checked = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the texts of this epoch, from 0, in DataLoader workers too."""
+        self._epoch.set(epoch)
+
+    def text(self, row: Mapping[str, Any], epoch: int | None = None) -> str:
+        """The text that a document gives in one epoch (None: the present one)."""
+        epoch = self._epoch.get() if epoch is None else epoch
+        first = copy_generator(self.maker.settings.seed, row["document_id"], 0).integers(self.maker.slots)
+        return self.maker.text(row, (int(first) + epoch) % self.maker.slots, epoch // self.maker.slots)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """One batch: input_ids, attention_mask and labels (-100 on padding), int64 (rows, longest).
+
+        Raises:
+            ElusiveError: if the epoch was never told, columns are missing, the tokens are not the tokenizer's, or a
+                text is too long.
+        """
+        if self._epoch.get() < 0:
+            raise ElusiveError(
+                "FreshDropoutCollator was not told the epoch, so every epoch would have the same texts. Give the "
+                "trainer callbacks=[FreshEpochs(collator)], or call set_epoch before each epoch."
+            )
+        if missing := [name for name in _COLUMNS if name not in rows[0]]:
+            raise ElusiveError(
+                f"Expected rows of ranking.parquet, got rows without {', '.join(missing)}. Train on ranking.parquet "
+                "as it is, with remove_unused_columns=False."
+            )
+        if not self._checked:
+            self.maker.check_tokenizer(rows[0])
+            self._checked = True
+        tokens = list(token_rows((self.text(row) for row in rows), self.maker.tokenizer))
+        for row, found in zip(rows, tokens, strict=True):
+            if self.max_length and len(found) > self.max_length:
+                raise ElusiveError(
+                    f"Document {row['document_id']!r}: expected at most {self.max_length} tokens, got {len(found)}. "
+                    "Cut the corpus into shorter documents, or raise max_length."
+                )
+        batch = pad_right(tokens)
+        return {**batch, "attention_mask": (batch["labels"] != -100).long()}
+
+
+class FreshEpochs(TrainerCallback):
+    """Tells FreshCopies or a FreshDropoutCollator each epoch of transformers' or TRL's trainer, also after a stop."""
+
+    def __init__(self, told: FreshCopies | FreshDropoutCollator) -> None:
+        self.told = told
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer."""
+        # A share of an epoch where training is resumed in its midst; the sum of the shares may fall short by a hair.
+        self.told.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+class FreshRows(Dataset):
+    """Token rows of one pass after the other, each pass with new copies.
+
+    How many rows each text has, and their lengths, are counted ahead, so that their order can be drawn before the
+    first step; the rows themselves are made when they are asked for, from their number alone.
+
+    Args:
+        copies: the texts.
+        max_length: longest row in tokens; longer texts become several rows.
+
+    Attributes:
+        lengths: tokens of each row counted so far.
+        passes: rows in each pass counted so far.
+    """
+
+    def __init__(self, copies: FreshCopies, max_length: int) -> None:
+        self._copies, self._max_length = copies, max_length
+        self._first_rows: list[np.ndarray] = []  # in each pass the first row of each text
+        self._pieces = functools.lru_cache(maxsize=64)(self._make_pieces)
+        self.lengths: list[int] = []
+        self.passes: list[int] = []
+
+    def count_pass(self) -> None:
+        """Count the rows of one more pass."""
+        before = len(self.lengths)
+        first_rows = []
+        for row in token_rows(self._copies.texts(len(self.passes)), self._copies.maker.tokenizer):
+            first_rows.append(len(self.lengths))
+            self.lengths += [len(piece) for piece in pieces_of(row, self._max_length)]
+        self._first_rows.append(np.array(first_rows))
+        self.passes.append(len(self.lengths) - before)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        epoch = bisect.bisect_right([int(first_rows[0]) for first_rows in self._first_rows], number) - 1
+        # The last text that begins at or before this row: one without tokens has none, and begins where the next does.
+        text = int(np.searchsorted(self._first_rows[epoch], number, side="right")) - 1
+        return self._pieces(epoch, text)[number - int(self._first_rows[epoch][text])]
+
+    def _make_pieces(self, epoch: int, text: int) -> list[np.ndarray]:
+        [row] = token_rows([self._copies.text(text, epoch)], self._copies.maker.tokenizer)
+        return pieces_of(row, self._max_length)
+
+
+def ranking_beside(texts: str | Path) -> Path:
+    """The ranking.parquet that was written with a train.jsonl.
+
+    Raises:
+        ElusiveError: if there is none.
+    """
+    path = Path(texts).with_name("ranking.parquet")
+    _settings_of(path)
+    return path
+
+
+def fresh_rows(texts: str | Path, tokenizer: PreTrainedTokenizerFast, max_length: int) -> FreshRows:
+    """The rows of the first pass over the fresh copies of a train.jsonl; further passes are still to be counted.
+
+    Args:
+        texts: a train.jsonl with the ranking.parquet that was written with it.
+        tokenizer: of the model to be trained.
+        max_length: longest row in tokens.
+
+    Raises:
+        ElusiveError: if there is no ranking.parquet beside it, it does not belong to these texts, or they have no
+            token.
+    """
+    copies = FreshCopies(ranking_beside(texts), tokenizer)
+    static_texts = (row["text"] for row in read_jsonl(texts))
+    for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.texts(0)), 1):
+        if static != fresh:
+            raise ElusiveError(
+                f"{texts}, line {number}: expected what ranking.parquet beside it gives for the first pass, got "
+                "another text. Fresh copies are drawn from ranking.parquet: train on a folder as `elusive augment` "
+                "wrote it, or on the static copies (train.copies = static)."
+            )
+    rows = FreshRows(copies, max_length)
+    rows.count_pass()
+    if not len(rows):
+        raise ElusiveError(f"No {texts} to train on: expected at least one text.")
+    return rows

@@ -1,0 +1,319 @@
+"""Continual pretraining of a model on one arm's texts: LoRA or full, packed where that can be, resumable."""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from elusive.config.run import ModelSettings, TrainSettings
+from elusive.config.toml import to_table
+from elusive.corpus.readers import read_corpus
+from elusive.errors import ElusiveError
+from elusive.models import processes
+from elusive.models.devices import default_device
+from elusive.models.loading import config_context, load_model, load_tokenizer, model_hash, without_future_warnings
+from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
+from elusive.runs.stage import Stage
+
+from .fresh import fresh_rows, ranking_beside
+from .packing import packs
+from .sequences import row_order, tokenize_rows
+from .trainer import FitSettings, Steps, check_arguments, fit
+
+_LONGEST_DEFAULT_ROW = 1024
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Questions that are asked in the midst of training.
+
+    Attributes:
+        ask: called with the model, its tokenizer and the passes so far, in every process; returns measures.
+        identity: all that its answers depend on beside the model; JSON types only.
+    """
+
+    ask: Callable[[Any, PreTrainedTokenizerFast, float], Mapping[str, float]]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def draws_for(rows: int, settings: TrainSettings) -> int:
+    """Rows of the arm that are trained on: of max_steps full steps, or of `epochs` passes."""
+    if settings.max_steps:
+        return settings.max_steps * settings.batch_size
+    return max(1, math.ceil(round(settings.epochs * rows, 6)))
+
+
+def with_steps(settings: TrainSettings, rows: int, tokens: int) -> TrainSettings:
+    """The settings with max_steps in the place of max_tokens.
+
+    Args:
+        settings: how to train.
+        rows: rows of one pass over the arm's texts.
+        tokens: tokens of them all.
+    """
+    if not settings.max_tokens:
+        return settings
+    in_a_step = settings.batch_size * tokens / rows
+    return dataclasses.replace(settings, max_steps=max(1, round(settings.max_tokens / in_a_step)), max_tokens=0)
+
+
+def steps_for(rows: int, settings: TrainSettings) -> int:
+    """Optimizer steps: max_steps, or as many as `epochs` passes take."""
+    return math.ceil(draws_for(rows, settings) / settings.batch_size)
+
+
+@without_future_warnings()
+def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
+    """The model with LoRA adapters on every linear layer but embedding and output head.
+
+    Reference:
+        Gao et al. 2025, "Results"; Hu et al. 2022.
+    """
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.activation_checkpointing)
+    transformers.set_seed(settings.seed)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",  # peft leaves the output head out
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def default_row_length(context: int, settings: TrainSettings) -> int:
+    """Longest training row in tokens.
+
+    Raises:
+        ElusiveError: if more is asked for than the model's context holds.
+    """
+    if settings.max_length > context:
+        raise ElusiveError(
+            f"train.max_length: expected at most the model's context of {context} tokens, got {settings.max_length}."
+        )
+    return settings.max_length or min(context, _LONGEST_DEFAULT_ROW)
+
+
+def train(
+    texts: str | Path,
+    folder: str | Path,
+    *,
+    model: str,
+    revision: str = "",
+    loading: ModelSettings | None = None,
+    settings: TrainSettings | None = None,
+    asking: Asking | None = None,
+    progress: ProgressFunction = silent,
+) -> dict[str, Any]:
+    """Continue the pretraining of a model on one arm's texts.
+
+    Launched in several processes (torchrun, accelerate launch), these share each step's texts.
+
+    Args:
+        texts: a `train.jsonl` (`text` in each line), with its `ranking.parquet` beside it for fresh copies.
+        folder: where the model or its adapters, the tokenizer and metrics.jsonl go.
+        model: folder or hub name.
+        revision: commit or branch of a hub model.
+        loading: dtype, device and quantisation.
+        settings: how to train.
+        asking: what is asked after the passes of `settings.evaluate_at`.
+        progress: called with (steps done, steps).
+
+    Returns:
+        What done.json holds: steps, loss, seconds, texts, rows and tokens (of one pass over the texts),
+        tokens_trained (replay included), whether packed, and processes; at once if the folder is done.
+
+    Raises:
+        ElusiveError: if the folder was begun with other settings, there is nothing to train on, all of quantised
+            weights are to be trained, questions are to be asked after the end or where there are none, an argument
+            of the Trainer's is refused, or fresh copies are asked for of texts that ranking.parquet does not give.
+    """
+    loading, settings = loading or ModelSettings(), settings or TrainSettings()
+    _check_before_loading(loading, settings, asking)
+    asked = _identity(texts, model, revision, loading, settings, asking)
+    device = default_device() if loading.device == "auto" else loading.device
+    with processes.main_first(cpu=device == "cpu"):
+        stage = Stage(folder, asked)
+    if stage.done:
+        return stage.summary
+    tokenizer = load_tokenizer(model, revision)
+    learner: Any = load_model(
+        model,
+        revision=revision,
+        dtype=loading.dtype,
+        quantization=loading.quantization,
+        # Weights that are to be spread over the processes may fit none of their devices.
+        device="cpu" if processes.share_weights() else device,
+    )
+    max_length = default_row_length(config_context(learner.config, model), settings)
+    steps = _steps(texts, model, tokenizer, max_length, settings)
+    ask_at = _ask_at(steps, settings)
+    learner = with_adapters(learner, settings) if settings.method == "lora" else learner
+    # Where weights are shared, the main process alone may have them yet.
+    packed = processes.from_main(lambda: settings.packing and packs(learner, max(steps.lengths)))
+    figures, weights = fit(
+        learner,
+        steps,
+        _fit_settings(settings),
+        stage.folder,
+        device=torch.device(device) if processes.share_weights() else learner.device,
+        packed=packed,
+        ask=(lambda model, epoch: asking.ask(model, tokenizer, epoch)) if asking else None,
+        ask_at=ask_at,
+        progress=progress,
+    )
+    in_a_pass = sum(steps.lengths[: steps.rows_a_pass])
+    figures |= {"rows": steps.rows_a_pass, "tokens": int(in_a_pass), "packed": packed}
+    if processes.is_main():
+        learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
+        if settings.method == "lora":
+            _name_base_model(stage.folder / "adapter_config.json", model)
+        tokenizer.save_pretrained(stage.folder)
+        stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts))})
+        shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
+    with processes.main_first(cpu=True):
+        return stage.summary
+
+
+def _check_before_loading(loading: ModelSettings, settings: TrainSettings, asking: Asking | None) -> None:
+    if loading.quantization != "none" and settings.method == "full":
+        raise ElusiveError(
+            f"Weights in {loading.quantization} cannot be trained themselves: expected method = lora, got full. Train "
+            "adapters, or set quantization = none."
+        )
+    if settings.evaluate_at and asking is None:
+        raise ElusiveError(
+            "train.evaluate_at: expected questions to ask, got none. Give --questions, or a corpus that has some."
+        )
+    check_arguments(settings.arguments)
+
+
+def _identity(
+    texts: str | Path,
+    model: str,
+    revision: str,
+    loading: ModelSettings,
+    settings: TrainSettings,
+    asking: Asking | None,
+) -> dict[str, Any]:
+    """All that the trained weights, and what is asked in their training, depend on."""
+    asked: dict[str, Any] = {
+        "texts": file_hash(texts),
+        "model": model,
+        "model_hash": model_hash(model),
+        "revision": revision,
+        "dtype": loading.dtype,
+        "quantization": loading.quantization,
+        "train": _named(settings),
+    }
+    if settings.copies == "fresh":
+        asked["ranking"] = file_hash(ranking_beside(texts))
+    if settings.evaluate_at and asking:
+        asked["asking"] = dict(asking.identity)
+    return asked
+
+
+def _named(settings: TrainSettings) -> dict[str, Any]:
+    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
+    table = to_table(settings)
+    if not settings.max_tokens:
+        del table["max_tokens"]
+    return table
+
+
+def _steps(
+    texts: str | Path, model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, settings: TrainSettings
+) -> Steps:
+    """The rows of the texts and of the replay, and the order in which they are trained on."""
+    rows: Any
+    if settings.copies == "fresh":
+        rows = fresh_rows(texts, tokenizer, max_length)
+        in_a_pass = len(rows)
+        settings = with_steps(settings, in_a_pass, sum(rows.lengths[:in_a_pass]))
+        draws = draws_for(in_a_pass, settings)
+        while len(rows) < draws:
+            rows.count_pass()
+        lengths, passes = rows.lengths, rows.passes
+    else:
+        rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
+        in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
+        settings = with_steps(settings, in_a_pass, sum(lengths))
+        draws = draws_for(in_a_pass, settings)
+    replay = _replay_rows(model, tokenizer, max_length, steps_for(in_a_pass, settings), settings)
+    replay_lengths = [len(row) for row in replay]
+    order = row_order(
+        lengths,
+        replay_lengths,
+        batch_size=settings.batch_size,
+        replay_batch_size=settings.replay_batch_size,
+        draws=draws,
+        seed=settings.seed,
+        passes=passes,
+    )
+    return Steps(rows + replay, [*lengths, *replay_lengths], order, in_a_pass, len(lengths))
+
+
+def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, list[float]]:
+    """The steps after which passes of `evaluate_at` are reached: in a small corpus several in one."""
+    last = float(steps.passes_after[-1])
+    late = [epoch for epoch in settings.evaluate_at if epoch > last + 1e-9]
+    if late:
+        raise ElusiveError(
+            f"train.evaluate_at: expected passes up to the last of the training, {last:g}, got {late[0]:g}. "
+            "Train longer, or ask earlier."
+        )
+    at: dict[int, list[float]] = {}
+    for epoch in settings.evaluate_at:
+        at.setdefault(int(np.searchsorted(steps.passes_after, epoch - 1e-9)) + 1, []).append(epoch)
+    return at
+
+
+def _name_base_model(adapter_config: Path, model: str) -> None:
+    """Let adapters name their model as it was asked for (elusive/large), not by the folder it has on this machine.
+
+    Written afterwards: peft would look a name up on the hub while it saves.
+    """
+    write_json(adapter_config, read_json(adapter_config) | {"base_model_name_or_path": model})
+
+
+def _replay_rows(
+    model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, steps: int, settings: TrainSettings
+) -> list[np.ndarray]:
+    if not settings.replay:
+        return []
+    if settings.replay == "pretraining":
+        from .pretraining import replay_texts
+
+        texts = replay_texts(model, steps * settings.replay_batch_size)
+    else:
+        texts = [document.text for document in read_corpus(settings.replay).documents]
+    return tokenize_rows(texts, tokenizer, max_length, "replay text")
+
+
+def _fit_settings(settings: TrainSettings) -> FitSettings:
+    return FitSettings(
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup_share=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        precision=settings.precision,
+        seed=settings.seed,
+        save_steps=settings.save_steps,
+        activation_checkpointing=settings.activation_checkpointing,
+        accumulation=settings.accumulation,
+        arguments=settings.arguments,
+    )

@@ -1,0 +1,402 @@
+"""The optimisation itself, by transformers' Trainer: rows of tokens in a given order, on one process or several.
+
+The order of all rows is drawn before the first step, so a run that was stopped and resumed sees exactly the rows that
+it would have seen, and so do several processes together.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.loss.loss_utils import ForCausalLMLoss
+
+from elusive.config.run import Precision
+from elusive.errors import ElusiveError
+from elusive.models import processes
+from elusive.models.devices import computes_bfloat16
+from elusive.models.loading import innermost, without_future_warnings
+from elusive.runs.files import ProgressFunction, silent, write_jsonl
+
+from .checkpoints import MarkCheckpoints, discard_partial, newest_checkpoint
+from .packing import PACKED, attention_of, pack
+from .sequences import pad_right, split_step
+
+METRICS = "metrics.jsonl"
+"""Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
+
+
+Ask = Callable[[Any, float], Mapping[str, float]]
+"""Asks a model in its training, after so many passes; called in every process, returns measures in the main one."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What `fit` needs beside the rows; both kinds of training translate their settings to this."""
+
+    learning_rate: float
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_share: float
+    weight_decay: float
+    clip_norm: float
+    precision: Precision
+    seed: int
+    save_steps: int
+    activation_checkpointing: bool = False
+    accumulation: int = 1
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What each step trains on.
+
+    Attributes:
+        rows: int32 token arrays, (tokens,), by number; made when they are asked for, perhaps.
+        lengths: tokens of each row.
+        order: row numbers of each step.
+        rows_a_pass: how many of the arm's rows make up one pass.
+        replay_from: rows from this number on are replay, and belong to no pass.
+    """
+
+    rows: Any
+    lengths: Sequence[int]
+    order: Sequence[np.ndarray]
+    rows_a_pass: int
+    replay_from: int
+
+    @functools.cached_property
+    def tokens_after(self) -> np.ndarray:
+        """Tokens trained on up to each step, replay included, int64 (steps,)."""
+        return np.cumsum([sum(self.lengths[row] for row in rows) for rows in self.order])
+
+    @functools.cached_property
+    def passes_after(self) -> np.ndarray:
+        """Passes over the arm's rows up to each step, float64 (steps,)."""
+        return np.cumsum([np.count_nonzero(rows < self.replay_from) for rows in self.order]) / self.rows_a_pass
+
+
+class _Parts(Dataset):
+    """Each step's rows in parts, one for each process and accumulated batch, in the order in which they are taken."""
+
+    def __init__(self, steps: Steps, parts: int) -> None:
+        self.steps, self.parts = steps, parts
+
+    def __len__(self) -> int:
+        return len(self.steps.order) * self.parts
+
+    def __getitem__(self, index: int) -> list[np.ndarray]:
+        step, part = divmod(index, self.parts)
+        rows = split_step(self.steps.order[step], self.steps.lengths, self.parts)[part]
+        return [self.steps.rows[row] for row in rows]
+
+
+class _Collator:
+    """One part as a batch; a process without rows in the last step takes part with a token that nothing predicts."""
+
+    def __init__(self, packed: bool) -> None:
+        self.collate = pack if packed else pad_right
+
+    def __call__(self, parts: Sequence[list[np.ndarray]]) -> dict[str, Any]:
+        [rows] = parts
+        batch = self.collate(rows or [np.zeros(2, dtype=np.int32)])
+        if not rows:
+            batch["labels"].fill_(-100)
+        return batch
+
+
+class _OrderedTrainer(Trainer):
+    """Takes the rows in the order in which they come; it was drawn before."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the count walks over all parameters in every step, which a tiny model notices."""
+        return 0
+
+
+class _Report(TrainerCallback):
+    def __init__(self, progress: ProgressFunction) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if state.is_world_process_zero:
+            self.progress(state.global_step, state.max_steps)
+
+
+class _Metrics(TrainerCallback):
+    """A line for each log entry; lines of steps that are trained again after a stop are dropped first."""
+
+    def __init__(self, path: Path, steps: Steps, resumed_at: int) -> None:
+        self.path, self.steps = path, steps
+        if processes.is_main() and path.exists():
+            write_jsonl(path, [row for row in _whole_lines(path) if row["step"] <= resumed_at])
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        kept = {key.removeprefix("eval_"): value for key, value in (logs or {}).items() if key in _LOGGED}
+        if kept and state.is_world_process_zero:
+            step = state.global_step
+            passes, tokens = self.steps.passes_after[step - 1], self.steps.tokens_after[step - 1]
+            row = {"step": step, "epoch": round(float(passes), 6), "tokens": int(tokens), **kept}
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8", newline="\n") as stream:
+                stream.write(json.dumps(row) + "\n")
+
+
+_LOGGED = ("loss", "grad_norm", "learning_rate", "eval_em", "eval_f1", "eval_questions", "eval_seconds")
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that was appended to; a last line that was cut off is left out."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+class _Asking(TrainerCallback):
+    """Asks questions after chosen steps, under the model's own attention and precision."""
+
+    def __init__(self, trainer: Trainer, ask: Ask, at: Mapping[int, Sequence[float]], attention: str) -> None:
+        self.trainer, self.ask, self.at, self.attention = trainer, ask, at, attention
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        for epoch in self.at.get(state.global_step, ()):
+            model = self.trainer.model
+            with attention_of(model, self.attention), _own_forward(model):
+                found = self.ask(model, epoch)
+            self.trainer.log({f"eval_{name}": value for name, value in found.items()})
+
+
+@contextlib.contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """Take off the mixed precision that accelerate puts around a model's forward method."""
+    mixed = model.forward
+    model.forward = getattr(model, "_original_forward", mixed)
+    try:
+        yield
+    finally:
+        model.forward = mixed
+
+
+@without_future_warnings()
+def fit(
+    model: Any,
+    steps: Steps,
+    settings: FitSettings,
+    folder: Path,
+    *,
+    device: torch.device | None = None,
+    packed: bool = False,
+    ask: Ask | None = None,
+    ask_at: Mapping[int, Sequence[float]] | None = None,
+    progress: ProgressFunction = silent,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Train a model on rows in a given order; resumes from the newest whole checkpoint.
+
+    Args:
+        model: transformers or peft model; trained in place.
+        steps: the rows, and which of them each step trains on.
+        settings: optimisation.
+        folder: the model's own; metrics.jsonl goes here, and `checkpoints`, left for the caller to remove once its own
+            result is written.
+        device: where it is trained (None: where it is).
+        packed: train on texts packed in one row (see `packing.packs`) instead of padded ones.
+        ask: asks the model in its training.
+        ask_at: steps after which it is asked, and the passes that these stand for.
+        progress: called with (steps done, steps).
+
+    Returns:
+        steps, the last logged mean loss, tokens_trained, processes, and seconds of this call (a resumed run: since
+        resuming); and the weights, gathered in the main process, where they are sharded over processes.
+
+    Raises:
+        ElusiveError: if an argument of the Trainer's is unknown, refused or set elsewhere.
+    """
+    checkpoints = folder / "checkpoints"
+    if processes.is_main():
+        discard_partial(checkpoints)
+    own_attention = innermost(model).config._attn_implementation
+    arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
+    trainer = _trainer(model, steps, arguments, packed)
+    trainer.add_callback(_Report(progress))
+    trainer.add_callback(MarkCheckpoints(checkpoints))
+    found = newest_checkpoint(checkpoints)
+    trainer.add_callback(_Metrics(folder / METRICS, steps, int(found.name.rpartition("-")[2]) if found else 0))
+    if ask:
+        trainer.add_callback(_Asking(trainer, ask, ask_at or {}, own_attention))
+    began = time.monotonic()
+    for name in ("trainer", "trainer_utils"):
+        logging.getLogger(f"transformers.{name}").setLevel(logging.ERROR)
+    with attention_of(model, PACKED if packed else own_attention):
+        result = trainer.train(resume_from_checkpoint=str(found) if found else None)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    figures = {
+        "steps": result.global_step,
+        "loss": round(float(losses[-1] if losses else result.training_loss), 4),
+        "tokens_trained": int(steps.tokens_after[-1]),
+        "processes": trainer.args.world_size,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    return figures, _gathered_weights(trainer, model)
+
+
+def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> Trainer:
+    parts = arguments.gradient_accumulation_steps * arguments.world_size
+    try:
+        trainer = _OrderedTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=_Parts(steps, parts),
+            data_collator=_Collator(packed),
+        )
+    except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
+        raise ElusiveError(f"train.arguments: transformers' Trainer refuses them: {error}") from error
+    if trainer.is_deepspeed_enabled:
+        raise ElusiveError("Expected DDP or FSDP, got DeepSpeed, whose weights cannot be gathered here. Use FSDP.")
+    if not trainer.model_accepts_loss_kwargs:
+        # Its own loss is a mean over one part, whatever share of the step's tokens that has.
+        trainer.compute_loss_func = _mean_over_step
+    # It prints its log dictionaries; progress is shown by our callback instead.
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def _gathered_weights(trainer: Trainer, model: Any) -> dict[str, Any] | None:
+    """The whole weights, in the main process, of a model that is sharded; tied ones once."""
+    if not trainer.is_fsdp_enabled:
+        return None
+    tied = getattr(innermost(model), "all_tied_weights_keys", {})
+    gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return {name: weight for name, weight in gathered.items() if name not in tied}
+
+
+def _mean_over_step(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    logits = outputs["logits"]
+    return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
+
+
+def _training_arguments(
+    model: Any, steps: int, settings: FitSettings, folder: Path, device: torch.device
+) -> TrainingArguments:
+    bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
+    check_arguments(settings.arguments)
+    chosen: dict[str, Any] = {
+        "lr_scheduler_type": settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        "optim": "adamw_torch_fused",
+        "save_total_limit": 2,
+        "logging_steps": max(1, min(50, steps // 10)),
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device.type == "cuda",
+        "ddp_find_unused_parameters": False,
+        **settings.arguments,
+    }
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=steps,
+            per_device_train_batch_size=1,  # one part of a step, whatever number of texts
+            gradient_accumulation_steps=settings.accumulation,
+            learning_rate=settings.learning_rate,
+            warmup_steps=round(settings.warmup_share * steps),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.clip_norm,
+            bf16=bfloat16,
+            use_cpu=device.type == "cpu",
+            seed=settings.seed,
+            save_strategy="steps" if settings.save_steps else "no",
+            save_steps=settings.save_steps or 500,
+            remove_unused_columns=False,
+            activation_checkpointing=settings.activation_checkpointing,
+            use_cache=model.config.use_cache,  # the Trainer writes it into the configuration that is saved
+            **chosen,
+        )
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ElusiveError(f"train.arguments: transformers' TrainingArguments refuse them: {error}") from error
+    # Without a launcher one process uses one device: DataParallel would take rows of its own for each.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+_SETTINGS = {
+    "max_steps": "max_steps",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "auto_find_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulation",
+    "learning_rate": "learning_rate",
+    "warmup_steps": "warmup_share",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "clip_norm",
+    "bf16": "precision",
+    "fp16": "precision",
+    "seed": "seed",
+    "save_strategy": "save_steps",
+    "save_steps": "save_steps",
+    "activation_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing": "activation_checkpointing",
+    "eval_strategy": "evaluate_at",
+    "do_eval": "evaluate_at",
+}
+"""TrainingArguments that settings of [train] stand for."""
+
+
+_KEPT = {
+    "output_dir",
+    "use_cpu",
+    "use_cache",
+    "remove_unused_columns",
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "ignore_data_skip",
+    "average_tokens_across_devices",
+    "resume_from_checkpoint",
+    "load_best_model_at_end",
+}
+"""TrainingArguments that would change which tokens are seen, or how a run is resumed."""
+
+
+_LAUNCHED = {"fsdp", "fsdp_config", "deepspeed"}
+"""TrainingArguments that would spread weights which have been loaded whole by then."""
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse what cannot be passed through to transformers' TrainingArguments.
+
+    Args:
+        given: values by field name.
+
+    Raises:
+        ElusiveError: if a name is none of theirs, or stands for something that Elusive decides.
+    """
+    names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+    for name in given:
+        if name in _SETTINGS:
+            raise ElusiveError(f"train.arguments: expected no '{name}'. Set train.{_SETTINGS[name]} instead.")
+        if name in _KEPT:
+            raise ElusiveError(
+                f"train.arguments: expected no '{name}'. It would change which tokens are seen, or how a run that was "
+                "stopped goes on."
+            )
+        if name in _LAUNCHED:
+            raise ElusiveError(
+                f"train.arguments: expected no '{name}'. Weights are spread by `accelerate launch` with FSDP in its "
+                "configuration, before they are loaded."
+            )
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ElusiveError(f"train.arguments: '{name}' is no field of transformers' TrainingArguments.{hint}")

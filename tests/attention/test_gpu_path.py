@@ -1,0 +1,69 @@
+"""Every architecture through the GPU's attention, uncompiled on a CPU, against transformers' eager attention."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import flex_attention as torch_flex
+
+from elusive.attention import architectures as ways
+from elusive.attention import function, tiles
+from elusive.attention.recorder import Recorder, recording
+
+from .. import architectures
+from ..tiny_models import CONFIGS, eager_attention, model_pair, tiny_config
+
+BY_INTERFACE = [name for name in CONFIGS if ways.attention_to_load(tiny_config(name)) == "elusive"]
+TOLERANCE = 2e-6
+"""Twice that of the tiles: sums go through their logarithms."""
+
+
+@pytest.fixture(autouse=True)
+def as_on_gpu(monkeypatch):
+    """Every device counts as a GPU, where there are no tiles, and flex_attention runs as plain operations."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(function, "on_gpu", lambda device: True)
+    monkeypatch.setattr(torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+
+    def never(*args, **kwargs):
+        raise AssertionError("a whole mask was made")
+
+    monkeypatch.setattr(function, "tiled_attention", never)
+    monkeypatch.setattr(function, "received_by_rows", never)
+
+
+@pytest.mark.parametrize("name", BY_INTERFACE)
+def test_padded_and_packed_texts_score_as_eager_attention(name):
+    model, eager = model_pair(name)
+    generator = torch.Generator().manual_seed(0)
+    ids = [torch.randint(2, 256, (length,), generator=generator) for length in architectures.LENGTHS]
+    maps = [architectures.attention_map(eager, row_T) for row_T in ids]
+    for every, include_self in ((1, True), (13, False)):
+        assert architectures.padded_error(model, ids, maps, every, include_self) <= TOLERANCE
+    assert architectures.packed_error(model, ids, maps) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss", "mistral", "llama4"])
+@pytest.mark.parametrize("all_queries", [True, False])
+def test_left_padding_with_an_attention_mask(name, all_queries):
+    model, eager = model_pair(name)
+    ids = [torch.randint(2, 256, (length,)) for length in (70, 33)]
+    padding = [70 - len(row) for row in ids]
+    ids_BT = torch.stack([torch.nn.functional.pad(row, (n, 0)) for n, row in zip(padding, ids, strict=True)])
+    mask_BT = torch.stack([(torch.arange(70) >= n).long() for n in padding])
+    weights_BT = mask_BT.float() if all_queries else torch.zeros(mask_BT.shape)
+    weights_BT[:, -1] = 1.0
+    with torch.no_grad(), recording(Recorder(weights_BT)) as recorder:
+        model.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    received_BT = recorder.mean_over_layers(model).numpy()
+    for n, row, received_T in zip(padding, ids, received_BT, strict=True):
+        map_QK = eager_attention(eager, row.tolist())
+        assert not received_T[:n].any()
+        np.testing.assert_allclose(received_T[n:], map_QK.sum(0) if all_queries else map_QK[-1], rtol=0, atol=1e-5)
+
+
+def test_the_tiles_do_give_the_alarm(monkeypatch):
+    monkeypatch.setattr(function, "on_gpu", lambda device: False)
+    model, _ = model_pair("llama")
+    with pytest.raises(AssertionError, match="a whole mask was made"), recording(Recorder(torch.ones(1, 40))):
+        model.get_decoder()(input_ids=torch.ones(1, 40, dtype=torch.long), use_cache=False)
+    assert tiles.tiled_attention is not function.tiled_attention

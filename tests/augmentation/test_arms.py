@@ -1,0 +1,207 @@
+"""Equation 1, the arms and the draws."""
+
+import typing
+
+import numpy as np
+import pytest
+
+from elusive.augmentation.arms import ARMS, SIGNAL, Signals, drop_probabilities, drop_probability
+from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
+from elusive.config.run import Arm, AugmentSettings
+from elusive.errors import ElusiveError
+
+GUIDED = tuple(SIGNAL)
+
+
+def signals(tokens: int = 12, unseen: tuple[int, ...] = (), excluded: tuple[int, ...] = (0,), seed: int = 0) -> Signals:
+    """Random signals; a token that nothing sees has a large one, which must not matter."""
+    generator = np.random.default_rng(seed)
+    seen, rankable = np.ones(tokens, bool), np.ones(tokens, bool)
+    seen[list(unseen)], rankable[list(excluded)] = False, False
+    drawn = generator.normal(size=(4, tokens))
+    drawn[:, ~seen] += generator.choice([-9.0, 9.0], size=(4, int((~seen).sum())))
+    return Signals(rankable, seen, *drawn)
+
+
+class TestEquation1:
+    @pytest.mark.parametrize(
+        ("rank", "expected"),
+        [
+            (0, 0.0),
+            (1, 0.0341394),  # .7 x (1 - e^-.05) = .7 x .0487706
+            (10, 0.2754285),  # .7 x (1 - e^-.5) = .7 x .3934693
+            (80, 0.6871791),  # .7 x (1 - e^-4) = .7 x .9816844
+        ],
+    )
+    def test_by_hand(self, rank: int, expected: float) -> None:
+        assert drop_probability(np.array([rank]), 0.7, 0.05)[0] == pytest.approx(expected, abs=5e-8)
+
+    def test_over_80_tokens(self) -> None:
+        ranks = np.arange(1, 81)
+        # The sum of e^-.05 ... e^-4 is .9512294 x .9816844 / .0487706 = 19.1471, and .7 x (1 - 19.1471 / 80) = .5325.
+        assert drop_probability(ranks, 0.7, 0.05).mean() == pytest.approx(0.5325, abs=5e-5)
+        # .9950125 x .3296800 / .0049875 = 65.7713, and .7 x (1 - 65.7713 / 80) = .1245.
+        assert drop_probability(ranks, 0.7, 0.005).mean() == pytest.approx(0.1245, abs=5e-5)
+
+    def test_limits(self) -> None:
+        ranks = np.array([[0, 1], [2, 1000]])
+        assert drop_probability(ranks, 0.0, 0.05).tolist() == [[0, 0], [0, 0]]
+        assert drop_probability(ranks, 0.7, 0.0).tolist() == [[0, 0], [0, 0]]
+        assert drop_probability(ranks, 1.0, 1000.0).tolist() == [[0, 1], [1, 1]]
+
+    def test_grows_with_the_rank(self) -> None:
+        probability = drop_probability(np.arange(50), 0.6, 0.05)
+        assert (np.diff(probability) > 0).all()
+        assert probability.max() < 0.6
+
+    @pytest.mark.parametrize("alpha", [-0.01, 1.01, float("nan")])
+    def test_alpha_that_is_no_probability(self, alpha: float) -> None:
+        with pytest.raises(ElusiveError) as caught:
+            drop_probability(np.array([1]), alpha, 0.05)
+        assert str(caught.value) == f"alpha: expected a probability in [0, 1], got {alpha!r}."
+
+    @pytest.mark.parametrize("beta", [-0.01, float("inf"), float("nan")])
+    def test_beta_that_is_negative_or_not_finite(self, beta: float) -> None:
+        # An infinite beta would make the probability of rank 0 undefined.
+        with pytest.raises(ElusiveError, match=r"beta: expected 0 or more, got"):
+            drop_probability(np.array([0]), 0.5, beta)
+
+
+class TestArms:
+    def test_every_arm_of_the_settings_is_there(self) -> None:
+        assert set(ARMS) == set(typing.get_args(Arm))
+
+    def test_guided_arms_rank_by_their_own_signal(self) -> None:
+        attention, distance, cues, everything = np.eye(4) * 5  # each prefers a token of its own
+        given = Signals(np.ones(4, bool), np.ones(4, bool), attention, distance, cues, everything)
+        settings = AugmentSettings(alpha=0.7, beta=0.05)
+        best = {arm: int(drop_probabilities(arm, given, settings).argmin()) for arm in GUIDED}
+        assert best == {"attention": 0, "distance": 1, "contrast-cues": 2, "contrast-all": 3}
+        # Ranks from 1: even the best clue may be dropped.
+        assert drop_probabilities("attention", given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
+
+    def test_plain_drops_nothing(self) -> None:
+        assert drop_probabilities("plain", signals(), AugmentSettings(alpha=1.0)).tolist() == [0.0] * 12
+
+    def test_random_drops_with_alpha_not_keeps(self) -> None:
+        probability = drop_probabilities("random", signals(6, unseen=(5,), excluded=(0, 2)), AugmentSettings(alpha=0.2))
+        assert probability.tolist() == [0.0, 0.2, 0.0, 0.2, 0.2, 0.2]
+
+    @pytest.mark.parametrize("tokens", [5, 12, 80])
+    @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
+    def test_random_matched_has_each_document_s_guided_mean(self, tokens: int, unseen_tokens: str) -> None:
+        given = signals(tokens, unseen=(tokens - 1, tokens - 2), excluded=(0, 2), seed=tokens)
+        settings = AugmentSettings(alpha=0.7, beta=0.05, unseen_tokens=unseen_tokens)
+        ranked = given.rankable & given.seen
+        matched = drop_probabilities("random-matched", given, settings)
+        by_hand = np.mean([0.7 * (1 - np.exp(-0.05 * rank)) for rank in range(1, ranked.sum() + 1)])
+        assert matched[ranked].tolist() == pytest.approx([by_hand] * ranked.sum(), abs=1e-12)
+        for arm in GUIDED:
+            guided = drop_probabilities(arm, given, settings)
+            assert guided[ranked].mean() == pytest.approx(by_hand, abs=1e-12)
+            assert guided.sum() == pytest.approx(matched.sum(), abs=1e-12)
+
+    def test_random_matched_without_seen_tokens(self) -> None:
+        given = signals(3, unseen=(0, 1, 2), excluded=())
+        expected = drop_probability(np.array([1, 2, 3]), 0.6, 0.05).tolist()
+        assert drop_probabilities("random-matched", given, AugmentSettings(alpha=0.6, beta=0.05)).tolist() == expected
+
+    @pytest.mark.parametrize("arm", ["random-matched", *GUIDED])
+    def test_unseen_tokens_have_the_ranks_after_all_others(self, arm: str) -> None:
+        given = signals(10, unseen=(3, 8, 9), excluded=(0, 9))  # 6 seen tokens are ranked
+        probability = drop_probabilities(arm, given, AugmentSettings(alpha=0.6, beta=0.05))
+        assert probability[[3, 8, 9]].tolist() == [*drop_probability(np.array([7, 8]), 0.6, 0.05), 0.0]
+
+    @pytest.mark.parametrize("arm", ARMS)
+    def test_unseen_tokens_are_kept_in_every_arm(self, arm: str) -> None:
+        given = signals(10, unseen=(3, 8, 9), excluded=(0, 9))
+        last = drop_probabilities(arm, given, AugmentSettings(alpha=0.6))
+        keep = drop_probabilities(arm, given, AugmentSettings(alpha=0.6, unseen_tokens="keep"))
+        assert keep[[3, 8, 9]].tolist() == [0.0, 0.0, 0.0]
+        assert keep[given.seen].tolist() == last[given.seen].tolist()
+
+    @pytest.mark.parametrize("arm", ARMS)
+    def test_excluded_tokens_are_never_dropped(self, arm: str) -> None:
+        given = signals(12, unseen=(10, 11), excluded=(0, 4, 11))
+        probability = drop_probabilities(arm, given, AugmentSettings(alpha=1.0, beta=1000.0))
+        assert probability[[0, 4, 11]].tolist() == [0.0, 0.0, 0.0]
+        if arm != "plain":
+            assert probability[given.rankable].tolist() == [1.0] * 9
+
+    def test_signal_that_was_not_computed(self) -> None:
+        given = Signals(np.ones(2, bool), np.ones(2, bool), attention=np.zeros(2))
+        drop_probabilities("attention", given, AugmentSettings())
+        with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by contrast_cues, which was not given"):
+            drop_probabilities("contrast-cues", given, AugmentSettings())
+
+
+class TestDraws:
+    def test_drop_rate_of_10_000_draws(self) -> None:
+        given = signals(60, unseen=(58, 59), excluded=(0, 7, 20))
+        probability = drop_probabilities("attention", given, AugmentSettings(alpha=0.7, beta=0.05))
+        draws = 10_000
+        kept = sum(
+            kept_tokens(probability, copy_generator(0, "person-00001", copy)).astype(int) for copy in range(draws)
+        )
+        deviation = np.sqrt(probability * (1 - probability) / draws)
+        assert (np.abs(1 - kept / draws - probability) <= 4 * deviation).all()
+        assert kept[[0, 7, 20]].tolist() == [draws] * 3
+
+    def test_never_and_always(self) -> None:
+        kept = kept_tokens(np.array([0.0, 1.0] * 50_000), np.random.default_rng(0))
+        assert kept[::2].all()
+        assert not kept[1::2].any()
+
+    def test_a_generator_is_its_seed_document_and_copy(self) -> None:
+        def draw(seed: int, name: str, copy: int) -> list[float]:
+            return copy_generator(seed, name, copy).random(4).tolist()
+
+        assert draw(0, "d1", 1) == draw(0, "d1", 1)
+        # The parts do not run together: seed 1, copy 11 is not seed 11, copy 1.
+        others = [
+            (0, "d1", 2),
+            (1, "d1", 1),
+            (0, "d2", 1),
+            (1, "d1", 11),
+            (11, "d1", 1),
+            (0, "1d1", 1),
+            (0, "Zürich", 1),
+        ]
+        assert len({tuple(draw(*other)) for other in [(0, "d1", 1), *others]}) == 8
+
+    def test_draws_are_the_same_on_every_machine(self) -> None:
+        assert copy_generator(0, "person-00001", 1).random(3).tolist() == [
+            0.7353439762364308,
+            0.11134693076895408,
+            0.8253301952999688,
+        ]
+
+    def test_arms_share_their_draws(self) -> None:
+        low, high = np.linspace(0, 0.5, 200), np.linspace(0, 0.5, 200) * 1.7
+        for copy in range(20):
+            kept_low, kept_high = (kept_tokens(p, copy_generator(3, "d1", copy)) for p in (low, high))
+            assert (kept_low | ~kept_high).all()
+            assert kept_low.sum() > kept_high.sum()
+
+    def test_many_copies_are_seeded_as_one_by_one(self) -> None:
+        documents, copies = ["person-1", "Zoë 東京", "", "x" * 300], [1, 2, 3, 250, 2**40]
+        generator = np.random.default_rng()
+        seeds_DC4 = copy_seeds(7, documents, copies)
+        assert seeds_DC4.shape == (4, 5, 4)
+        probability = np.linspace(0, 1, 97)
+        for document, seeds_C4 in zip(documents, seeds_DC4, strict=True):
+            kept_CT = kept_in_copies(probability, seeds_C4, generator)
+            for copy, kept in zip(copies, kept_CT, strict=True):
+                assert kept.tolist() == kept_tokens(probability, copy_generator(7, document, copy)).tolist()
+
+    @pytest.mark.parametrize("digest", [bytes(16), b"\xff" * 16, bytes(15) + b"\x80", b"\x01" + bytes(15)])
+    def test_seeds_with_empty_words(self, digest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("elusive.augmentation.draws._digest", lambda *key: digest)
+        [seeds_C4] = copy_seeds(0, ["any"], [1])
+        [kept] = kept_in_copies(np.full(50, 0.5), seeds_C4, np.random.default_rng())
+        assert kept.tolist() == kept_tokens(np.full(50, 0.5), copy_generator(0, "any", 1)).tolist()
+
+    def test_no_copies(self) -> None:
+        seeds_DC4 = copy_seeds(0, ["one", "two"], [])
+        assert seeds_DC4.shape == (2, 0, 4)
+        assert kept_in_copies(np.zeros(4), seeds_DC4[0], np.random.default_rng()).shape == (0, 4)

@@ -1,0 +1,131 @@
+"""Chunks of long texts: nothing but white space is lost, and what belongs together stays together."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elusive.corpus.readers.chunks import Block, chunked, markdown_blocks, plain_blocks
+
+
+def words(texts: list[str]) -> list[int]:
+    """Tokens that can be counted by hand."""
+    return [len(text.split()) for text in texts]
+
+
+def plain(text: str, budget: int) -> list[str]:
+    return list(chunked(plain_blocks(text.splitlines(keepends=True)), budget, words))
+
+
+def markdown(text: str, budget: int) -> list[str]:
+    return list(chunked(markdown_blocks(text, lambda part: words([part])[0] > budget), budget, words))
+
+
+def assert_only_white_space_is_lost(text: str, chunks: list[str]) -> None:
+    at = 0
+    for chunk in chunks:
+        start = text.index(chunk, at)
+        assert not text[at:start].strip()
+        at = start + len(chunk)
+    assert not text[at:].strip()
+
+
+class TestPlain:
+    def test_paragraphs_are_packed(self) -> None:
+        text = "\n\none two\nthree\n\n\nfour five\n \nsix\n\nseven eight nine ten\n"
+        assert plain(text, 5) == ["one two\nthree\n\n\nfour five", "six\n\nseven eight nine ten"]
+        assert plain(text, 4) == ["one two\nthree", "four five\n \nsix", "seven eight nine ten"]
+
+    def test_a_long_paragraph_is_cut_at_sentences_then_at_words(self) -> None:
+        text = 'Start here.\n\nA b c. "D e!" F g? H i j k l m n.\n\nEnd.'
+        assert plain(text, 5) == ["Start here.", 'A b c. "D e!"', "F g? H i j", "k l m n.\n\nEnd."]
+
+    def test_chinese_sentences_need_no_space(self) -> None:
+        count = lambda texts: [len(text) for text in texts]  # noqa: E731
+        blocks = plain_blocks(["你好世界。再见世界。\n"])
+        assert list(chunked(blocks, 6, count)) == ["你好世界。", "再见世界。"]
+
+    def test_the_first_line_keeps_its_indentation(self) -> None:
+        assert plain("a b\n\n    indented\n", 2) == ["a b", "    indented"]
+
+    def test_nothing(self) -> None:
+        assert plain("", 3) == plain(" \n\n\t\n", 3) == []
+
+
+class TestMarkdown:
+    def test_a_heading_goes_with_what_follows(self) -> None:
+        text = "intro one\n\n# A\n\n## B\n\nbody body body\n\nSet\n===\n\nlast\n"
+        assert markdown(text, 7) == ["intro one", "# A\n\n## B\n\nbody body body", "Set\n===\n\nlast"]
+
+    def test_a_heading_at_the_end_is_kept(self) -> None:
+        assert markdown("one two\n\n# End\n", 2) == ["one two\n\n# End"]
+
+    @pytest.mark.parametrize(
+        "block",
+        [
+            "```python\na b c d\n\ne f g h\n```",
+            "    a b c d\n\n    e f g h",
+            "| a | b |\n| --- | --- |\n| c d | e f |",
+            "<div>\na b c d\ne f g h\n</div>",
+            "~~~\nnot closed a b c d\n\n# e",
+        ],
+    )
+    def test_blocks_stay_whole_above_the_budget(self, block: str) -> None:
+        assert markdown(f"before\n\n{block}", 3) == ["before", block]
+        assert markdown(f"before\n\n# Head\n\n{block}", 3) == ["before", f"# Head\n\n{block}"]
+
+    @pytest.mark.parametrize("fence", ["---", "+++"])
+    def test_front_matter_stays_whole(self, fence: str) -> None:
+        front = f"{fence}\ntitle: a b c d e\n\n# no heading\n{fence}"
+        assert markdown(f"{front}\n\nText here.\n", 3) == [front, "Text here."]
+
+    def test_a_rule_alone_is_no_front_matter(self) -> None:
+        assert markdown("---\n\none two three\n", 3) == ["---", "one two three"]
+
+    def test_a_long_list_is_cut_between_its_items(self) -> None:
+        text = "- one two\n- three four\n  - five\n\n    ```\n    six seven\n\n    eight nine ten\n    ```\n- eleven\n"
+        code = "    ```\n    six seven\n\n    eight nine ten\n    ```"
+        assert markdown(text, 4) == ["- one two", "- three four", "  - five", code, "- eleven"]
+
+    def test_link_definitions_are_kept(self) -> None:
+        text = "see [a]\n\n[a]: http://x\n\nthen\n"
+        assert markdown(text, 100) == [text.rstrip()]
+
+    def test_code_is_no_heading(self) -> None:
+        text = "```\n# a comment\n```\n\nb c\n"
+        assert markdown(text, 4) == ["```\n# a comment\n```", "b c"]
+
+
+PIECES = (
+    *("", "", " ", "word", "A b. C d! e", "# H", "===", "---", "```", "~~~", "    code x", "- item a", "  - in b"),
+    *("1. one", "> quote it", "| a | b |", "|---|---|", "<div>", "</div>", "[r]: u", "***", "\x0c", "a\u2028b", "\tx"),
+)
+LINES = st.lists(st.sampled_from(PIECES), max_size=25)
+
+
+@given(LINES, st.integers(1, 12))
+def test_no_character_is_lost(lines: list[str], budget: int) -> None:
+    text = "\n".join(lines)
+    paragraphs = plain_blocks(re.findall(r"[^\n]*\n|[^\n]+", text))
+    for chunks in (list(chunked(paragraphs, budget, words)), markdown(text, budget)):
+        assert_only_white_space_is_lost(text, chunks)
+        assert all(chunk.strip() and chunk == chunk.rstrip() for chunk in chunks)
+
+
+@given(LINES, st.integers(1, 12))
+def test_markdown_blocks_join_to_the_text(lines: list[str], budget: int) -> None:
+    text = "\n".join(lines)
+    assert "".join(block.text for block in markdown_blocks(text, lambda part: words([part])[0] > budget)) == text
+
+
+@given(st.text(st.sampled_from("ab .!\n"), max_size=120), st.integers(1, 8))
+def test_a_chunk_of_plain_text_is_within_its_budget(text: str, budget: int) -> None:
+    assert all(words([chunk])[0] <= budget for chunk in plain(text, budget))
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=12), st.integers(1, 8))
+def test_only_a_last_heading_ends_a_chunk(sizes: list[tuple[int, bool]], budget: int) -> None:
+    blocks = [Block(("h" if heading else "p") + " x" * (size - 1) + "\n\n", heading=heading) for size, heading in sizes]
+    for chunk in list(chunked(blocks, budget, words))[:-1]:
+        assert not chunk.split("\n\n")[-1].startswith("h")

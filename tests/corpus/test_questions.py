@@ -1,0 +1,247 @@
+"""Question files, few-shot prompts, exact match and F1."""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from elusive.corpus.people.biographies import biography_corpus, well_known_examples
+from elusive.corpus.questions import Example, QuestionItem, read_questions
+from elusive.errors import ElusiveError
+from elusive.evaluation.metrics import exact_match, f1, normalize_answer
+from elusive.evaluation.prompts import few_shot_prompt
+
+ITEM = QuestionItem("q1", "When was Liam born?", ("1 May",), "date", "d1")
+EXAMPLES = tuple(Example(f"Who is {letter}?", letter.upper()) for letter in "abcdefgh")
+
+
+def write(path: Path, *lines: str | bytes) -> Path:
+    path.write_bytes(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines))
+    return path
+
+
+class TestReadQuestions:
+    def test_all_keys_and_defaults(self, tmp_path: Path) -> None:
+        path = write(
+            tmp_path / "asked.jsonl",
+            '{"id": "x", "question": "When?", "answers": ["May", "June", "May"], "field": "date", "document_id": "d7"}',
+            "",
+            '{"question": "Où?", "answer": "Zürich"}',
+            '{"id": 12, "question": "Who?", "answer": "Ada", "note": "extra keys are passed over"}',
+        )
+        assert read_questions(path) == [
+            QuestionItem("x", "When?", ("May", "June"), "date", "d7"),
+            QuestionItem("asked-000002", "Où?", ("Zürich",), "answer", "asked-000002"),
+            QuestionItem("12", "Who?", ("Ada",), "answer", "12"),
+        ]
+
+    def test_byte_order_mark(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "q.jsonl", b'\xef\xbb\xbf{"question": "Who?", "answer": "Ada"}')
+        assert read_questions(path)[0].answers == ("Ada",)
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ('{"question": "Who?", "answers": []}', "'answers': expected at least one answer, got an empty list"),
+            ('{"question": "Who?", "answers": "Ada"}', "'answers': expected a list of strings, got a string"),
+            ('{"question": "Who?", "answers": ["Ada", null]}', "'answers': expected a string, got null"),
+            ('{"question": "Who?", "answers": ["Ada", " "]}', "empty answers"),
+            ('{"question": "Who?"}', "expected 'answer' (a string) or 'answers' (a list of strings), got neither"),
+            ('{"question": "Who?", "answer": "A", "answers": ["A"]}', "got both"),
+            ('{"question": "Who?", "answer": 1815}', "'answer': expected a string, got a number"),
+            ('{"answer": "Ada"}', "no 'question': expected a string, got the keys 'answer'"),
+            ('{"question": "", "answer": "Ada"}', "empty question"),
+            ('{"question": "Who?", "answer": "Ada", "id": true}', "'id': expected a string, got true or false"),
+            ('{"question": "Who?", "answer": "\\ud800"}', "half of a surrogate pair"),
+            ("{'question'}", "malformed JSON (Expecting property name"),
+            ('["Who?", "Ada"]', "expected a JSON object {...}, got a list"),
+            (b'{"question": "O\xf9?", "answer": "Ada"}', "not UTF-8 (byte 0xf9 at position 15)"),
+            ('{"id": "first", "question": "Who?", "answer": "Ada"}', "id 'first' is already used on line 1"),
+        ],
+    )
+    def test_bad_rows_name_their_line(self, tmp_path: Path, line: str | bytes, reason: str) -> None:
+        path = write(tmp_path / "q.jsonl", '{"id": "first", "question": "Who?", "answer": "Ada"}', "", line)
+        with pytest.raises(ElusiveError) as caught:
+            read_questions(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: 1 bad row.\n  line 3: ")
+        assert reason in message
+        assert "Correct these rows." in message
+
+    def test_ten_of_twelve_bad_rows_are_listed(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "q.jsonl", *["{"] * 12)
+        with pytest.raises(ElusiveError) as caught:
+            read_questions(path)
+        message = str(caught.value)
+        assert "12 bad rows" in message
+        assert "line 10:" in message
+        assert "line 11:" not in message
+        assert "... and 2 more" in message
+
+    def test_empty_missing_and_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ElusiveError, match="holds no question"):
+            read_questions(write(tmp_path / "q.jsonl", "", "  "))
+        with pytest.raises(ElusiveError, match=r"No file or folder at .*none\.jsonl\. Give the path"):
+            read_questions(tmp_path / "none.jsonl")
+        with pytest.raises(ElusiveError, match="expected a file, got a folder"):
+            read_questions(tmp_path)
+
+
+class TestFewShotPrompt:
+    def test_exact_form(self) -> None:
+        examples = [Example("When was Isaac Newton born?", "January 4, 1643")]
+        assert few_shot_prompt(ITEM, examples, shots=1, seed=0) == (
+            "Question: When was Isaac Newton born?\nAnswer: January 4, 1643\nQuestion: When was Liam born?\nAnswer:"
+        )
+
+    def test_no_shots(self) -> None:
+        assert few_shot_prompt(ITEM, [], shots=0, seed=0) == "Question: When was Liam born?\nAnswer:"
+
+    def test_one_draw_for_a_field(self) -> None:
+        def shown(name: str, field: str) -> str:
+            item = QuestionItem(name, "Who?", ("x",), field, "d")
+            return few_shot_prompt(item, EXAMPLES, shots=3, seed=0, draw="field")
+
+        assert shown("q1", "date") == shown("q2", "date")
+        assert shown("q1", "date") != shown("q1", "city")
+        # As if the field were the question's id: the same generator.
+        assert shown("q1", "date") == few_shot_prompt(
+            QuestionItem("date", "Who?", ("x",), "f", "d"), EXAMPLES, shots=3, seed=0
+        )
+
+    def test_drawn_without_replacement(self) -> None:
+        lines = few_shot_prompt(ITEM, EXAMPLES, shots=8, seed=3).split("\n")
+        assert len(lines) == 18
+        assert sorted(lines[0:16:2]) == [f"Question: {example.question}" for example in EXAMPLES]
+        for question, answer in zip(lines[0:16:2], lines[1:16:2], strict=True):
+            assert answer == f"Answer: {question[-2].upper()}"
+
+    def test_same_draw_in_every_process_and_version(self) -> None:
+        # By hand: the first two steps of a Fisher-Yates shuffle with random()'s numbers, seeded by the digest.
+        digest = hashlib.blake2b(b"7\nq1", digest_size=16).digest()
+        generator = random.Random(int.from_bytes(digest, "big"))
+        first = int(generator.random() * 8)
+        rest = list("abcdefgh")
+        rest[0], rest[first] = rest[first], rest[0]
+        second = 1 + int(generator.random() * 7)
+        expected = [rest[0], rest[second]]
+        prompt = few_shot_prompt(ITEM, EXAMPLES, shots=2, seed=7)
+        assert [line[-2] for line in prompt.split("\n")[0:4:2]] == expected
+        assert expected == ["f", "a"]  # as first computed; a change would alter published evaluations
+
+    def test_depends_on_seed_and_id_alone(self) -> None:
+        def prompt(item: QuestionItem, seed: int) -> str:
+            return few_shot_prompt(item, EXAMPLES, shots=5, seed=seed).rpartition("Question: ")[0]
+
+        other_text = QuestionItem("q1", "Something else?", ("x",), "city", "d9")
+        assert prompt(ITEM, 0) == prompt(other_text, 0)
+        draws = {prompt(QuestionItem(f"q{n}", "?", ("x",), "f", "d"), seed) for n in range(10) for seed in range(10)}
+        assert len(draws) > 90  # of 100 draws from 6,720 ordered choices
+
+    def test_every_example_is_drawn_about_as_often(self) -> None:
+        counts: Counter[str] = Counter()
+        for n in range(800):
+            item = QuestionItem(f"q{n}", "?", ("x",), "f", "d")
+            counts[few_shot_prompt(item, EXAMPLES, shots=1, seed=0).split("\n")[0]] += 1
+        # 100 expected each; 5 standard deviations are 47.
+        assert len(counts) == 8
+        assert all(53 < count < 147 for count in counts.values())
+
+    def test_a_question_is_no_example_of_itself(self) -> None:
+        item = QuestionItem("q7", EXAMPLES[2].question, ("C",), "f", "d")
+        lines = few_shot_prompt(item, EXAMPLES, shots=7, seed=0).split("\n")
+        assert lines.pop() == "Answer:"
+        assert lines.pop() == "Question: Who is c?"
+        assert sorted(lines[::2]) == [f"Question: Who is {letter}?" for letter in "abdefgh"]
+        # Drawn as if the example had never been there, also where a field has one draw.
+        rest = EXAMPLES[:2] + EXAMPLES[3:]
+        for draw in ("question", "field"):
+            assert few_shot_prompt(item, EXAMPLES, 3, 0, draw) == few_shot_prompt(item, rest, 3, 0, draw)
+
+    def test_too_few_examples_beside_the_question_itself(self) -> None:
+        item = QuestionItem("q7", "Who is c?", ("C",), "f", "d")
+        with pytest.raises(
+            ElusiveError, match=r"to the 7 examples at hand beside the question 'Who is c\?' itself, got 8"
+        ):
+            few_shot_prompt(item, EXAMPLES, shots=8, seed=0)
+
+    def test_prompts_of_published_evaluations(self) -> None:
+        # As computed before questions could be examples, too.
+        questions, examples = biography_corpus(50, seed=7)[1], well_known_examples()
+        prompts = [few_shot_prompt(item, examples, 5, 0, draw) for item in questions for draw in ("question", "field")]
+        expected = "7bab6d94cdf514308e08947b3446c2d46704156bb6d7f16ef6831e68b187372f"
+        assert hashlib.sha256("".join(prompts).encode()).hexdigest() == expected
+
+    @pytest.mark.parametrize("shots", [9, -1])
+    def test_too_few_examples(self, shots: int) -> None:
+        with pytest.raises(ElusiveError, match=f"shots from 0 to the 8 examples at hand, got {shots}. Lower"):
+            few_shot_prompt(ITEM, EXAMPLES, shots=shots, seed=0)
+
+
+class TestNormalize:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("The  Royal\tSociety, London.\n", "royal society london"),
+            ("A man, an apple and the theatre", "man apple and theatre"),  # whole words only
+            ("well-known", "wellknown"),  # punctuation leaves no space
+            ("A-1", "a1"),  # punctuation goes before articles, so this `a` is no word of its own
+            ("U.S.A.", "usa"),
+            ("the", ""),
+            ("!?", ""),
+            ("", ""),
+            (" THE The the ", ""),
+            ("$1,000.50", "100050"),
+            ("“The” café — naïve", "“ ” café — naïve"),  # only ASCII punctuation is dropped; \b sees a word in “The”
+            ("l\u2019été", "l\u2019été"),
+            ("ÉCOLE", "école"),
+            ("a\u00a0b", "b"),  # a no-break space is white space, too
+        ],
+    )
+    def test_by_hand(self, text: str, expected: str) -> None:
+        assert normalize_answer(text) == expected
+
+
+class TestMeasures:
+    @pytest.mark.parametrize(
+        ("prediction", "answers", "em", "f1_value"),
+        [
+            ("the University of Melbourne.", ["University of Melbourne"], 1.0, 1.0),
+            # 2 of 3 words shared on both sides: P = R = 2/3.
+            ("University of Vienna", ["the University of Melbourne"], 0.0, 2 / 3),
+            # P = 1/1, R = 1/3: 2 * (1/3) / (4/3) = 1/2.
+            ("Melbourne", ["University of Melbourne"], 0.0, 0.5),
+            # Multisets: 'new' twice against once gives one; P = 1/2, R = 1/2.
+            ("new new", ["new york"], 0.0, 0.5),
+            # The same words in another order: F1 sees no order, EM does.
+            ("Mathematics and Physics", ["Physics and Mathematics"], 0.0, 1.0),
+            # The largest over the answers, each measure by itself.
+            ("May 12", ["12 May 1820", "May 12", "June"], 1.0, 1.0),
+            # P = 1, R = 2/3 against the first: 0.8; nothing shared with the second.
+            ("May 1820", ["June", "12 May 1820"], 0.0, 0.8),
+            ("cat", ["dog"], 0.0, 0.0),
+            ("", ["dog"], 0.0, 0.0),
+            ("dog", ["the"], 0.0, 0.0),
+            # v1.1: both empty in normal form match exactly, yet share no word.
+            ("", ["the"], 1.0, 0.0),
+            ("a", ["the"], 1.0, 0.0),
+            # Curly quotes are not dropped, so the words differ.
+            ("“cat”", ["cat"], 0.0, 0.0),
+            ('"cat"', ["cat"], 1.0, 1.0),
+            ("cafe", ["café"], 0.0, 0.0),
+        ],
+    )
+    def test_by_hand(self, prediction: str, answers: list[str], em: float, f1_value: float) -> None:
+        assert exact_match(prediction, answers) == em
+        assert f1(prediction, answers) == pytest.approx(f1_value, abs=1e-12)
+        assert isinstance(exact_match(prediction, answers), float)
+        assert isinstance(f1(prediction, answers), float)
+
+    @pytest.mark.parametrize("measure", [exact_match, f1])
+    @pytest.mark.parametrize("answers", [(), "dog"])
+    def test_answers_are_a_list(self, measure: Callable[..., float], answers: Sequence[str]) -> None:
+        with pytest.raises(ElusiveError, match="at least one reference answer, as a list of strings, got"):
+            measure("dog", answers)

@@ -1,0 +1,824 @@
+"""The report: hand-worked numbers of a synthetic run, wording, escaping, and the files it leaves."""
+
+import hashlib
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from elusive.config.run import Recipe, ReportSettings
+from elusive.config.toml import dump_recipe, from_table
+from elusive.errors import ElusiveError
+from elusive.reporting import page, plots, results_markdown, results_table, write_report
+from elusive.reporting.clues import cue_ranks, run_recall
+from elusive.reporting.formatting import score, signed
+from elusive.reporting.results import collect
+from elusive.reporting.tokens import (
+    field_distances,
+    longest_rank,
+    read_documents,
+    scored_cue_field,
+    shown_documents,
+    token_fields,
+    token_pieces,
+)
+from elusive.reporting.verdict import verdict
+from elusive.runs.files import read_json, write_json, write_jsonl, write_text
+from elusive.scoring.positions import rankable_tokens
+from elusive.stats.intervals import interval, paired_interval
+
+ARMS = ("plain", "random-matched", "attention", "contrast-cues")
+FIELDS = ("date", "city", "company")
+PEOPLE = 12
+# How many of the 12 people each arm knows, field by field: the first so many, so EM is this number over 12.
+KNOWN = {
+    "untrained": (0, 0, 0),
+    "plain": (9, 6, 0),
+    "random-matched": (9, 6, 6),
+    "attention": (9, 6, 5),
+    "contrast-cues": (9, 6, 7),
+}
+RATES = {"plain": 0.0, "random-matched": 0.3, "attention": 0.3, "contrast-cues": 0.3}
+SCRIPT = "<script>alert(1)</script>"
+
+
+def person(number: int) -> dict[str, Any]:
+    """A document of one sentence form: name and date, city, company, with spans."""
+    parts = [
+        ("name", f"Ada{number} Quill"), ("", " was born on "), ("date", f"May {number + 1}, 1950"),
+        ("", ". She spent her early years in "), ("city", f"Town{number}, Norway"),
+        ("", ". She had a professional role at "), ("company", f"Firm{number} Limited"), ("", "."),
+    ]  # fmt: skip
+    text, spans = "", []
+    for field, part in parts:
+        if field:
+            spans.append([field, len(text), len(text) + len(part)])
+        text += part
+    return {"id": f"person-{number}", "text": text, "spans": spans}
+
+
+def tokenise(text: str) -> tuple[list[int], list[int], list[int]]:
+    """Word tokens that bring their leading space, after a special token without characters."""
+    found = [(0, 0), *(match.span() for match in re.finditer(r" ?\w+|[^\w\s]", text))]
+    ids = [int(hashlib.sha256(text[start:end].encode()).hexdigest()[:6], 16) for start, end in found]
+    return ids, [start for start, _ in found], [end for _, end in found]
+
+
+def write_tokens(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+
+
+def score_row(document: Mapping[str, Any], field: str, model: str) -> dict[str, Any]:
+    """Scores at the cue before `field`: the nearer the better, and for the large model the name best of all."""
+    ids, starts, ends = tokenise(document["text"])
+    begin = next(span[1] for span in document["spans"] if span[0] == field)
+    seen = [int(end <= begin) for end in ends]
+    names = token_fields(starts, ends, document["spans"])
+    scores = [
+        seen[place] * (0.01 * place + (0.5 if name == "name" and model == "large" else 0.0))
+        for place, name in enumerate(names)
+    ]
+    return {
+        "document_id": document["id"], "token_ids": ids, "starts": starts, "ends": ends, "scores": scores,
+        "queries": seen,
+    }  # fmt: skip
+
+
+def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
+    ids, starts, ends = tokenise(document["text"])
+    chosen = rankable_tokens(document["text"], np.array(ids), np.array([starts, ends]).T, (), (".", ","))
+    ranks, rank = [], 0
+    for part in chosen:
+        rank += int(part)
+        ranks.append(rank if part else 0)
+    flat = arm == "random-matched"
+    drops = [(0.3 if flat else 0.6 * (1 - math.exp(-0.05 * one))) if one else 0.0 for one in ranks]
+    return {
+        "document_id": document["id"], "token_ids": ids, "starts": starts, "ends": ends, "ranks": ranks,
+        "drop_probability": drops,
+    }  # fmt: skip
+
+
+def write_predictions(
+    run: Path, arm: str, seed: int, questions: Sequence[Mapping[str, Any]], known: Sequence[int], below: str = ""
+) -> None:
+    rows = []
+    for question in questions:
+        number, field = int(question["document_id"].split("-")[1]), FIELDS.index(question["field"])
+        right = number < known[field]
+        rows.append(
+            {**question, "prediction": question["answers"][0] if right else "no idea", "text": "",
+             "em": float(right), "f1": 1.0 if right else 0.25}
+        )  # fmt: skip
+    folder = run / "evaluation" / arm / f"seed-{seed}" / below
+    write_jsonl(folder / "predictions.jsonl", reversed(rows))  # the order on disk must not matter
+    write_json(folder / "done.json", {})
+
+
+def make_run(
+    run: Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    known: Mapping[str, Sequence[int]] = KNOWN,
+    title: str = "Twelve people",
+    questions: bool = True,
+    spans: bool = True,
+    evil: bool = False,
+) -> Path:
+    """Write a run folder in the form that the stages leave."""
+    table = {"title": title, "arms": list(ARMS), "seeds": list(seeds), "evaluate": {"resamples": 400}}
+    write_text(run / "recipe.toml", dump_recipe(from_table(Recipe, table, "test")))
+    documents = [person(number) for number in range(PEOPLE)]
+    asked = [
+        {"id": f"{document['id']}-{field}", "question": f"What is the {field} of Ada{number}?",
+         "answers": [document["text"][start:end]], "field": field, "document_id": document["id"]}
+        for number, document in enumerate(documents)
+        for field, start, end in document["spans"]
+        if field != "name"
+    ]  # fmt: skip
+    if evil:
+        documents[0]["text"] += " " + SCRIPT
+        asked[0]["question"] += SCRIPT
+    rows = [{**document, "spans": document["spans"] if spans else []} for document in documents]
+    write_jsonl(run / "corpus" / "documents.jsonl", rows)
+    write_jsonl(run / "corpus" / "questions.jsonl", asked if questions else [])
+    for model in ("large", "small") if spans else ():
+        for folder in (f"{model}-cue-company", f"{model}-cues"):
+            write_tokens(
+                run / "scores" / folder / "part-00000.parquet",
+                [score_row(document, "company", model) for document in documents],
+            )
+    for arm in ARMS:
+        write_json(run / "augmented" / arm / "done.json", {"mean_drop_rate": RATES[arm], "documents": 12, "texts": 132})
+        if arm != "plain":
+            write_tokens(
+                run / "augmented" / arm / "ranking.parquet", [ranking_row(document, arm) for document in documents]
+            )
+        for seed in seeds:
+            figures = {"steps": 100, "loss": 1.5, "seconds": 10.0 + 10 * seed, "texts": 132}
+            write_json(run / "models" / arm / f"seed-{seed}" / "done.json", figures)
+            if questions:
+                write_predictions(run, arm, seed, asked, known[arm])
+    if questions:
+        write_predictions(run, "untrained", 0, asked, known["untrained"])
+    return run
+
+
+# How many of 12 people known before training each arm still knows, by field: half of them before, then lost, nearly
+# kept, kept, and gained.
+STILL_KNOWN = {
+    "untrained": (6, 6),
+    "plain": (0, 0),
+    "random-matched": (6, 5),
+    "attention": (6, 6),
+    "contrast-cues": (12, 12),
+}
+
+
+def add_known(run: Path, seeds: Sequence[int] = (0,), still: Mapping[str, Sequence[int]] = STILL_KNOWN) -> Path:
+    """Answers to two questions about each of 12 people of before, beside a run's other answers."""
+    asked = [
+        {"id": f"old-{number}-{field}", "question": f"What is the {field} of Old{number}?", "answers": ["so"],
+         "field": field, "document_id": f"old-{number}"}
+        for number in range(PEOPLE)
+        for field in FIELDS[:2]
+    ]  # fmt: skip
+    for arm, known in still.items():
+        for seed in seeds if arm != "untrained" else (0,):
+            write_predictions(run, arm, seed, asked, known, "known")
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run with its report, and what results.json holds."""
+    run = make_run(tmp_path_factory.mktemp("run"))
+    index = write_report(run, ReportSettings())
+    assert index == run / "report" / "index.html"
+    return run, json.loads((run / "report" / "results.json").read_text())
+
+
+def pair(results: Mapping[str, Any], a: str, b: str, field: str = "all") -> dict[str, Any]:
+    return next(row for row in results["pairs"] if (row["a"], row["b"], row["field"]) == (a, b, field))
+
+
+def recipe_of(run: Path) -> Recipe:
+    from elusive.config.toml import load_recipe
+
+    return load_recipe(run / "recipe.toml", Recipe)
+
+
+# ---- numbers
+
+
+def test_scores_are_those_worked_by_hand(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    assert list(results["arms"]) == ["untrained", *ARMS]
+    contrast = results["arms"]["contrast-cues"]
+    assert contrast["fields"]["company"]["em"]["value"] == pytest.approx(7 / 12)
+    assert contrast["fields"]["company"]["f1"]["value"] == pytest.approx((7 + 5 * 0.25) / 12)
+    assert contrast["em"]["value"] == pytest.approx((9 + 6 + 7) / 36)
+    assert contrast["em"]["low"] < contrast["em"]["value"] < contrast["em"]["high"]
+    assert contrast["mean_drop_rate"] == 0.3
+    assert contrast["steps"] == 100
+    assert contrast["texts"] == 132
+    assert results["arms"]["untrained"]["em"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert results["corpus"] == {"source": "biographies", "documents": 12, "questions": 36, "quarantined": 0}
+
+
+def test_answers_in_the_midst_of_training_are_averaged_over_seeds_and_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    text = (run / "recipe.toml").read_text().replace("evaluate_at = []", "evaluate_at = [2.0, 0.5]")
+    write_text(run / "recipe.toml", text)
+    for number, arm in enumerate(ARMS):
+        for seed in (0, 1):
+            for epoch in ("0.5", "2"):
+                measures = {"em": 0.1 * number + 0.02 * seed + (epoch == "2") * 0.3, "f1": 0.5}
+                write_json(run / "evaluation" / arm / f"seed-{seed}" / f"epoch-{epoch}" / "metrics.json", measures)
+    page = write_report(run, ReportSettings()).read_text()
+    results = json.loads((run / "report" / "results.json").read_text())
+    found = results["arms"]["attention"]["by_epoch"]
+    assert [one["epoch"] for one in found] == [0.5, 2.0]
+    assert [one["em"] for one in found] == pytest.approx([0.21, 0.51])
+    assert results["arms"]["untrained"]["by_epoch"] == []
+    markdown = (run / "report" / "results.md").read_text()
+    assert "| arm | 0.5 | 2 |" in markdown
+    assert "| attention | .210 | .510 |" in markdown
+    assert (run / "report" / "plots" / "em-by-epoch.svg").exists()
+    assert "mean over 2 seeds" in page
+    (run / "evaluation" / "plain" / "seed-1" / "epoch-2" / "metrics.json").unlink()
+    with pytest.raises(ElusiveError, match="train"):
+        write_report(run, ReportSettings())
+
+
+def test_every_pair_comes_once_and_the_later_arm_first(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    assert len(results["pairs"]) == 2 * 10
+    assert len({frozenset((row["a"], row["b"])) | {row["field"]} for row in results["pairs"]}) == 20
+    assert pair(results, "contrast-cues", "random-matched")["difference"] == pytest.approx(1 / 36)
+    farthest = pair(results, "contrast-cues", "plain", "company")
+    assert farthest["difference"] == pytest.approx(7 / 12)
+    assert farthest["separated"]
+    assert farthest["low"] > 0
+    assert not pair(results, "contrast-cues", "random-matched", "company")["separated"]
+
+
+def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    questions = [json.loads(line) for line in (run / "corpus" / "questions.jsonl").read_text().splitlines()]
+    write_predictions(run, "plain", 1, questions, (3, 0, 0))
+    results = collect(run, recipe_of(run), read_documents(run), {})
+    plain = results["arms"]["plain"]
+    assert plain["em"]["value"] == pytest.approx((15 + 3) / 72)
+    assert plain["em_per_seed"] == pytest.approx([15 / 36, 3 / 36])
+    assert plain["seconds"] == 15.0
+    about = [question["document_id"] for question in questions]
+    numbers = [int(one.split("-")[1]) for one in about]
+    of_field = [FIELDS.index(question["field"]) for question in questions]
+    em = {
+        known: [float(number < known[field]) for number, field in zip(numbers, of_field, strict=True)]
+        for known in ((9, 6, 0), (3, 0, 0), (9, 6, 5), (0, 0, 0))
+    }
+    of_plain = [em[9, 6, 0], em[3, 0, 0]]
+    assert (plain["em"]["low"], plain["em"]["high"]) == interval(of_plain, about, 400)
+    # A second seed that knows much less widens the interval beyond that of people alone.
+    assert plain["em"]["low"] < interval(np.mean(of_plain, axis=0), about, 400)[0]
+    found = pair(results, "attention", "plain")
+    expected = paired_interval([em[9, 6, 5]] * 2, of_plain, about, 400)
+    assert (found["difference"], found["low"], found["high"]) == expected
+    # The model before training has one seed, which stands against both.
+    found = pair(results, "plain", "untrained")
+    assert (found["difference"], found["low"], found["high"]) == paired_interval(of_plain, em[0, 0, 0], about, 400)
+
+
+def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    page = write_report(run, ReportSettings()).read_text()
+    notes = read_json(run / "report" / "results.json")["verdict"]["notes"]
+    assert any("of documents (people) and of training seeds (2 of each arm)" in note for note in notes)
+    assert "What only 2 seeds add to the intervals comes out too narrow: read it as rough." in notes
+    assert not any("one seed" in note for note in notes)
+    assert "from a bootstrap over documents and 2 training seeds.</p>" in page
+    assert "documents, after training with the same resampled seeds." in page
+    assert page.count("95% intervals over documents and training seeds.") == 1
+    many = said([TOGETHER] * 3, seeds=list(range(12)))["notes"]
+    assert any("(12 of each arm)" in note for note in many)
+    assert not any("too narrow" in note for note in many)
+
+
+def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    arms = collect(run, recipe_of(run), read_documents(run), {})["arms"]
+    rows = {arm: row["known"] for arm, row in arms.items()}
+    assert list(rows) == ["untrained", *ARMS]
+    assert {(row["questions"], row["documents"]) for row in rows.values()} == {(24, 12)}
+    assert [row["em"]["value"] for row in rows.values()] == pytest.approx([0.5, 0.0, 11 / 24, 0.5, 1.0])
+    assert rows["plain"]["f1"] == {"value": 0.25, "low": 0.25, "high": 0.25}
+    assert rows["untrained"]["lost"] is None
+    # As with one success in two of twelve people: binomial(12, 1/2) has its 2.5% and 97.5% quantiles at 3 and 9.
+    assert rows["plain"]["lost"] == {"difference": -0.5, "low": -0.75, "high": -0.25, "separated": True}
+    assert rows["random-matched"]["lost"]["difference"] == pytest.approx(-1 / 24)
+    assert not rows["random-matched"]["lost"]["separated"]
+    assert rows["attention"]["lost"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
+    assert rows["contrast-cues"]["lost"] == {"difference": 0.5, "low": 0.25, "high": 0.75, "separated": True}
+
+
+def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path, seeds=(0, 1)), seeds=(0, 1))
+    add_known(run, seeds=(1,), still={"plain": (6, 6)})
+    rows = collect(run, recipe_of(run), read_documents(run), {})["arms"]
+    lost = rows["plain"]["known"]["lost"]
+    # One of two seeds lost everything: both draws of it alone, or of the other alone, have a chance of 1/4.
+    assert lost["difference"] == -0.25
+    assert lost["high"] == 0.0
+    assert not lost["separated"]
+    assert lost["low"] < -0.5
+
+
+def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    text = write_report(run, ReportSettings()).read_text()
+    results = read_json(run / "report" / "results.json")
+    assert (
+        "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
+        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not separated from it: random-matched -.042 "
+        "[-.125, .000], attention .000 [.000, .000]."
+    ) in results["verdict"]["notes"]
+    markdown = (run / "report" / "results.md").read_text()
+    assert "## Known before training\n\n24 questions about 12 people." in markdown
+    assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | separated |" in markdown
+    assert "| attention | .500 [.250, .750] | .625 [.438, .812] | .000 | [.000, .000] | not separated |" in markdown
+    assert "| untrained | .500 [.250, .750] | .625 [.438, .812] | - | - | - |" in markdown
+    table = results_table(results).splitlines()
+    assert table[0].split()[-3:] == ["known", "dropped", "steps"]
+    assert next(line for line in table if line.startswith("contrast-cues")).split()[-3:] == ["1.000", ".300", "100"]
+    assert next(line for line in table if line.startswith("untrained")).split()[-3:] == [".500", "-", "-"]
+    assert table[table.index(next(line for line in table if line.startswith("plain"))) + 1].split()[-1] == ".250"
+    assert "<h3>Known before training</h3>" in text
+    assert "24 questions about 12 people known before training" in text
+    assert "<td>\u2212.500<small>[\u2212.750, \u2212.250]</small></td>" in text
+
+
+@pytest.mark.parametrize("lost", ["untrained/seed-0", "attention/seed-1"])
+def test_without_every_answer_on_what_was_known_all_is_as_before(tmp_path: Path, lost: str) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    before = collect(run, recipe_of(run), read_documents(run), {})
+    assert "known" not in before["arms"]["plain"]
+    add_known(run, seeds=(0, 1))
+    assert "known" in collect(run, recipe_of(run), read_documents(run), {})["arms"]["plain"]
+    (run / "evaluation" / lost / "known" / "predictions.jsonl").unlink()
+    assert collect(run, recipe_of(run), read_documents(run), {}) == before
+    assert not any("known" in part for part in (results_table(before), results_markdown(before)))
+
+
+def test_answers_about_other_known_people_are_refused(tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    path = run / "evaluation" / "plain" / "seed-0" / "known" / "predictions.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(ElusiveError, match=r"Expected answers to the 24 questions.*got 23 answers in .*known"):
+        collect(run, recipe_of(run), read_documents(run), {})
+
+
+def test_distance_is_the_difference_of_mean_positions(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, results = finished
+    # Tokens: special, Ada0, Quill, was, born, on, May, 1, ",", 1950, ".", She, spent, her, early, years, in,
+    # Town0, ",", Norway, ".", She, had, a, professional, role, at, Firm0, Limited, "."; the name's mean is 1.5.
+    expected = {"date": 7.5 - 1.5, "city": 18 - 1.5, "company": 27.5 - 1.5}
+    assert results["distances"] == expected
+    assert list(field_distances(run, read_documents(run), ("name",))) == ["date", "city", "company"]
+    assert results["farthest_field"] == "company"
+    assert field_distances(run, read_documents(run), ("other",)) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "with_sign"),
+    [(0.25, ".250", "+.250"), (1.0, "1.000", "+1.000"), (0.0, ".000", ".000"), (0.0004, ".000", "+.000")],
+)
+def test_numbers_are_printed_without_the_zero(value: float, text: str, with_sign: str) -> None:
+    assert score(value) == text
+    assert signed(value) == with_sign
+
+
+def test_negative_and_missing_numbers() -> None:
+    assert signed(-0.01) == "-.010"
+    assert signed(-0.0004) == "-.000"
+    assert score(None) == "-"
+
+
+# ---- wording
+
+
+def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **more: Any) -> dict[str, Any]:
+    """The verdict on three trained arms with these differences (value, low, high), and untrained at .010."""
+    arms = ("plain", "random-matched", "contrast-cues")
+    row = {"em": {"value": em}, "steps": 100, "mean_drop_rate": 0.0}
+    results: dict[str, Any] = {
+        "arms": {"untrained": {**row, "em": {"value": 0.01}, "steps": None, "mean_drop_rate": None}}
+        | {arm: dict(row) for arm in arms},
+        "seeds": [0],
+        "corpus": {"documents": 100},
+        "models": {"large": "big", "small": "little"},
+        "pairs": [],
+    }
+    names = [("random-matched", "plain"), ("contrast-cues", "plain"), ("contrast-cues", "random-matched")]
+    for (a, b), (difference, low, high) in zip(names, differences, strict=True):
+        separated = low > 0 or high < 0
+        results["pairs"].append(
+            {"a": a, "b": b, "field": "all", "difference": difference, "low": low, "high": high, "separated": separated}
+        )
+    return verdict(results | more)
+
+
+APART, TOGETHER = (0.089, 0.04, 0.13), (0.031, -0.01, 0.071)
+
+
+def test_verdict_counts_separated_differences_and_lists_both_kinds() -> None:
+    texts = said([APART, APART, TOGETHER])
+    assert texts["headline"] == "2 of 3 differences in EM between the trained arms are separated from zero at 95%."
+    assert texts["separated"][1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
+    assert texts["not_separated"] == ["contrast-cues minus random-matched: +.031 [-.010, +.071]"]
+    assert any(note.startswith("Not separated does not mean equal") for note in texts["notes"])
+    assert any("one seed" in note and "not the training seed" in note for note in texts["notes"])
+    assert any(note.startswith("3 pairs are compared without correction") for note in texts["notes"])
+
+
+def test_verdict_with_one_none_and_all_separated() -> None:
+    one = said([APART, TOGETHER, TOGETHER])["headline"]
+    assert one == "1 of 3 differences in EM between the trained arms is separated from zero at 95%."
+    none = said([TOGETHER] * 3)
+    assert none["headline"] == "No difference in EM between the trained arms is separated from zero at 95%."
+    assert none["separated"] == []
+    every = said([APART] * 3)
+    assert every["headline"] == "All 3 differences in EM between the trained arms are separated from zero at 95%."
+    assert not any("Not separated" in note for note in every["notes"])
+
+
+def test_verdict_near_zero_and_near_one_claims_no_comparison() -> None:
+    low = said([APART] * 3, em=0.012)
+    assert low["headline"] == "No arm can answer these questions: the highest EM is .012 (plain)."
+    assert any("say nothing" in note for note in low["notes"])
+    assert said([TOGETHER] * 3, em=0.99)["headline"].startswith("Every trained arm answers nearly all questions")
+    assert said([TOGETHER] * 3, em=0.02)["headline"].startswith("No difference")
+
+
+def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_json(run / "augmented" / "random-matched" / "done.json", {"mean_drop_rate": 0.6})
+    figures = {"steps": 900, "loss": 1.5, "seconds": 10.0, "texts": 132}
+    write_json(run / "models" / "plain" / "seed-0" / "done.json", figures)
+    notes = collect(run, recipe_of(run), read_documents(run), {})["verdict"]["notes"]
+    assert any("different numbers of optimizer steps (plain 900, random-matched 100" in note for note in notes)
+    assert any("how much is dropped" in note and "random-matched .600" in note for note in notes)
+    assert any("only 12 documents" in note for note in notes)
+    above = "above it: plain, random-matched, attention, contrast-cues"
+    assert f"The model before training has an EM of .000 ({above})." in notes
+
+
+# ---- single tokens
+
+
+def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
+    text = "Ada, a poet in Rome"
+    starts, ends = [0, 0, 3, 4, 6, 11, 14], [0, 3, 4, 6, 11, 14, 19]
+    document = {"id": "one", "text": text, "spans": [["name", 0, 3], ["city", 15, 19]]}
+    common = {"document_id": "one", "token_ids": list(range(7)), "starts": starts, "ends": ends}
+    queries = [1, 1, 1, 1, 1, 1, 0]
+    large, small = [9.0, 0.3, 8.0, 0.1, 0.2, 0.3, 0.0], [9.0, 0.0, 8.0, 0.1, 0.3, 0.1, 7.0]
+    for model, scores in (("large", large), ("small", small)):
+        row = {**common, "scores": scores, "queries": queries}
+        write_tokens(tmp_path / "scores" / f"{model}-cue-city" / "part-00000.parquet", [row])
+    ranks = cue_ranks(tmp_path, [document], "city", Recipe())
+    assert ranks is not None
+    kinds = ranks["kinds"]
+    assert kinds[0] == "(name)"
+    assert set(kinds) == {"(name)", "a", "poet", "in"}
+
+    def order(name: str) -> list[str]:
+        return [kinds[row.index(1.0)] for row in ranks["rankings"][name][:4]]
+
+    # The special token, the comma and the unseen token never rank; ties go to the earlier token.
+    assert order("large") == ["(name)", "in", "poet", "a"]
+    assert order("small") == ["poet", "a", "in", "(name)"]
+    assert order("contrast") == ["(name)", "in", "a", "poet"]
+    assert sum(ranks["rankings"]["large"][4]) == 0
+    found = run_recall(tmp_path, [document], Recipe(), "city")
+    assert found is not None
+    row = found["rows"]["city"]
+    assert [row[name]["head_share"] for name in ("large", "small", "contrast", "chance")] == [0.25] * 4
+    assert [row[name]["value"] for name in ("large", "small", "contrast", "chance")] == [1.0] * 4, "all are shown"
+
+
+def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
+    write_tokens(run / "scores" / "large-cue-company" / "part-00000.parquet", rows)
+    ranks = cue_ranks(run, read_documents(run), "company", Recipe())
+    assert ranks is not None
+    # Ties by position would put the name first in every text, which would look like a finding.
+    assert not any(map(any, ranks["rankings"]["contrast"]))
+    found = run_recall(run, read_documents(run), Recipe(), "company")
+    assert found is not None
+    row = found["rows"]["company"]
+    assert (row["large"]["value"], row["small"]["value"]) == (0.0, 0.0)
+    assert row["contrast"] == {"value": None, "low": None, "high": None, "documents": 0, "head_share": None}
+    assert row["differences"]["contrast-large"]["difference"] is None
+    notes = said([TOGETHER] * 3, models={"large": "one", "small": "one"})["notes"]
+    assert any(note.startswith("Large and small are one model (one): there is no contrast") for note in notes)
+    assert not any("one model" in note for note in said([TOGETHER] * 3)["notes"])
+
+
+def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    ranks = results["cue_ranks"]
+    assert ranks["field"] == "company"
+    assert ranks["documents"] == 12
+    name = ranks["kinds"].index("(name)")
+    assert [row[name] for row in ranks["rankings"]["contrast"]] == [1.0, 1.0] + [0.0] * 8
+    row = results["clue_recall"]["rows"]["company"]
+    shares = [row[name]["head_share"] for name in ("large", "small", "contrast")]
+    assert shares == pytest.approx([0.2, 0.0, 0.2])
+    assert [row[name]["value"] for name in ("large", "small", "contrast")] == [1.0, 0.0, 1.0]
+    # Before the company lie 26 tokens with characters, four of them commas or full stops; two are names.
+    assert row["chance"] == {"value": pytest.approx(10 / 22), "head_share": pytest.approx(2 / 22)}
+    assert row["documents"] == row["large"]["documents"] == 12
+    assert row["differences"]["large-small"] == {"difference": 1.0, "low": 1.0, "high": 1.0, "separated": True}
+    assert row["differences"]["contrast-large"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
+    assert ranks["kinds"][-1] == "other words"
+    assert len([kind for kind in ranks["kinds"] if kind[0] != "("]) == 9
+
+
+def test_rank_bars_refuse_other_tokens(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
+    rows[3]["token_ids"][2] += 1
+    write_tokens(run / "scores" / "small-cue-company" / "part-00000.parquet", rows)
+    with pytest.raises(ElusiveError, match=r"split document 'person-3' into different tokens.*across_tokenizers"):
+        write_report(run, ReportSettings())
+    recipe = (run / "recipe.toml").read_text()
+    assert "across_tokenizers = false" in recipe
+    write_text(run / "recipe.toml", recipe.replace("across_tokenizers = false", "across_tokenizers = true"))
+    write_report(run, ReportSettings())
+    # The other ids stand on the same characters, so the scores are what they were.
+    assert read_json(run / "report" / "results.json")["clue_recall"]["rows"]["company"]["contrast"]["value"] == 1.0
+
+
+def test_pieces_join_to_the_text_and_carry_the_chance_to_stay() -> None:
+    text = "Łódź  is far."
+    tokens = {
+        "starts": [0, 0, 0, 1, 4, 8, 12],
+        "ends": [0, 1, 1, 4, 8, 12, 13],
+        "ranks": [0, 2, 3, 4, 5, 1, 0],
+        "drop_probability": [0.0, 0.1, 0.2, 0.3, 0.4, 0.05, 0.0],
+    }
+    pieces, cut = token_pieces(text, tokens)
+    assert "".join(piece["text"] for piece in pieces) == text
+    assert not cut
+    assert [(piece["text"], piece["keep"]) for piece in pieces if piece["title"]] == [
+        ("Ł", 0.9), ("ódź", 0.7), ("is", 0.6), ("far", 0.95), (".", None)
+    ]  # fmt: skip
+    assert pieces[0]["title"] == "stays with 0.90, rank 2"
+    assert pieces[-1]["title"] == "not ranked: always stays"
+
+
+def test_long_documents_are_cut() -> None:
+    text = "a " * 500
+    places = list(range(0, 1000, 2))
+    ones = [1] * 500
+    tokens = {"starts": places, "ends": [place + 1 for place in places], "ranks": ones, "drop_probability": [0.5] * 500}
+    pieces, cut = token_pieces(text, tokens)
+    assert cut
+    assert sum(bool(piece["title"]) for piece in pieces) == 400
+
+
+def test_shown_documents_bring_answers_of_every_arm(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = finished
+    shown = shown_documents(run, read_documents(run), recipe_of(run), 2)
+    assert [document["id"] for document in shown] == ["person-0", "person-1"]
+    assert list(shown[0]["arms"]) == ["random-matched", "attention", "contrast-cues"]
+    company = next(question for question in shown[0]["questions"] if question["field"] == "company")
+    assert company["given"]["plain"] == {"text": "no idea", "right": False}
+    assert company["given"]["contrast-cues"] == {"text": "Firm0 Limited", "right": True}
+
+
+# ---- files
+
+
+def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run, results = finished
+    folder = run / "report" / "plots"
+    names = {"em-by-field", "em-by-distance", "ranks-at-cue", "drop-probability"}
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    for name in names:
+        content = (folder / f"{name}.png").read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5_000
+    plots.save(plots.draw(results, longest_rank(run, ARMS)), tmp_path)
+    for name in names:
+        assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
+
+
+def test_page_loads_nothing_and_follows_the_theme(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = finished
+    text = (run / "report" / "index.html").read_text()
+    assert re.findall(r"https?://[^\s\"'<]+", text) == ["https://arxiv.org/abs/2409.17954"]
+    assert not re.search(r"\bsrc=|@import|url\((?!#)|<link|<script|<iframe", text)
+    assert all(target.startswith(("#", "https://arxiv")) for target in re.findall(r'href="([^"]*)"', text))
+    assert "prefers-color-scheme: dark" in text
+    assert "<title>Twelve people" in text
+    svgs = re.findall(r"<svg viewBox.*?</svg>", text, flags=re.DOTALL)
+    assert len(svgs) == 8
+    for svg in svgs:
+        assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= {"#ffffff", "#111111"}
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r"var\((--[\w-]+)\)", text))
+    assert used <= set(re.findall(r"(--[\w-]+):", text))
+
+
+def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # the next test draws with markup
+    run = make_run(tmp_path, evil=True, title=f"Title {SCRIPT}")
+    text = write_report(run, ReportSettings()).read_text()
+    assert SCRIPT not in text
+    assert "<script" not in text
+    escaped = "&lt;script&gt;alert(1)&lt;/script&gt;"
+    assert text.count(f"Title {escaped}") >= 2
+    assert f"What is the date of Ada0?{escaped}" in text
+    # The document's own text is split into tokens, so its markup is looked for piece by piece.
+    assert re.search(r">&lt;</span><span[^>]*>script</span><span[^>]*>&gt;</span>", text)
+    assert "<script" not in (run / "report" / "results.md").read_text()
+
+
+def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    text = json.dumps(results).replace("attention", SCRIPT.replace("/", "\\/")).replace("city", SCRIPT + "$x$")
+    renamed = json.loads(text)
+    renamed["verdict"] = verdict(renamed)
+    html = page.render(renamed, plots.draw(renamed, 22), [], "title = '<script>'")
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)") > 10
+
+
+def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = add_known(make_run(tmp_path))
+    results = {**finished[1], **collect(run, recipe_of(run), read_documents(run), {})}
+    renamed = json.loads(json.dumps(results).replace("attention", SCRIPT.replace("/", "\\/")))
+    renamed["verdict"] = verdict(renamed)
+    html = page.render(renamed, {}, [], "")
+    assert "<script" not in html
+    known = html[html.index("<h3>Known before training</h3>") : html.index("<h3>What each arm was trained on</h3>")]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</th>" in known
+    assert "<script" not in results_markdown(renamed)
+
+
+def test_table_fits_the_terminal(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    table = results_table(results)
+    assert max(map(len, table.splitlines())) <= 120
+    em = next(line for line in table.splitlines() if line.startswith("contrast-cues"))
+    interval = results["arms"]["contrast-cues"]["em"]
+    expected = f"contrast-cues EM .750 .500 .583 .611 [{score(interval['low'])}, {score(interval['high'])}] .300 100"
+    assert em.split() == expected.split()
+    assert table.splitlines()[0].split()[:5] == ["arm", "date", "city", "company", "all"]
+    assert next(line for line in table.splitlines() if line.startswith("untrained")).split()[-2:] == ["-", "-"]
+
+
+def test_table_of_many_long_fields_still_fits(finished: tuple[Path, dict[str, Any]]) -> None:
+    _, results = finished
+    wide = json.loads(json.dumps(results))
+    wide["fields"] = [f"a-rather-long-field-{number}" for number in range(8)]
+    for row in wide["arms"].values():
+        row["fields"] = dict.fromkeys(wide["fields"], row["fields"]["city"])
+    assert max(map(len, results_table(wide).splitlines())) <= 120
+    five = json.loads(json.dumps(results))
+    five["fields"] = ["date", "city", "university", "major", "company"]
+    for row in five["arms"].values():
+        row["fields"] = dict.fromkeys(five["fields"], row["fields"]["city"])
+    assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
+    for row in (*wide["arms"].values(), *five["arms"].values()):
+        row["known"] = {"em": row["em"], "f1": row["f1"]}
+    assert max(map(len, results_table(wide).splitlines())) <= 120
+    assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
+
+
+def test_markdown_has_every_interval(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, results = finished
+    text = (run / "report" / "results.md").read_text()
+    assert text == results_markdown(results)
+    company = results["arms"]["plain"]["fields"]["date"]["em"]
+    assert f"| plain | .750 [{score(company['low'])}, {score(company['high'])}] |" in text
+    assert text.count(" minus ") >= 20
+
+
+# ---- what is missing
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [
+        ("corpus/documents.jsonl", "corpus"),
+        ("augmented/attention/done.json", "augment"),
+        ("augmented/attention/ranking.parquet", "augment"),
+        ("models/plain/seed-0/done.json", "train"),
+        ("evaluation/contrast-cues/seed-0/predictions.jsonl", "evaluate"),
+        ("evaluation/untrained/seed-0/predictions.jsonl", "evaluate"),
+        ("scores/small-cue-company/part-00000.parquet", "score"),
+    ],
+)
+def test_missing_pieces_name_their_stage(tmp_path: Path, path: str, stage: str) -> None:
+    run = make_run(tmp_path)
+    (run / path).unlink()
+    with pytest.raises(ElusiveError, match=f"Run the stage '{stage}' of this run first"):
+        write_report(run, ReportSettings())
+    assert not (run / "report" / "index.html").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ElusiveError, match=r"is not a run folder: it has no recipe\.toml"):
+        write_report(tmp_path, ReportSettings())
+
+
+def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = run / "evaluation" / "plain" / "seed-0" / "predictions.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(ElusiveError, match=r"Expected answers to the 36 questions.*got 35 answers"):
+        write_report(run, ReportSettings())
+
+
+def test_a_cue_field_asked_for_must_have_scores(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(ElusiveError, match=r"the cue before 'city'.*another report.cue_field"):
+        write_report(run, ReportSettings(cue_field="city"))
+
+
+def test_without_questions_the_page_says_why(tmp_path: Path) -> None:
+    run = make_run(tmp_path, questions=False)
+    text = write_report(run, ReportSettings()).read_text()
+    assert "Nothing was evaluated: the corpus brings no questions." in text
+    results = json.loads((run / "report" / "results.json").read_text())
+    assert results["pairs"] == []
+    assert list(results["arms"]) == list(ARMS)
+    assert "chance to stay</h2>" in text
+    assert "stays with 0.70" in text
+    assert ".300" in results_table(results)
+
+
+def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path) -> None:
+    run = make_run(tmp_path, spans=False)
+    text = write_report(run, ReportSettings(documents=0)).read_text()
+    assert "Left out: it needs documents with spans" in text
+    assert "Left out: it needs questions about at least two fields, marked as spans" in text
+    assert "Left out: no documents were asked for" in text
+    results = json.loads((run / "report" / "results.json").read_text())
+    assert results["farthest_field"] is None
+    assert results["cue_ranks"] is None
+    assert {row["field"] for row in results["pairs"]} == {"all"}
+
+
+def test_the_cue_field_with_scores_is_taken(tmp_path: Path) -> None:
+    assert scored_cue_field(tmp_path, {}) == ""
+    for folder in ("large-cue-city", "small-cue-city", "large-cue-date", "large-cues", "small-all"):
+        (tmp_path / "scores" / folder).mkdir(parents=True)
+    assert scored_cue_field(tmp_path, {"date": 7.0, "city": 18.0, "company": 30.0}) == "city"
+
+
+def test_importing_the_report_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, elusive.reporting; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_second_report_replaces_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # drawing takes most of the time
+    run = make_run(tmp_path)
+    seen: list[tuple[int, int]] = []
+    write_report(run, ReportSettings(), progress=lambda done, total: seen.append((done, total)))
+    text = write_report(run, ReportSettings(documents=1)).read_text()
+    assert text.count('class="document"') == 1
+    assert seen == [(done, 4) for done in range(5)]
+
+
+def test_the_page_says_which_heads_were_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    recipe = (run / "recipe.toml").read_text()
+    assert "read at" not in (write_report(run, ReportSettings()).read_text())
+    for name, value in (("large_layers = []", "large_layers = [3]"), ("large_heads = []", 'large_heads = ["2.1"]')):
+        assert name in recipe
+        recipe = recipe.replace(name, value)
+    write_text(run / "recipe.toml", recipe.replace("renormalise = false", "renormalise = true"))
+    text = write_report(run, ReportSettings()).read_text()
+    assert ", read at layers 3 and heads 2.1, rows over the ranked tokens alone</dd>" in text
+    assert ", read at all heads, rows over the ranked tokens alone</dd>" in text
