@@ -35,6 +35,7 @@ from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models import loading
+from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
 
 SETTINGS = AugmentSettings()
@@ -65,7 +66,7 @@ def made_up_scores(
     return made
 
 
-def ours(documents: Sequence[Document], scores: dict[str, list[TokenScores]], folder: str) -> Ways:
+def ours(documents: Sequence[Document], scores: dict[ScoreSet, list[TokenScores]], folder: str) -> Ways:
     """Dropping alone, with decoding, and with writing."""
     options = {
         "arm": "contrast-cues",
@@ -118,10 +119,8 @@ def quartiles(values: Sequence[float], digits: str) -> str:
 
 def measure(name: str, documents: Sequence[Document], rounds: int, with_others: bool) -> None:
     tokenizer = loading.load_tokenizer("elusive/large")
-    scores = {
-        f"{model}-cues": made_up_scores(documents, tokenizer, seed) for seed, model in enumerate(("large", "small"))
-    }
-    tokens = SETTINGS.copies * sum(len(item.token_ids) for item in scores["large-cues"])
+    scores = {one: made_up_scores(documents, tokenizer, seed) for seed, one in enumerate(pair_sets("cues"))}
+    tokens = SETTINGS.copies * sum(len(item.token_ids) for item in next(iter(scores.values())))
     with tempfile.TemporaryDirectory() as folder:
         ways = ours(documents, scores, folder)
         drop_rate = ways["dropping, decoding and writing"]()["mean_drop_rate"]  # type: ignore[index]

@@ -20,7 +20,8 @@ from elusive.reporting import write_report
 from elusive.runs.files import file_hash, read_json, write_json, write_text
 from elusive.runs.progress import shown
 from elusive.runs.versions import versions
-from elusive.scoring.sets import score_sets
+from elusive.scoring.sets import ScoreSet
+from elusive.scoring.stage import score_sets
 from elusive.training.trainer import check_arguments
 
 Announce = Callable[[str], None]
@@ -75,7 +76,7 @@ def _report(recipe: Recipe, folder: Path) -> Path:
     return page
 
 
-def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[str, Path]:
+def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:
     return score_sets(
         corpus.documents,
         folder / "scores",

@@ -18,17 +18,19 @@ from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.stage import SETTINGS_KEY, write_augmented
 from elusive.clues.tokenizers import across_tokenizers
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
 from elusive.models.loading import special_token_ids
 from elusive.scoring.positions import query_positions
+from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
 
 CUES = ScoreSettings()
-ScoreSet = dict[str, TokenScores]
+ById = dict[str, TokenScores]
+LARGE_CUES, SMALL_CUES = pair_sets("cues")
 UNICODE = Document(
     "unicode",
     ' Zoë said "Añb\u2028c" 😀,\n\ttwice . No , really: e\u0301 — 東京. ',
@@ -47,16 +49,17 @@ def token_scores(document: Document, tokenizer: Any, queries: str, seed: int) ->
     return TokenScores(document.id, ids, offsets, np.where(seeing > 0, drawn, 0).astype(np.float32), seeing)
 
 
-def in_order(scores: Mapping[str, ScoreSet], documents: Iterable[Document]) -> dict[str, list[TokenScores]]:
+def in_order(scores: Mapping[ScoreSet, ById], documents: Iterable[Document]) -> dict[ScoreSet, list[TokenScores]]:
     """The score sets as streams beside the documents."""
     identifiers = [document.id for document in documents]
     return {name: [held[identifier] for identifier in identifiers] for name, held in scores.items()}
 
 
-def score_sets(documents: Sequence[Document], tokenizer: Any) -> dict[str, ScoreSet]:
-    pairs = itertools.product(("large", "small"), ("cues", "spans", "all"))
+def score_sets(documents: Sequence[Document], tokenizer: Any) -> dict[ScoreSet, ById]:
+    kinds: tuple[Queries, ...] = ("cues", "spans", "all")
+    pairs = itertools.product(("large", "small"), kinds)
     return {
-        f"{model}-{queries}": {item.id: token_scores(item, tokenizer, queries, seed) for item in documents}
+        ScoreSet(model, queries): {item.id: token_scores(item, tokenizer, queries, seed) for item in documents}
         for seed, (model, queries) in enumerate(pairs)
     }
 
@@ -68,12 +71,12 @@ def documents() -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def scores(documents: list[Document], tokenizer: Any) -> dict[str, ScoreSet]:
+def scores(documents: list[Document], tokenizer: Any) -> dict[ScoreSet, ById]:
     return score_sets(documents, tokenizer)
 
 
 @pytest.fixture(scope="module")
-def augmented(documents: list[Document], scores: dict[str, ScoreSet], tokenizer: Any):
+def augmented(documents: list[Document], scores: dict[ScoreSet, ById], tokenizer: Any):
     """Augments under an arm; AugmentSettings' fields may be given, the others are as set here."""
 
     def run(arm: str, options: dict[str, Any] | None = None, **settings: Any) -> list[AugmentedDocument]:
@@ -210,7 +213,7 @@ class TestSignals:
     def test_from_the_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         document = documents[0]
         given = self.signals(scores, tokenizer, document)
-        large, small = scores["large-cues"][document.id], scores["small-cues"][document.id]
+        large, small = scores[LARGE_CUES][document.id], scores[SMALL_CUES][document.id]
         assert given.attention is large.scores
         assert given.seen.tolist() == (large.queries > 0).tolist()
         assert not given.seen.all()  # the last answer
@@ -222,14 +225,14 @@ class TestSignals:
         assert not given.rankable[0]
         assert self.signals(scores, tokenizer, document, trained="small").attention is small.scores
         everything = self.signals(scores, tokenizer, document, "contrast-all").contrast_all
-        large, small = scores["large-all"][document.id], scores["small-all"][document.id]
+        large, small = scores[ScoreSet("large", "all")][document.id], scores[ScoreSet("small", "all")][document.id]
         assert everything[1:].tolist() == (large.scores - small.scores)[1:].tolist()
 
     def test_contrast_across_tokenizers_only_where_asked_for(
         self, scores: Any, tokenizer: Any, documents: list[Document]
     ) -> None:
         document = documents[0]
-        small = scores["small-cues"][document.id]
+        small = scores[SMALL_CUES][document.id]
         # The small model's tokenizer makes one token of every two of the large one's after <s>.
         pairs = [
             (0, 0),
@@ -242,19 +245,19 @@ class TestSignals:
             np.append(0, small.scores[1::2][: len(pairs) - 1] + small.scores[2::2]).astype(np.float32),
             np.append(5, small.queries[1::2][: len(pairs) - 1]).astype(np.int32),
         )
-        given = dict(scores) | {"small-cues": {document.id: merged}}
+        given = dict(scores) | {SMALL_CUES: {document.id: merged}}
         across = AugmentSettings(across_tokenizers=True)
         with pytest.raises(ElusiveError, match=r"into different tokens .* set augment.across_tokenizers = true"):
             self.signals(given, tokenizer, document)
         signals = self.signals(given, tokenizer, document, settings=across)
-        large = scores["large-cues"][document.id]
+        large = scores[LARGE_CUES][document.id]
         carried = across_tokenizers(merged, large, document.text)
         assert signals.contrast_cues is not None
         expected = np.where(large.queries > 0, large.scores - carried.scores, -np.inf)
         np.testing.assert_allclose(signals.contrast_cues, expected, atol=1e-7)
         assert signals.seen.tolist() == (large.queries > 0).tolist()
         # The other way round, the large model's scores are carried over to the small one that is trained.
-        given = dict(scores) | {"large-cues": {document.id: merged}}
+        given = dict(scores) | {LARGE_CUES: {document.id: merged}}
         signals = self.signals(given, tokenizer, document, trained="small", settings=across)
         assert signals.contrast_cues is not None
         assert np.isfinite(signals.contrast_cues).sum() > 10
@@ -270,7 +273,7 @@ class TestSignals:
     ) -> None:
         given = self.signals(scores, tokenizer, documents[0], queries="all")
         assert given.seen[1:].all()
-        unseen_by_cues = scores["large-cues"][documents[0].id].queries == 0
+        unseen_by_cues = scores[LARGE_CUES][documents[0].id].queries == 0
         assert np.isneginf(given.contrast_cues).tolist() == unseen_by_cues.tolist()
         [result] = augmented("contrast-cues", {"documents": documents[:1], "score": ScoreSettings(queries="all")})
         ranks = result.ranking.ranks
@@ -278,20 +281,22 @@ class TestSignals:
 
     def test_missing_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         with pytest.raises(ElusiveError, match=r"No large-spans scores of document 'person-1'\. Score the same corpus"):
-            self.signals({"large-cues": scores["large-cues"]}, tokenizer, documents[0], queries="spans")
+            self.signals({LARGE_CUES: scores[LARGE_CUES]}, tokenizer, documents[0], queries="spans")
 
     def test_contrast_needs_both_models(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
-        own = in_order({"large-cues": scores["large-cues"]}, documents)
+        own = in_order({LARGE_CUES: scores[LARGE_CUES]}, documents)
         options = {"trained": "large", "tokenizer": tokenizer, "score": CUES, "settings": AugmentSettings()}
         assert list(augment(documents, "attention", own, **options))
         with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by contrast_cues, which was not given"):
             list(augment(documents, "contrast-cues", own, **options))
 
     def test_trained_model_of_another_family(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
-        own = scores["large-cues"]["person-1"]
+        own = scores[LARGE_CUES]["person-1"]
         other = replace(own, token_ids=own.token_ids[::-1].copy())
         with pytest.raises(ElusiveError, match="splits document 'person-1' into other tokens than the contrasted pair"):
-            self.signals({**scores, "trained-cues": {"person-1": other}}, tokenizer, documents[0], trained="trained")
+            self.signals(
+                {**scores, ScoreSet("trained", "cues"): {"person-1": other}}, tokenizer, documents[0], trained="trained"
+            )
 
 
 class TestStreams:
@@ -301,15 +306,14 @@ class TestStreams:
         return augment(documents, "contrast-cues", streams, tokenizer=tokenizer, **self.OPTIONS, **options)
 
     def test_no_more_than_a_batch_is_read_ahead(self, scores: Any, documents: list[Document], tokenizer: Any) -> None:
-        read: list[str] = []
+        read: list[object] = []
 
-        def reading(name: str, items: Iterable[Any]) -> Iterator[Any]:
+        def reading(name: object, items: Iterable[Any]) -> Iterator[Any]:
             for item in items:
                 read.append(name)
                 yield item
 
-        names = ("large-cues", "small-cues")
-        streams = {name: reading(name, in_order(scores, documents)[name]) for name in names}
+        streams = {one: reading(one, in_order(scores, documents)[one]) for one in (LARGE_CUES, SMALL_CUES)}
         progress: list[tuple[int, int]] = []
         results = self.run(
             reading("documents", documents),
@@ -321,7 +325,7 @@ class TestStreams:
         )
         assert read == []
         assert next(results).ranking.document_id == "person-1"
-        assert Counter(read) == {"documents": 2, "large-cues": 2, "small-cues": 2}
+        assert Counter(read) == {"documents": 2, LARGE_CUES: 2, SMALL_CUES: 2}
         assert [item.ranking.document_id for item in results] == [document.id for document in documents[1:]]
         assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
@@ -331,11 +335,11 @@ class TestStreams:
         read: list[int] = []
         many = [replace(documents[number % 6], id=f"{number:02}") for number in range(30)]
         held = [
-            replace(scores["large-cues"][documents[number % 6].id], document_id=f"{number:02}") for number in range(30)
+            replace(scores[LARGE_CUES][documents[number % 6].id], document_id=f"{number:02}") for number in range(30)
         ]
         stream = (read.append(1) or document for document in many)
         results = augment(
-            stream, "attention", {"large-cues": held}, tokenizer=tokenizer, workers=2, batch_documents=1, **self.OPTIONS
+            stream, "attention", {LARGE_CUES: held}, tokenizer=tokenizer, workers=2, batch_documents=1, **self.OPTIONS
         )
         assert next(results).ranking.document_id == "00"
         assert len(read) == 4
@@ -353,7 +357,7 @@ class TestStreams:
         self, scores: Any, documents: list[Document], tokenizer: Any, pick: tuple[int, ...], message: str
     ) -> None:
         streams = in_order(scores, documents[:3])
-        streams["small-cues"] = [scores["small-cues"][documents[number].id] for number in pick]
+        streams[SMALL_CUES] = [scores[SMALL_CUES][documents[number].id] for number in pick]
         with pytest.raises(ElusiveError, match=f"The small-cues scores are not of this corpus: {message}"):
             list(self.run(documents[:3], streams, tokenizer))
 

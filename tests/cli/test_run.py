@@ -28,6 +28,7 @@ from elusive.experiments.needs import cue_field, needed_scores
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.pipeline import _score
 from elusive.runs.files import read_json, read_jsonl
+from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import read_scores
 from elusive.training.pretraining import pretrain
 
@@ -318,14 +319,14 @@ def test_what_a_run_scores_follows_from_its_arms(tmp_path):
     from elusive.corpus.people.biographies import biography_corpus
 
     documents = tuple(biography_corpus(3, seed=0)[0])
-    field = [("large", "cues", "company"), ("small", "cues", "company")]
+    field = pair_sets("cues", "company")
     assert cue_field(Recipe(), documents) == "company"
-    assert needed_scores(Recipe(arms=("plain",)), documents) == [("large", "cues", ""), *field]
+    assert needed_scores(Recipe(arms=("plain",)), documents) == [ScoreSet("large", "cues"), *field]
     assert needed_scores(Recipe(arms=("contrast-all",)), documents) == [
-        ("large", "cues", ""),
-        ("large", "all", ""),
+        ScoreSet("large", "cues"),
+        ScoreSet("large", "all"),
         field[0],
-        ("small", "all", ""),
+        ScoreSet("small", "all"),
         field[1],
     ]
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from elusive.attention.architectures import attention_to_load
 from elusive.augmentation.copies import augment
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.scoring.score import score_documents
+from elusive.scoring.sets import ScoreSet
 
+QUERIES: tuple[Queries, ...] = ("cues", "all")
 PATH = Path(__file__).with_name("golden.json")
 ARMS = ("random", "random-matched", "attention", "distance", "contrast-cues", "contrast-all")
 
@@ -25,19 +27,19 @@ def golden() -> dict[str, Any]:
     documents, _ = biography_corpus(2, seed=1)
     tokenizer = load_tokenizer("elusive/large")
     found = {
-        f"{name}-{queries}": score_documents(
+        ScoreSet(name, queries): score_documents(
             documents,
             load_model(f"elusive/{name}", attention=attention_to_load, device="cpu"),
             tokenizer,
             queries=queries,
         )
         for name in ("large", "small")
-        for queries in ("cues", "all")
+        for queries in QUERIES
     }
     result: dict[str, Any] = {
         "scores": {
-            name: {item.document_id: [round(float(value), 6) for value in item.scores] for item in items}
-            for name, items in found.items()
+            one.name: {item.document_id: [round(float(value), 6) for value in item.scores] for item in items}
+            for one, items in found.items()
         },
         "arms": {},
     }

@@ -25,6 +25,7 @@ from elusive.planning.costs import Device, answering_flops, scoring_flops, shape
 from elusive.planning.plan import PlannedStage, assumptions, hours, plan_recipe, plan_text, together
 from elusive.runs.files import write_jsonl
 from elusive.scoring.score import score_documents
+from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import load_for_scoring
 from elusive.training.sequences import tokenize_rows
 from elusive.training.stage import train
@@ -100,7 +101,7 @@ def test_copies_have_as_many_tokens_as_planned(embedded):
     for model in ("large", "small"):
         loaded = load_for_scoring(f"elusive/{model}", "", "float32", "cpu")
         for one in score_documents(documents, loaded, tokenizer, queries="cues"):
-            scores[one.document_id][f"{model}-cues"] = one
+            scores[one.document_id][ScoreSet(model, "cues")] = one
     for arm in ("random", "contrast-cues"):
         augmenter = Augmenter(
             arm, trained="large", tokenizer=tokenizer, score=ScoreSettings(), settings=AugmentSettings()

@@ -24,6 +24,7 @@ from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl, write_jsonl
+from elusive.scoring.sets import pair_sets
 from elusive.scoring.shards import TokenScores
 from elusive.training.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
 from elusive.training.sequences import pad_right, row_order, token_rows, tokenize_rows
@@ -50,7 +51,7 @@ def write(folder: Path, tokenizer: Any, arm: str = "contrast-all", settings: Aug
             made.append(TokenScores(document.id, ids, offsets, drawn, np.ones(len(ids), np.int32)))
         return made
 
-    sets = {"large-all": scores(0), "small-all": scores(1)}
+    sets = {one: scores(seed) for seed, one in enumerate(pair_sets("all"))}
     options = {"trained": "large", "tokenizer": tokenizer, "score": ScoreSettings(queries="all"), "settings": settings}
     write_augmented(folder, augment(documents, arm, sets, **options), arm, settings)
     return folder / "train.jsonl"

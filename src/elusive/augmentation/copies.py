@@ -14,12 +14,13 @@ from transformers import PreTrainedTokenizerFast
 from elusive.clues.contrast import contrast
 from elusive.clues.ranks import Ranking, distance_signal
 from elusive.clues.tokenizers import pair_on_tokens
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import special_token_ids
 from elusive.runs.files import ProgressFunction, silent
 from elusive.scoring.positions import query_positions, rankable_tokens
+from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
 
 from .arms import SIGNAL, Signals, arm_ranks, drop_probabilities, drop_probability
@@ -29,8 +30,8 @@ from .draws import copy_seeds, kept_in_copies
 _Item = TypeVar("_Item")
 
 
-DocumentScores = Mapping[str, TokenScores]
-"""One document's scores by score set: large-cues, small-cues, large-all, ..."""
+DocumentScores = Mapping[ScoreSet, TokenScores]
+"""One document's scores by score set."""
 
 
 class AugmentedText(NamedTuple):
@@ -91,6 +92,7 @@ class Augmenter:
         settings: AugmentSettings,
     ) -> None:
         self.arm, self.trained, self.score, self.settings = arm, trained, score, settings
+        self.own = ScoreSet(trained, score.queries)
         self.special_ids = set(special_token_ids(tokenizer))
         self.decode = text_decoder(tokenizer)
         self.copies = range(1, settings.copies + 1 if arm != "plain" else 1)
@@ -113,7 +115,7 @@ class Augmenter:
         return [self._augmented(*row, seeds_C4) for row, seeds_C4 in zip(rows, seeds_DC4, strict=True)]
 
     def _augmented(self, document: Document, scores: DocumentScores, seeds_C4: np.ndarray) -> AugmentedDocument:
-        tokens = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        tokens = scores_of(scores, self.own, document)
         signals = self.signals(document, scores)
         if self.arm in SIGNAL:
             ranks = arm_ranks(self.arm, signals, self.settings)
@@ -137,12 +139,12 @@ class Augmenter:
 
     def signals(self, document: Document, scores: DocumentScores) -> Signals:
         """What the arm looks at in a document; signals that it does not look at are left out."""
-        own = scores_of(scores, f"{self.trained}-{self.score.queries}", document)
+        own = scores_of(scores, self.own, document)
         rankable = rankable_tokens(
             document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
         )
         queries = self.arm.removeprefix("contrast-")
-        if queries in ("cues", "all") and {f"large-{queries}", f"small-{queries}"} <= scores.keys():
+        if queries in ("cues", "all") and scores.keys() >= set(pair_sets(queries)):
             signal = {f"contrast_{queries}": self._contrast(document, own, scores, queries)}
         else:
             signal = {"distance": self._distance(document, own)} if self.arm == "distance" else {}
@@ -158,8 +160,8 @@ class Augmenter:
         )
         return distance_signal(positions, len(own.token_ids))
 
-    def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: str) -> np.ndarray:
-        large, small = (scores_of(scores, f"{model}-{queries}", document) for model in ("large", "small"))
+    def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: Queries) -> np.ndarray:
+        large, small = (scores_of(scores, one, document) for one in pair_sets(queries))
         if self.settings.across_tokenizers:
             large, small = pair_on_tokens(large, small, own, document.text)
         elif own is not large and not np.array_equal(own.token_ids, large.token_ids):
@@ -172,11 +174,11 @@ class Augmenter:
         return np.where(large.queries > 0, contrast(large, small), -np.inf)
 
 
-def scores_of(scores: DocumentScores, name: str, document: Document) -> TokenScores:
+def scores_of(scores: DocumentScores, wanted: ScoreSet, document: Document) -> TokenScores:
     """A document's scores in one score set."""
-    if name not in scores:
-        raise ElusiveError(f"No {name} scores of document {document.id!r}. Score the same corpus first.")
-    return scores[name]
+    if wanted not in scores:
+        raise ElusiveError(f"No {wanted} scores of document {document.id!r}. Score the same corpus first.")
+    return scores[wanted]
 
 
 def copy_texts(
@@ -217,7 +219,7 @@ def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
 def augment(
     documents: Iterable[Document],
     arm: str,
-    scores: Mapping[str, Iterable[TokenScores]],
+    scores: Mapping[ScoreSet, Iterable[TokenScores]],
     *,
     trained: str,
     tokenizer: PreTrainedTokenizerFast,
@@ -235,7 +237,7 @@ def augment(
     Args:
         documents: the corpus.
         arm: a key of dropout.ARMS.
-        scores: score sets named `<model>-<queries>`, each in the order of the documents.
+        scores: score sets, each in the order of the documents.
         trained: which model of them will be trained.
         tokenizer: its tokenizer.
         score: queries and head fields.
@@ -263,7 +265,7 @@ def augment(
 _Row = tuple[Document, DocumentScores]
 
 
-def _side_by_side(documents: Iterable[Document], scores: Mapping[str, Iterable[TokenScores]]) -> Iterator[_Row]:
+def _side_by_side(documents: Iterable[Document], scores: Mapping[ScoreSet, Iterable[TokenScores]]) -> Iterator[_Row]:
     streams = {name: iter(held) for name, held in scores.items()}
     number = 0
     for number, document in enumerate(documents, 1):

@@ -15,6 +15,7 @@ from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, read_json, silent
 from elusive.runs.stage import Stage
+from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
 from .copies import AugmentedDocument, AugmentedText, _batches, augment
@@ -100,7 +101,7 @@ def augment_corpus(
     documents: Collection[Document],
     folder: str | Path,
     arm: Arm,
-    score_folders: Mapping[str, Path],
+    score_folders: Mapping[ScoreSet, Path],
     *,
     trained: str,
     tokenizer: Any,
@@ -114,7 +115,7 @@ def augment_corpus(
         documents: the corpus that was scored.
         folder: RUN/augmented/ARM.
         arm: a key of dropout.ARMS.
-        score_folders: what `score_corpus` wrote, by `<model>-<queries>`.
+        score_folders: what `score_corpus` wrote, by score set.
         trained: the model to be trained among them.
         tokenizer: its tokenizer.
         score: queries and head fields.
@@ -129,9 +130,9 @@ def augment_corpus(
             settings.
     """
     corpus = corpus_hash(documents)
-    scored = {name: read_json(path / "settings.json") for name, path in score_folders.items()}
-    for name, path in score_folders.items():
-        if scored[name]["corpus"] != corpus:
+    scored = {one: read_json(path / "settings.json") for one, path in score_folders.items()}
+    for one, path in score_folders.items():
+        if scored[one]["corpus"] != corpus:
             raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
     asked = {
         "arm": arm,
@@ -139,12 +140,12 @@ def augment_corpus(
         "queries": score.queries,
         "trained": trained,
         "corpus": corpus,
-        "models": {name: one["model"] for name, one in scored.items()},
-        "scores": {name: file_hash(*sorted(path.glob("part-*.parquet"))) for name, path in score_folders.items()},
+        "models": {one.name: made["model"] for one, made in scored.items()},
+        "scores": {one.name: file_hash(*sorted(path.glob("part-*.parquet"))) for one, path in score_folders.items()},
     }
     stage = Stage(folder, asked)
     if not stage.done:
-        scores = {name: iterate_scores(path) for name, path in score_folders.items()}
+        scores = {one: iterate_scores(path) for one, path in score_folders.items()}
         augmented = augment(
             documents,
             arm,

@@ -153,6 +153,7 @@ def augment(
     from elusive.models.loading import load_tokenizer
     from elusive.runs.files import read_json
     from elusive.runs.progress import shown
+    from elusive.scoring.sets import ScoreSet
 
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
@@ -165,7 +166,7 @@ def augment(
             _corpus(corpus).documents,
             output,
             arm,
-            {f"{name}-{own['queries']}": folder for name, folder in folders.items()},
+            {ScoreSet(name, own["queries"]): folder for name, folder in folders.items()},
             trained=trained,
             tokenizer=load_tokenizer(own["model"], own["revision"]),
             score=ScoreSettings(queries=own["queries"], head_fields=tuple(own["head_fields"])),

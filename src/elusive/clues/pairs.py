@@ -5,17 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import AugmentSettings, ModelSettings, Queries, ScoreSettings
+from elusive.config.run import AugmentSettings, ModelSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer, special_token_ids
-from elusive.scoring.sets import score_set_name, score_sets
+from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores, read_scores
+from elusive.scoring.stage import score_sets
 
 from .heads import choose_heads
 from .recall import ALL_CUES, Clues, clue_recall, read_clues
 
-ScoreSet = Mapping[str, TokenScores]
+ScoresById = Mapping[str, TokenScores]
+"""Scores of one set, by document."""
 
 
 def pair_recall(
@@ -49,8 +51,8 @@ def pair_recall(
     sets = _scores_at_cues(documents, folder, ("", *fields), pair, settings, augment)
     rows = {}
     for field in ("", *fields):
-        names = [score_set_name(model, "cues", field) for model in ("large", "small")]
-        clues = _clues(documents, sets[names[0]], sets[names[1]], pair, settings, augment)
+        large, small = (sets[one] for one in pair_sets("cues", field))
+        clues = _clues(documents, large, small, pair, settings, augment)
         if row := clue_recall(clues, k):
             rows[field or ALL_CUES] = row
     if not rows:
@@ -87,8 +89,9 @@ def pair_heads(
     """
     _check(documents, settings, k)
     sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, per_head=True)
-    clues = _clues(documents, sets["large-cues"], sets["small-cues"], pair, settings, augment, per_head=True)
-    shapes = (_shape(next(iter(sets[name].values()))) for name in ("large-cues", "small-cues"))
+    large, small = (sets[one] for one in pair_sets("cues"))
+    clues = _clues(documents, large, small, pair, settings, augment, per_head=True)
+    shapes = (_shape(next(iter(scores.values()))) for scores in (large, small))
     return {**_described(pair, settings), **choose_heads(clues, *shapes, k=k, seed=seed)}
 
 
@@ -119,10 +122,8 @@ def _scores_at_cues(
     augment: AugmentSettings,
     *,
     per_head: bool = False,
-) -> dict[str, ScoreSet]:
-    needed: list[tuple[str, Queries, str]] = [
-        (model, "cues", field) for model in ("large", "small") for field in fields
-    ]
+) -> dict[ScoreSet, ScoresById]:
+    needed = [ScoreSet(model, "cues", field) for model in ("large", "small") for field in fields]
     folders = score_sets(
         documents,
         folder,
@@ -132,13 +133,13 @@ def _scores_at_cues(
         excluded_tokens=augment.excluded_tokens,
         per_head=per_head,
     )
-    return {name: {item.document_id: item for item in read_scores(path)} for name, path in folders.items()}
+    return {one: {item.document_id: item for item in read_scores(path)} for one, path in folders.items()}
 
 
 def _clues(
     documents: Collection[Document],
-    large: ScoreSet,
-    small: ScoreSet,
+    large: ScoresById,
+    small: ScoresById,
     pair: ModelSettings,
     settings: ScoreSettings,
     augment: AugmentSettings,

@@ -2,46 +2,43 @@
 
 from collections.abc import Iterable, Sequence
 
-from elusive.config.run import Queries, Recipe, model_to_train
+from elusive.config.run import Recipe, model_to_train
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
-from elusive.scoring.sets import ModelToScore, NeededScores
+from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.stage import ModelToScore
 
 
-def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:
     """Which scores the arms and the report of a run need.
 
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    needed: list[ScoreSet] = [ScoreSet(trained, recipe.score.queries)]
     needed += [one for arm in recipe.arms for one in scores_of_arm(arm, recipe)]
     if field := cue_field(recipe, documents):
-        needed += _of_pair("cues", field)
+        needed += pair_sets("cues", field)
     return checked_scores(needed, recipe, documents)
 
 
-def scores_of_arm(arm: str, recipe: Recipe) -> list[NeededScores]:
+def scores_of_arm(arm: str, recipe: Recipe) -> list[ScoreSet]:
     """Which scores an arm's texts are made with; all but the contrast ones use the trained model's, for its tokens."""
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed: list[NeededScores] = [(trained, recipe.score.queries, "")]
+    needed: list[ScoreSet] = [ScoreSet(trained, recipe.score.queries)]
     if arm in ("contrast-all", "contrast-cues"):
-        needed += _of_pair("all" if arm == "contrast-all" else "cues")
+        needed += pair_sets("all" if arm == "contrast-all" else "cues")
     return needed
 
 
-def _of_pair(queries: Queries, field: str = "") -> list[NeededScores]:
-    return [("large", queries, field), ("small", queries, field)]
-
-
-def checked_scores(needed: Sequence[NeededScores], recipe: Recipe, documents: Iterable[Document]) -> list[NeededScores]:
+def checked_scores(needed: Sequence[ScoreSet], recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:
     """Each score set once, model by model.
 
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
-    asks_cues = [queries for _, queries, _ in needed if queries != "all"]
+    asks_cues = [one.queries for one in needed if one.queries != "all"]
     heads = set(recipe.score.head_fields)
     if asks_cues and not any(span.field not in heads for document in documents for span in document.spans):
         raise ElusiveError(
@@ -50,8 +47,8 @@ def checked_scores(needed: Sequence[NeededScores], recipe: Recipe, documents: It
             "arm contrast-all instead of contrast-cues."
         )
     # One model after the other, so that each is loaded once.
-    models = [model for model, _, _ in needed]
-    return sorted(dict.fromkeys(needed), key=lambda one: models.index(one[0]))
+    models = [one.model for one in needed]
+    return sorted(dict.fromkeys(needed), key=lambda one: models.index(one.model))
 
 
 def cue_field(recipe: Recipe, documents: Iterable[Document]) -> str:

@@ -11,7 +11,7 @@ from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
 from elusive.runs.progress import shown
-from elusive.scoring.sets import score_set_name
+from elusive.scoring.sets import ScoreSet
 
 from .needs import scores_of_arm
 from .trials import Trial
@@ -32,24 +32,23 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
     return corpus
 
 
-def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[str, Path], folder: Path) -> None:
+def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], folder: Path) -> None:
     """Write a trial's training texts to RUN/augmented/, unless they are there.
 
     Args:
         trial: the arm and its settings.
         corpus: the corpus that was scored.
-        score_folders: the folder of each score set by name.
+        score_folders: the folder of each score set.
         folder: RUN.
     """
     recipe = trial.recipe
     trained, model, revision = model_to_train(recipe.models, recipe.train)
-    used = [score_set_name(*one) for one in scores_of_arm(trial.arm, recipe)]
     with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
         augment_corpus(
             corpus.documents,
             trial.texts_folder(folder),
             cast(Arm, trial.arm),
-            {name: score_folders[name] for name in used},
+            {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)},
             trained=trained,
             tokenizer=load_tokenizer(model, revision),
             score=recipe.score,

@@ -17,7 +17,8 @@ from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
 from elusive.runs.stage import Stage
 from elusive.runs.versions import versions
-from elusive.scoring.sets import score_sets
+from elusive.scoring.sets import ScoreSet
+from elusive.scoring.stage import score_sets
 from elusive.training.trainer import check_arguments
 
 from .jobs import has_weights, jobs_in_words, train_and_evaluate
@@ -176,7 +177,7 @@ def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, folder: Path) 
                 Stage(answers / part, asked | questions_identity(items, examples, settings))
 
 
-def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[str, Path]:
+def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:
     """The scores of all trials whose attention is read alike."""
     recipe = alike[0].recipe
     needed = [one for trial in alike for one in scores_of_arm(trial.arm, trial.recipe)]

@@ -214,21 +214,22 @@ def score_at_cue(
         ElusiveError: as `scoring.score_corpus`.
     """
     from elusive.models.loading import base_of, resolve
-    from elusive.scoring.sets import score_set_name, score_sets
+    from elusive.scoring.sets import ScoreSet
+    from elusive.scoring.stage import score_sets
 
     revisions = {resolve(loading.small): loading.small_revision, resolve(loading.large): loading.large_revision}
     others = {name: (str(path), revisions.get(base_of(str(path)), ""), (), ()) for name, path in models.items()}
     made = score_sets(
         documents,
         folder,
-        [(name, "cues", field) for name in models],
+        [ScoreSet(name, "cues", field) for name in models],
         loading=loading,
         settings=settings,
         excluded_tokens=excluded_tokens,
         others=others,
         field_documents=limit,
     )
-    return {name: made[score_set_name(name, "cues", field)] for name in models}
+    return {name: made[ScoreSet(name, "cues", field)] for name in models}
 
 
 def keep_color(keep: float, lowest: float) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from elusive.config.run import AugmentSettings, Recipe, TrainSettings, model_to_
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.experiments.needs import needed_scores, scores_of_arm
-from elusive.scoring.sets import NeededScores
+from elusive.scoring.sets import ScoreSet
 from elusive.training.stage import default_row_length, draws_for, with_steps
 
 from .costs import (
@@ -153,15 +153,15 @@ def plan_recipe(
     ]
 
 
-def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[NeededScores, int]:
+def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[ScoreSet, int]:
     """Which scores the trials need, model by model, and in how many ways these are read out."""
-    ways: dict[NeededScores, set[Any]] = {}
+    ways: dict[ScoreSet, set[Any]] = {}
     for arm, recipe in trials:
         for needed in scores_of_arm(arm, recipe):
             score = dataclasses.replace(recipe.score, queries="all")  # `needed` says which
-            ways.setdefault(needed, set()).add((score, _chosen_heads(recipe, needed[0])))
-    models = [model for model, *_ in ways]
-    return {needed: len(ways[needed]) for needed in sorted(ways, key=lambda one: models.index(one[0]))}
+            ways.setdefault(needed, set()).add((score, _chosen_heads(recipe, needed.model)))
+    models = [one.model for one in ways]
+    return {needed: len(ways[needed]) for needed in sorted(ways, key=lambda one: models.index(one.model))}
 
 
 def _marked_document(recipe: Recipe) -> Document:
@@ -177,13 +177,12 @@ def _chosen_heads(recipe: Recipe, model: str) -> tuple[tuple[int, ...], tuple[st
     return pair.get(model, ((), ()))
 
 
-def _scoring_stage(recipe: Recipe, needed: NeededScores, times: int, sizes: _Sizes) -> PlannedStage:
-    model, queries, field = needed
-    shape = sizes.shape(model)
-    documents = min(sizes.documents, recipe.report.cue_documents) if field else sizes.documents
+def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) -> PlannedStage:
+    shape = sizes.shape(needed.model)
+    documents = min(sizes.documents, recipe.report.cue_documents) if needed.field else sizes.documents
     windows = _windows(sizes.lengths_N, recipe.score.max_length or shape.context)
     share, longest = documents / len(sizes.lengths_N), float(windows.max())
-    layers, heads = _chosen_heads(recipe, model)
+    layers, heads = _chosen_heads(recipe, needed.model)
     chosen = [*layers, *(int(head.split(".")[0]) for head in heads)]
     chosen_layers = max(chosen) + 1 if chosen else shape.layers
     tokens = windows.sum() * share
@@ -196,12 +195,12 @@ def _scoring_stage(recipe: Recipe, needed: NeededScores, times: int, sizes: _Siz
         dtype=recipe.models.dtype,
     )
     return PlannedStage(
-        name=f"score {model}, {'one cue' if field else queries}",
+        name=f"score {needed.model}, {'one cue' if needed.field else needed.queries}",
         times=times,
         tokens=round(tokens),
         flops=share * scoring_flops(shape, windows, layers=chosen_layers),
         peak_bytes=sum(peak.values()),
-        note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if field else ""),
+        note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if needed.field else ""),
         least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, recipe.models.quantization),
     )
 

@@ -13,6 +13,7 @@ from elusive.clues.tokenizers import pair_on_tokens
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
+from elusive.scoring.sets import pair_sets
 from elusive.scoring.shards import TokenScores, read_shard
 
 from .tokens import OTHER_WORDS, TOP, WORDS, Row, token_fields
@@ -34,8 +35,8 @@ def run_recall(run: Path, documents: Sequence[Row], recipe: Recipe, field: str) 
         ElusiveError: if the models' tokens differ and augment.across_tokenizers is not set.
     """
     rows = {}
-    for name, queries in ((ALL_CUES, "cues"), (field, f"cue-{field}")):
-        clues = _run_clues(run, documents, queries, recipe) if name else []
+    for name, cue in ((ALL_CUES, ""), (field, field)):
+        clues = _run_clues(run, documents, cue, recipe) if name else []
         if row := clue_recall(clues, TOP, recipe.evaluate.resamples, recipe.evaluate.seed):
             rows[name] = row
     return {"k": TOP, "head_fields": list(recipe.score.head_fields), "rows": rows} if rows else None
@@ -63,7 +64,8 @@ def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -
     """
     if not field:
         return None
-    for folder in (run / "scores" / f"{model}-cue-{field}" for model in ("large", "small")):
+    folders = {one.model: run / "scores" / one.name for one in pair_sets("cues", field)}
+    for folder in folders.values():
         if not any(folder.glob("part-*.parquet")):
             raise ElusiveError(
                 f"{folder} holds no scores, and the rank bars look from the cue before '{field}'. "
@@ -71,7 +73,7 @@ def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -
             )
     ranks = rank_shares(
         _documents(documents),
-        {model: run / "scores" / f"{model}-cue-{field}" for model in ("large", "small")},
+        folders,
         {"large": ("large", None), "small": ("small", None), "contrast": ("large", "small")},
         field=field,
         head_fields=recipe.score.head_fields,
@@ -146,9 +148,9 @@ def _on_first_tokens(
     return {name: {one.id: carried(rows, one) for one in documents} for name, rows in read.items()}
 
 
-def _run_clues(run: Path, documents: Sequence[Row], queries: str, recipe: Recipe) -> list[Clues]:
-    """The ranked tokens of a run's documents at one kind of query; none where a model was not scored at it."""
-    large, small = (_scores(run / "scores" / f"{model}-{queries}") for model in ("large", "small"))
+def _run_clues(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -> list[Clues]:
+    """The ranked tokens of a run's documents at a field's cues ("": all); none where a model was not scored there."""
+    large, small = (_scores(run / "scores" / one.name) for one in pair_sets("cues", field))
     return read_clues(
         _documents(documents),
         large,

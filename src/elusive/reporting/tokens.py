@@ -12,6 +12,7 @@ from elusive.config.run import Recipe
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl
+from elusive.scoring.sets import sets_in
 
 RANK_GUIDED = ("attention", "distance", "contrast-all", "contrast-cues")
 """Arms whose drop probability follows p(r)."""
@@ -64,9 +65,9 @@ def field_distances(
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Definition of Distance" (Figure 1).
     """
-    folders = [path for path in (run / "scores").glob(f"{model}-*") if any(path.glob("part-*.parquet"))]
+    found = {one: path for one, path in sets_in(run / "scores").items() if any(path.glob("part-*.parquet"))}
     # The scores at one field's cue may be of the first documents only.
-    folders.sort(key=lambda path: (path.name.startswith(f"{model}-cue-"), path.name))
+    folders = [found[one] for one in sorted(found, key=lambda one: one.field) if one.model == model]
     has_head = any(span[0] in head_fields for row in documents for span in row["spans"])
     if not folders or not has_head:
         return {}
@@ -96,7 +97,7 @@ def token_fields(starts: Sequence[int], ends: Sequence[int], spans: Sequence[Seq
 
 def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
     """The field of the single-cue scores in this run, the farthest one where there are several; "" if none."""
-    fields = {path.name.split("-cue-", 1)[1] for path in sorted((run / "scores").glob("*-cue-*"))}
+    fields = {one.field for one in sets_in(run / "scores") if one.field}
     return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
 
 

@@ -1,86 +1,86 @@
-"""Score sets: a corpus scored by a model at one kind of query, each in a folder of its own."""
+"""Score sets: a corpus scored by one model at one kind of query; each lies in a folder of its own."""
 
-import functools
-import itertools
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from elusive.config.run import ModelSettings, Queries, ScoreSettings
-from elusive.corpus.documents import Document
-from elusive.runs.progress import shown
+from elusive.config.run import Queries
+from elusive.errors import ElusiveError
 
-from .stage import load_for_scoring, score_corpus
-
-NeededScores = tuple[str, Queries, str]
-"""A model, at which queries it is read, and of which field alone (empty: all)."""
+_NAME = re.compile(r"(.+?)-cue-(.+)|(.+)-(cues|spans|all)", re.DOTALL)
 
 
-ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
-"""A model's name and revision, and the layers and heads that are averaged."""
+@dataclass(frozen=True, order=True)
+class ScoreSet:
+    """One model's scores of a corpus at one kind of query.
 
+    Attributes:
+        model: the model's role: large, small, or another.
+        queries: which positions the attention is captured at.
+        field: capture at the cues of this field alone (empty: of all fields); only with queries = cues.
 
-def score_set_name(model: str, queries: str, field: str) -> str:
-    """The folder of one score set: large-cues, small-all, large-cue-company."""
-    return f"{model}-cue-{field}" if field else f"{model}-{queries}"
-
-
-def score_sets(
-    documents: Collection[Document],
-    folder: str | Path,
-    needed: Sequence[NeededScores],
-    *,
-    loading: ModelSettings,
-    settings: ScoreSettings,
-    excluded_tokens: Sequence[str],
-    others: Mapping[str, ModelToScore] | None = None,
-    field_documents: int | None = None,
-    per_head: bool = False,
-) -> dict[str, Path]:
-    """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
-
-    Args:
-        documents: the corpus.
-        folder: RUN/scores; each score set gets a folder of its own, named by `score_set_name`.
-        needed: (model, queries, field), model by model, so that each is loaded once.
-        loading: what large and small are, and how they are loaded and read.
-        settings: how attention is read out.
-        excluded_tokens: strings that are never ranked, for score.renormalise.
-        others: further models by name.
-        field_documents: how many documents are read at a single field's cue (None: all).
-        per_head: keep each head's scores.
-
-    Returns:
-        The folder of each score set by name.
+    Raises:
+        ElusiveError: if the three make no name that `parse` could read back.
     """
-    models: dict[str, ModelToScore] = {
-        "large": (loading.large, loading.large_revision, loading.large_layers, loading.large_heads),
-        "small": (loading.small, loading.small_revision, loading.small_layers, loading.small_heads),
-        **(others or {}),
-    }
-    made: dict[str, Path] = {}
-    for model, wanted in itertools.groupby(needed, key=lambda one: one[0]):
-        load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
-        name, revision, layers, heads = models[model]
-        for _, queries, field in wanted:
-            score_set = score_set_name(model, queries, field)
-            made[score_set] = Path(folder) / score_set
-            with shown(f"score {score_set}") as progress:
-                score_corpus(
-                    list(itertools.islice(documents, field_documents)) if field else documents,
-                    made[score_set],
-                    model=name,
-                    revision=revision,
-                    dtype=loading.dtype,
-                    quantization=loading.quantization,
-                    device=loading.device,
-                    queries=queries,
-                    fields=(field,) if field else (),
-                    layers=layers,
-                    heads=heads,
-                    per_head=per_head,
-                    excluded_tokens=excluded_tokens,
-                    settings=settings,
-                    load=load,
-                    progress=progress,
-                )
-    return made
+
+    model: str
+    queries: Queries
+    field: str = ""
+
+    def __post_init__(self) -> None:
+        if self.field and self.queries != "cues":
+            raise ElusiveError(
+                f"ScoreSet: expected queries = cues with the field {self.field!r}, got {self.queries!r}. Scores of a "
+                "single field are taken at its cues."
+            )
+        match = _NAME.fullmatch(self.name)
+        if not match or (match[1] or match[3]) != self.model:
+            raise ElusiveError(
+                f"ScoreSet: expected queries cues, spans or all and a model's role without '-cue', got "
+                f"{self.queries!r} and {self.model!r}."
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of its folder.
+
+        Example:
+            >>> ScoreSet("large", "cues").name, ScoreSet("large", "cues", "company").name
+            ('large-cues', 'large-cue-company')
+        """
+        return f"{self.model}-cue-{self.field}" if self.field else f"{self.model}-{self.queries}"
+
+    @classmethod
+    def parse(cls, name: str) -> "ScoreSet":
+        """The score set of a name.
+
+        Raises:
+            ElusiveError: if it is no such name.
+
+        Example:
+            >>> ScoreSet.parse("small-cue-company")
+            ScoreSet(model='small', queries='cues', field='company')
+        """
+        if not (match := _NAME.fullmatch(name)):
+            raise ElusiveError(
+                f"Expected the name of a score set (e.g. large-cues, small-all, large-cue-company), got {name!r}."
+            )
+        if match[1]:
+            return cls(match[1], "cues", match[2])
+        return cls(match[3], cast(Queries, match[4]))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def pair_sets(queries: Queries, field: str = "") -> tuple[ScoreSet, ScoreSet]:
+    """The score sets that a contrast is made of: the large model's, and the small one's at the same queries."""
+    return ScoreSet("large", queries, field), ScoreSet("small", queries, field)
+
+
+def sets_in(folder: str | Path) -> Mapping[ScoreSet, Path]:
+    """The score sets that lie in a folder, in order; whatever else lies there is left out."""
+    found = (path for path in Path(folder).glob("*") if path.is_dir() and _NAME.fullmatch(path.name))
+    return dict(sorted((ScoreSet.parse(path.name), path) for path in found))

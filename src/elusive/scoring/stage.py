@@ -1,9 +1,10 @@
 """The stage that scores a corpus into a folder of Parquet shards."""
 
+import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,82 @@ import torch
 import transformers
 
 from elusive.attention.architectures import attention_to_load
-from elusive.config.run import AugmentSettings, Quantization, Queries, ScoreSettings
+from elusive.config.run import AugmentSettings, ModelSettings, Quantization, Queries, ScoreSettings
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.progress import shown
 from elusive.runs.stage import Stage
 
 from .positions import answer_spans
 from .score import score_documents
+from .sets import ScoreSet
 from .shards import write_shard
+
+ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
+"""A model's name and revision, and the layers and heads that are averaged."""
+
+
+def score_sets(
+    documents: Collection[Document],
+    folder: str | Path,
+    needed: Sequence[ScoreSet],
+    *,
+    loading: ModelSettings,
+    settings: ScoreSettings,
+    excluded_tokens: Sequence[str],
+    others: Mapping[str, ModelToScore] | None = None,
+    field_documents: int | None = None,
+    per_head: bool = False,
+) -> dict[ScoreSet, Path]:
+    """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
+
+    Args:
+        documents: the corpus.
+        folder: RUN/scores; each score set gets a folder of its own, by its name.
+        needed: model by model, so that each is loaded once.
+        loading: what large and small are, and how they are loaded and read.
+        settings: how attention is read out.
+        excluded_tokens: strings that are never ranked, for score.renormalise.
+        others: further models by name.
+        field_documents: how many documents are read at a single field's cue (None: all).
+        per_head: keep each head's scores.
+
+    Returns:
+        The folder of each score set.
+    """
+    models: dict[str, ModelToScore] = {
+        "large": (loading.large, loading.large_revision, loading.large_layers, loading.large_heads),
+        "small": (loading.small, loading.small_revision, loading.small_layers, loading.small_heads),
+        **(others or {}),
+    }
+    made: dict[ScoreSet, Path] = {}
+    for model, wanted in itertools.groupby(needed, key=lambda one: one.model):
+        load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
+        name, revision, layers, heads = models[model]
+        for score_set in wanted:
+            made[score_set] = Path(folder) / score_set.name
+            with shown(f"score {score_set}") as progress:
+                score_corpus(
+                    list(itertools.islice(documents, field_documents)) if score_set.field else documents,
+                    made[score_set],
+                    model=name,
+                    revision=revision,
+                    dtype=loading.dtype,
+                    quantization=loading.quantization,
+                    device=loading.device,
+                    queries=score_set.queries,
+                    fields=(score_set.field,) if score_set.field else (),
+                    layers=layers,
+                    heads=heads,
+                    per_head=per_head,
+                    excluded_tokens=excluded_tokens,
+                    settings=settings,
+                    load=load,
+                    progress=progress,
+                )
+    return made
 
 
 def score_corpus(
