@@ -529,6 +529,9 @@ class TestSquad:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys, elusive.corpus.readers, elusive.corpus.questions; print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, elusive.corpus.readers, elusive.corpus.questions; "
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
