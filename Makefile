@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test check clean
+.PHONY: demo test check wheel clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/elusive run recipes/demo.toml
@@ -18,6 +18,10 @@ check: $(VENV)/.ready-test
 	$(VENV)/bin/codespell
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/python -m pytest tests/test_docs.py
+
+# The built package, tried in an environment of its own.
+wheel: $(VENV)/.ready-test
+	.ci/wheel
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elusive needs Python >= 3.11, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 demo")'
