@@ -1,4 +1,4 @@
-"""What reading attention out costs on a CPU, over a bare forward pass of the same model on the same texts.
+"""What capturing attention costs on a CPU, over a bare forward pass of the same model on the same texts.
 
     python benchmarks/scoring.py attention [--dtype bfloat16] [--shared 3]     the attention operation alone
     python benchmarks/scoring.py forward [--dtype bfloat16] [--shared 3]       the whole forward pass, 97.5M parameters
@@ -31,7 +31,7 @@ from transformers.loading.llama.modeling_llama import LlamaAttention
 
 from elusive.attention import capture
 from elusive.attention.architectures import attention_to_load
-from elusive.attention.function import ATTENTION, recorded_attention
+from elusive.attention.interface import ATTENTION, recorded_attention
 from elusive.attention.recorder import Recorder, recording
 from elusive.config.run import Queries
 from elusive.corpus.documents import Document, Span
@@ -186,7 +186,7 @@ def read(model: LlamaForCausalLM, ids_BT: torch.Tensor, weights_BT: torch.Tensor
     """Our way, as `scoring` calls it: cut behind the last query, nothing after the last layer's attention."""
     reach = int(weights_BT.any(0).nonzero()[-1]) + 1
     recorder = Recorder(weights_BT[:, :reach], layers=model.config.num_hidden_layers)
-    capture.read_out(model, recorder, ids_BT[:, :reach])
+    capture(model, recorder, ids_BT[:, :reach])
     return recorder.mean_over_layers(model)
 
 

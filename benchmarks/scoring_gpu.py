@@ -1,4 +1,4 @@
-"""What reading attention out costs on a GPU, over the same attention and forward pass without it.
+"""What capturing attention costs on a GPU, over the same attention and forward pass without it.
 
     python benchmarks/scoring_gpu.py [--tokens 128 512 ...] [--shapes llama-3-8b d1024] [--layers 4] [--rounds 21]
 
@@ -24,8 +24,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention import flex_attention as torch_flex
 from transformers import LlamaConfig, LlamaModel
 
-from elusive.attention import function
-from elusive.attention.function import ATTENTION, recorded_attention
+from elusive.attention import interface
+from elusive.attention.interface import ATTENTION, recorded_attention
 from elusive.attention.recorder import Recorder, recording
 
 CUES = 5
@@ -56,7 +56,7 @@ class Layer(torch.nn.Module):
 
 
 def query_weights(texts: int, tokens: int, all_queries: bool, device: torch.device) -> torch.Tensor:
-    """1 at each position that is read out: all of them, or the cues, evenly spaced up to the last token."""
+    """1 at each query position: all of them, or the cues, evenly spaced up to the last token."""
     weights_BT = torch.full((texts, tokens), float(all_queries))
     weights_BT[:, [round((i + 1) * (tokens - 1) / CUES) for i in range(CUES)]] = 1.0
     return weights_BT.to(device)
@@ -78,7 +78,7 @@ def operation_variants(shape: Shape, texts: int, tokens: int, device: torch.devi
                 query, key, value, is_causal=True, enable_gqa=grouped
             )
 
-    def reading(all_queries: bool) -> Callable[[], Any]:
+    def captured(all_queries: bool) -> Callable[[], Any]:
         # One recorder for all calls: what it finds out about the queries, it finds once for all layers of a model.
         recorder, layer = Recorder(query_weights(texts, tokens, all_queries, device)), Layer()
 
@@ -88,7 +88,7 @@ def operation_variants(shape: Shape, texts: int, tokens: int, device: torch.devi
 
         return run
 
-    return {"fused attention": fused, "A/A": fused, "cue queries": reading(False), "all queries": reading(True)}
+    return {"fused attention": fused, "A/A": fused, "cue queries": captured(False), "all queries": captured(True)}
 
 
 def stack_variants(
@@ -115,7 +115,7 @@ def stack_variants(
     def bare() -> None:
         bare_model(input_ids=ids_BT, use_cache=False)
 
-    def reading(all_queries: bool) -> Callable[[], Any]:
+    def captured(all_queries: bool) -> Callable[[], Any]:
         weights_BT = query_weights(texts, tokens, all_queries, device)
 
         def run() -> None:
@@ -125,7 +125,7 @@ def stack_variants(
 
         return run
 
-    return {"bare forward": bare, "A/A": bare, "cue queries": reading(False), "all queries": reading(True)}
+    return {"bare forward": bare, "A/A": bare, "cue queries": captured(False), "all queries": captured(True)}
 
 
 def milliseconds(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rounds < 2:
         sys.exit("--rounds: expected at least 2 for quartiles.")
     if options.uncompiled:
-        function.on_gpu = lambda device: True
+        interface.on_gpu = lambda device: True
         torch_flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
     print(f"{machine(device)}; {options.dtype}, {options.rounds} rounds, {options.layers} layers in a stack\n")
     print("| shape | tokens x texts | part | variant | time over the first, median [quartiles] | ms | MiB |")

@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from elusive.attention import architectures, capture
+from elusive.attention.forward import check_layers
 from elusive.attention.recorder import Recorder
 from elusive.errors import ElusiveError
 
@@ -21,28 +22,28 @@ from .tiny_models import CONFIGS, REFUSED, model_pair, scores_by_hand, tiny_conf
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 TOLERANCE = 1e-6
 LENGTHS = (60, 33, 41)
-"""Tokens of the texts, which are padded on the right, or packed in one row."""
+"""Tokens of the texts, which are padded on the right, or packed into one sequence."""
 
 HEAD = """# Architectures
 
 Written by `python -m tests.architectures --write`; `tests/attention/test_architectures.py` computes every row again
-and compares. Each architecture is a tiny random model (two layers, width 32, transformers' class as named) that reads
-texts of 60, 33 and 41 tokens at once, padded on the right, in fp32, with all tokens and with every 13th as queries.
-Its scores are compared with transformers' eager attention of each text alone, reduced by hand.
+and compares. Each architecture is a tiny random model (two layers, width 32, transformers' class as named) in fp32. It
+scores texts of 60, 33 and 41 tokens in one batch, padded on the right, with all tokens and with every 13th as queries;
+the scores are compared with transformers' eager attention of each text alone, reduced by hand.
 
-- Interface: `attention.recorded_attention` stands in for the model's attention and never holds a whole map.
+- Interface: `attention.interface.recorded_attention` stands in for the model's attention and never holds a whole map.
 - Hook: the model computes eager attention itself; a hook reduces each layer's map and lets go of it, so one layer's map
   (texts x heads x tokens x tokens) is held at a time, and time is eager attention's. Modules are known by what they
   return: a map (texts, heads, tokens, tokens) whose rows add up to 1 and see nothing later.
-- Packed rows: several texts in one row, with positions that start again, score as each of them alone.
+- Packed: several texts in one sequence, with positions that restart, score as each of them alone.
 
-| architecture | class | way in | covered | error against eager | packed rows |
+| architecture | class | way in | covered | error against eager | packed |
 | --- | --- | --- | --- | --- | --- |
 """
 
 REFUSALS = """
-An architecture that is not listed goes the same ways: before a model is scored, three tokens run through it, and
-unless each of its layers reports once, it is refused. These are refused:
+An architecture that is not listed is captured in these ways too: before a model is scored, three tokens run through
+it, and it is refused unless each of its layers reports once. These are refused:
 
 | architecture | reason |
 | --- | --- |
@@ -74,7 +75,7 @@ def refused_row(name: str) -> str:
         config = tiny_config(name)
         attention = architectures.attention_to_load(config)
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
-        capture.check_layers(model)
+        check_layers(model)
     except ElusiveError as refusal:
         return f"| {name} | {reason(refusal)} |"
     return f"| {name} | NOT REFUSED |"
@@ -83,13 +84,13 @@ def refused_row(name: str) -> str:
 def padded_error(
     model: PreTrainedModel, ids: list[torch.Tensor], maps: list[np.ndarray], every: int, include_self: bool
 ) -> float:
-    """The largest difference of a score in a padded batch, with every so many tokens one as a query."""
+    """The largest difference of a score in a padded batch, with a query at every `every`-th token."""
     ids_BT = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
     positions = torch.arange(ids_BT.shape[1])
     weights_BT = torch.stack([((positions < len(row_T)) & (positions % every == every // 2)).float() for row_T in ids])
     recorder = Recorder(weights_BT, include_self, layers=len(layers_of(model)))
     with torch.inference_mode():
-        capture.read_out(model, recorder, ids_BT)
+        capture(model, recorder, ids_BT)
     received_BT = recorder.mean_over_layers(model).numpy()
     errors = []
     for map_QK, weights_T, received_T in zip(maps, weights_BT, received_BT, strict=True):
@@ -100,11 +101,11 @@ def padded_error(
 
 
 def packed_error(model: PreTrainedModel, ids: list[torch.Tensor], maps: list[np.ndarray]) -> float:
-    """The largest difference of a score where the texts stand in one row, all tokens as queries."""
+    """The largest difference of a score where the texts are packed into one sequence, all tokens as queries."""
     positions_BT = torch.cat([torch.arange(len(row_T)) for row_T in ids])[None]
     recorder = Recorder(torch.ones(positions_BT.shape), lengths=LENGTHS, layers=len(layers_of(model)))
     with torch.inference_mode():
-        capture.read_out(model, recorder, torch.cat(ids)[None], position_ids=positions_BT)
+        capture(model, recorder, torch.cat(ids)[None], position_ids=positions_BT)
     parts = recorder.mean_over_layers(model)[0].split(list(LENGTHS))
     errors = []
     for map_QK, received_T in zip(maps, parts, strict=True):

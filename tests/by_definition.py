@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from elusive.attention.masks import KeyRanges
-from elusive.attention.reading import Reading
+from elusive.attention.request import CaptureRequest
 
 
 def by_definition(
-    read: Reading,
+    request: CaptureRequest,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -28,9 +28,9 @@ def by_definition(
     scores = torch.cat([scores, sinks.double().view(1, -1, 1, 1).expand(len(query), -1, tokens, 1)], dim=-1)
     map_BHQK = scores.softmax(-1)[..., :tokens].nan_to_num()  # a row that attends to nothing
     output_BTHD = (map_BHQK @ value).transpose(1, 2)
-    counted = map_BHQK if read.include_self else map_BHQK * (1 - torch.eye(tokens, device=query.device))
-    if read.ranked_BT is not None:
-        counted = counted * read.ranked_BT[:, None, None]
+    counted = map_BHQK if request.include_self else map_BHQK * (1 - torch.eye(tokens, device=query.device))
+    if request.ranked_BT is not None:
+        counted = counted * request.ranked_BT[:, None, None]
         mass = counted.sum(-1, keepdim=True)
         counted = torch.where(mass > 0, counted / mass, 0.0)
-    return output_BTHD, torch.einsum("bq,bhqk->bhk", read.query_weights_BT.double(), counted)
+    return output_BTHD, torch.einsum("bq,bhqk->bhk", request.query_weights_BT.double(), counted)

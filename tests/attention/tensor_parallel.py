@@ -16,13 +16,14 @@ from transformers import AutoModelForCausalLM
 from transformers.distributed import DistributedConfig
 
 from elusive.attention import capture
+from elusive.attention.forward import check_layers
 from elusive.attention.recorder import Recorder
 
 TOKENS, LAYERS, HEADS = 40, 2, 4
 
 
 def recorders() -> dict[str, Recorder]:
-    """What is read out: the mean, every head, chosen heads."""
+    """What to capture: the mean, every head, chosen heads."""
     weights_BT = torch.ones(2, TOKENS)
     chosen_LH = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]])
     return {
@@ -32,14 +33,14 @@ def recorders() -> dict[str, Recorder]:
     }
 
 
-def read(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
-    """All that the recorders read of two texts."""
-    capture.check_layers(model)
+def captured(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
+    """What the recorders capture of two texts."""
+    check_layers(model)
     ids_BT = torch.arange(2 * TOKENS).view(2, TOKENS) * 7 % 250 + 2
     results = {}
     for name, recorder in recorders().items():
         with torch.inference_mode():
-            capture.read_out(model, recorder, ids_BT)
+            capture(model, recorder, ids_BT)
         results[name] = recorder.mean_over_layers(model).numpy()
         assert np.array_equal(recorder.mean_over_layers(model).numpy(), results[name]), "asking twice changes nothing"
         if recorder.per_head:
@@ -48,7 +49,7 @@ def read(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
 
 
 def one_rank(rank: int, folder: str, names: list[str], port: int) -> None:
-    """Load each model split over two processes, and read it."""
+    """Load each model split over two processes, and capture its attention."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -58,7 +59,7 @@ def one_rank(rank: int, folder: str, names: list[str], port: int) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             Path(folder) / name, attn_implementation="elusive", distributed_config=split
         ).eval()
-        results |= {f"{name}/{key}": array for key, array in read(model).items()}
+        results |= {f"{name}/{key}": array for key, array in captured(model).items()}
     np.savez(Path(folder) / f"rank-{rank}.npz", **results)
     torch.distributed.destroy_process_group()
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from elusive.attention import architectures as ways
 from elusive.attention import capture, recorder, tiles
+from elusive.attention.forward import check_layers
 from elusive.attention.recorder import Recorder
 from elusive.errors import ElusiveError
 from elusive.scoring.score import score_documents
@@ -55,7 +56,7 @@ def test_the_page_holds_no_other_rows():
     assert text.count("<= 1e-6") == len(CONFIGS)
 
 
-def test_both_ways_in_are_there():
+def test_both_ways_are_there():
     assert {"bloom", "falcon", "falcon_alibi", "falcon_new", "mpt", "gptj", "gpt_neo", "codegen"} <= set(BY_HOOK)
     assert not {"llama", "gemma2", "gpt_oss", "stablelm"} & set(BY_HOOK)
 
@@ -63,17 +64,17 @@ def test_both_ways_in_are_there():
 @pytest.mark.parametrize("name", ["bloom", "falcon", "gpt_neo", "openai_gpt"])
 def test_one_layers_map_is_held_at_a_time(name, monkeypatch):
     model = tiny_model(name)
-    reduced, seen, alive = tiles.reduced, [], []
+    reduced, seen, alive = tiles.sums_of_map, [], []
 
-    def watched(reading, probabilities_BHTT):
+    def watched(request, probabilities_BHTT):
         gc.collect()
         alive.append(sum(reference() is not None for reference in seen))
         seen.append(weakref.ref(probabilities_BHTT))
-        return reduced(reading, probabilities_BHTT)
+        return reduced(request, probabilities_BHTT)
 
-    monkeypatch.setattr(tiles, "reduced", watched)
+    monkeypatch.setattr(tiles, "sums_of_map", watched)
     with torch.inference_mode():
-        capture.read_out(model, Recorder(torch.ones(2, 40)), torch.ones(2, 40, dtype=torch.long))
+        capture(model, Recorder(torch.ones(2, 40)), torch.ones(2, 40, dtype=torch.long))
     assert alive == [0, 0]
 
 
@@ -85,9 +86,9 @@ def test_nothing_runs_after_the_last_layers_attention_and_no_hook_stays(name):
         module.register_forward_hook(lambda module, *_: ran.append(type(module).__name__))
     before = [len(module._forward_hooks) for module in model.modules()]
     with torch.inference_mode():
-        capture.read_out(model, Recorder(torch.ones(1, 20)), torch.ones(1, 20, dtype=torch.long))
+        capture(model, Recorder(torch.ones(1, 20)), torch.ones(1, 20, dtype=torch.long))
         whole, ran[:] = ran[:], []
-        capture.read_out(model, Recorder(torch.ones(1, 20), layers=2), torch.ones(1, 20, dtype=torch.long))
+        capture(model, Recorder(torch.ones(1, 20), layers=2), torch.ones(1, 20, dtype=torch.long))
     assert 0 < len(ran) < len(whole)
     assert ran == whole[: len(ran)]
     assert type(model.get_decoder()).__name__ in whole
@@ -110,7 +111,7 @@ def test_a_hybrid_that_declares_nothing_is_noticed(monkeypatch):
     monkeypatch.setattr(kind, "_is_stateful", False)
     jamba = AutoModelForCausalLM.from_config(config, attn_implementation=ways.attention_to_load(config)).eval()
     with pytest.raises(ElusiveError, match="expected one report from each of its 2 layers, got 1 from 1 attention mod"):
-        capture.check_layers(jamba)
+        check_layers(jamba)
 
 
 def test_maps_whose_rows_do_not_add_up_to_one_are_refused():
@@ -118,12 +119,12 @@ def test_maps_whose_rows_do_not_add_up_to_one_are_refused():
     attention = bloom.transformer.h[0].self_attention
     attention.register_forward_hook(lambda module, inputs, output: (output[0], output[1] * 0.999))
     with pytest.raises(ElusiveError, match=r"from BloomAttention, but its rows miss a sum of 1 by 1.0e-03"):
-        capture.check_layers(bloom)
+        check_layers(bloom)
 
 
 def test_a_hooked_model_with_another_attention_is_refused():
     bloom = AutoModelForCausalLM.from_config(tiny_config("bloom"), attn_implementation="elusive").eval()
-    message = r"BloomForCausalLM runs the attention 'elusive', expected 'eager'. Load it with elusive.models.load_model"
+    message = r"runs the attention 'elusive', expected 'eager'. Load it with elusive.scoring.stage.load_for_scoring"
     with pytest.raises(ElusiveError, match=message):
         score_documents(tiny_documents(2), bloom, tiny_tokenizer(), queries="all", max_length=256)
 
@@ -139,24 +140,24 @@ def test_a_batch_through_hooks_scores_as_one_text_at_a_time(name, queries):
         np.testing.assert_allclose(one.scores, alone.scores, rtol=0, atol=1e-6)
 
 
-def test_packed_rows_of_a_model_that_counts_on_are_refused():
+def test_packing_is_refused_where_positions_do_not_restart():
     gpt2 = tiny_model("gpt2")
     drop = lambda module, inputs, keywords: (inputs, {**keywords, "position_ids": None})  # noqa: E731
     gpt2.transformer.register_forward_pre_hook(drop, with_kwargs=True)
     recorder = Recorder(torch.ones(1, 7), lengths=(4, 3))
-    with pytest.raises(ElusiveError, match="GPT2LMHeadModel cannot read texts packed in one row: the same text reads"):
-        capture.read_out(gpt2, recorder, torch.ones(1, 7, dtype=torch.long))
+    with pytest.raises(ElusiveError, match="GPT2LMHeadModel cannot take texts packed into one sequence: the at"):
+        capture(gpt2, recorder, torch.ones(1, 7, dtype=torch.long))
     assert not recorder.reports
 
 
 def test_each_mask_is_looked_at_once(monkeypatch):
-    looked_at, check = [], recorder._check_mask
-    monkeypatch.setattr(recorder, "_check_mask", lambda mask, tokens: (looked_at.append(mask), check(mask, tokens)))
+    looked_at, check = [], recorder.check_causal
+    monkeypatch.setattr(recorder, "check_causal", lambda mask, tokens: (looked_at.append(mask), check(mask, tokens)))
     config = tiny_config("gemma2")
     config.num_hidden_layers, config.layer_types = 6, ["sliding_attention", "full_attention"] * 3
     gemma2 = AutoModelForCausalLM.from_config(config, attn_implementation="elusive").eval()
     with torch.inference_mode():
         for _ in range(2):
-            capture.read_out(gemma2, Recorder(torch.ones(1, 20)), torch.ones(1, 20, dtype=torch.long))
+            capture(gemma2, Recorder(torch.ones(1, 20)), torch.ones(1, 20, dtype=torch.long))
     masks = [mask for mask in looked_at if mask is not None]
     assert len(masks) == 2, "the window's, once in each forward pass"

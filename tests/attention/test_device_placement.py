@@ -32,7 +32,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """What each of two processes reads of models whose heads they share."""
+    """What each of two processes captures of models whose heads they share."""
     folder = tmp_path_factory.mktemp("models")
     for name in TWO_PROCESSES:
         tiny_model(name).save_pretrained(folder / name)
@@ -43,7 +43,7 @@ def ranks(tmp_path_factory):
 
 @pytest.mark.parametrize("name", TWO_PROCESSES)
 def test_heads_split_over_two_processes_score_as_in_one(ranks, name):
-    alone = tensor_parallel.read(tiny_model(name))
+    alone = tensor_parallel.captured(tiny_model(name))
     assert alone["heads-each"].shape == (2, 2, 4, tensor_parallel.TOKENS)
     assert np.ptp(alone["heads-each"], axis=2).max() > 1, "heads differ"
     seeing_T = np.arange(tensor_parallel.TOKENS, 0, -1)
@@ -65,16 +65,16 @@ def test_a_mean_over_a_part_of_the_heads_is_never_a_result():
     llama = tiny_model("llama")
     recorder = Recorder(torch.ones(1, 3), layers=2)
     with torch.inference_mode():
-        capture.read_out(llama, recorder, torch.ones(1, 3, dtype=torch.long))
+        capture(llama, recorder, torch.ones(1, 3, dtype=torch.long))
     llama._tp_size = 2
-    with pytest.raises(ElusiveError, match=r"seen its own heads only. Run the model by capture.read_out"):
+    with pytest.raises(ElusiveError, match=r"seen its own heads only. Run the model by attention.capture"):
         recorder.mean_over_layers(llama)
 
 
 def sums(model, layers=2):
     recorder = Recorder(torch.ones(1, 40), layers=layers)
     with torch.inference_mode():
-        capture.read_out(model, recorder, torch.arange(2, 42)[None])
+        capture(model, recorder, torch.arange(2, 42)[None])
     return recorder.mean_over_layers(model)
 
 

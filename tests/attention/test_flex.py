@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.attention import flex_attention as torch_flex
 
-from elusive.attention import flex, function, tiles
+from elusive.attention import flex, interface, tiles
 from elusive.attention.flex import fused_attention
-from elusive.attention.function import ATTENTION, recorded_attention, recorded_mask
+from elusive.attention.interface import ATTENTION, recorded_attention, recorded_mask
 from elusive.attention.masks import KeyRanges
-from elusive.attention.reading import Reading
 from elusive.attention.recorder import Recorder, recording
+from elusive.attention.request import CaptureRequest, Softmax
 from elusive.errors import ElusiveError
 
 from ..by_definition import by_definition
@@ -31,7 +31,7 @@ def uncompiled(monkeypatch):
 @pytest.fixture
 def as_on_gpu(monkeypatch):
     """Every device counts as a GPU."""
-    monkeypatch.setattr(function, "on_gpu", lambda device: True)
+    monkeypatch.setattr(interface, "on_gpu", lambda device: True)
 
 
 def random_call(dtype=torch.float32, tokens=TOKENS, channels=8, value_channels=8):
@@ -61,7 +61,7 @@ def case(kind, dtype=torch.float32):
     return call, ranges, options
 
 
-def reading(few, include_self, ranked, kind):
+def request(few, include_self, ranked, kind):
     weights_BT = torch.ones(2, TOKENS)
     if few:  # an unequal number in each text
         weights_BT.zero_()
@@ -72,7 +72,7 @@ def reading(few, include_self, ranked, kind):
     if kind == "padded":
         weights_BT[1, :60] = 0.0
     ranked_BT = torch.rand(2, TOKENS, generator=torch.Generator().manual_seed(1)) > 0.5 if ranked else None
-    return Reading(weights_BT, include_self, ranked_BT)
+    return CaptureRequest(weights_BT, include_self, ranked_BT)
 
 
 @pytest.mark.parametrize("ranked", [False, True])
@@ -81,18 +81,18 @@ def reading(few, include_self, ranked, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_output_and_column_sums_equal_the_definition(kind, few, include_self, ranked):
     call, ranges, options = case(kind)
-    read = reading(few, include_self, ranked, kind)
-    assert read.few == few
+    wanted = request(few, include_self, ranked, kind)
+    assert wanted.few_queries == few
     scaling = call[0].shape[-1] ** -0.5
-    expected_BTHD, expected_BHT = by_definition(read, *call, ranges, **options)
-    output_BTHD, received_BHT = fused_attention(read, *call, ranges, scaling=scaling, **options)
+    expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
+    output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(scaling, **options))
     assert received_BHT.dtype == torch.float32
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=5e-6)
     torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
     # What is 0 by definition is exactly 0: keys that no query sees, and keys that are not ranked.
     assert torch.equal(received_BHT == 0, expected_BHT == 0)
     # And the same as on a CPU, but for padding rows, which tiles let attend to every key.
-    tiled_BTHD, tiled_BHT = tiles.tiled_attention(read, *call, ranges.dense(), scaling=scaling, **options)
+    tiled_BTHD, tiled_BHT = tiles.tiled_attention(wanted, *call, ranges.dense(), Softmax(scaling, **options))
     rows_BT = (ranges.last_BQ >= ranges.first_BQ).expand(2, -1)
     torch.testing.assert_close(output_BTHD[rows_BT], tiled_BTHD[rows_BT], rtol=0, atol=5e-6)
     torch.testing.assert_close(received_BHT, tiled_BHT, rtol=1e-5, atol=1e-5)
@@ -102,9 +102,9 @@ def test_output_and_column_sums_equal_the_definition(kind, few, include_self, ra
 @pytest.mark.parametrize("kind", ["causal", "softcap", "sinks"])
 def test_bfloat16(kind, few):
     call, ranges, options = case(kind, torch.bfloat16)
-    read = reading(few, True, False, kind)
-    expected_BTHD, expected_BHT = by_definition(read, *call, ranges, **options)
-    output_BTHD, received_BHT = fused_attention(read, *call, ranges, scaling=8**-0.5, **options)
+    wanted = request(few, True, False, kind)
+    expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
+    output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(8**-0.5, **options))
     assert output_BTHD.dtype == torch.bfloat16
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=2e-2, atol=2e-2)
     # Scores and sums are float32 whatever the inputs are, so the sums are as exact as theirs.
@@ -113,7 +113,7 @@ def test_bfloat16(kind, few):
 
 def test_no_query_at_all_gives_zeros():
     call, ranges, _ = case("causal")
-    _, received_BHT = fused_attention(Reading(torch.zeros(2, TOKENS)), *call, ranges, scaling=1.0)
+    _, received_BHT = fused_attention(CaptureRequest(torch.zeros(2, TOKENS)), *call, ranges, Softmax(1.0))
     assert received_BHT.shape == (2, 6, TOKENS)
     assert not received_BHT.any()
 
@@ -137,12 +137,12 @@ def recorded(mask, weights_BT, call, **options):
 def test_the_dispatch_takes_the_runs_of_keys(monkeypatch, as_on_gpu, kind, lengths):
     call, ranges, _ = case(kind)
     call = tuple(x[:1] for x in call)
-    read = reading(False, True, False, kind)
-    weights_BT = read.query_weights_BT[:1]
+    wanted = request(False, True, False, kind)
+    weights_BT = wanted.query_weights_BT[:1]
     mask = None if kind == "causal" else ranges.packed(lengths or (TOKENS,))
     output_BTHD, received_BT = recorded(mask, weights_BT, call, lengths=lengths)
     # With the GPU elsewhere, the same runs reach a layer that a device map put on a CPU.
-    monkeypatch.setattr(function, "on_gpu", lambda device: False)
+    monkeypatch.setattr(interface, "on_gpu", lambda device: False)
     on_cpu_BTHD, on_cpu_BT = recorded(mask, weights_BT, call, lengths=lengths)
     torch.testing.assert_close(output_BTHD, on_cpu_BTHD, rtol=0, atol=5e-6)
     torch.testing.assert_close(received_BT, on_cpu_BT, rtol=1e-5, atol=1e-5)
@@ -151,13 +151,13 @@ def test_the_dispatch_takes_the_runs_of_keys(monkeypatch, as_on_gpu, kind, lengt
 def test_which_way_attention_goes(monkeypatch, as_on_gpu):
     went = []
     for name in ("fused_attention", "column_sums", "received_by_rows", "tiled_attention"):
-        original = getattr(function, name)
+        original = getattr(interface, name)
         monkeypatch.setattr(
-            function, name, lambda *args, _name=name, _run=original, **kw: (went.append(_name), _run(*args, **kw))[1]
+            interface, name, lambda *args, _name=name, _run=original, **kw: (went.append(_name), _run(*args, **kw))[1]
         )
     call, ranges, _ = case("window")
     half = tuple(x.bfloat16() for x in call)
-    few_BT, many_BT = reading(True, True, False, "window").query_weights_BT, torch.ones(2, TOKENS)
+    few_BT, many_BT = request(True, True, False, "window").query_weights_BT, torch.ones(2, TOKENS)
     for mask, weights_BT, inputs, expected in (
         (None, many_BT, call, "fused_attention"),
         (None, few_BT, half, "column_sums"),  # torch's own fused kernel, and the selected rows again
@@ -179,9 +179,9 @@ def test_which_way_attention_goes(monkeypatch, as_on_gpu):
 @pytest.mark.parametrize("kind", ["causal", "window", "padded", "softcap"])
 def test_column_sums_need_no_first_pass(kind, few, include_self, ranked):
     (query, key, value), ranges, options = case(kind)
-    read = reading(few, include_self, ranked, kind)
-    _, expected_BHT = by_definition(read, query, key, value, ranges, **options)
-    received_BHT = flex.column_sums(read, query, key, ranges, scaling=8**-0.5, **options)
+    wanted = request(few, include_self, ranked, kind)
+    _, expected_BHT = by_definition(wanted, query, key, value, ranges, **options)
+    received_BHT = flex.column_sums(wanted, query, key, ranges, Softmax(8**-0.5, **options))
     torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
 
 
@@ -189,10 +189,10 @@ def test_column_sums_need_no_first_pass(kind, few, include_self, ranked):
 def test_the_dispatch_with_few_queries(monkeypatch, as_on_gpu, kind):
     call, ranges, _ = case(kind)
     call = tuple(x.bfloat16() for x in call)
-    weights_BT = reading(True, True, False, kind).query_weights_BT
+    weights_BT = request(True, True, False, kind).query_weights_BT
     mask = None if kind == "causal" else ranges
     output_BTHD, received_BT = recorded(mask, weights_BT, call)
-    expected_BTHD, expected_BHT = by_definition(Reading(weights_BT), *call, ranges)
+    expected_BTHD, expected_BHT = by_definition(CaptureRequest(weights_BT), *call, ranges)
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=2e-2, atol=2e-2)
     torch.testing.assert_close(received_BT.double(), expected_BHT.mean(1), rtol=1e-5, atol=1e-6)
 
@@ -254,11 +254,11 @@ def compiled_call(batch=2, tokens=300, channels=16, width=0, softcap=None):
     positions_T = torch.arange(tokens, dtype=torch.int32)[None]
     first_T = (positions_T - width + 1).clamp(min=0)
     ranges = KeyRanges(first_T, positions_T, tokens) if width else KeyRanges.causal(tokens, torch.device("cpu"))
-    options = {"scaling": channels**-0.5, "softcap": softcap}
-    read = Reading(torch.ones(batch, tokens))
+    softmax = Softmax(channels**-0.5, softcap)
+    wanted = CaptureRequest(torch.ones(batch, tokens))
     with torch.inference_mode():
-        output, received = fused_attention(read, query, key, value, ranges, **options)
-        expected, expected_received = tiles.tiled_attention(read, query, key, value, ranges.dense(), **options)
+        output, received = fused_attention(wanted, query, key, value, ranges, softmax)
+        expected, expected_received = tiles.tiled_attention(wanted, query, key, value, ranges.dense(), softmax)
     torch.testing.assert_close(output, expected, rtol=0, atol=5e-6)
     torch.testing.assert_close(received, expected_received, rtol=1e-5, atol=1e-5)
 
@@ -301,7 +301,7 @@ def test_the_benchmark_runs(monkeypatch, capsys):
     assert spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    monkeypatch.setattr(function, "on_gpu", function.on_gpu)  # which the benchmark replaces
+    monkeypatch.setattr(interface, "on_gpu", interface.on_gpu)  # which the benchmark replaces
     sizes = ["--shapes", "toy", "--tokens", "40", "--batch-tokens", "80", "--layers", "1", "--rounds", "2"]
     benchmark.main(["--device", "cpu", "--uncompiled", *sizes])
     table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| toy")]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.attention import flex_attention as torch_flex
 
 from elusive.attention import architectures as ways
-from elusive.attention import function, tiles
+from elusive.attention import interface, tiles
 from elusive.attention.recorder import Recorder, recording
 
 from .. import architectures
@@ -21,14 +21,14 @@ TOLERANCE = 2e-6
 def as_on_gpu(monkeypatch):
     """Every device counts as a GPU, where there are no tiles, and flex_attention runs as plain operations."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(function, "on_gpu", lambda device: True)
+    monkeypatch.setattr(interface, "on_gpu", lambda device: True)
     monkeypatch.setattr(torch_flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
 
     def never(*args, **kwargs):
         raise AssertionError("a whole mask was made")
 
-    monkeypatch.setattr(function, "tiled_attention", never)
-    monkeypatch.setattr(function, "received_by_rows", never)
+    monkeypatch.setattr(interface, "tiled_attention", never)
+    monkeypatch.setattr(interface, "received_by_rows", never)
 
 
 @pytest.mark.parametrize("name", BY_INTERFACE)
@@ -62,8 +62,8 @@ def test_left_padding_with_an_attention_mask(name, all_queries):
 
 
 def test_the_tiles_do_give_the_alarm(monkeypatch):
-    monkeypatch.setattr(function, "on_gpu", lambda device: False)
+    monkeypatch.setattr(interface, "on_gpu", lambda device: False)
     model, _ = model_pair("llama")
     with pytest.raises(AssertionError, match="a whole mask was made"), recording(Recorder(torch.ones(1, 40))):
         model.get_decoder()(input_ids=torch.ones(1, 40, dtype=torch.long), use_cache=False)
-    assert tiles.tiled_attention is not function.tiled_attention
+    assert tiles.tiled_attention is not interface.tiled_attention

@@ -8,10 +8,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from elusive.attention import reading, tiles
-from elusive.attention.function import recorded_attention
+from elusive.attention import tiles
+from elusive.attention.interface import recorded_attention
 from elusive.attention.received import received_attention
 from elusive.attention.recorder import Recorder, recording
+from elusive.attention.request import CaptureRequest
 from elusive.errors import ElusiveError
 
 
@@ -151,21 +152,21 @@ def test_of_the_last_layer_only_the_sums_are_computed(few):
     last = Recorder(weights_BT, layers=1)
     with recording(last):
         recorded_attention(Layer(3), query, key, torch.full_like(value, math.nan), None)  # values are not looked at
-        pytest.fail("the forward pass goes on")
+        pytest.fail("the forward pass does not stop")
     torch.testing.assert_close(last.received_BT, whole.received_BT)
     assert last.received_BT.isfinite().all()
 
 
-def test_no_row_is_read_of_a_layer_without_a_chosen_head():
+def test_nothing_is_captured_of_a_layer_without_a_chosen_head():
     query, key, value = random_call()
     weights_LH = torch.tensor([[0.0] * 6, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
     recorder, every = (Recorder(torch.ones(2, 50), weights_LH=weights_LH, per_head=heads) for heads in (False, True))
     for one, queries in ((recorder, 0), (every, 50)):
         with recording(one):
-            assert one.next_reading().positions.shape[1] == queries
+            assert one.next_request().positions.shape[1] == queries
             first, _ = recorded_attention(Layer(3), query, key, value, None)
             assert not one.received_BT.any()
-            assert one.next_reading().positions.shape[1] == 50
+            assert one.next_request().positions.shape[1] == 50
             second, _ = recorded_attention(Layer(3), query, key, value, None)
         torch.testing.assert_close(first, second)
     assert recorder.received_BT.any()
@@ -299,7 +300,7 @@ def test_a_layer_that_reports_twice_or_not_at_all_is_noticed():
 
 def test_the_selected_positions_of_each_text_are_lined_up():
     weights_BT = torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
-    positions_BQ = reading.Reading(weights_BT).positions
+    positions_BQ = CaptureRequest(weights_BT).positions
     assert positions_BQ[0].tolist() == [1, 3]
     assert positions_BQ[1, 0] == 2
     assert weights_BT[1, positions_BQ[1, 1]] == 0

@@ -10,13 +10,13 @@ from transformers import LlamaConfig, LlamaModel
 from transformers.masking_utils import sliding_window_causal_mask_function
 
 import elusive
-from elusive.attention import function
+from elusive.attention import interface
 from elusive.attention.architectures import attention_to_load
 from elusive.attention.flex import column_sums, fused_attention
-from elusive.attention.function import ATTENTION, recorded_attention, recorded_mask
+from elusive.attention.interface import ATTENTION, recorded_attention, recorded_mask
 from elusive.attention.masks import KeyRanges
-from elusive.attention.reading import Reading
 from elusive.attention.recorder import Recorder, recording
+from elusive.attention.request import CaptureRequest, Softmax
 from elusive.config.run import TrainSettings
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.runs.files import read_jsonl, write_jsonl
@@ -43,7 +43,7 @@ def random_call(tokens, dtype, heads=8, shared=2, channels=64, texts=2):
     )
 
 
-def reading(tokens, few, include_self=True, ranked=False):
+def request(tokens, few, include_self=True, ranked=False):
     weights_BT = torch.ones(2, tokens, device=DEVICE)
     weights_BT[1, tokens // 2 :] = 0.0
     if few:
@@ -51,7 +51,7 @@ def reading(tokens, few, include_self=True, ranked=False):
         weights_BT[0, [3, tokens // 3, tokens - 1]] = 1.0
         weights_BT[1, tokens // 2] = 1.0
     ranked_BT = torch.rand(2, tokens, device=DEVICE) > 0.5 if ranked else None
-    return Reading(weights_BT, include_self, ranked_BT)
+    return CaptureRequest(weights_BT, include_self, ranked_BT)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
@@ -74,10 +74,10 @@ def test_output_and_column_sums_equal_the_definition(kind, few, dtype):
             options["sinks_H"] = torch.linspace(-2, 3, 8, device=DEVICE)
         elif kind == "packed":
             ranges = ranges.packed((40, 1, tokens - 41))
-        read = reading(tokens, few, kind != "no self", kind == "ranked")
-        expected_BTHD, expected_BHT = by_definition(read, *call, ranges, **options)
+        wanted = request(tokens, few, kind != "no self", kind == "ranked")
+        expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
         with torch.inference_mode():
-            output_BTHD, received_BHT = fused_attention(read, *call, ranges, scaling=64**-0.5, **options)
+            output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(64**-0.5, **options))
         relative, absolute, of_output = TOLERANCES[dtype]
         torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=of_output)
         torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=relative, atol=absolute)
@@ -89,20 +89,20 @@ def test_output_and_column_sums_equal_the_definition(kind, few, dtype):
 def test_head_sizes_and_counts(heads, channels):
     for dtype, (relative, absolute, of_output) in TOLERANCES.items():
         call = random_call(200, dtype, *heads, channels=channels)
-        ranges, read = KeyRanges.causal(200, DEVICE), reading(200, False)
-        expected_BTHD, expected_BHT = by_definition(read, *call, ranges)
+        ranges, wanted = KeyRanges.causal(200, DEVICE), request(200, False)
+        expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges)
         with torch.inference_mode():
-            output_BTHD, received_BHT = fused_attention(read, *call, ranges, scaling=channels**-0.5)
+            output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(channels**-0.5))
         torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=of_output)
         torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=relative, atol=absolute)
 
 
 def test_few_rows_without_a_first_pass():
     query, key, value = random_call(300, torch.bfloat16)
-    ranges, read = KeyRanges.causal(300, DEVICE), reading(300, True)
-    _, expected_BHT = by_definition(read, query, key, value, ranges)
+    ranges, wanted = KeyRanges.causal(300, DEVICE), request(300, True)
+    _, expected_BHT = by_definition(wanted, query, key, value, ranges)
     with torch.inference_mode():
-        received_BHT = column_sums(read, query, key, ranges, scaling=64**-0.5)
+        received_BHT = column_sums(wanted, query, key, ranges, Softmax(64**-0.5))
     torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-3, atol=1e-4)
 
 
@@ -241,7 +241,7 @@ def test_layers_do_not_wait_for_the_device(share):
 
 
 def test_the_device_takes_the_way_of_a_gpu():
-    assert function.on_gpu(DEVICE)
+    assert interface.on_gpu(DEVICE)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3"])

@@ -6,29 +6,32 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrain
 
 from elusive.errors import ElusiveError
 
-from .function import ATTENTION
+from .interface import ATTENTION
 
 Way = Literal["interface", "hook"]
+
+OTHER_FAMILY = "Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
+"""What to do about an architecture that cannot be captured."""
 
 
 def attention_to_load(config: PreTrainedConfig) -> str:
     """The attn_implementation under which a model of this configuration can be scored.
 
     Args:
-        config: of a causal language model.
+        config: configuration of a causal language model.
 
     Returns:
         `elusive` where the architecture goes through transformers' attention interface, else `eager`, which returns
         the probabilities to hooks.
 
     Raises:
-        ElusiveError: if attention cannot be read in either way, with the reason.
+        ElusiveError: if attention cannot be captured in either way, with the reason.
     """
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         kind = "an encoder-decoder" if config.is_encoder_decoder else "no causal language model"
         raise ElusiveError(
             f"'{config.model_type}' is {kind} in transformers: scores need one causal attention over the whole text. "
-            f"{_ANOTHER}"
+            f"{OTHER_FAMILY}"
         )
     found: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     architecture = found[0] if isinstance(found, tuple) else found
@@ -36,31 +39,31 @@ def attention_to_load(config: PreTrainedConfig) -> str:
 
 
 def way_of_class(architecture: type[PreTrainedModel], config: PreTrainedConfig) -> Way:
-    """The way into an architecture.
+    """How the attention of an architecture is captured.
 
     Raises:
-        ElusiveError: if there is none, with the reason.
+        ElusiveError: if it cannot be captured, with the reason.
     """
     text = config.get_text_config(decoder=True)
     if config.is_encoder_decoder:
         raise ElusiveError(
             f"{architecture.__name__} is part of an encoder-decoder: its text is split over two models with attention "
-            f"between them, and scores need one causal attention over the whole text. {_ANOTHER}"
+            f"between them, and scores need one causal attention over the whole text. {OTHER_FAMILY}"
         )
     layer_types = getattr(text, "layer_types", None) or ()
     others = sorted(set(layer_types) & _WITHOUT_ATTENTION)
     if others:
         count = sum(layer_type in others for layer_type in layer_types)
         if count == len(layer_types):
-            raise ElusiveError(f"{architecture.__name__} has no attention layers ({', '.join(others)}). {_ANOTHER}")
+            raise ElusiveError(f"{architecture.__name__} has no attention layers ({', '.join(others)}). {OTHER_FAMILY}")
         raise ElusiveError(
             f"{count} of the {len(layer_types)} layers of {architecture.__name__} are no attention layers "
-            f"({', '.join(others)}), and a mean over the others would not be the model's. {_ANOTHER}"
+            f"({', '.join(others)}), and a mean over the others would not be the model's. {OTHER_FAMILY}"
         )
     if architecture._is_stateful:
         raise ElusiveError(
             f"{architecture.__name__} carries a state from token to token (state-space or recurrent layers) in place "
-            f"of attention weights. {_ANOTHER}"
+            f"of attention weights. {OTHER_FAMILY}"
         )
     return "interface" if architecture._can_set_attn_implementation() else "hook"
 
@@ -69,14 +72,11 @@ _WITHOUT_ATTENTION = frozenset({"linear_attention", "conv", "moe", "hybrid", "hy
 """transformers' names for layers that are not attention alone."""
 
 
-_ANOTHER = "Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
-
-
 def way_in(model: PreTrainedModel) -> Way:
-    """The way into a loaded model.
+    """How the attention of a loaded model is captured.
 
     Raises:
-        ElusiveError: if there is none, or the model runs another attention than the one it needs for it.
+        ElusiveError: if it cannot be captured, or the model was loaded with another attention than the one this needs.
     """
     way = way_of_class(type(model), model.config)
     running = model.config.get_text_config(decoder=True)._attn_implementation
@@ -84,7 +84,7 @@ def way_in(model: PreTrainedModel) -> Way:
     if running != needed:
         raise ElusiveError(
             f"{type(model).__name__} runs the attention '{running}', expected '{needed}'. "
-            "Load it with elusive.load_for_scoring(...)"
+            "Load it with elusive.scoring.stage.load_for_scoring(...)"
             + (f", or call model.set_attn_implementation('{ATTENTION}')." if way == "interface" else ".")
         )
     return way

@@ -1,6 +1,6 @@
 """Attention and its column sums on a GPU, by torch's flex_attention: nothing of size tokens x tokens is made.
 
-The first pass gives the output and each row's log-sum-exp of scores. In the second, queries and keys change places:
+The first pass gives the output and each row's log-sum-exp of scores. In the second, queries and keys swap roles:
 what key k receives is the sum over queries q of w[q] exp(s[q,k] - logsumexp[q]), and its logarithm is the log-sum-exp
 of one row of the swapped attention. No speed has been measured on a GPU. Axes: B batch, T tokens, H heads, G key-value
 heads, Q queries, K keys, D channels.
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
 from .masks import KeyRanges
-from .reading import Reading
+from .request import CaptureRequest, Softmax
 
 _FEWEST_CHANNELS = 16  # what the kernel's matrix products need; fewer are padded with zeros
 
@@ -24,100 +24,93 @@ _COMPILED_VARIANTS = 64  # of one kernel: head sizes, dtypes, window or not, len
 
 
 def fused_attention(
-    reading: Reading,
+    request: CaptureRequest,
     query_BHTD: Tensor,
     key_BGTD: Tensor,
     value_BGTD: Tensor,
     ranges: KeyRanges,
-    *,
-    scaling: float,
-    softcap: float | None = None,
-    sinks_H: Tensor | None = None,
+    softmax: Softmax,
 ) -> tuple[Tensor, Tensor]:
     """Causal attention and what each key receives from the selected queries, as `tiles.tiled_attention` gives them.
 
-    With few queries the second pass runs over these alone. Renormalising over ranked keys takes a pass more.
+    With few queries the second pass runs over these alone. Renormalising over ranked keys takes one more pass.
 
     Args:
-        reading: what is read out.
+        request: which queries and keys count.
         query_BHTD: queries.
         key_BGTD: keys.
-        value_BGTD: values, whose channels may be another number.
+        value_BGTD: values; their number of channels may differ.
         ranges: the mask.
-        scaling: factor of the scores.
-        softcap: Gemma 2's soft cap of the scores.
-        sinks_H: gpt-oss's sinks, one more logit in each head's softmax.
+        softmax: the layer's scaling, soft cap and sinks.
 
     Returns:
         The output (batch, tokens, heads, value channels), and the sums over selected queries of the attention
         probability, float32 (batch, heads, tokens).
     """
     query, key, value = (_widened(x) for x in (query_BHTD, key_BGTD, value_BGTD))
-    output_BHTD, lse_BHT = _run(query, key, value, _score(softcap), ranges.by_query, scaling)
-    if sinks_H is not None:
-        with_sinks_BHT = torch.logaddexp(lse_BHT, sinks_H.float()[:, None])
+    output_BHTD, lse_BHT = _run(query, key, value, _score(softmax), ranges.by_query, softmax.scaling)
+    if softmax.sinks_H is not None:
+        with_sinks_BHT = torch.logaddexp(lse_BHT, softmax.sinks_H.float()[:, None])
         output_BHTD = (output_BHTD * (lse_BHT - with_sinks_BHT).exp()[..., None]).to(value.dtype)
         lse_BHT = with_sinks_BHT
     output_BTHD = output_BHTD[..., : value_BGTD.shape[-1]].transpose(1, 2)
-    return output_BTHD, column_sums(reading, query, key, ranges, lse_BHT, scaling=scaling, softcap=softcap)
+    return output_BTHD, column_sums(request, query, key, ranges, softmax, lse_BHT)
 
 
 def column_sums(
-    reading: Reading,
+    request: CaptureRequest,
     query_BHTD: Tensor,
     key_BGTD: Tensor,
     ranges: KeyRanges,
+    softmax: Softmax,
     lse_BHT: Tensor | None = None,
-    *,
-    scaling: float,
-    softcap: float | None = None,
 ) -> Tensor:
     """What each key receives from the selected queries, where the output was computed elsewhere.
 
     Args:
-        reading: what is read out.
+        request: which queries and keys count.
         query_BHTD: queries.
         key_BGTD: keys.
         ranges: the mask.
-        lse_BHT: log-sum-exp of each row's scores, sinks included; None computes that of the rows that are read.
-        scaling: factor of the scores.
-        softcap: Gemma 2's soft cap of the scores.
+        softmax: the layer's scaling and soft cap; its sinks must already be in `lse_BHT`.
+        lse_BHT: log-sum-exp of each query's scores, sinks included; None computes that of the selected queries.
 
     Returns:
         float32 (batch, heads, tokens).
     """
     batch, heads, tokens, channels = query_BHTD.shape
-    weights_BQ, positions_BQ = reading.query_weights_BT, reading.positions
+    weights_BQ, positions_BQ = request.query_weights_BT, request.positions
     if positions_BQ.shape[1] == 0:
         return torch.zeros(batch, heads, tokens, device=query_BHTD.device)
-    counted = ranges if reading.include_self else ranges.without_self
-    if reading.few:
+    counted = ranges if request.include_self else ranges.without_self
+    if request.few_queries:
         ranges, counted = ranges.rows(positions_BQ), counted.rows(positions_BQ)
         weights_BQ, rows_BHQ = weights_BQ.gather(1, positions_BQ), positions_BQ[:, None].expand(-1, heads, -1)
         lse_BHT = lse_BHT if lse_BHT is None else lse_BHT.gather(2, rows_BHQ)
         query_BHTD = query_BHTD.gather(2, rows_BHQ[..., None].expand(-1, -1, -1, channels))
     query_BHTD, key_BGTD = _widened(query_BHTD), _widened(key_BGTD)
-    # flex_attention has no way to leave the values out: the narrowest that the kernel takes, of no memory.
+    # flex_attention cannot leave the values out: these are as narrow as the kernel allows, and take no memory.
     nothing = query_BHTD.new_zeros(_FEWEST_CHANNELS)
-    if reading.ranked_BT is not None or lse_BHT is None:
-        unless_BK = None if reading.ranked_BT is None else torch.where(reading.ranked_BT, 0.0, torch.inf)
+    if request.ranked_BT is not None or lse_BHT is None:
+        unless_BK = None if request.ranked_BT is None else torch.where(request.ranked_BT, 0.0, torch.inf)
         rows = ranges if unless_BK is None else counted
-        values, score = nothing.expand(*key_BGTD.shape[:3], -1), _score(softcap, unless_BK=unless_BK)
-        _, lse_BHT = _run(query_BHTD, key_BGTD, values, score, rows.by_query, scaling)
-    # Rows that do not count, and those that attend to nothing, go to -inf: each of their shares is exactly 0.
+        values, score = nothing.expand(*key_BGTD.shape[:3], -1), _score(softmax, unless_BK=unless_BK)
+        _, lse_BHT = _run(query_BHTD, key_BGTD, values, score, rows.by_query, softmax.scaling)
+    # Queries that do not count, and those that attend to nothing, go to -inf: all their shares are exactly 0.
     counts_BHQ = (weights_BQ[:, None] > 0) & lse_BHT.isfinite()
     less_BHQ = torch.where(counts_BHQ, lse_BHT - weights_BQ.log()[:, None], torch.inf)
     # In the swapped attention the keys are the more numerous side, which flex_attention cannot share among heads.
     key_BHTD = key_BGTD.repeat_interleave(heads // key_BGTD.shape[1], dim=1)
     values = nothing.expand(*query_BHTD.shape[:3], -1)
-    score = _score(softcap, less_BHK=less_BHQ)
-    _, log_received_BHT = _run(key_BHTD, query_BHTD, values, score, counted.by_key, scaling)
+    score = _score(softmax, less_BHK=less_BHQ)
+    _, log_received_BHT = _run(key_BHTD, query_BHTD, values, score, counted.by_key, softmax.scaling)
     received_BHT = log_received_BHT.exp()
-    return received_BHT if reading.ranked_BT is None else received_BHT * reading.ranked_BT[:, None]
+    return received_BHT if request.ranked_BT is None else received_BHT * request.ranked_BT[:, None]
 
 
-def _score(softcap: float | None, *, less_BHK: Tensor | None = None, unless_BK: Tensor | None = None) -> Any:
-    """The change of scores as flex_attention asks for it, or None for none: the cap, then what is taken off a key's."""
+def _score(softmax: Softmax, *, less_BHK: Tensor | None = None, unless_BK: Tensor | None = None) -> Any:
+    """flex_attention's score_mod, or None: the soft cap, then a subtraction for each key."""
+    softcap = softmax.softcap
     if softcap is None and less_BHK is None and unless_BK is None:
         return None
 
@@ -135,7 +128,7 @@ def _score(softcap: float | None, *, less_BHK: Tensor | None = None, unless_BK: 
 
 
 def _widened(x_BHTD: Tensor) -> Tensor:
-    """With zeros up to the fewest channels that the kernel takes; they change no score."""
+    """Padded with zeros to the fewest channels that the kernel takes; they change no score."""
     missing = _FEWEST_CHANNELS - x_BHTD.shape[-1]
     return torch.nn.functional.pad(x_BHTD, (0, missing)) if missing > 0 else x_BHTD
 
@@ -143,10 +136,10 @@ def _widened(x_BHTD: Tensor) -> Tensor:
 def _run(
     query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: BlockMask, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Output and natural log-sum-exp of each row's scores (-inf where the row attends to nothing)."""
+    """Output and natural log-sum-exp of each query's scores (-inf where the query attends to nothing)."""
     if not compiles(query.device):
         return _flex(query, key, value, score_mod, block_mask, scaling)
-    # A symbolic scale, which torch would make of a second model's, does not compile.
+    # torch would make the scale symbolic for a second model, and a symbolic scale does not compile.
     with torch._dynamo.config.patch(recompile_limit=_COMPILED_VARIANTS, specialize_float=True):
         return _compiled_flex()(query, key, value, score_mod, block_mask, scaling)
 
@@ -173,7 +166,7 @@ def _flex(
         block_mask=block_mask,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        # The kernel for few rows, which torch takes for short texts, asks for a power of two of heads a key.
+        # The kernel that torch takes for short texts needs a power of two of heads for each key-value head.
         kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
         return_aux=AuxRequest(lse=True),
     )

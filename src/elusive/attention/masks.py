@@ -30,7 +30,7 @@ class KeyRanges:
     Causal attention, windows, chunks, packed texts and padding at either end are all of this form.
 
     Attributes:
-        first_BQ: int32, the first key that each query attends to, (batch, or 1 for all texts alike, queries).
+        first_BQ: int32, the first key that each query attends to, (batch, or 1 if all texts share them, queries).
         last_BQ: int32, the last one; before the first where the query attends to none.
         keys: number of keys.
     """
@@ -49,7 +49,7 @@ class KeyRanges:
         return KeyRanges(torch.zeros_like(last_BQ), last_BQ, tokens)
 
     def to(self, device: torch.device | str | int) -> "KeyRanges":
-        """The same on another device; accelerate calls this between the layers of a device map."""
+        """This mask on another device; accelerate calls this between the layers of a device map."""
         first_BQ = self.first_BQ.to(device)
         if first_BQ is self.first_BQ:
             return self
@@ -58,13 +58,13 @@ class KeyRanges:
         return self._elsewhere[first_BQ.device]
 
     def packed(self, lengths: Sequence[int]) -> "KeyRanges":
-        """The same, but no text of a packed row sees another."""
+        """This mask for a packed sequence, in which no text sees another."""
         lengths_N = torch.tensor(lengths, device=self.first_BQ.device)
         starts_T = (lengths_N.cumsum(0) - lengths_N).repeat_interleave(lengths_N, output_size=sum(lengths))
         return KeyRanges(self.first_BQ.maximum(starts_T.int()), self.last_BQ, self.keys)
 
     def rows(self, positions_BQ: Tensor) -> "KeyRanges":
-        """The same for some of the queries, other ones in each text; made once for all layers."""
+        """This mask for some queries of each text; made once for all layers."""
         made = self._of_rows.get(positions_BQ)
         if made is None:
             first_BT, last_BT = (x.expand(len(positions_BQ), -1) for x in (self.first_BQ, self.last_BQ))
@@ -73,13 +73,13 @@ class KeyRanges:
         return made
 
     def dense(self) -> Tensor:
-        """As a boolean mask, (batch or 1, 1, queries, keys), for layers that stand on a CPU."""
+        """This mask as a boolean tensor, (batch or 1, 1, queries, keys), for layers on a CPU."""
         keys_K = torch.arange(self.keys, device=self.first_BQ.device)
         return ((keys_K >= self.first_BQ[..., None]) & (keys_K <= self.last_BQ[..., None])).unsqueeze(1)
 
     @functools.cached_property
     def without_self(self) -> "KeyRanges":
-        """The same, but no query attends to itself."""
+        """This mask, but no query attends to itself."""
         before_T = torch.arange(self.keys, dtype=torch.int32, device=self.last_BQ.device) - 1
         return KeyRanges(self.first_BQ, self.last_BQ.minimum(before_T), self.keys)
 
@@ -92,7 +92,7 @@ class KeyRanges:
 
     @functools.cached_property
     def by_key(self) -> BlockMask:
-        """For flex_attention with swapped roles: keys by queries."""
+        """For flex_attention with queries and keys swapped: keys by queries."""
         some_BKQ, every_BKQ = (x.transpose(1, 2) for x in self._blocks)
         mask_mod = _attends(self.first_BQ, self.last_BQ, swapped=True)
         return _block_mask(some_BKQ, every_BKQ, mask_mod, (self.keys, self.first_BQ.shape[1]))
@@ -147,7 +147,7 @@ def key_ranges(batch_size: int, length: int, device: torch.device, **mask: Any) 
         lasts.append(last_BQ)
     ranges = KeyRanges(torch.cat(firsts, 1), torch.cat(lasts, 1), length)
     plain = ((ranges.first_BQ == 0) & (ranges.last_BQ == keys_K)).all()
-    # One look at the device for all that is to be known.
+    # One transfer from the device for all three.
     is_ahead, is_broken, is_plain = torch.stack([torch.stack(ahead).any(), torch.stack(broken).any(), plain]).tolist()
     if is_ahead:
         raise ElusiveError("Expected causal attention, but a token's mask lets it see a later one.")
@@ -156,13 +156,51 @@ def key_ranges(batch_size: int, length: int, device: torch.device, **mask: Any) 
     return KeyRanges.causal(length, ranges.first_BQ.device) if is_plain else ranges
 
 
+def check_causal(mask: Tensor | KeyRanges | None, tokens: int) -> None:
+    """Refuse a mask that lets a token see a later one.
+
+    Right padding without a mask, and keys up to a tile's last query, are exact only if no token looks ahead.
+
+    Args:
+        mask: as transformers hands it to the layers.
+        tokens: length of the sequences.
+
+    Raises:
+        ElusiveError: if a token sees a later one, or the mask has another type or shape.
+    """
+    if mask is None or isinstance(mask, KeyRanges):  # ranges are made by `recorded_mask`, which looks at every pair
+        return
+    if not isinstance(mask, Tensor):
+        raise ElusiveError(f"Expected an attention mask as a tensor, got {type(mask).__name__}. Give it as 0s and 1s.")
+    if mask.ndim != 4 or tuple(mask.shape[-2:]) != (tokens, tokens):
+        raise ElusiveError(f"Expected an attention mask (batch, heads, {tokens}, {tokens}), got {tuple(mask.shape)}.")
+    if attended_pairs(mask).triu(1).any():
+        raise ElusiveError("Expected causal attention, but a token's mask lets it see a later one.")
+
+
+def attended_pairs(mask: Tensor) -> Tensor:
+    """Pairs that any text or head of the batch attends to, boolean (tokens, tokens)."""
+    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return allowed.flatten(0, 1).any(0)
+
+
+def first_attended(mask: Tensor) -> list[int]:
+    """The first key that each query attends to, in any text or head; cached, because layers share their masks."""
+    if mask not in _FIRST_KEYS:
+        _FIRST_KEYS[mask] = attended_pairs(mask).int().argmax(-1).tolist()
+    return _FIRST_KEYS[mask]
+
+
+_FIRST_KEYS = WeakIdKeyDictionary()
+
+
 def _attends(first_BQ: Tensor, last_BQ: Tensor, *, swapped: bool) -> Callable[..., Tensor]:
-    """The mask as flex_attention asks for it, one pair at a time."""
-    alike = first_BQ.shape[0] == 1
+    """flex_attention's mask_mod, which looks at one pair at a time."""
+    shared = first_BQ.shape[0] == 1
 
     def attends(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         q, k = (k, q) if swapped else (q, k)
-        row = torch.zeros_like(b) if alike else b
+        row = torch.zeros_like(b) if shared else b
         return (k >= first_BQ[row, q]) & (k <= last_BQ[row, q])
 
     return attends
@@ -174,6 +212,6 @@ def _block_mask(some_BQK: Tensor, every_BQK: Tensor, mask_mod: Any, lengths: tup
 
 
 def _listed(blocks_BQK: Tensor) -> tuple[Tensor, Tensor]:
-    """How many blocks each row of blocks has, and which (they come first), the same for all heads."""
+    """Number of blocks in each row of blocks, and their indices (they come first); all heads share them."""
     indices = blocks_BQK.int().argsort(dim=-1, descending=True, stable=True).int()
     return blocks_BQK.sum(-1, dtype=torch.int32)[:, None].contiguous(), indices[:, None].contiguous()

@@ -1,4 +1,7 @@
-"""What one forward pass captures of each layer's attention, and how the attention function reports it."""
+"""Collects what the layers of one forward pass report of their attention.
+
+Axes: L layers, B batch, T tokens, H heads.
+"""
 
 import contextlib
 import dataclasses
@@ -12,9 +15,8 @@ from transformers import PreTrainedModel
 
 from elusive.errors import ElusiveError
 
-from .masks import KeyRanges
-from .reading import Reading
-from .tiles import attended_pairs
+from .masks import KeyRanges, check_causal
+from .request import CaptureRequest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +24,9 @@ class HeadShard:
     """The heads of each layer that this process computes, under tensor parallelism.
 
     Attributes:
-        rank: this process among those that share a layer's heads.
-        ranks: how many they are.
-        heads: query heads of a layer, over all of them.
+        rank: index of this process among those that share a layer's heads.
+        ranks: number of these processes.
+        heads: query heads of a layer, over all processes.
         group: their process group.
     """
 
@@ -40,7 +42,7 @@ class HeadShard:
             ElusiveError: unless the process holds the same number of heads as every other, or all of them.
         """
         held = received_BHT.shape[1]
-        if held == self.heads:  # this layer is computed alike by every process (gpt-oss)
+        if held == self.heads:  # every process computes the whole of this layer (gpt-oss)
             return received_BHT / self.ranks
         if held * self.ranks != self.heads:
             raise ElusiveError(
@@ -59,28 +61,28 @@ class HeadShard:
 
 
 class Recorder:
-    """What one forward pass reads out, and what it has read so far.
+    """What one forward pass captures, and what it has captured so far.
 
     Args:
         query_weights_BT: 1 where a position is a query, 0 elsewhere (padding included), (batch, tokens).
         include_self: whether a token's attention to itself counts.
-        ranked_BT: boolean (batch, tokens); where given, rows are renormalised over these keys (see `Reading`).
-        lengths: tokens of each text where several texts are packed in one row, which then see none of each other;
-            empty for one text a row.
-        weights_LH: weight of each layer's heads in the mean, (layers, heads); None weighs all alike.
+        ranked_BT: boolean (batch, tokens); where given, queries are renormalised over these keys.
+        lengths: tokens of each text where several texts are packed into one sequence, in which no text sees another;
+            empty where each text has a sequence of its own.
+        weights_LH: weight of each layer's heads in the mean, (layers, heads); None weighs all heads equally.
         per_head: keep each head's sums as well, in `received_LBHT`.
-        layers: after so many layers have reported, the rest of the forward pass is not run (0: all of it is).
+        layers: number of layers that must report; the forward pass ends with the last of them (0: it runs whole).
 
     Attributes:
         received_BT: float32, for each key the sum over selected queries of the attention probability, weighted and
             summed over layers and heads.
-        received_LBHT: the same of each layer and head, with `per_head`.
+        received_LBHT: these sums for each layer and head, with `per_head`.
         reports: how often each attention module reported, by the module's id.
-        shard: the heads that this process computes, where tensor parallelism splits them (`hooks.read_out` sets it);
-            sums are then partial until `mean_over_layers` has added them up over the processes.
+        shard: the heads that this process computes, where tensor parallelism splits them (`capture` sets it); sums
+            are then partial until `mean_over_layers` has added them up over the processes.
 
     Raises:
-        ElusiveError: if the weights have another number of axes, or the lengths do not add up to a row.
+        ElusiveError: if the weights have another number of axes, or the lengths do not add up to the sequence.
     """
 
     def __init__(
@@ -100,18 +102,18 @@ class Recorder:
             )
         if lengths and query_weights_BT.shape != (1, sum(lengths)):
             raise ElusiveError(
-                f"lengths: expected texts of {query_weights_BT.shape[1]} tokens together in one row, got "
-                f"{sum(lengths)} tokens and {query_weights_BT.shape[0]} rows."
+                f"lengths: expected texts of {query_weights_BT.shape[1]} tokens together in one sequence, got "
+                f"{sum(lengths)} tokens and {query_weights_BT.shape[0]} sequences."
             )
-        self.reading = Reading(query_weights_BT.float(), include_self, ranked_BT)
-        # Looked at once, not in each layer: every look at a GPU waits for it.
-        self._no_query = Reading(torch.zeros_like(self.reading.query_weights_BT))
+        self.request = CaptureRequest(query_weights_BT.float(), include_self, ranked_BT)
+        # Found once, not in each layer: the CPU waits for the GPU whenever it needs a value from it.
+        self._no_query = CaptureRequest(torch.zeros_like(self.request.query_weights_BT))
         self._chosen_layers = None if weights_LH is None else weights_LH.any(1).tolist()
         self.lengths = tuple(lengths)
         self.weights_LH = weights_LH
         self.per_head = per_head
         self.layers = layers
-        self.received_BT = torch.zeros_like(self.reading.query_weights_BT)
+        self.received_BT = torch.zeros_like(self.request.query_weights_BT)
         self.received_LBHT: list[Tensor] = []
         self.reports: dict[int, int] = {}
         self.shard: HeadShard | None = None
@@ -120,18 +122,18 @@ class Recorder:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing is wanted of the next layer to report but its sums."""
+        """Whether the next layer to report needs only its sums, not its output."""
         return self.layers == len(self.reports) + 1
 
-    def next_reading(self) -> Reading:
-        """What is read out of the next layer to report: of one without a chosen head, no query."""
+    def next_request(self) -> CaptureRequest:
+        """What to capture of the next layer to report: no query, if none of its heads is chosen."""
         chosen = self._chosen_layers
         if chosen is None or self.per_head or any(chosen[len(self.reports) : len(self.reports) + 1]):
-            return self.reading
+            return self.request
         return self._no_query
 
     def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
-        """Take one layer's sums over queries; raises `Finished` if nothing after it is wanted."""
+        """Take one layer's sums over queries; raises `Finished` after the last layer that is needed."""
         layer = len(self.reports)
         self.reports[id(module)] = self.reports.get(id(module), 0) + 1
         received_BHT = received_BHT.to(self.received_BT.device)
@@ -156,10 +158,10 @@ class Recorder:
         """Sum over queries of the mean attention over the chosen layers and heads, float32 (batch, tokens).
 
         Raises:
-            ElusiveError: unless every decoder layer of `model`, up to the last one wanted, reported exactly once.
+            ElusiveError: unless every decoder layer of `model`, up to the last one needed, reported exactly once.
         """
         if self.shard is None and (getattr(model, "tp_size", None) or 1) > 1:
-            raise ElusiveError("Each process has seen its own heads only. Run the model by hooks.read_out.")
+            raise ElusiveError("Each process has seen its own heads only. Run the model by attention.capture.")
         config = model.config.get_text_config(decoder=True)
         layers = self.layers or int(config.num_hidden_layers)
         if len(self.reports) == layers and set(self.reports.values()) == {1}:
@@ -167,7 +169,9 @@ class Recorder:
             return self.received_BT / (layers if self.weights_LH is None else self.weights_LH.sum())
         raise ElusiveError(
             f"{type(model).__name__} cannot be scored: expected one report from each of its {layers} layers, got "
-            f"{sum(self.reports.values())} from {len(self.reports)} attention modules. {_EVERY_LAYER}"
+            f"{sum(self.reports.values())} from {len(self.reports)} attention modules. "
+            "A score is a mean over layers, so each must hand out its attention once, through transformers' attention "
+            "interface or to a hook. Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
         )
 
     def _add_up_processes(self) -> None:
@@ -177,26 +181,25 @@ class Recorder:
         self._partial = False
 
     def check_mask(self, mask: Tensor | KeyRanges | None, tokens: int) -> None:
-        """Refuse a mask that lets a token see a later one. Each is looked at once, however many layers share it."""
+        """Refuse a mask that lets a token see a later one. Each mask is checked once, though layers share it."""
         # The masks are kept, not their ids: another tensor may get the id of one that is gone.
         if any(mask is checked for checked in self._checked_masks):
             return
-        _check_mask(mask, tokens)
+        check_causal(mask, tokens)
         if isinstance(mask, Tensor):
             self._checked_masks.append(mask)
 
 
 class Finished(Exception):  # noqa: N818 (a signal, not an error)
-    """All that is read out has been read: what the forward pass would still compute is not needed."""
-
-
-_EVERY_LAYER = (
-    "A score is a mean over layers, so each must hand out its attention once, through transformers' attention "
-    "interface or to a hook. Choose a pair of another family (e.g. Llama, Gemma, Qwen, Mistral, GPT-NeoX)."
-)
+    """Everything that was requested has been captured: the rest of the forward pass is not needed."""
 
 
 _RECORDER: ContextVar[Recorder | None] = ContextVar("elusive_recorder", default=None)
+
+
+def current_recorder() -> Recorder | None:
+    """The recorder of the surrounding `recording` block, if there is one."""
+    return _RECORDER.get()
 
 
 @contextlib.contextmanager
@@ -213,15 +216,3 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
         pass
     finally:
         _RECORDER.reset(token)
-
-
-def _check_mask(mask: Tensor | KeyRanges | None, tokens: int) -> None:
-    """Right padding without a mask, and keys up to the tile's last query, are exact only if nothing looks ahead."""
-    if mask is None or isinstance(mask, KeyRanges):  # ranges are made by `recorded_mask`, which looks at every pair
-        return
-    if not isinstance(mask, Tensor):
-        raise ElusiveError(f"Expected an attention mask as a tensor, got {type(mask).__name__}. Give it as 0s and 1s.")
-    if mask.ndim != 4 or tuple(mask.shape[-2:]) != (tokens, tokens):
-        raise ElusiveError(f"Expected an attention mask (batch, heads, {tokens}, {tokens}), got {tuple(mask.shape)}.")
-    if attended_pairs(mask).triu(1).any():
-        raise ElusiveError("Expected causal attention, but a token's mask lets it see a later one.")

@@ -5,20 +5,21 @@ batch, T tokens, H heads, G key-value heads, R query heads that share one key-va
 tile, K keys, D channels; flat, for the products: N = B * G, S = R * Q.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from elusive.models.devices import computes_bfloat16
 
-from .reading import Reading
+from .masks import first_attended
+from .request import CaptureRequest, Softmax
 
 LOWEST = torch.finfo(torch.float32).min
-"""Score of a masked key. Finite, so that a row of padding, in which all keys are masked, gives no NaN."""
+"""Score of a masked key. Finite, so that a query in the padding, which sees no key, gives no NaN."""
 
 
 LOG2_E = math.log2(math.e)
@@ -26,29 +27,25 @@ LOG2_E = math.log2(math.e)
 
 
 def tiled_attention(
-    reading: Reading,
+    request: CaptureRequest,
     query_BHTD: Tensor,
     key_BGTD: Tensor,
     value_BGTD: Tensor,
     mask: Tensor | None,
+    softmax: Softmax,
     *,
-    scaling: float,
-    softcap: float | None = None,
-    sinks_H: Tensor | None = None,
     with_output: bool = True,
 ) -> tuple[Tensor | None, Tensor]:
     """Causal attention and what each key receives from the selected queries.
 
     Args:
-        reading: what is read out.
+        request: which queries and keys count.
         query_BHTD: queries.
         key_BGTD: keys.
-        value_BGTD: values, whose channels may be another number.
+        value_BGTD: values; their number of channels may differ.
         mask: None for plain causal attention, else boolean (True = attend) or added to the scores,
             (batch or 1, heads or 1, tokens, tokens).
-        scaling: factor of the scores.
-        softcap: Gemma 2's soft cap of the scores.
-        sinks_H: gpt-oss's sinks, one more logit in each head's softmax.
+        softmax: the layer's scaling, soft cap and sinks.
         with_output: False computes the sums alone.
 
     Returns:
@@ -67,51 +64,75 @@ def tiled_attention(
     memory = torch.empty(min(together, batch * groups) * shared * size * tokens, device=device)
     for texts, some in _blocks(batch, groups, together):
         of_some = slice(some.start * shared, some.stop * shared)
-        query_NRTD = _queries(query_BHTD[texts, of_some], shared, scaling, softcap)
-        # Each tile reads keys and values again: side by side in memory, and in the type that products are fast in.
-        key_NKD = _side_by_side(key_BGTD[texts, some])
-        value_NKD = _side_by_side(value_BGTD[texts, some]) if with_output else key_NKD
-        # What the tiles write to, in their order of axes.
-        received_BGRK = received_BHT[texts, of_some].unflatten(1, (-1, shared))
-        weights_B11T = reading.query_weights_BT[texts, None, None]
-        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
-        mask_of_some = mask if mask is None else _of_block(mask, texts, of_some)
-        sinks_GR = None if sinks_H is None else sinks_H[of_some].view(-1, shared)
+        block = _Block(
+            query_NRTD=_queries(query_BHTD[texts, of_some], shared, softmax),
+            # Each tile reads keys and values again: contiguous, and in the type that products are fast in.
+            key_NKD=_contiguous(key_BGTD[texts, some]),
+            value_NKD=_contiguous(value_BGTD[texts, some]) if with_output else None,
+            mask=None if mask is None else _of_block(mask, texts, of_some),
+            sinks_GR=None if softmax.sinks_H is None else softmax.sinks_H[of_some].view(-1, shared),
+            request=_of_texts(request, texts),
+            output_BTGRD=None if output_BTHD is None else output_BTHD[texts, :, of_some].unflatten(2, (-1, shared)),
+            received_BGRK=received_BHT[texts, of_some].unflatten(1, (-1, shared)),
+        )
         for start in range(0, tokens, size):
-            end = min(start + size, tokens)
-            first = min(first_keys[start:end])
-            rows_NSD = query_NRTD[:, :, start:end].flatten(1, 2)
-            scores_NSK = _scores(rows_NSD, key_NKD[:, first:end], scaling, softcap, memory)
-            scores_BGRQK = scores_NSK.view(*received_BGRK.shape[:3], end - start, end - first)
-            if mask_of_some is None:
-                # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
-                scores_BGRQK[..., start - first :].add_(_later(end - start, device))
-            else:
-                _apply_mask(scores_BGRQK, mask_of_some[:, :, start:end, first:end])
-            shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR)
-            if output_BTHD is not None:
-                values_NSD = torch.bmm(scores_NSK.to(value_NKD.dtype), value_NKD[:, first:end])
-                of_tile_BQGRD = output_BTHD[texts, start:end, of_some].unflatten(2, (-1, shared))
-                values_BGRQD = values_NSD.view(*shares_BGRQ.shape, channels)
-                torch.mul(values_BGRQD, shares_BGRQ[..., None], out=of_tile_BQGRD.movedim(1, 3))
-            if not reading.include_self:
-                scores_BGRQK.diagonal(offset=start - first, dim1=3, dim2=4).zero_()
-            weights_BGRQ = _row_weights(
-                scores_BGRQK, shares_BGRQ, weights_B11T[..., start:end], ranked_BK, slice(first, end)
-            )
-            received_BGRK[..., first:end] += _column_sums(weights_BGRQ, scores_NSK)
-        if ranked_BK is not None:
-            received_BGRK *= ranked_BK[:, None, None]
+            queries = slice(start, min(start + size, tokens))
+            _add_tile(block, queries, min(first_keys[queries]), softmax, memory)
+        if block.request.ranked_BT is not None:
+            block.received_BGRK.mul_(block.request.ranked_BT[:, None, None])
     return output_BTHD, received_BHT
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Block:
+    """Some heads of some texts: what their tiles are computed from, and views of what they write to."""
+
+    query_NRTD: Tensor
+    key_NKD: Tensor
+    value_NKD: Tensor | None
+    mask: Tensor | None
+    sinks_GR: Tensor | None
+    request: CaptureRequest
+    output_BTGRD: Tensor | None
+    received_BGRK: Tensor
+
+
+def _add_tile(block: _Block, queries: slice, first: int, softmax: Softmax, memory: Tensor) -> None:
+    """Write the output of these queries, and add what they give to the keys from the first one attended to."""
+    start, end, received_BGRK = queries.start, queries.stop, block.received_BGRK
+    rows_NSD = block.query_NRTD[:, :, queries].flatten(1, 2)
+    scores_NSK = _scores(rows_NSD, block.key_NKD[:, first:end], softmax, memory)
+    scores_BGRQK = scores_NSK.view(*received_BGRK.shape[:3], end - start, end - first)
+    if block.mask is None:
+        # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
+        scores_BGRQK[..., start - first :].add_(_later(end - start, scores_NSK.device))
+    else:
+        _apply_mask(scores_BGRQK, block.mask[:, :, queries, first:end])
+    shares_BGRQ = _exponentials(scores_BGRQK, block.sinks_GR)
+    if block.output_BTGRD is not None and block.value_NKD is not None:
+        values_NSD = torch.bmm(scores_NSK.to(block.value_NKD.dtype), block.value_NKD[:, first:end])
+        values_BGRQD = values_NSD.view(*shares_BGRQ.shape, -1)
+        torch.mul(values_BGRQD, shares_BGRQ[..., None], out=block.output_BTGRD[:, queries].movedim(1, 3))
+    if not block.request.include_self:
+        scores_BGRQK.diagonal(offset=start - first, dim1=3, dim2=4).zero_()
+    weights_B11Q = block.request.query_weights_BT[:, None, None, queries]
+    weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, block.request.ranked_BT, slice(first, end))
+    received_BGRK[..., first:end] += _column_sums(weights_BGRQ, scores_NSK)
+
+
+def _of_texts(request: CaptureRequest, texts: slice) -> CaptureRequest:
+    """The request for some texts of the batch."""
+    ranked_BT = None if request.ranked_BT is None else request.ranked_BT[texts]
+    return CaptureRequest(request.query_weights_BT[texts], request.include_self, ranked_BT)
+
+
 def received_by_rows(
-    reading: Reading, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
+    request: CaptureRequest, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
 ) -> Tensor:
-    """The same sums from the selected rows alone, where the output was computed elsewhere.
+    """The column sums from the rows of the selected queries alone, where the output was computed elsewhere.
 
     Args:
-        reading: what is read out.
+        request: which queries and keys count.
         query_BHTD: queries.
         key_BGTD: keys.
         mask: as in `tiled_attention`.
@@ -120,8 +141,8 @@ def received_by_rows(
     Returns:
         float32 (batch, heads, tokens).
     """
-    batch, heads, tokens, channels = query_BHTD.shape
-    groups, device, positions_BQ = key_BGTD.shape[1], query_BHTD.device, reading.positions
+    batch, heads, tokens, _ = query_BHTD.shape
+    groups, device, positions_BQ = key_BGTD.shape[1], query_BHTD.device, request.positions
     shared, queries = heads // groups, positions_BQ.shape[1]
     received_BHT = torch.zeros(batch, heads, tokens, device=device)
     if not queries:
@@ -129,65 +150,71 @@ def received_by_rows(
     size = min(queries, max(16, _tile_scores(device) // (heads * tokens)))
     together = max(1, _tile_scores(device) // (heads * size * tokens))
     memory = torch.empty(min(together, batch) * heads * size * tokens, device=device)
-    keys_T = torch.arange(tokens, device=device)
-    all_weights_BQ = reading.query_weights_BT.gather(1, positions_BQ)
+    all_weights_BQ = request.query_weights_BT.gather(1, positions_BQ)
+    softmax = Softmax(scaling)
     for text in range(0, batch, together):
         texts = slice(text, min(text + together, batch))
-        key_NKD = key_BGTD[texts].flatten(0, 1).to(_fast_type(key_BGTD))
-        received_BGRK = received_BHT[texts].unflatten(1, (groups, shared))
-        ranked_BK = None if reading.ranked_BT is None else reading.ranked_BT[texts]
+        block = _RowBlock(
+            query_BHTD=query_BHTD[texts],
+            key_NKD=key_BGTD[texts].flatten(0, 1).to(_fast_type(key_BGTD)),
+            mask=None if mask is None else _of_block(mask, texts, slice(None)),
+            request=_of_texts(request, texts),
+            received_BGRK=received_BHT[texts].unflatten(1, (groups, shared)),
+        )
         for start in range(0, queries, size):
-            tile_BQ = positions_BQ[texts, start : start + size]
-            end = int(tile_BQ.max()) + 1
-            picked_BHQ1 = tile_BQ[:, None, :, None].expand(-1, heads, -1, -1)
-            query_BHQD = query_BHTD[texts].gather(2, picked_BHQ1.expand(-1, -1, -1, channels))
-            rows_NSD = _queries(query_BHQD, shared, scaling, None).flatten(1, 2)
-            scores_NSK = _scores(rows_NSD, key_NKD[:, :end], scaling, None, memory)
-            scores_BGRQK = scores_NSK.view(-1, groups, shared, tile_BQ.shape[1], end)
-            if mask is None:
-                _apply_mask(scores_BGRQK, (keys_T[:end] <= tile_BQ[..., None])[:, None])
-            else:
-                mask_BHTK = _of_block(mask, texts, slice(None))[..., :end].expand(len(tile_BQ), -1, -1, -1)
-                of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, end)
-                _apply_mask(scores_BGRQK, mask_BHTK.gather(2, of_rows_BHQK))
-            shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR=None)
-            if not reading.include_self:
-                scores_BGRQK.masked_fill_((keys_T[:end] == tile_BQ[..., None])[:, None, None], 0.0)
-            weights_B11Q = all_weights_BQ[texts, None, None, start : start + size]
-            weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, ranked_BK, slice(0, end))
-            received_BGRK[..., :end] += _column_sums(weights_BGRQ, scores_NSK)
-        if ranked_BK is not None:
-            received_BGRK *= ranked_BK[:, None, None]
+            tile = slice(start, start + size)
+            _add_rows(block, positions_BQ[texts, tile], all_weights_BQ[texts, tile], softmax, memory)
+        if block.request.ranked_BT is not None:
+            block.received_BGRK.mul_(block.request.ranked_BT[:, None, None])
     return received_BHT
 
 
-def reduced(reading: Reading, probabilities_BHTT: Tensor) -> Tensor:
-    """The same sums from a whole attention map, float32 (batch, heads, tokens)."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _RowBlock:
+    """All heads of some texts: what the rows of selected queries are computed from, and what they write to."""
+
+    query_BHTD: Tensor
+    key_NKD: Tensor
+    mask: Tensor | None
+    request: CaptureRequest
+    received_BGRK: Tensor
+
+
+def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BQ: Tensor, softmax: Softmax, memory: Tensor) -> None:
+    """Add what the queries at these positions give to each key."""
+    groups, shared = block.received_BGRK.shape[1:3]
+    heads, end = groups * shared, int(tile_BQ.max()) + 1
+    keys_K = torch.arange(end, device=tile_BQ.device)
+    picked_BHQ1 = tile_BQ[:, None, :, None].expand(-1, heads, -1, -1)
+    query_BHQD = block.query_BHTD.gather(2, picked_BHQ1.expand(-1, -1, -1, block.query_BHTD.shape[-1]))
+    rows_NSD = _queries(query_BHQD, shared, softmax).flatten(1, 2)
+    scores_NSK = _scores(rows_NSD, block.key_NKD[:, :end], softmax, memory)
+    scores_BGRQK = scores_NSK.view(-1, groups, shared, tile_BQ.shape[1], end)
+    if block.mask is None:
+        _apply_mask(scores_BGRQK, (keys_K <= tile_BQ[..., None])[:, None])
+    else:
+        mask_BHTK = block.mask[..., :end].expand(len(tile_BQ), -1, -1, -1)
+        of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, block.mask.shape[1], -1, end)
+        _apply_mask(scores_BGRQK, mask_BHTK.gather(2, of_rows_BHQK))
+    shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR=None)
+    if not block.request.include_self:
+        scores_BGRQK.masked_fill_((keys_K == tile_BQ[..., None])[:, None, None], 0.0)
+    weights_B11Q = weights_BQ[:, None, None]
+    weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, block.request.ranked_BT, slice(0, end))
+    block.received_BGRK[..., :end] += _column_sums(weights_BGRQ, scores_NSK)
+
+
+def sums_of_map(request: CaptureRequest, probabilities_BHTT: Tensor) -> Tensor:
+    """The column sums of a whole attention map, float32 (batch, heads, tokens)."""
     map_BHRQK = probabilities_BHTT.float().unsqueeze(2)
-    if not reading.include_self:
+    if not request.include_self:
         map_BHRQK = map_BHRQK.clone()
         map_BHRQK.diagonal(dim1=3, dim2=4).zero_()
     shares_BHRQ = torch.ones_like(map_BHRQK[..., 0])
-    weights_B11Q = reading.query_weights_BT[:, None, None]
-    weights_BHRQ = _row_weights(map_BHRQK, shares_BHRQ, weights_B11Q, reading.ranked_BT, slice(None))
+    weights_B11Q = request.query_weights_BT[:, None, None]
+    weights_BHRQ = _row_weights(map_BHRQK, shares_BHRQ, weights_B11Q, request.ranked_BT, slice(None))
     received_BHK = _column_sums(weights_BHRQ, map_BHRQK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
-    return received_BHK if reading.ranked_BT is None else received_BHK * reading.ranked_BT[:, None]
-
-
-def attended_pairs(mask: Tensor) -> Tensor:
-    """Pairs that any text or head of the batch attends to, boolean (tokens, tokens)."""
-    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return allowed.flatten(0, 1).any(0)
-
-
-def first_attended(mask: Tensor) -> list[int]:
-    """The first key that each query attends to, in any text or head; remembered, as layers share their masks."""
-    if mask not in _FIRST_KEYS:
-        _FIRST_KEYS[mask] = attended_pairs(mask).int().argmax(-1).tolist()
-    return _FIRST_KEYS[mask]
-
-
-_FIRST_KEYS = WeakIdKeyDictionary()
+    return received_BHK if request.ranked_BT is None else received_BHK * request.ranked_BT[:, None]
 
 
 def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
@@ -196,7 +223,7 @@ def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
         return min(1024, tokens)
     rows = max(128, _tile_scores(device) // tokens)
     queries = min(128, max(32, tokens // 8), rows // shared)
-    # In sixteens, so that rows of scores begin where vector registers like them to.
+    # A multiple of 16 aligns rows of scores with the vector registers.
     return min(tokens, max(16, round(queries / 16) * 16))
 
 
@@ -213,8 +240,8 @@ def _blocks(batch: int, groups: int, together: int) -> Iterator[tuple[slice, sli
             yield slice(text, min(text + texts, batch)), slice(head, min(head + heads, groups))
 
 
-def _side_by_side(x_BGKD: Tensor) -> Tensor:
-    """Keys or values in a memory of their own, in the type that products are fast in, (N, K, D)."""
+def _contiguous(x_BGKD: Tensor) -> Tensor:
+    """Keys or values, contiguous and in the type that products are fast in, (N, K, D)."""
     return x_BGKD.to(_fast_type(x_BGKD), memory_format=torch.contiguous_format).contiguous().flatten(0, 1)
 
 
@@ -233,31 +260,31 @@ def _later(queries: int, device: torch.device) -> Tensor:
     return torch.full((queries, queries), LOWEST, device=device).triu(1)
 
 
-def _queries(query_BHQD: Tensor, shared: int, scaling: float, softcap: float | None) -> Tensor:
-    """Queries side by side in memory, (N, R, Q, D); scaled already, unless that would round them once more."""
+def _queries(query_BHQD: Tensor, shared: int, softmax: Softmax) -> Tensor:
+    """Contiguous queries, (N, R, Q, D); scaled already, unless that would round them once more."""
     if _fast_type(query_BHQD) == torch.float32:
         scaled_BHQD = torch.empty(query_BHQD.shape, device=query_BHQD.device)
-        query_BHQD = torch.mul(query_BHQD, _factor(scaling, softcap), out=scaled_BHQD)
+        query_BHQD = torch.mul(query_BHQD, _factor(softmax), out=scaled_BHQD)
     return query_BHQD.unflatten(1, (-1, shared)).flatten(0, 1).contiguous()
 
 
-def _factor(scaling: float, softcap: float | None) -> float:
-    return scaling * LOG2_E if softcap is None else scaling / softcap
+def _factor(softmax: Softmax) -> float:
+    return softmax.scaling * LOG2_E if softmax.softcap is None else softmax.scaling / softmax.softcap
 
 
-def _scores(query_NSD: Tensor, key_NKD: Tensor, scaling: float, softcap: float | None, memory: Tensor) -> Tensor:
+def _scores(query_NSD: Tensor, key_NKD: Tensor, softmax: Softmax, memory: Tensor) -> Tensor:
     """Unmasked scores in units of log 2, float32 (N, S, K), written to `memory`."""
     together, rows, keys = *query_NSD.shape[:2], key_NKD.shape[1]
     scores_NSK = memory[: together * rows * keys].view(together, rows, keys)
     if query_NSD.dtype == torch.float32:
         torch.bmm(query_NSD, key_NKD.mT, out=scores_NSK)
     else:
-        torch.mul(torch.bmm(query_NSD, key_NKD.mT), _factor(scaling, softcap), out=scores_NSK)
-    return scores_NSK if softcap is None else scores_NSK.tanh_().mul_(softcap * LOG2_E)
+        torch.mul(torch.bmm(query_NSD, key_NKD.mT), _factor(softmax), out=scores_NSK)
+    return scores_NSK if softmax.softcap is None else scores_NSK.tanh_().mul_(softmax.softcap * LOG2_E)
 
 
 def _apply_mask(scores_BGRQK: Tensor, mask_BHQK: Tensor) -> None:
-    """Hide keys, or add a bias; the mask may be one for all texts or heads."""
+    """Hide keys, or add a bias; texts or heads may share the mask."""
     groups = scores_BGRQK.shape[1] if mask_BHQK.shape[1] > 1 else 1
     mask = mask_BHQK.unflatten(1, (groups, -1))
     if mask.dtype == torch.bool:
@@ -280,7 +307,7 @@ def _exponentials(scores_BGRQK: Tensor, sinks_GR: Tensor | None) -> Tensor:
 def _row_weights(
     numerators_BGRQK: Tensor, shares_BGRQ: Tensor, weights_B11Q: Tensor, ranked_BK: Tensor | None, keys: slice
 ) -> Tensor:
-    """What each row's numerators are multiplied by: its query's weight, over its sum (B, G, R, Q)."""
+    """Factor of each row's numerators: the weight of its query, divided by the sum of the row (B, G, R, Q)."""
     if ranked_BK is None:
         return shares_BGRQ * weights_B11Q
     totals_BGRQ = (numerators_BGRQK * ranked_BK[:, None, None, None, keys]).sum(-1)

@@ -35,7 +35,7 @@ def pair_recall(
         documents: a corpus whose spans mark a head entity (score.head_fields) and answers.
         folder: where the scores are kept; begun again, only what is missing is scored.
         pair: the two models, and the layers and heads that are averaged.
-        settings: how attention is read out; queries must be cues.
+        settings: how attention is captured; queries must be cues.
         augment: excluded_tokens and across_tokenizers.
         k: how many of the best ranked tokens count.
 
@@ -76,7 +76,7 @@ def pair_heads(
         documents: a corpus whose spans mark a head entity (score.head_fields) and answers.
         folder: where the scores, with each head's, are kept.
         pair: the two models.
-        settings: how attention is read out; queries must be cues.
+        settings: how attention is captured; queries must be cues.
         augment: excluded_tokens and across_tokenizers.
         k: how many of the best ranked tokens count.
         seed: seed of the halves.

@@ -1,4 +1,4 @@
-"""Which tokens of a text are read out, which may be ranked, and which belong to a span."""
+"""Which tokens of a text are queries, which may be ranked, and which belong to a span."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -17,7 +17,7 @@ def query_positions(
     head_fields: Iterable[str],
     fields: Iterable[str] = (),
 ) -> np.ndarray:
-    """Positions whose attention is read out.
+    """Positions whose attention is captured.
 
     `cues`: the token just before the first token of each answer span. `spans`: the positions that predict the tokens
     of an answer span, i.e. the span shifted left by one. `all`: every token of the text; special tokens (bos, eos)

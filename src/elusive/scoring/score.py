@@ -1,4 +1,4 @@
-"""Attention scores: how much each token of a text receives from the positions that are read out, in one model."""
+"""Attention scores: how much each token of a text receives from the query positions, in one model."""
 
 import dataclasses
 import itertools
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from elusive.attention import capture
-from elusive.attention.recorder import Recorder
+from elusive.attention import Recorder, capture
+from elusive.attention.forward import check_layers
 from elusive.config.run import AugmentSettings, Queries, layer_and_head
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
@@ -23,13 +23,13 @@ from .windows import _check_vocabulary, _seeing_queries, _Text, _tokenise, _Wind
 
 
 @dataclasses.dataclass(frozen=True)
-class _Readout:
-    """What is read out of a model's attention."""
+class _CapturePlan:
+    """What to capture of a model's attention."""
 
     include_self: bool
     """Whether a token's attention to itself counts."""
     weights_LH: torch.Tensor | None
-    """1 for each chosen head, up to the last layer that has one; None weighs all alike."""
+    """1 for each chosen head, up to the last layer that has one; None weighs all equally."""
     layers: int
     """Layers that run."""
     per_head: bool
@@ -94,7 +94,7 @@ def score_documents(
     """
     base = _base_model(model)
     max_length = max_length or loading.config_context(base.config, base.config.name_or_path or type(base).__name__)
-    readout = _readout(base, include_self, layers, heads, per_head)
+    plan = _capture_plan(base, include_self, layers, heads, per_head)
     texts = _tokenise(documents, tokenizer, queries, head_fields, fields, excluded_tokens if renormalise else None)
     _check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
@@ -107,7 +107,7 @@ def score_documents(
     budget = max_batch_tokens or _default_budget(base)
     for numbers in packed_batches(lengths, budget) if packed else length_batches(lengths, budget):
         batch = [windows[number] for number in numbers]
-        received_NT, received_NLHT = _forward(texts, batch, base, readout, packed)
+        received_NT, received_NLHT = _forward(texts, batch, base, plan, packed)
         for number, window in enumerate(batch):
             sums[window.text][window.positions] += received_NT[number]
             if received_NLHT:
@@ -122,20 +122,20 @@ def score_documents(
             offsets=text.offsets,
             scores=(sums_T / np.maximum(counts_T, 1)).astype(np.float32),
             queries=counts_T,
-            per_head=_head_means(readout, base, head_sums.get(number), counts_T) if per_head else None,
+            per_head=_head_means(plan, base, head_sums.get(number), counts_T) if per_head else None,
         )
         for number, (text, sums_T, counts_T) in enumerate(zip(texts, sums, counts, strict=True))
     ]
 
 
-def _readout(
+def _capture_plan(
     base: PreTrainedModel, include_self: bool, layers: Sequence[int], heads: Sequence[str], per_head: bool
-) -> _Readout:
+) -> _CapturePlan:
     """The chosen layers and heads as weights; raises ElusiveError where the model has no such layer or head."""
     config = base.config.get_text_config(decoder=True)
     shape = int(config.num_hidden_layers), int(config.num_attention_heads)
     if not layers and not heads:
-        return _Readout(include_self, None, shape[0], per_head)
+        return _CapturePlan(include_self, None, shape[0], per_head)
     weights_LH = torch.zeros(shape)
     for layer in layers:
         if not 0 <= layer < shape[0]:
@@ -151,7 +151,7 @@ def _readout(
         weights_LH[layer, head] = 1
     last = int(weights_LH.any(1).nonzero().max()) + 1
     # Layers behind the last chosen one run only for their own sake.
-    return _Readout(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
+    return _CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
 
 
 def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.ndarray, tokens: int) -> None:
@@ -161,11 +161,11 @@ def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.nd
 
 
 def _head_means(
-    readout: _Readout, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
+    plan: _CapturePlan, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
 ) -> np.ndarray:
-    if sums_LHT is None:  # no query reads this text
+    if sums_LHT is None:  # this text has no query
         heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
-        return np.zeros((readout.layers, heads, len(counts_T)), dtype=np.float32)
+        return np.zeros((plan.layers, heads, len(counts_T)), dtype=np.float32)
     return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
 
 
@@ -185,12 +185,12 @@ def _base_model(model: Any) -> PreTrainedModel:
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    capture.check_layers(base)
+    check_layers(base)
     return base
 
 
 def _forward(
-    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, readout: _Readout, packed: bool
+    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, plan: _CapturePlan, packed: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
 
@@ -216,18 +216,18 @@ def _forward(
     try:
         recorder = Recorder(
             torch.from_numpy(weights_BT).to(device),
-            readout.include_self,
+            plan.include_self,
             ranked_BT=torch.from_numpy(ranked_BT).to(device) if renormalised else None,
             lengths=lengths if packed else (),
-            weights_LH=None if readout.weights_LH is None else readout.weights_LH.to(device),
-            per_head=readout.per_head,
-            layers=readout.layers,
+            weights_LH=None if plan.weights_LH is None else plan.weights_LH.to(device),
+            per_head=plan.per_head,
+            layers=plan.layers,
         )
         positions = {"position_ids": torch.from_numpy(inside_BT).to(device)} if packed else {}
         with torch.inference_mode():
-            capture.read_out(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
+            capture(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
         means_BT = recorder.mean_over_layers(base).cpu().numpy()
-        heads_LBHT = _stacked(recorder, base) if readout.per_head else None
+        heads_LBHT = _stacked(recorder, base) if plan.per_head else None
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
             f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "

@@ -125,8 +125,8 @@ def score_corpus(
         heads: single heads "layer.head" to average.
         per_head: write every head's scores too, in a column of their own.
         excluded_tokens: strings that are never ranked; used with `settings.renormalise`.
-        settings: how attention is read out.
-        load: stands in for `load_for_scoring`, to keep a model that is read out more than once.
+        settings: how attention is captured.
+        load: stands in for `load_for_scoring`, to keep a model that scores more than once.
         progress: called with (documents done, all documents).
 
     Raises:

@@ -23,7 +23,7 @@ class _Text:
     offsets: np.ndarray
     special: np.ndarray
     queries: np.ndarray
-    """Sorted positions that are read out."""
+    """Sorted query positions."""
     ranked: np.ndarray | None = None
     """Whether a token may be ranked, where rows are renormalised over those that may."""
 
@@ -37,7 +37,7 @@ class _Window:
     positions: np.ndarray
     """Which tokens of the document stand in the window."""
     is_query: np.ndarray
-    """Whether each of them is read out in this window."""
+    """Whether each of them is a query of this window."""
 
 
 def _tokenise(

@@ -1,4 +1,4 @@
-"""An attention function for transformers that also reports how much attention each token receives.
+"""The attention and mask functions that transformers calls, which also report how much attention each token receives.
 
 Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys, D channels.
 """
@@ -15,8 +15,8 @@ from elusive.errors import ElusiveError
 
 from .flex import column_sums, fused_attention
 from .masks import KeyRanges, key_ranges
-from .reading import Reading
-from .recorder import _RECORDER, Recorder
+from .recorder import Recorder, current_recorder
+from .request import CaptureRequest, Softmax
 from .tiles import received_by_rows, tiled_attention
 
 ATTENTION = "elusive"
@@ -38,8 +38,8 @@ def recorded_attention(
 ) -> tuple[Tensor | None, None]:
     """The attention function that transformers calls in every layer, in place of `sdpa`.
 
-    Right padding needs no attention mask here: attention is causal, so no token of the text sees the padding behind
-    it, and padding rows have query weight 0.
+    transformers sets the parameters and their names. Right padding needs no attention mask here: attention is causal,
+    so no token of the text sees the padding behind it, and padding has query weight 0.
 
     Args:
         module: the layer's attention module.
@@ -53,7 +53,7 @@ def recorded_attention(
         scaling: factor of the scores (default: 1 / sqrt(channels)).
         softcap: Gemma 2's soft cap of the scores.
         s_aux: gpt-oss's sinks, one more logit for each head in the softmax's denominator, (heads,).
-        is_causal: transformers' flag; None reads the module's.
+        is_causal: transformers' flag; None uses the module's.
         **kwargs: what else the architecture passes.
 
     Returns:
@@ -63,7 +63,7 @@ def recorded_attention(
         ElusiveError: outside `recording`, or if the call is something other than causal self-attention of whole
             texts in evaluation mode.
     """
-    recorder = _RECORDER.get()
+    recorder = current_recorder()
     if recorder is None:
         raise ElusiveError(
             f"The attention '{ATTENTION}' only runs inside elusive.attention.recording(...). To train or generate, "
@@ -72,67 +72,74 @@ def recorded_attention(
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
     recorder.check_mask(attention_mask, query.shape[2])
-    scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-    reading = recorder.next_reading().to(query.device)
-    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": s_aux}
-    options["with_output"] = not recorder.is_last
-    if isinstance(attention_mask, KeyRanges) and not on_gpu(query.device):
+    softmax = Softmax(float(query.shape[-1] ** -0.5 if scaling is None else scaling), softcap, s_aux)
+    request, gpu = recorder.next_request().to(query.device), on_gpu(query.device)
+    if isinstance(attention_mask, KeyRanges) and not gpu:
         attention_mask = attention_mask.dense()  # a device map put this layer elsewhere
-    if recorder.lengths and attention_mask is None and on_gpu(query.device):
+    if recorder.lengths and attention_mask is None and gpu:
         attention_mask = KeyRanges.causal(query.shape[2], query.device).packed(recorder.lengths)
     if not recorder.lengths or isinstance(attention_mask, KeyRanges):
-        output, received_BHT = _attention_and_sums(reading, query, key, value, attention_mask, **options)
+        output, received_BHT = _attention_and_sums(recorder, request, query, key, value, attention_mask, softmax)
     else:
-        outputs, sums, start = [], [], 0
-        for end in itertools.accumulate(recorder.lengths):
-            mask = None if attention_mask is None else attention_mask[:, :, start:end, start:end]
-            q, k, v = (x[:, :, start:end] for x in (query, key, value))
-            part_BTHD, part_BHT = _attention_and_sums(reading.part(start, end), q, k, v, mask, **options)
-            outputs.append(part_BTHD)
-            sums.append(part_BHT)
-            start = end
-        received_BHT = torch.cat(sums, dim=2)
-        output = None if recorder.is_last else torch.cat(outputs, dim=1)
+        output, received_BHT = _attention_of_each_text(recorder, request, query, key, value, attention_mask, softmax)
     recorder.add(module, received_BHT)
     return output, None
 
 
+def _attention_of_each_text(
+    recorder: Recorder,
+    request: CaptureRequest,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    softmax: Softmax,
+) -> tuple[Tensor | None, Tensor]:
+    """`_attention_and_sums` of a packed sequence, one text after the other."""
+    outputs, sums, start = [], [], 0
+    for end in itertools.accumulate(recorder.lengths):
+        part = None if mask is None else mask[:, :, start:end, start:end]
+        q, k, v = (x[:, :, start:end] for x in (query, key, value))
+        part_BTHD, part_BHT = _attention_and_sums(recorder, request.part(start, end), q, k, v, part, softmax)
+        outputs.append(part_BTHD)
+        sums.append(part_BHT)
+        start = end
+    return None if recorder.is_last else torch.cat(outputs, dim=1), torch.cat(sums, dim=2)
+
+
 def _attention_and_sums(
-    reading: Reading,
+    recorder: Recorder,
+    request: CaptureRequest,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | KeyRanges | None,
-    *,
-    scaling: float,
-    softcap: float | None,
-    sinks_H: Tensor | None,
-    with_output: bool,
+    softmax: Softmax,
 ) -> tuple[Tensor | None, Tensor]:
-    """One batch's output (batch, tokens, heads, channels), if wanted, and sums over queries (batch, heads, tokens)."""
-    options: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks_H": sinks_H}
+    """One batch's output (batch, tokens, heads, channels), if needed, and sums over queries (batch, heads, tokens)."""
+    with_output = not recorder.is_last
     gpu, groups = on_gpu(query.device), query.shape[1] // key.shape[1]
     # torch's fused kernels have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU,
     # in float32 where heads share keys; and there they would need the whole of a mask.
-    fits = softcap is None and sinks_H is None and key.shape[-1] == value.shape[-1]
+    fits = softmax.softcap is None and softmax.sinks_H is None and key.shape[-1] == value.shape[-1]
     if gpu:
         fits = fits and mask is None and (groups == 1 or query.dtype != torch.float32)
         mask = KeyRanges.causal(query.shape[2], query.device) if mask is None else mask
-    if reading.few and fits:
+    if request.few_queries and fits:
         dense, output = mask if isinstance(mask, Tensor) else None, None
         if with_output:
             output = torch.nn.functional.scaled_dot_product_attention(
-                query, key, value, dense, is_causal=dense is None, scale=scaling, enable_gqa=groups > 1
+                query, key, value, dense, is_causal=dense is None, scale=softmax.scaling, enable_gqa=groups > 1
             ).transpose(1, 2)
         if isinstance(mask, KeyRanges):
-            return output, column_sums(reading, query, key, mask, scaling=scaling)
-        return output, received_by_rows(reading, query, key, dense, scaling)
+            return output, column_sums(request, query, key, mask, softmax)
+        return output, received_by_rows(request, query, key, dense, softmax.scaling)
     if isinstance(mask, KeyRanges):
-        if not with_output and sinks_H is None:
-            return None, column_sums(reading, query, key, mask, scaling=scaling, softcap=softcap)
-        return fused_attention(reading, query, key, value, mask, **options)
+        if not with_output and softmax.sinks_H is None:
+            return None, column_sums(request, query, key, mask, softmax)
+        return fused_attention(request, query, key, value, mask, softmax)
     # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
-    return tiled_attention(reading, query, key, value, mask, with_output=with_output, **options)
+    return tiled_attention(request, query, key, value, mask, softmax, with_output=with_output)
 
 
 def on_gpu(device: torch.device) -> bool:
@@ -152,6 +159,8 @@ def recorded_mask(
 ) -> Tensor | KeyRanges | None:
     """The mask function that transformers calls before the layers, in place of `sdpa_mask`.
 
+    transformers sets the parameters and their names.
+
     Args:
         batch_size: texts in the batch.
         q_length: queries of each.
@@ -169,7 +178,7 @@ def recorded_mask(
         ElusiveError: on a GPU, if a token attends to a later one.
     """
     lengths = (batch_size, q_length, kv_length, q_offset, kv_offset)
-    place, recorder = torch.device(device), _RECORDER.get()
+    place, recorder = torch.device(device), current_recorder()
     if not on_gpu(place) or q_length != kv_length:
         return sdpa_mask(*lengths, device=place, **options)
     window = options.get("local_size")
@@ -195,12 +204,12 @@ AttentionMaskInterface.register(ATTENTION, recorded_mask)
 def _check_call(
     recorder: Recorder, query: Tensor, key: Tensor, causal: bool, dropout: float, kwargs: dict[str, Any]
 ) -> None:
-    expected = tuple(recorder.reading.query_weights_BT.shape)
+    expected = tuple(recorder.request.query_weights_BT.shape)
     came = (query.shape[0], query.shape[2])
     if came != expected or key.shape[2] != query.shape[2]:
         raise ElusiveError(
             f"Expected self-attention over (batch, tokens) = {expected}, got queries {came} and {key.shape[2]} keys. "
-            "Run whole texts with use_cache=False, and give query weights of the same shape as the token ids."
+            "Run whole texts with use_cache=False, and give query weights of the shape of the token ids."
         )
     if not causal:
         raise ElusiveError("Expected causal attention, but this layer sees later tokens. Choose a decoder-only model.")
@@ -209,6 +218,6 @@ def _check_call(
     for keyword in ("position_bias", "sinks"):
         if kwargs.get(keyword) is not None:
             raise ElusiveError(
-                f"This architecture passes '{keyword}' to its attention, which is not read out yet. "
+                f"This architecture passes '{keyword}' to its attention, which cannot be captured yet. "
                 "Choose a pair of another family."
             )
