@@ -339,7 +339,7 @@ class TestOtherSources:
         source = write_jsonl(tmp_path / "c.jsonl", {"text": "x"})
         (tmp_path / "note.md").write_text("short")
         code = (
-            "import sys; from elusive.cli import main\n"
+            "import sys; from elusive.cli.main import main\n"
             "for name in sys.argv[2:]: main(['generate', '--source', name, '--output', sys.argv[1] + name[-3:]])\n"
             "print({'torch', 'transformers', 'datasets', 'spacy', 'pyarrow', 'markdown_it'} & set(sys.modules))"
         )

@@ -98,7 +98,7 @@ def test_a_second_run_does_nothing_again(run_folder, monkeypatch):
 def test_other_settings_are_refused_and_the_old_recipe_stays(run_folder, capsys):
     before = (run_folder / "recipe.toml").read_text()
     with pytest.raises(SystemExit) as stop:
-        main(["run", str(run_folder / "recipe.toml"), "--augment.alpha", "0.3"])
+        main(["run", str(run_folder / "recipe.toml"), "--set", "augment.alpha=0.3"])
     assert stop.value.code == 2
     assert "augment.alpha: was 0.6, now 0.3" in capsys.readouterr().err
     assert (run_folder / "recipe.toml").read_text() == before
@@ -108,8 +108,8 @@ def test_arms_give_the_same_wherever_they_run(run_folder, tmp_path):
     """One after another in this process: the same weights to the bit, and answers, as side by side in others."""
     main(
         [
-            *("run", str(run_folder / "recipe.toml"), "--output", str(tmp_path / "run"), "--parallel", "1"),
-            *("--arms", "plain", "contrast-cues"),
+            *("run", str(run_folder / "recipe.toml"), "--output", str(tmp_path / "run"), "--set", "parallel=1"),
+            "arms=[plain, contrast-cues]",
         ]
     )
     for arm in ("plain", "contrast-cues"):
@@ -135,7 +135,7 @@ def test_two_models_whose_tokens_differ_are_refused(tokenizer, tmp_path, capsys)
     tokenizer.save_pretrained(tmp_path / "other")
     (tmp_path / "r.toml").write_text(f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n')
     with pytest.raises(SystemExit) as stop:
-        main(["run", str(tmp_path / "r.toml"), "--models.small", str(tmp_path / "other")])
+        main(["run", str(tmp_path / "r.toml"), "--set", f"models.small={tmp_path / 'other'}"])
     assert stop.value.code == 2
     assert "The two models split document 'person-00001' into different tokens" in capsys.readouterr().err
 

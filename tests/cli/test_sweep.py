@@ -1,6 +1,5 @@
 """`elusive sweep` on the embedded pair, small: what it leaves, stopped and gone on with, and what it refuses."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from elusive.cli.main import main
-from elusive.config.toml import load_recipe
+from elusive.config.toml import inline, load_recipe
 from elusive.config.verbs import SweepRecipe
 from elusive.experiments.trials import grid_trials
 from elusive.runs.files import read_json, read_jsonl
@@ -163,8 +162,8 @@ def test_a_sweep_gone_on_with_keeps_what_is_done(swept, recipe, tmp_path, traine
     folder = copy_of(swept, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
     grid = {"augment.beta": [0.02, 0.05, 0.1], "train.learning_rate": [1e-3]}
-    flags = ["--sweep.grid", json.dumps(grid), "--arms", "random-matched", "plain", "contrast-cues"]
-    main(["sweep", str(recipe), "--output", str(folder), *flags])
+    flags = [f"sweep.grid={inline(grid)}", "arms=[random-matched, plain, contrast-cues]"]
+    main(["sweep", str(recipe), "--output", str(folder), "--set", *flags])
     names = [str(Path(one).relative_to(folder / "models").parent) for one in trained]
     assert names == [
         *(f"random-matched/learning_rate-0.001,beta-{beta}" for beta in (0.02, 0.05, 0.1)),
@@ -184,22 +183,22 @@ def row_at(row: dict[str, Any]) -> bool:
 def test_other_settings_of_all_trials_are_refused_before_any_training(swept, recipe, tmp_path, capsys, trained):
     folder = copy_of(swept, tmp_path)
     kept = (folder / "sweep.toml").read_text()
-    command = [str(recipe), "--output", str(folder)]
+    command = [str(recipe), "--output", str(folder), "--set"]
     # A new value stands first; nothing is trained with it before the others are refused.
-    grid = json.dumps({"train.learning_rate": [5e-4, 1e-3]})
-    message = stopped(capsys, *command, "--train.weight-decay", "0.5", "--sweep.grid", grid, "--arms", "plain")
+    grid = 'sweep.grid={"train.learning_rate" = [5e-4, 1e-3]}'
+    message = stopped(capsys, *command, "train.weight_decay=0.5", grid, "arms=[plain]")
     assert "models/plain/learning_rate-0.001/seed-0 was begun with other settings" in message
     assert "train.weight_decay: was 0.0, now 0.5" in message
-    assert "augment.copies: was 2, now 3" in stopped(capsys, *command, "--augment.copies", "3")
-    assert "corpus.people: was 6, now 7" in stopped(capsys, *command, "--corpus.people", "7")
-    assert "settings.shots: was 1, now 2" in stopped(capsys, *command, "--evaluate.shots", "2")
+    assert "augment.copies: was 2, now 3" in stopped(capsys, *command, "augment.copies=3")
+    assert "corpus.people: was 6, now 7" in stopped(capsys, *command, "corpus.people=7")
+    assert "settings.shots: was 1, now 2" in stopped(capsys, *command, "evaluate.shots=2")
     assert not trained
     assert (folder / "sweep.toml").read_text() == kept
 
 
 def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(swept, recipe, tmp_path, trained):
     folder = tmp_path / "sweep"
-    arguments = ["sweep", str(recipe), "--output", str(folder), "--arms", "plain", "random"]
+    arguments = ["sweep", str(recipe), "--output", str(folder), "--set", "arms=[plain, random]"]
     process = subprocess.Popen(
         [sys.executable, "-m", "elusive", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -231,9 +230,9 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(swept, recipe, tmp_
 def answers_alone(tmp_path_factory, recipe) -> Path:
     """A part of the same sweep, two trials at a time, whose weights are not kept."""
     folder = tmp_path_factory.mktemp("answers") / "sweep"
-    flags = ["--parallel", "2", "--sweep.keep", "answers", "--arms", "plain", "contrast-cues"]
-    grid = ["--sweep.grid", json.dumps({"train.learning_rate": [1e-3], "augment.beta": [0.05]})]
-    main(["sweep", str(recipe), "--output", str(folder), *flags, *grid])
+    changed = ["parallel=2", "sweep.keep=answers", "arms=[plain, contrast-cues]"]
+    changed += ["sweep.grid={}", 'sweep.grid."train.learning_rate"=[1e-3]', 'sweep.grid."augment.beta"=[0.05]']
+    main(["sweep", str(recipe), "--output", str(folder), "--set", *changed])
     return folder
 
 
@@ -257,13 +256,13 @@ def test_answers_alone_are_kept_where_that_is_asked_for(answers_alone, capsys, t
     assert not trained
     assert rows_of(answers_alone) == before
     # More trials can be had, but nothing more can be asked of those that were.
-    grid = json.dumps({"train.learning_rate": [1e-3, 2e-3]})
-    main(["sweep", recipe, "--arms", "plain", "--sweep.grid", grid, "--parallel", "1"])
+    grid = 'sweep.grid={"train.learning_rate" = [1e-3, 2e-3]}'
+    main(["sweep", recipe, "--set", "arms=[plain]", grid, "--set", "parallel=1"])
     assert [Path(one).parent.name for one in trained] == ["learning_rate-0.002"]
     assert not list(answers_alone.rglob("*.safetensors"))
     capsys.readouterr()
-    assert "settings.shots: was 1, now 2" in stopped(capsys, recipe, "--evaluate.shots", "2")
-    message = stopped(capsys, recipe, "--evaluate.known", "auto")
+    assert "settings.shots: was 1, now 2" in stopped(capsys, recipe, "--set", "evaluate.shots=2")
+    message = stopped(capsys, recipe, "--set", "evaluate.known=auto")
     assert "the weights of plain learning_rate-0.001 were not kept" in message
     assert "Leave evaluate.known as it was" in message
     assert len(trained) == 1
@@ -273,12 +272,11 @@ def test_answers_alone_are_kept_where_that_is_asked_for(answers_alone, capsys, t
 
 
 def test_a_search_goes_on_to_the_trials_of_one_that_was_not_stopped(recipe, tmp_path, trained, capsys):
-    search = {"train.learning_rate": [1e-4, 1e-2]}
-    flags = ["--sweep.search", "tpe", "--sweep.grid", "{}", "--sweep.ranges", json.dumps(search)]
-    flags += ["--arms", "plain", "random", "--sweep.settings", '{"random": {"train.learning_rate": 0.001}}']
+    flags = ["sweep.search=tpe", "sweep.grid={}", 'sweep.ranges={"train.learning_rate" = [1e-4, 1e-2]}']
+    flags += ["arms=[plain, random]", 'sweep.settings.random."train.learning_rate"=0.001']
 
     def run(name: str, trials: int) -> Path:
-        main(["sweep", str(recipe), "--output", str(tmp_path / name), *flags, "--sweep.trials", str(trials)])
+        main(["sweep", str(recipe), "--output", str(tmp_path / name), "--set", *flags, f"sweep.trials={trials}"])
         return tmp_path / name
 
     whole = run("whole", 2)
@@ -303,34 +301,34 @@ def test_a_search_goes_on_to_the_trials_of_one_that_was_not_stopped(recipe, tmp_
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--sweep.grid", '{"evaluate.shots": [1]}'], "got 'evaluate.shots'"),
-        (["--sweep.grid", '{"train.learning_rat": [1]}'], "Did you mean 'learning_rate'"),
-        (["--sweep.grid", '{"augment.alpha": [1.5]}'], "augment.alpha: expected a probability in [0, 1], got 1.5"),
-        (["--sweep.equal", '{"augment.beta": 0.3}'], "sweep.equal: expected values that are tried, got 0.3"),
+        (['sweep.grid={"evaluate.shots" = [1]}'], "got 'evaluate.shots'"),
+        (['sweep.grid={"train.learning_rat" = [1]}'], "Did you mean 'learning_rate'"),
+        (['sweep.grid={"augment.alpha" = [1.5]}'], "augment.alpha: expected a probability in [0, 1], got 1.5"),
+        (['sweep.equal."augment.beta"=0.3'], "sweep.equal: expected values that are tried, got 0.3"),
         (
-            ["--sweep.search", "tpe", "--sweep.ranges", '{"train.epochs": [3]}'],
+            ["sweep.search=tpe", 'sweep.ranges."train.epochs"=[3]'],
             "expected [low, high] for 'train.epochs'",
         ),
-        (["--train.arguments", '{"learning_rate": 1}'], "learning_rate"),
+        (["train.arguments.learning_rate=1"], "learning_rate"),
     ],
 )
 def test_what_cannot_be_swept_stops_before_anything_is_written(recipe, tmp_path, capsys, flags, message):
-    assert message in stopped(capsys, str(recipe), "--output", str(tmp_path / "sweep"), *flags)
+    assert message in stopped(capsys, str(recipe), "--output", str(tmp_path / "sweep"), "--set", *flags)
     assert not (tmp_path / "sweep").exists()
 
 
 def test_a_search_without_optuna_stops_before_anything_is_written(recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    message = stopped(capsys, str(recipe), "--output", str(tmp_path / "sweep"), "--sweep.search", "tpe")
+    message = stopped(capsys, str(recipe), "--output", str(tmp_path / "sweep"), "--set", "sweep.search=tpe")
     assert 'pip install "elusive[sweep]"' in message
     assert not (tmp_path / "sweep").exists()
 
 
 def test_a_corpus_without_questions_is_refused_before_anything_long(recipe, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("Ada Lovelace was born in 1815.")
-    corpus = ["--corpus.source", str(tmp_path / "text.txt"), "--arms", "plain", "--sweep.grid", "{}"]
+    corpus = ["--set", f"corpus.source={tmp_path / 'text.txt'}", "arms=[plain]", "sweep.grid={}"]
     folder = tmp_path / "sweep"
-    for evaluate_at in ([], ["--train.evaluate-at"]):
+    for evaluate_at in ([], ["train.evaluate_at=[]"]):
         message = stopped(capsys, str(recipe), "--output", str(folder), *corpus, *evaluate_at)
         assert "expected a corpus with questions" in message or "expects a corpus with questions" in message
         assert "corpus.questions" in message

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from elusive.config.describe import describe
 from elusive.config.run import (
     AugmentSettings,
     CorpusSettings,
@@ -17,8 +18,8 @@ from elusive.config.run import (
     ScoreSettings,
     TrainSettings,
 )
-from elusive.config.toml import dump_recipe, load_recipe, to_table
-from elusive.config.verbs import PretrainSettings
+from elusive.config.toml import assigned, dump_recipe, inline, load_recipe, to_table, with_overrides
+from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
 
 KINDS = [
@@ -167,6 +168,75 @@ class TestRefusals:
         (tmp_path / "bytes.toml").write_bytes(b'title = "\xff"')
         with pytest.raises(ElusiveError, match="is not valid TOML"):
             load_recipe(tmp_path / "bytes.toml", Recipe)
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("assignment", "parts", "value"),
+        [
+            ("title=x", ["title"], "x"),
+            ("title=A b = c", ["title"], "A b = c"),
+            ("title=", ["title"], ""),
+            ('title="7"', ["title"], "7"),
+            ("title='C:\\x'", ["title"], "C:\\x"),
+            ("corpus.source=/data/it's here/*.jsonl", ["corpus", "source"], "/data/it's here/*.jsonl"),
+            ("train.learning_rate=1e-4", ["train", "learning_rate"], 1e-4),
+            ("train.packing = false", ["train", "packing"], False),
+            ('arms=["plain", "contrast-cues"]', ["arms"], ["plain", "contrast-cues"]),
+            ("arms=[plain,contrast-cues]", ["arms"], ["plain", "contrast-cues"]),
+            ("models.large.heads=[3.1, x]", ["models", "large", "heads"], [3.1, "x"]),
+            ("seeds=[0,1]", ["seeds"], [0, 1]),
+            ("train.evaluate_at=[]", ["train", "evaluate_at"], []),
+            ("evaluate.vllm={a = {b = 1}}", ["evaluate", "vllm"], {"a": {"b": 1}}),
+            ('sweep.grid."train.learning_rate"=[5e-4]', ["sweep", "grid", "train.learning_rate"], [5e-4]),
+            ("title=1\n[train]\nseed = 2", ["title"], "1\n[train]\nseed = 2"),
+        ],
+    )
+    def test_keys_and_values_are_toml_s_or_text(self, assignment: str, parts: list[str], value: Any) -> None:
+        assert assigned(assignment) == (parts, value)
+
+    @pytest.mark.parametrize("assignment", ["train", "=1", "a b=1", "a..b=1", ""])
+    def test_what_is_no_assignment(self, assignment: str) -> None:
+        with pytest.raises(ElusiveError, match=r"expected SECTION\.KEY=VALUE, e\.g\. train\.learning_rate=1e-4, got"):
+            assigned(assignment)
+
+    def test_the_table_is_changed_in_a_copy(self) -> None:
+        table: dict[str, Any] = {"train": {"seed": 1, "arguments": {"a": 1, "b": 2}}}
+        changed = with_overrides(table, ["train.arguments.a=3", "train.seed=4", "train.seed=5", "score.packed=true"])
+        assert changed == {"train": {"seed": 5, "arguments": {"a": 3, "b": 2}}, "score": {"packed": True}}
+        assert table == {"train": {"seed": 1, "arguments": {"a": 1, "b": 2}}}
+        assert with_overrides(table, ["train.arguments={c=1}"])["train"]["arguments"] == {"c": 1}, "the whole value"
+
+    def test_a_value_has_no_settings(self) -> None:
+        with pytest.raises(ElusiveError, match=r"--set train\.seed\.x=1: train\.seed is 2, which has no settings"):
+            with_overrides({"train": {"seed": 2}}, ["train.seed.x=1"])
+
+    def test_a_recipe_with_overrides_is_checked_as_a_whole(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "[augment]\nalpha = 1.5\n")
+        assert load_recipe(path, Recipe, ["augment.alpha=0.5"]).augment.alpha == 0.5
+        with pytest.raises(ElusiveError, match=r"recipe\.toml with --set: augment: unknown key 'alfa'"):
+            load_recipe(path, Recipe, ["augment.alfa=0.5"])
+
+    @pytest.mark.parametrize(
+        "value", [True, 3, 1e-4, 'a "b" \\ ü\n', ["x", 1], {"a.b": [1], "c": {"d": "e"}}, [], {}, -0.5]
+    )
+    def test_a_value_on_one_line_reads_back(self, value: Any) -> None:
+        assert assigned(f"key={inline(value)}") == (["key"], value)
+
+
+class TestDescription:
+    def test_every_setting_has_words_and_a_default_that_a_recipe_takes(self, tmp_path: Path) -> None:
+        for kind in (SweepRecipe, PretrainSettings):
+            settings = [setting for section in describe(kind) for setting in section.settings]
+            assert all(setting.doc and setting.values for setting in settings)
+            changes = [f"{setting.path}={setting.default}" for setting in settings]
+            assert load_recipe(write(tmp_path, ""), kind, changes) == kind()
+
+    def test_sections_stand_in_order(self) -> None:
+        sections = {section.name: section for section in describe(Recipe)}
+        assert list(sections)[:2] == ["", "corpus"]
+        assert sections["train"].settings[0].path == "train.model"
+        assert [setting.name for setting in sections[""].settings if setting.is_list] == ["arms", "seeds"]
 
 
 class TestRanges:

@@ -1,86 +1,17 @@
-"""The command line: which verb is meant, its flags (they derive from the settings' dataclasses), and how it ends."""
+"""The command line: which verb is meant, and how it ends. Each verb is imported when it is called (see table.py)."""
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
-import tyro
-
 from elusive import __version__
-from elusive.config.run import Recipe
-from elusive.config.toml import load_recipe
-from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
 from elusive.models import processes
 
-from . import verbs
-
-_FLAGS = tyro.constructors.ConstructorRegistry()
-
-
-@_FLAGS.primitive_rule
-def _json_object(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """A table of a recipe is a JSON object on the command line."""
-    if info.type_origin is not dict:
-        return None
-
-    def parsed(arguments: list[str]) -> dict[str, Any]:
-        value = json.loads(arguments[0])
-        if not isinstance(value, dict) or _holds_null(value):
-            raise ValueError(f"expected a JSON object without null, got {arguments[0]}")
-        return value
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=parsed,
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
-    )
-
-
-def _holds_null(value: Any) -> bool:
-    """Whether a JSON value holds null, which TOML has no form of."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value is None or any(map(_holds_null, inner))
-
-
-_VERBS: dict[str, Callable[..., None]] = {
-    "run": verbs.run,
-    "sweep": verbs.sweep,
-    "reproduce": verbs.reproduce,
-    "generate": verbs.generate,
-    "pretrain": verbs.pretrain,
-    "score": verbs.score,
-    "recall": verbs.recall,
-    "heads": verbs.heads,
-    "augment": verbs.augment,
-    "train": verbs.train,
-    "evaluate": verbs.evaluate,
-    "report": verbs.report,
-    "export": verbs.export,
-}
-
-
-_TOGETHER = ("train", "score", "recall", "heads")
-"""Verbs for processes that were launched together: sharing texts, or each layer's heads."""
-
-
-_FROM_RECIPE = {"run": Recipe, "sweep": SweepRecipe, "pretrain": PretrainSettings}
-
-
-def usage() -> str:
-    """The verbs, one line each."""
-    lines = [f"  {verb:10} {(function.__doc__ or '').splitlines()[0]}" for verb, function in _VERBS.items()]
-    return (
-        "usage: elusive VERB ...   (elusive VERB --help: its flags)\n\n"
-        "Find the clues that language models overlook, and train on text that brings them out.\n\n"
-        + "\n".join(lines)
-        + "\n\nTry: elusive run recipes/demo.toml"
-    )
+from .table import VERBS, Verb, introduction, usage
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,36 +37,49 @@ def _dispatch(arguments: list[str]) -> None:
         print(usage())
     elif arguments[0] == "--version":
         print(__version__)
-    elif arguments[0] not in _VERBS:
-        raise ElusiveError(f"Expected a verb ({', '.join(_VERBS)}), got '{arguments[0]}'.")
-    elif processes.count() > 1 and arguments[0] not in _TOGETHER:
+    elif arguments[0] not in VERBS:
+        raise ElusiveError(_unknown(arguments[0]))
+    elif processes.count() > 1 and not VERBS[arguments[0]].together:
+        together = ", ".join(name for name, verb in VERBS.items() if verb.together)
         raise ElusiveError(
             f"`elusive {arguments[0]}` expects one process, got {processes.count()}. Launched together, processes work "
-            f"for {', '.join(_TOGETHER)} alone; `run` starts its own, one for each GPU or core."
+            f"for {together} alone; `run` starts its own, one for each GPU or core."
         )
-    elif arguments[0] in _FROM_RECIPE:
-        _run_recipe(arguments[0], arguments[1:])
     else:
-        with _FLAGS:
-            tyro.cli(_VERBS[arguments[0]], args=arguments[1:], prog=f"elusive {arguments[0]}")
+        _call(arguments[0], VERBS[arguments[0]], arguments[1:])
 
 
-def _run_recipe(verb: str, arguments: list[str]) -> None:
-    """`elusive run RECIPE [flags]`: the recipe gives the flags' defaults."""
-    kind = _FROM_RECIPE[verb]
-    description = f"{(_VERBS[verb].__doc__ or '').strip()}\n\nRECIPE is a TOML file; flags override what it says."
-    with_recipe = bool(arguments) and not arguments[0].startswith("-")
-    if not with_recipe and not {"-h", "--help"} & set(arguments):
-        raise ElusiveError(f"Expected a recipe: elusive {verb} RECIPE.toml [flags].")
-    with _FLAGS:
-        settings = tyro.cli(
-            kind,
-            args=arguments[with_recipe:],
-            default=load_recipe(arguments[0], kind) if with_recipe else kind(),
-            prog=f"elusive {verb} {arguments[0] if with_recipe else 'RECIPE'}",
-            description=description,
-        )
-    _VERBS[verb](settings)
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, VERBS, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Verbs: {', '.join(VERBS)}."
+    return f"Expected a verb, got '{name}'. {hint}"
+
+
+def _call(name: str, verb: Verb, arguments: list[str]) -> None:
+    """Call the function of a verb: with its recipe, its words, or its flags."""
+    function: Callable[..., None] = _imported(verb.function, __package__)
+    if verb.recipe:
+        from .recipes import help_page, recipe_from
+
+        kind: type = _imported(verb.recipe)
+        if {"-h", "--help"} & set(arguments):
+            print(help_page(name, introduction(function), kind))
+        else:
+            function(recipe_from(name, kind, arguments))
+    elif name == "settings":
+        function(arguments)
+    else:
+        from .flags import call_with_flags
+
+        call_with_flags(function, arguments, f"elusive {name}")
+
+
+def _imported(place: str, package: str | None = None) -> Any:
+    """What stands at "module:name", the module in the package where one is given."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f".{module}" if package else module, package), name)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

@@ -34,7 +34,9 @@ def generate(
     settings: Annotated[CorpusSettings, _FLAT] = CorpusSettings(),
     server: Annotated[LlmSettings, _FLAT] = LlmSettings(),
 ) -> None:
-    """Write a corpus folder: new fictional people and the questions about them, or any source read and checked.
+    """Write a corpus folder: fictional people, or a source of yours.
+
+    Fictional people come with questions about them; any source is read and checked.
 
     Args:
         output: folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
@@ -88,7 +90,7 @@ def score(
     excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
-    """Score each token of a corpus by the attention that it receives from the queries.
+    """Score each token of a corpus by the attention that it receives.
 
     Args:
         corpus: a corpus folder, or any file or folder that can be read as one.
@@ -138,7 +140,7 @@ def augment(
     trained: Literal["large", "small"] = "large",
     settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
 ) -> None:
-    """Write one arm's training texts: the originals and copies with dropped tokens.
+    """Write one arm's texts: originals and copies with dropped tokens.
 
     Args:
         corpus: the corpus that was scored.
@@ -204,7 +206,9 @@ def recall(
     pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
-    """How much of the head entity a pair ranks among its k best tokens at cues; needs no training.
+    """Measure how well a pair of models finds clues, before training.
+
+    Clue recall: how much of the head entity is among the k best tokens at cues.
 
     Args:
         corpus: a corpus whose spans mark a head entity and answers.
@@ -235,7 +239,9 @@ def heads(
     pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
-    """Choose layers and heads of a pair by clue recall on one half of a corpus, and show them on the other.
+    """Choose a pair's layers and heads by their clue recall.
+
+    They are chosen on one half of the corpus, and measured on the other.
 
     Args:
         corpus: a corpus whose spans mark a head entity and answers.
@@ -284,7 +290,9 @@ def train(
     settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
     evaluate: EvaluateSettings = EvaluateSettings(),
 ) -> None:
-    """Continue a model's pretraining on one arm's texts; several processes: torchrun -m elusive train ...
+    """Continue a model's pretraining on one arm's texts.
+
+    Processes launched together share the work: torchrun -m elusive train ...
 
     Args:
         texts: a train.jsonl.
@@ -342,7 +350,9 @@ def evaluate(
     device: str = "auto",
     settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
 ) -> None:
-    """Ask a model closed-book questions, and what it knew before training: exact match and F1.
+    """Ask a model closed-book questions: exact match and F1.
+
+    What it knew before training is asked too (--known), to measure forgetting.
 
     Args:
         model: folder, hub name, elusive/large or elusive/small.
@@ -405,7 +415,9 @@ def export(
     questions: Path | None = None,
     settings: Annotated[ExportSettings, _FLAT] = ExportSettings(),
 ) -> None:
-    """Write one arm's texts as a data set for other trainers and the hub, and questions for lm-evaluation-harness.
+    """Write one arm's texts as a data set for other trainers.
+
+    The folder can go to the hub; questions become a task of lm-evaluation-harness.
 
     Args:
         texts: a folder that `augment` wrote, or a run folder.
@@ -431,7 +443,7 @@ def export(
 
 
 def run(recipe: Recipe) -> None:
-    """Everything, from a recipe: corpus, scores, augmented texts, trained models, answers, report."""
+    """Run a recipe: corpus, scores, copies, trained models, report."""
     from elusive.pipeline import run as run_recipe
 
     page = run_recipe(recipe, announce=lambda line: print(line, flush=True))
@@ -439,7 +451,10 @@ def run(recipe: Recipe) -> None:
 
 
 def sweep(recipe: SweepRecipe) -> None:
-    """Try settings of a recipe: every arm with each choice of them, and the best by three ways of choosing."""
+    """Try settings of a recipe, and compare the arms at their best.
+
+    Every arm is trained with each choice; the best is chosen in three ways.
+    """
     from elusive.experiments.sweep import sweep as run_sweep
     from elusive.reporting.sweeps import sweep_markdown
     from elusive.runs.files import write_text
@@ -454,7 +469,9 @@ def sweep(recipe: SweepRecipe) -> None:
 def reproduce(
     what: tyro.conf.Positional[tuple[str, ...]], settings: Annotated[ReproduceSettings, _FLAT] = ReproduceSettings()
 ) -> None:
-    """The paper's tables and figures beside what its experiments give on a pair of models.
+    """Reproduce the paper's tables and figures.
+
+    Its experiments are run on a pair of models, and the results set beside its own.
 
     Args:
         what: table1 ... table8, figure1 ... figure7, attempts, or all.
@@ -490,7 +507,10 @@ def _print_markdown(text: str) -> None:
 
 
 def pretrain(settings: PretrainSettings) -> None:
-    """Train a tokenizer and a tiny model from scratch on text about fictional people, from a recipe."""
+    """Pretrain a tokenizer and a tiny model from scratch, from a recipe.
+
+    The text is about fictional people.
+    """
     from elusive.runs.progress import shown
     from elusive.training.pretraining import pretrain as pretrain_model
 

@@ -1,10 +1,13 @@
 """Recipes: settings as TOML and as nested tables; unknown keys and wrong types are refused."""
 
+import copy
 import dataclasses
 import difflib
+import json
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,12 +18,13 @@ from elusive.errors import ElusiveError
 SettingsT = TypeVar("SettingsT")
 
 
-def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:
+def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[str] = ()) -> SettingsT:
     """Read a TOML recipe.
 
     Args:
         path: the recipe.
         kind: the dataclass that it describes, Recipe or PretrainSettings.
+        assignments: settings that take the place of the recipe's, each "SECTION.KEY=VALUE" (see `with_overrides`).
 
     Raises:
         ElusiveError: if the file cannot be read or is not TOML, or holds an unknown key or a bad value.
@@ -34,7 +38,80 @@ def load_recipe(path: str | Path, kind: type[SettingsT]) -> SettingsT:
         raise ElusiveError(f"Cannot read the recipe {path}: {error.strerror}. Give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ElusiveError(f"{path} is not valid TOML: {error}") from None
-    return from_table(kind, table, str(path))
+    if not assignments:
+        return from_table(kind, table, str(path))
+    return from_table(kind, with_overrides(table, assignments), f"{path} with --set")
+
+
+def with_overrides(table: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """A table of settings with some of its values replaced; the table itself stays as it is.
+
+    Keys are TOML's dotted keys, so a key that holds a dot stands in quotes: sweep.grid."train.learning_rate".
+
+    Args:
+        table: nested tables, as a recipe's TOML gives them.
+        assignments: each "KEY=VALUE" (see `assigned`); of two for the same key the later one counts.
+
+    Raises:
+        ElusiveError: if an assignment is not of this form, or its key goes through a value that is no table.
+
+    Example:
+        >>> with_overrides({"train": {"seed": 1}}, ["train.learning_rate=1e-4", "title=A first run"])
+        {'train': {'seed': 1, 'learning_rate': 0.0001}, 'title': 'A first run'}
+    """
+    changed = copy.deepcopy(dict(table))
+    for assignment in assignments:
+        (*sections, key), value = assigned(assignment)
+        inner = changed
+        for depth, section in enumerate(sections, start=1):
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                parent = ".".join(sections[:depth])
+                raise ElusiveError(f"--set {assignment}: {parent} is {inner!r}, which has no settings of its own.")
+        inner[key] = value
+    return changed
+
+
+def assigned(assignment: str) -> tuple[list[str], Any]:
+    """The parts of the key and the value of "KEY=VALUE".
+
+    The value is TOML: a number, true or false, a list, an inline table, a string in quotes. What is not TOML is a
+    string as it stands, and so are the items of a list: shells take quotes away, and `[plain,random]` says enough.
+
+    Raises:
+        ElusiveError: if there is no `=`, or the key is not a dotted key of TOML.
+
+    Example:
+        >>> assigned("models.large.name=my/model")
+        (['models', 'large', 'name'], 'my/model')
+        >>> assigned('sweep.grid."train.learning_rate"=[1e-3, 2e-3]')
+        (['sweep', 'grid', 'train.learning_rate'], [0.001, 0.002])
+    """
+    key, equals, text = assignment.partition("=")
+    try:
+        inner = tomllib.loads(f"{key} = 0") if equals else {}
+    except tomllib.TOMLDecodeError:
+        inner = {}
+    parts: list[str] = []
+    while inner:
+        ((part, inner),) = inner.items()
+        parts.append(part)
+    if not parts:
+        raise ElusiveError(f"--set: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got {assignment!r}.")
+    return parts, _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """A value of TOML, a list of bare words, or the text itself."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        table = {}
+    if table.keys() == {"value"}:
+        return table["value"]
+    if bare := re.fullmatch(r"\[([^\[\]{}\"']*)\]", text):
+        return [_value(item.strip()) for item in bare[1].split(",") if item.strip()]
+    return text
 
 
 def from_table(kind: type[SettingsT], table: Mapping[str, Any], where: str) -> SettingsT:
@@ -93,3 +170,26 @@ def to_table(settings: Any) -> dict[str, Any]:
 def dump_recipe(settings: Any) -> str:
     """The TOML text that `load_recipe` reads back as the same settings."""
     return tomli_w.dumps(to_table(settings))
+
+
+def inline(value: Any) -> str:
+    """One value as TOML writes it on a single line.
+
+    Example:
+        >>> print(inline({"train.learning_rate": [0.001, 1], "blank": False}))
+        {"train.learning_rate" = [0.001, 1], blank = false}
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        pairs = (f"{_bare_or_quoted(key)} = {inline(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return str(value)
+
+
+def _bare_or_quoted(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
