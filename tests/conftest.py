@@ -1,13 +1,42 @@
 """Fixtures that several test files share."""
 
+import importlib.util
 import itertools
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 
 # Before torch is loaded: test processes side by side, each with a thread a core, would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def shaped_modules() -> list[str]:
+    """The modules of the package that give shapes in their signatures; found without an import of the package."""
+    package = importlib.util.find_spec("elusive")
+    assert package is not None
+    assert package.origin is not None
+    source = Path(package.origin).parent
+    return sorted(
+        ".".join(path.relative_to(source.parent).with_suffix("").parts)
+        for path in source.rglob("*.py")
+        if "\nfrom jaxtyping import " in path.read_text(encoding="utf-8")
+    )
+
+
+# Before they are imported: each call of their functions is checked, arguments and results, shapes and types.
+jaxtyping.install_import_hook(shaped_modules(), "beartype.beartype")
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """For tests of how the package itself refuses a wrong shape."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

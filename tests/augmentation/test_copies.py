@@ -364,7 +364,8 @@ class TestStreams:
 
 class TestReproducible:
     @pytest.fixture(scope="class")
-    def train_bytes(self, augmented, tmp_path_factory: pytest.TempPathFactory):
+    @classmethod
+    def train_bytes(cls, augmented, tmp_path_factory: pytest.TempPathFactory):
         def run(options: dict[str, Any] | None = None, **settings: Any) -> bytes:
             folder = tmp_path_factory.mktemp("augmented")
             write(folder, augmented("contrast-cues", options, **settings))

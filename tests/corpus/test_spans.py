@@ -217,7 +217,8 @@ def test_other_entries_pass_by_in_their_order():
 
 class TestSpacy:
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
+    @classmethod
+    def folder(cls, tmp_path_factory):
         spacy = pytest.importorskip("spacy")
         pipeline = spacy.blank("en")
         patterns = [{"label": "GPE", "pattern": "Rome"}, {"label": "PERSON", "pattern": "Ada Lovelace"}]

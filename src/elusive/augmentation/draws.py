@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt64
 
 
 def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generator:
@@ -17,7 +18,9 @@ def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generato
     return np.random.default_rng(int.from_bytes(_digest(seed, document_id, copy), "little"))
 
 
-def copy_seeds(seed: int, document_ids: Sequence[str], copies: Sequence[int]) -> np.ndarray:
+def copy_seeds(
+    seed: int, document_ids: Sequence[str], copies: Sequence[int]
+) -> UInt64[np.ndarray, "{len(document_ids)} {len(copies)} 4"]:
     """What seeds `copy_generator` for each copy of many documents, at a tenth of its cost.
 
     Half the time of augmenting short texts went into seeding one generator after the other. These are numpy's own
@@ -74,7 +77,9 @@ def _pcg64_state(seed_high: int, seed_low: int, stream_high: int, stream_low: in
 _PCG64_FACTOR = 0x2360ED051FC65DA44385DF649FCCF645
 
 
-def kept_in_copies(probability: np.ndarray, seeds_C4: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def kept_in_copies(
+    probability: Float[np.ndarray, " tokens"], seeds_C4: UInt64[np.ndarray, "copies 4"], generator: np.random.Generator
+) -> Bool[np.ndarray, "copies tokens"]:
     """Draw which tokens stay in each copy of a document.
 
     Args:
@@ -93,7 +98,9 @@ def kept_in_copies(probability: np.ndarray, seeds_C4: np.ndarray, generator: np.
     return drawn_CT >= probability
 
 
-def kept_tokens(probability: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def kept_tokens(
+    probability: Float[np.ndarray, " tokens"], generator: np.random.Generator
+) -> Bool[np.ndarray, " tokens"]:
     """Draw which tokens stay.
 
     Args:

@@ -1,12 +1,13 @@
 """The contrast: what the large model attends to and the small one overlooks."""
 
 import numpy as np
+from jaxtyping import Float32
 
 from elusive.errors import ElusiveError
 from elusive.scoring.shards import TokenScores
 
 
-def contrast(large: TokenScores, small: TokenScores) -> np.ndarray:
+def contrast(large: TokenScores, small: TokenScores) -> Float32[np.ndarray, " tokens"]:
     """What the large model attends to and the small one overlooks: s_large - s_small.
 
     Args:

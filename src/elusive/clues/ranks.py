@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Int32
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,15 @@ class Ranking:
     """
 
     document_id: str
-    token_ids: np.ndarray
-    offsets: np.ndarray
-    ranks: np.ndarray
-    seen: np.ndarray
+    token_ids: Int32[np.ndarray, " tokens"]
+    offsets: Int32[np.ndarray, "tokens 2"]
+    ranks: Int32[np.ndarray, " tokens"]
+    seen: Bool[np.ndarray, " tokens"]
 
 
-def rank_tokens(signal: np.ndarray, rankable: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def rank_tokens(
+    signal: Float[np.ndarray, "*rows tokens"], rankable: Bool[np.ndarray, " tokens"], seen: Bool[np.ndarray, " tokens"]
+) -> Int32[np.ndarray, "*rows tokens"]:
     """Rank tokens by a signal, the largest first, ties by position.
 
     Args:
@@ -53,7 +56,7 @@ def rank_tokens(signal: np.ndarray, rankable: np.ndarray, seen: np.ndarray) -> n
     return ranks
 
 
-def distance_signal(positions: np.ndarray, tokens: int) -> np.ndarray:
+def distance_signal(positions: Int[np.ndarray, " queries"], tokens: int) -> Float64[np.ndarray, " {tokens}"]:
     """Mean distance of each token from the queries after it: the farthest token is rank 1.
 
     Args:

@@ -374,13 +374,15 @@ class TestWordLists:
 class TestPretrainingText:
     COUNT = 120
 
-    def texts(self, count: int, **options) -> list[str]:
-        given = {"seed": 3, "people_count": self.COUNT, "asked_share": 0.5, "question_share": 0.3, **options}
+    @classmethod
+    def texts(cls, count: int, **options) -> list[str]:
+        given = {"seed": 3, "people_count": cls.COUNT, "asked_share": 0.5, "question_share": 0.3, **options}
         return list(itertools.islice(pretraining_texts(**given), count))
 
     @pytest.fixture(scope="class")
-    def texts_2000(self) -> list[str]:
-        return self.texts(2000)
+    @classmethod
+    def texts_2000(cls) -> list[str]:
+        return cls.texts(2000)
 
     def test_no_new_name_occurs(self, texts_2000: list[str], crowd: list[Person]) -> None:
         everything = "\n".join(texts_2000)
