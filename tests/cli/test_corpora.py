@@ -203,7 +203,7 @@ class TestSkipBad:
         assert capsys.readouterr().out == (
             f"{tmp_path / 'corpus'}: 1 document, 0 questions\n"
             "2 in = 1 document + 0 questions + 1 bad + 0 left out\n"
-            f"bad rows set aside in {quarantine}: 1 document\n"
+            f"bad rows quarantined in {quarantine}: 1 document\n"
         )
         [bad] = [json.loads(line) for line in quarantine.read_text("utf-8").splitlines()]
         assert (bad["source"], bad["line"], bad["raw"]) == (str(source), 3, '{"text": "two"')
@@ -277,7 +277,7 @@ class TestRowsIn:
             f"{corpus}: 3 documents, 1 question\n"
             "13 in = 3 documents + 1 question + 4 bad + 5 left out "
             "(impossible question 1, repeated paragraph 1, question of a bad paragraph 3)\n"
-            f"bad rows set aside in {corpus / 'quarantine.jsonl'}: 1 question, 3 documents\n"
+            f"bad rows quarantined in {corpus / 'quarantine.jsonl'}: 1 question, 3 documents\n"
         )
         done = json.loads((corpus / "done.json").read_text("utf-8"))
         assert done["rows"] == 13
@@ -311,7 +311,7 @@ class TestRowsIn:
 
     def test_a_corpus_folder_and_its_bad_rows(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         generate(malformed_line(tmp_path), tmp_path / "one", "--skip-bad")
-        generate(tmp_path / "one", tmp_path / "two")  # what was set aside once stops nothing again
+        generate(tmp_path / "one", tmp_path / "two")  # rows quarantined once stop nothing again
         assert tuple(load_corpus(tmp_path / "two").documents) == tuple(load_corpus(tmp_path / "one").documents)
 
     def test_a_corpus_folder_in_part(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

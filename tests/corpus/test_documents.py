@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from elusive.corpus.documents import Corpus, Document, Entry, load_corpus, write_corpus
+from elusive.corpus.quarantine import BadRow, LeftOut
 from elusive.corpus.questions import QuestionItem
 from elusive.corpus.readers import read_corpus
-from elusive.corpus.rows import BadRow, LeftOut
 from elusive.corpus.tags import Span
 from elusive.errors import ElusiveError
 

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -16,9 +15,10 @@ from typing import Any
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path, read_jsonl
 
+from .quarantine import BadRow, BadRowsError, CorpusCounts, LeftOut
 from .questions import QuestionItem
-from .rows import LISTED_ROWS, BadRow, BadRowsError, LeftOut
 from .tags import Span
+from .wording import LISTED_PROBLEMS
 
 RowT = typing.TypeVar("RowT")
 
@@ -50,7 +50,7 @@ class Document:
 
 
 Entry = Document | QuestionItem | BadRow | LeftOut
-"""What a source holds, one at a time: a document, a question, a row that cannot be used, or one left out on purpose."""
+"""What a row of a source became: a document, a question, a row in quarantine, or a row left out on purpose."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Corpus:
     """What a source held.
 
     Attributes:
-        documents: in the order of the source; may stand on disk, so only its length and iteration may be used.
+        documents: in the order of the source; may lie on disk, so use only its length and iteration.
         questions: those that came with the documents.
-        quarantined: the rows set aside.
+        quarantined: the bad rows, each with its reason.
     """
 
     documents: Collection[Document]
@@ -68,41 +68,12 @@ class Corpus:
     quarantined: tuple[BadRow, ...] = ()
 
     def entries(self) -> Iterator[Entry]:
-        """All that it holds, as `write_corpus` takes it."""
+        """Everything that it holds, for `write_corpus`."""
         return itertools.chain(self.documents, self.questions, self.quarantined)
 
 
-@dataclass(frozen=True)
-class CorpusCounts:
-    """How many rows a source held, and what became of them: no row is lost on the way.
-
-    Attributes:
-        documents: rows that became documents.
-        questions: rows that became questions.
-        bad: rows set aside in quarantine.jsonl, by what they should have been (document, question).
-        left_out: rows left out on purpose, by reason.
-        first_bad: the first ten rows set aside.
-    """
-
-    documents: int = 0
-    questions: int = 0
-    bad: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    first_bad: tuple[BadRow, ...] = ()
-
-    @property
-    def quarantined(self) -> int:
-        """All rows set aside."""
-        return sum(self.bad.values())
-
-    @property
-    def rows(self) -> int:
-        """All rows of the source: documents + questions + quarantined + left out."""
-        return self.documents + self.questions + self.quarantined + sum(self.left_out.values())
-
-
 class StoredDocuments(Collection[Document]):
-    """The documents of a corpus folder, read from disk each time that they are walked through; none is held.
+    """The documents of a corpus folder, read from disk on each iteration and never held in memory.
 
     Args:
         path: documents.jsonl.
@@ -131,7 +102,7 @@ class StoredDocuments(Collection[Document]):
 
 
 class Tally:
-    """Counts what passes by."""
+    """Counts a stream of entries."""
 
     def __init__(self) -> None:
         self._kinds: collections.Counter[type] = collections.Counter()
@@ -140,7 +111,7 @@ class Tally:
         self._first_bad: list[BadRow] = []
 
     def passing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The same entries, each counted as it passes."""
+        """The entries, each counted as it passes."""
         kinds = self._kinds
         for entry in entries:
             kinds[type(entry)] += 1
@@ -148,11 +119,11 @@ class Tally:
                 self._left_out[entry.reason] += 1
             elif isinstance(entry, BadRow):
                 self._bad[entry.of] += 1
-                self._first_bad += [entry] if len(self._first_bad) < LISTED_ROWS else []
+                self._first_bad += [entry] if len(self._first_bad) < LISTED_PROBLEMS else []
             yield entry
 
     def counts(self) -> CorpusCounts:
-        """What has passed so far."""
+        """The counts so far."""
         kinds = self._kinds
         return CorpusCounts(
             kinds[Document], kinds[QuestionItem], dict(self._bad), dict(self._left_out), tuple(self._first_bad)
@@ -170,7 +141,7 @@ def collect(entries: Iterable[Entry]) -> Corpus:
 def write_corpus(
     folder: str | Path, entries: Iterable[Entry], check: Callable[[CorpusCounts], object] = lambda counts: None
 ) -> CorpusCounts:
-    """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order; nothing is held.
+    """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order and without holding it.
 
     All three files appear together, at the end.
 
@@ -206,14 +177,14 @@ def write_corpus(
 
 @contextlib.contextmanager
 def _jsonl_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
-    """What writes one object a line to a file, which appears when the block ends well."""
+    """A function that writes one object a line; the file appears when the block ends without an error."""
     encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one for every row
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         yield lambda row: stream.write(encode(row) + "\n")
 
 
 def load_corpus(folder: str | Path) -> Corpus:
-    """Read what `write_corpus` wrote; the documents stay on disk, and so do the rows that were set aside.
+    """Read what `write_corpus` wrote; the documents and the quarantined rows stay on disk.
 
     Raises:
         ElusiveError: if a file is missing or was changed into something else.
@@ -245,7 +216,7 @@ def _load(path: Path, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[Ro
 
 
 def corpus_hash(documents: Iterable[Document]) -> str:
-    """SHA-256 of ids, texts and spans: what scores were made of, as their settings.json remembers it."""
+    """SHA-256 of ids, texts and spans: identifies the corpus in the settings.json of its scores."""
     digest = hashlib.sha256()
     for document in documents:
         row = [document.id, document.text, [list(span) for span in document.spans]]

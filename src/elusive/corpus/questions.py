@@ -1,4 +1,4 @@
-"""Question items, few-shot prompts, and the SQuAD v1.1 measures of an answer."""
+"""Questions with their reference answers, and the file that holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from typing import Any
 
 from elusive.errors import ElusiveError
 
-from .rows import byte_lines, checked_text, counted, kind, listed, parse_row, row_id, text_value
+from .input_files import byte_lines
+from .values import checked_text, kind, parse_row, row_id, text_value
+from .wording import counted, listed
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Example:
 def read_questions(path: str | Path) -> list[QuestionItem]:
     """Read questions from JSONL, in order.
 
-    Each line is an object with `question` and either `answer` (a string) or `answers` (a list of strings; repeated
-    ones are kept once). Optional: `id` (`<file stem>-000001` by row number where missing), `field` (`answer`), and
-    `document_id`; a question without one counts as a document of its own. Blank lines are passed over.
+    Each line is an object with `question` and either `answer` (a string) or `answers` (a list of strings; duplicates
+    are dropped). Optional: `id` (`<file stem>-000001` by row number where missing), `field` (`answer`), and
+    `document_id`; a question without one counts as a document of its own. Blank lines are skipped.
 
     Raises:
         ElusiveError: if the file is missing or holds no question, or a row is bad; names the lines.

@@ -11,8 +11,8 @@ from elusive.errors import ElusiveError
 
 from .documents import Document
 from .questions import QuestionItem
-from .rows import counted
 from .tags import Span
+from .wording import counted
 
 Marker = Callable[[Iterable[Document]], Iterator[Document]]
 """Adds spans to a stream of documents; takes and gives them in one order."""

@@ -10,16 +10,16 @@ from typing import Any
 from elusive.config.run import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.corpus.people.biographies import biography_corpus
-from elusive.corpus.readers.bad_rows import refuse_bad_rows
 from elusive.corpus.readers.files import Source, opened_source
 from elusive.runs.files import file_hash, read_json, write_jsonl
 from elusive.runs.stage import Stage
 
-from .documents import Corpus, CorpusCounts, Entry, load_corpus, write_corpus
+from .documents import Corpus, Entry, load_corpus, write_corpus
+from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
 from .questions import QuestionItem, read_questions
 from .readers import DEFAULT_TOKENIZER, read_entries
-from .rows import LeftOut, counted
 from .spans import MarkCounts, mark_entries, markers
+from .wording import counted
 
 REPLACED = LeftOut("question replaced by those of corpus.questions")
 
@@ -28,9 +28,10 @@ BEYOND_LIMIT = LeftOut("question of a document beyond corpus.limit")
 
 
 def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
-    """Read or generate the corpus and write it to the run folder; read it back where that is done.
+    """Read or generate the corpus and write it to the run folder; a finished folder is only loaded.
 
-    Its figures are in done.json (`summary_lines` puts them in words), answers without a place in unplaced.jsonl.
+    Its figures are in done.json (`summary_lines` puts them in words), answers without a place in
+    unplaced.jsonl.
 
     Args:
         settings: the source.
@@ -41,8 +42,8 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
         Documents in the order of the source, and questions.
 
     Raises:
-        ElusiveError: if the source cannot be read, or more rows are bad than the settings allow; the bad rows then
-            stand in quarantine.jsonl, and the folder can be used again.
+        ElusiveError: if the source cannot be read, or more rows are bad than the settings allow; quarantine.jsonl then
+            holds them, and the folder can be used again.
     """
     tokenizer = settings.tokenizer or tokenizer
     with _opened(settings.source) as source:
@@ -57,7 +58,7 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
 
 
 def _identity(settings: CorpusSettings) -> dict[str, Any]:
-    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
+    """The settings; a later one is included only if it is set, so that earlier folders stay valid."""
     table = to_table(settings)
     return table if settings.filler_sentences else {key: table[key] for key in table if key != "filler_sentences"}
 
@@ -72,9 +73,9 @@ def _opened(name: str) -> Iterator[Source | None]:
 
 
 def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokenizer: str) -> None:
-    asked = read_questions(settings.questions) if settings.questions else []
-    chosen, marked = markers(settings, asked)
-    entries = _with_questions(_entries(settings, source, tokenizer), asked)
+    questions = read_questions(settings.questions) if settings.questions else []
+    chosen, marked = markers(settings, questions)
+    entries = _with_questions(_entries(settings, source, tokenizer), questions)
     quarantine = stage.folder / "quarantine.jsonl"
     check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
     counts = write_corpus(stage.folder, mark_entries(entries, chosen), check)
@@ -112,7 +113,7 @@ def summary_lines(folder: str | Path) -> list[str]:
         lines.append(f"{found['rows']:,} in = {documents} + {questions} + {rest}")
     if quarantined:
         bad = ", ".join(counted(number, of) for of, number in quarantined.items())
-        lines.append(f"bad rows set aside in {folder / 'quarantine.jsonl'}: {bad}")
+        lines.append(f"bad rows quarantined in {folder / 'quarantine.jsonl'}: {bad}")
     lines += found["marked"]
     if found["unplaced"]:
         lines.append(f"answers without a place: {folder / 'unplaced.jsonl'}")
@@ -124,12 +125,12 @@ def _reasons(left_out: Mapping[str, int]) -> str:
     return f" ({reasons})" if reasons else ""
 
 
-def _with_questions(entries: Iterator[Entry], asked: list[QuestionItem]) -> Iterator[Entry]:
+def _with_questions(entries: Iterator[Entry], questions: list[QuestionItem]) -> Iterator[Entry]:
     """The questions of a file in place of those that came with the documents."""
-    if not asked:
+    if not questions:
         return entries
     rest = (REPLACED if isinstance(entry, QuestionItem) else entry for entry in entries)
-    return itertools.chain(rest, asked)
+    return itertools.chain(rest, questions)
 
 
 def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) -> Iterator[Entry]:
@@ -145,7 +146,7 @@ def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) ->
 
 
 def _first_documents(corpus: Corpus, limit: int) -> Iterator[Entry]:
-    """A corpus folder's documents and questions; rows that were set aside when it was made stay there."""
+    """A corpus folder's documents and questions; its quarantined rows stay there."""
     ids: set[str] = set()
     for document in itertools.islice(corpus.documents, limit or None):
         ids.update([document.id] if limit else [])

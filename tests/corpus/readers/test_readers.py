@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from elusive.corpus.documents import Corpus, Document, write_corpus
+from elusive.corpus.quarantine import RAW_CHARACTERS, BadRow
 from elusive.corpus.questions import QuestionItem
 from elusive.corpus.readers import read_corpus
-from elusive.corpus.rows import RAW_CHARACTERS, BadRow
 from elusive.corpus.tags import Span, parse_tags
 from elusive.errors import ElusiveError
 
@@ -117,7 +117,7 @@ class TestJsonl:
         assert message.startswith(f"{path}: expected every row to be readable, got 1 bad row.\n  {path}, line 2: ")
         assert reason in message
         assert message.endswith(
-            "Correct these rows, or set them aside and go on: "
+            "Correct these rows, or leave them in quarantine: "
             "corpus.skip_bad = true in a recipe, --skip-bad with generate."
         )
 

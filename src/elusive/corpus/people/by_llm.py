@@ -25,7 +25,8 @@ from elusive.config.run import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import LlmSettings
 from elusive.corpus.documents import write_corpus
-from elusive.corpus.rows import checked_text, counted, listed
+from elusive.corpus.values import checked_text
+from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
 from elusive.runs.stage import Stage

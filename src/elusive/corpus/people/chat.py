@@ -17,7 +17,7 @@ from typing import Any
 
 from elusive import __version__
 from elusive.config.verbs import LlmSettings
-from elusive.corpus.rows import kind
+from elusive.corpus.values import kind
 from elusive.errors import ElusiveError
 
 Announce = Callable[[str], None]

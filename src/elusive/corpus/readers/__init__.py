@@ -1,4 +1,4 @@
-"""Any source as a stream of documents, questions and bad rows."""
+"""Readers of every source: a file, a folder or a dataset comes in, documents, questions and bad rows come out."""
 
 import contextlib
 import typing
@@ -8,20 +8,19 @@ from typing import Any
 
 from elusive.config.run import CorpusFormat, CorpusSettings
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
-from elusive.corpus.rows import bad_row
+from elusive.corpus.quarantine import bad_row, refuse_bad_rows
 from elusive.errors import ElusiveError
 
-from .bad_rows import refuse_bad_rows
 from .files import Source, SourceFile, opened_source, seen_format
 from .hub import dataset_name, dataset_rows
 from .jsonl import json_entries, jsonl_rows
-from .reading import FLAT_COLUMNS, Reading
-from .rows import row_entries
+from .read_state import FLAT_COLUMNS, ReadState
+from .row_documents import row_entries
 from .tables import csv_rows, parquet_rows
 from .text import text_entries
 
 DEFAULT_TOKENIZER = "elusive/large"
-"""Whose tokens chunks are counted in where nothing else is said."""
+"""Default tokenizer that counts the tokens of chunks."""
 
 
 _SHOWN_BYTES = 1024
@@ -47,7 +46,7 @@ def read_corpus(
         parquet: the same columns, without tags.
         text, markdown: a file is cut at paragraph borders into documents of at most `chunk_tokens` tokens; the id is
             its path in the folder, with `#0001` ... behind it where it makes several.
-        squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each different
+        squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each distinct
             paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
             corpus; impossible questions are left out. These documents come after those of other files.
         dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
@@ -57,11 +56,11 @@ def read_corpus(
     has several files; a SQuAD paragraph `<title>-0001`, by its number in the article.
 
     Args:
-        source: what is read.
+        source: the path, pattern or name.
         format: one of the above.
-        limit: stop after so many documents (0: read all).
-        skip_bad: set bad rows aside in `quarantined` and go on, instead of stopping.
-        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
+        limit: largest number of documents (0: all).
+        skip_bad: put bad rows into `quarantined`, with the reason, instead of stopping.
+        tokenizer: folder or hub name of the tokenizer that counts the tokens of chunks.
         settings: others of `CorpusSettings`, e.g. `text_column="body"`.
 
     Returns:
@@ -74,10 +73,10 @@ def read_corpus(
     known = typing.get_args(CorpusFormat)
     if format not in known:
         raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
-    asked = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
+    chosen = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
     tally = Tally()
-    corpus = collect(tally.passing(read_entries(asked, tokenizer)))
-    refuse_bad_rows(tally.counts(), asked)
+    corpus = collect(tally.passing(read_entries(chosen, tokenizer)))
+    refuse_bad_rows(tally.counts(), chosen)
     return corpus
 
 
@@ -87,9 +86,9 @@ def read_entries(
     """Stream a source; memory does not grow with its rows (JSON values, SQuAD's and Markdown files are read whole).
 
     Args:
-        settings: what is read, and how. Bad rows are given as they come; nothing is refused because of them.
-        tokenizer: folder or hub name of the tokenizer in whose tokens chunks are counted.
-        source: the source, if it is opened already.
+        settings: the source and its format. Bad rows are yielded; they stop nothing here.
+        tokenizer: folder or hub name of the tokenizer that counts the tokens of chunks.
+        source: the source, if the caller has opened it.
 
     Yields:
         Documents, questions, bad rows and rows left out; `settings.limit` counts documents.
@@ -99,26 +98,26 @@ def read_entries(
     """
     with contextlib.ExitStack() as stack:
         source = source or stack.enter_context(opened_source(settings.source))
-        reading = stack.enter_context(contextlib.closing(Reading(settings, settings.tokenizer or tokenizer)))
+        state = stack.enter_context(contextlib.closing(ReadState(settings, settings.tokenizer or tokenizer)))
         if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
             file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
-            yield from row_entries(dataset_rows(source, settings), file, reading, flat=settings.format == "squad")
+            yield from row_entries(dataset_rows(source, settings), file, state, flat=settings.format == "squad")
         else:
             for file in source.files():
-                yield from _file_entries(file, reading)
-                if reading.full:
+                yield from _file_entries(file, state)
+                if state.full:
                     break
-        for document, label, where in reading.paragraphs.documents():
-            reason = reading.repeated(document, label, where)
+        for document, label, where in state.paragraphs.documents():
+            reason = state.repeated(document, label, where)
             raw = document.text.encode()
             yield bad_row(label, 0, f"{where}: {reason}", raw) if reason else document
 
 
-def _file_entries(file: SourceFile, reading: Reading) -> Iterator[Entry]:
-    """What one file holds. One of many that cannot be read at all is a bad row; alone it stops the reading."""
+def _file_entries(file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    """The entries of one file. An unreadable file among others is a bad row; alone it is an error."""
     begun = False
     try:
-        for entry in _entries_as(_format(file, reading.settings), file, reading):
+        for entry in _entries_as(_format(file, state.settings), file, state):
             begun = True
             yield entry
     except ElusiveError as error:
@@ -148,16 +147,16 @@ def _format(file: SourceFile, settings: CorpusSettings) -> CorpusFormat:
     return "json" if settings.format == "squad" and found in ("text", "markdown") else found
 
 
-def _entries_as(format: CorpusFormat, file: SourceFile, reading: Reading) -> Iterator[Entry]:
-    settings = reading.settings
+def _entries_as(format: CorpusFormat, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    settings = state.settings
     flat = settings.format == "squad"
     if format in ("text", "markdown"):
-        return text_entries(file, reading, markdown=format == "markdown")
+        return text_entries(file, state, markdown=format == "markdown")
     if format == "json":
-        return json_entries(file, reading, squad=flat)
+        return json_entries(file, state, squad=flat)
     if format == "jsonl":
-        return row_entries(jsonl_rows(file), file, reading, flat=flat)
+        return row_entries(jsonl_rows(file), file, state, flat=flat)
     if format == "parquet":
-        return row_entries(parquet_rows(file, settings), file, reading, flat=flat)
+        return row_entries(parquet_rows(file, settings), file, state, flat=flat)
     rows = csv_rows(file, settings, tabs=format == "tsv")
-    return row_entries(rows, file, reading, tagged=settings.tags, flat=flat)
+    return row_entries(rows, file, state, tagged=settings.tags, flat=flat)

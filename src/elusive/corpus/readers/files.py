@@ -1,4 +1,4 @@
-"""Which files a source names, and which form each of them has."""
+"""The files of a source, and the format of each."""
 
 import contextlib
 import glob
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from elusive.config.run import CorpusFormat
-from elusive.corpus.rows import opened
+from elusive.corpus.input_files import opened
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash
 

@@ -9,7 +9,7 @@ from elusive.config.run import CorpusSettings
 from elusive.errors import ElusiveError
 
 from .files import HUB_PREFIX, Source
-from .reading import Row
+from .read_state import Row
 from .tables import arrow_rows, used_columns
 
 _BATCH_ROWS = 256

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from elusive.corpus.documents import Entry
-from elusive.corpus.rows import byte_lines, kind, not_utf8, parse_row, read_bytes
+from elusive.corpus.input_files import byte_lines, read_bytes
+from elusive.corpus.values import kind, not_utf8, parse_row
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .reading import Reading, Row, json_bytes
-from .rows import row_entries
+from .read_state import ReadState, Row, json_bytes
+from .row_documents import row_entries
 from .squad import nested_entries
 
 
 def jsonl_rows(file: SourceFile) -> Iterator[Row]:
-    """The rows of a JSONL file; blank lines are passed over."""
+    """The rows of a JSONL file; blank lines are skipped."""
     for number, (line, raw) in enumerate(byte_lines(file.path, file.label), 1):
         try:
             value = parse_row(raw)
@@ -24,12 +25,12 @@ def jsonl_rows(file: SourceFile) -> Iterator[Row]:
         yield Row(number, line, value, raw)
 
 
-def json_entries(file: SourceFile, reading: Reading, *, squad: bool = False) -> Iterator[Entry]:
+def json_entries(file: SourceFile, state: ReadState, *, squad: bool = False) -> Iterator[Entry]:
     """What a JSON file holds: SQuAD's articles, or rows in an array, bare or under `data`.
 
     Args:
         file: the file; it is read whole.
-        reading: the pass.
+        state: ids and limits of the source so far.
         squad: it must be SQuAD, nested or flat.
 
     Raises:
@@ -40,15 +41,15 @@ def json_entries(file: SourceFile, reading: Reading, *, squad: bool = False) -> 
     first: Any = rows[0] if isinstance(rows, list) and rows else None
     is_flat = isinstance(first, dict) and "context" in first and "paragraphs" not in first
     if (isinstance(first, dict) and "paragraphs" in first) or (squad and not is_flat):
-        yield from nested_entries(value, file, reading)
+        yield from nested_entries(value, file, state)
     elif isinstance(rows, list):
-        yield from row_entries(_rows(rows), file, reading, flat=squad)
-    elif isinstance(value, dict) and reading.settings.text_column in value:
-        yield from row_entries(_rows([value]), file, reading)
+        yield from row_entries(_rows(rows), file, state, flat=squad)
+    elif isinstance(value, dict) and state.settings.text_column in value:
+        yield from row_entries(_rows([value]), file, state)
     else:
         got = f"an object with the keys {', '.join(map(repr, value))}" if isinstance(value, dict) else kind(value)
         raise ElusiveError(
-            f"{file.label}: expected a JSON array of objects, one object with {reading.settings.text_column!r}, or "
+            f"{file.label}: expected a JSON array of objects, one object with {state.settings.text_column!r}, or "
             f"SQuAD's form, got {got}. Put the rows in an array, or name the text's key with corpus.text_column."
         )
 

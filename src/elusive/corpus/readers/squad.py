@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from elusive.corpus.documents import Entry
+from elusive.corpus.quarantine import LeftOut, bad_row
 from elusive.corpus.questions import QuestionItem
-from elusive.corpus.rows import LeftOut, bad_row, kind, row_id, text_value
+from elusive.corpus.values import kind, row_id, text_value
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .paragraphs import ANSWER_FIELD, Stored
-from .reading import Reading, Row, bad, json_bytes, place
+from .read_state import ReadState, Row, bad, json_bytes, place
+from .squad_paragraphs import ANSWER_FIELD, Stored
 
 REPEATED = LeftOut("repeated paragraph")
 
@@ -27,13 +28,13 @@ ORPHANED = LeftOut("question of a bad paragraph")
 _FORM = '{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}'
 
 
-def nested_entries(value: object, file: SourceFile, reading: Reading) -> Iterator[Entry]:
-    """Questions of a SQuAD file, one by one; its paragraphs are kept in `reading.paragraphs`.
+def nested_entries(value: object, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    """Questions of a SQuAD file, one by one; its paragraphs are kept in `state.paragraphs`.
 
     Raises:
         ElusiveError: if it has another form.
     """
-    for where, id, paragraph in _paragraphs(value, file, reading):
+    for where, id, paragraph in _paragraphs(value, file, state):
         try:
             context, rows = _context_and_questions(paragraph)
         except ElusiveError as reason:
@@ -41,13 +42,13 @@ def nested_entries(value: object, file: SourceFile, reading: Reading) -> Iterato
             rows = paragraph.get("qas") if isinstance(paragraph, dict) else None
             yield from [ORPHANED] * len(rows if isinstance(rows, list) else ())
             continue
-        stored = reading.paragraphs.find(context)
+        stored = state.paragraphs.find(context)
         if stored:
             yield REPEATED
-        elif reading.room:
-            stored = reading.paragraphs.add(context, id, file, where)
+        elif state.room:
+            stored = state.paragraphs.add(context, id, file, where)
         else:
-            reading.full = True
+            state.full = True
             return
         for index, row in enumerate(rows):
             here = f"{where}.qas[{index}]"
@@ -55,12 +56,12 @@ def nested_entries(value: object, file: SourceFile, reading: Reading) -> Iterato
                 yield IMPOSSIBLE
                 continue
             try:
-                yield _question(row, context, stored, file, here, reading)
+                yield _question(row, context, stored, file, here, state)
             except ElusiveError as reason:
                 yield bad_row(file.label, 0, f"{here}: {reason}", json_bytes(row), "question")
 
 
-def _paragraphs(value: object, file: SourceFile, reading: Reading) -> Iterator[tuple[str, str, object]]:
+def _paragraphs(value: object, file: SourceFile, state: ReadState) -> Iterator[tuple[str, str, object]]:
     """Each paragraph as (where it stands, its id, its value)."""
     # Du and Cardie's split is the list of articles without the object around it.
     articles = value.get("data") if isinstance(value, dict) else value
@@ -75,7 +76,7 @@ def _paragraphs(value: object, file: SourceFile, reading: Reading) -> Iterator[t
         except ElusiveError as error:
             raise ElusiveError(f"{file.label}, {where}: {error}. Correct the title, or leave it out.") from None
         for number, paragraph in enumerate(article["paragraphs"]):
-            yield f"{where}.paragraphs[{number}]", reading.paragraphs.numbered(title), paragraph
+            yield f"{where}.paragraphs[{number}]", state.paragraphs.numbered(title), paragraph
 
 
 def _form_error(file: SourceFile, got: str) -> ElusiveError:
@@ -94,8 +95,8 @@ def _context_and_questions(value: object) -> tuple[str, list[Any]]:
     return text_value(value, "context"), rows
 
 
-def flat_entries(row: Row, file: SourceFile, reading: Reading) -> Iterator[Entry]:
-    """The question of one row; its paragraph is kept in `reading.paragraphs`.
+def flat_entries(row: Row, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    """The question of one row; its paragraph is kept in `state.paragraphs`.
 
     A row holds a paragraph and a question, and both are counted: a paragraph that was there before is left out.
     """
@@ -106,13 +107,13 @@ def flat_entries(row: Row, file: SourceFile, reading: Reading) -> Iterator[Entry
         yield bad(file, row, reason)
         yield ORPHANED
         return
-    stored = reading.paragraphs.find(context)
+    stored = state.paragraphs.find(context)
     if stored:
         yield REPEATED
-    elif reading.room:
-        stored = reading.paragraphs.add(context, reading.paragraphs.numbered(title), file, place(row))
+    elif state.room:
+        stored = state.paragraphs.add(context, state.paragraphs.numbered(title), file, place(row))
     else:
-        reading.full = True
+        state.full = True
         return
     try:
         question = dict(value) | {"answers": _listed_answers(value.get("answers"))}
@@ -120,7 +121,7 @@ def flat_entries(row: Row, file: SourceFile, reading: Reading) -> Iterator[Entry
         if not question["answers"] or value.get("is_impossible") in (True, "True", "true"):
             yield IMPOSSIBLE
         else:
-            yield _question(question, context, stored, file, place(row), reading)
+            yield _question(question, context, stored, file, place(row), state)
     except ElusiveError as reason:
         yield bad(file, row, reason, "question")
 
@@ -156,7 +157,7 @@ def _shown(value: object) -> str:
 
 
 def _question(
-    row: object, context: str, stored: Stored, file: SourceFile, where: str, reading: Reading
+    row: object, context: str, stored: Stored, file: SourceFile, where: str, state: ReadState
 ) -> QuestionItem:
     """A question; the places of its answers are kept with its paragraph.
 
@@ -177,8 +178,8 @@ def _question(
         field=ANSWER_FIELD,
         document_id=stored.id,
     )
-    reading.question_is_new(item, file, where)
-    reading.paragraphs.add_answers(stored.number, places)
+    state.question_is_new(item, file, where)
+    state.paragraphs.add_answers(stored.number, places)
     return item
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from elusive.config.run import CorpusSettings
-from elusive.corpus.rows import counted, is_compressed, not_utf8, opened
+from elusive.corpus.input_files import is_compressed, opened
+from elusive.corpus.values import not_utf8
+from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .reading import FLAT_COLUMNS, NAMING, Row, json_bytes
+from .read_state import FLAT_COLUMNS, NAMING, Row, json_bytes
 
 _BATCH_BYTES = 1 << 24
 
@@ -24,7 +26,7 @@ _BATCH_ROWS = 1024
 
 
 def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> list[str]:
-    """The columns of a table that are read: text, id and spans, or those of SQuAD's flat form.
+    """The columns of a table that are used: text, id and spans, or those of SQuAD's flat form.
 
     Raises:
         ElusiveError: if it has neither.
@@ -47,7 +49,7 @@ def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> 
 
 
 class _Lines(Iterator[str]):
-    """Lines on their way to csv.reader, which says nothing of the lines that it took."""
+    """Lines for csv.reader, which does not report the lines that it consumed."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -65,7 +67,7 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
     Args:
         file: the file.
         settings: which columns are looked for.
-        tabs: nothing but a tab is a border.
+        tabs: only a tab separates cells.
 
     Raises:
         ElusiveError: if the file cannot be read, or its header lacks the column of texts.
@@ -73,7 +75,7 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
     header: list[str] = []
     number = 0
     with opened(file.path, file.label) as stream:
-        # Bytes that are not UTF-8 pass through as surrogates, so that they cost one row and not the file.
+        # Bytes that are not UTF-8 become surrogates, so that they cost one row and not the file.
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
         first = next(text, "")
         delimiter = "\t" if tabs else _delimiter(first, settings)
@@ -87,7 +89,7 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
 
 
 def _delimiter(header: str, settings: CorpusSettings) -> str:
-    """What stands between the cells of a header: what sets the wanted column apart, or else makes the most cells."""
+    """The delimiter of a header: the one that yields the wanted column, or else the most cells."""
 
     def fit(delimiter: str) -> tuple[bool, int]:
         cells = {cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])}
@@ -167,7 +169,7 @@ def parquet_rows(file: SourceFile, settings: CorpusSettings) -> Iterator[Row]:
 
 
 def _batch_rows(metadata: Any) -> int:
-    """How many rows are held at once: fewer where they are long."""
+    """Rows in a batch: fewer if they are long."""
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
@@ -201,7 +203,7 @@ def arrow_rows(batches: Iterable[Any]) -> Iterator[Row]:
 def _values(column: Any) -> list[Any]:
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:  # Arrow takes the bytes of a Parquet file as they are
+    except UnicodeDecodeError:  # Arrow does not check the bytes of a Parquet file
         import pyarrow
 
         return column.cast(pyarrow.large_binary()).to_pylist()

@@ -6,25 +6,26 @@ from functools import lru_cache
 from typing import BinaryIO
 
 from elusive.corpus.documents import Document, Entry
-from elusive.corpus.rows import RAW_CHARACTERS, bad_row, opened, read_bytes
+from elusive.corpus.input_files import opened, read_bytes
+from elusive.corpus.quarantine import RAW_CHARACTERS, bad_row
 
 from .chunks import Block, TokenCounts, chunked, markdown_blocks, plain_blocks
 from .files import SourceFile
-from .reading import Reading
+from .read_state import ReadState
 
 
-def text_entries(file: SourceFile, reading: Reading, *, markdown: bool) -> Iterator[Entry]:
+def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Iterator[Entry]:
     """The chunks of one file, until the limit; a file that is not UTF-8 or empty is one bad row.
 
     The id is the file's path in the source, with `#0001` ... behind it where the file makes several chunks.
 
     Args:
         file: the file; Markdown is read whole, text a line at a time.
-        reading: the pass.
-        markdown: where the borders are.
+        state: ids and limits of the source so far.
+        markdown: cut at the blocks of Markdown, not at blank lines.
     """
     line, reason = _problem(file)
-    texts = iter(()) if reason else _texts(file, reading, markdown)
+    texts = iter(()) if reason else _texts(file, state, markdown)
     first, second = next(texts, None), next(texts, None)
     if first is None:
         with opened(file.path, file.label) as stream:
@@ -34,9 +35,9 @@ def text_entries(file: SourceFile, reading: Reading, *, markdown: bool) -> Itera
     numbered = enumerate(itertools.chain((first, second), texts), 1) if second is not None else [(0, first)]
     for number, text in numbered:
         document = Document(f"{file.plain_name}#{number:04d}" if number else file.plain_name, text or "")
-        reason = reading.repeated(document, file.label, "")
+        reason = state.repeated(document, file.label, "")
         yield bad_row(file.label, 1, reason, document.text.encode()) if reason else document
-        if reading.full:
+        if state.full:
             return
 
 
@@ -53,15 +54,15 @@ def _problem(file: SourceFile) -> tuple[int, str]:
     return 1, ""
 
 
-def _texts(file: SourceFile, reading: Reading, markdown: bool) -> Iterator[str]:
-    budget = reading.settings.chunk_tokens
+def _texts(file: SourceFile, state: ReadState, markdown: bool) -> Iterator[str]:
+    budget = state.settings.chunk_tokens
     with opened(file.path, file.label) as stream:
         head = stream.read(budget + 1) if budget else b""
     if len(head) <= budget or not budget:
         # A token stands for at least one byte, so a file this short needs no counting.
         yield from chunked([Block(_whole(file), whole=True)], 0, lambda texts: [0] * len(texts))
         return
-    count = token_counts(reading.tokenizer)
+    count = token_counts(state.tokenizer)
     if markdown:
         yield from chunked(markdown_blocks(_whole(file), lambda part: count([part])[0] > budget), budget, count)
     else:
@@ -80,7 +81,7 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def token_counts(name: str) -> TokenCounts:
-    """What counts the tokens of a model, special ones left out.
+    """A function that counts a model's tokens, without special ones.
 
     Args:
         name: folder or hub name of its tokenizer.

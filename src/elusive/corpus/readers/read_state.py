@@ -1,4 +1,4 @@
-"""One pass over a source: rows become documents and questions, and every id is used once."""
+"""What reading a source keeps from row to row: the ids that are used, SQuAD's paragraphs, the room left."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 
 from elusive.config.run import CorpusSettings
 from elusive.corpus.documents import Document
+from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem
-from elusive.corpus.rows import BadRow, bad_row
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .paragraphs import Paragraphs
-from .seen import Seen
+from .squad_paragraphs import Paragraphs
+from .used_ids import UsedIds
 
 FLAT_COLUMNS = ("context", "question", "answers")
-"""Columns of a SQuAD question in a row of its own, as the hub has it."""
+"""Columns of SQuAD's flat form on the hub, with one question in each row."""
 
 
 NAMING = (
@@ -25,13 +25,13 @@ NAMING = (
 
 
 class Row(NamedTuple):
-    """A row as it was read.
+    """One row of a file, before it becomes a document or a question.
 
     Attributes:
-        number: from 1, bad rows counted.
+        number: from 1; bad rows count.
         line: its first line; 0 where the file has no lines.
         value: its columns, or the reason why it cannot be read.
-        raw: its bytes (None: those of its columns as JSON).
+        raw: its bytes (None: its columns as JSON).
     """
 
     number: int
@@ -40,12 +40,12 @@ class Row(NamedTuple):
     raw: bytes | None
 
 
-class Reading:
-    """What one pass over a source keeps: the ids that were met, SQuAD's paragraphs, and how much room is left.
+class ReadState:
+    """The ids used so far, SQuAD's paragraphs, and the room left under the limit.
 
     Args:
         settings: the corpus's settings.
-        tokenizer: whose tokens chunks are counted in.
+        tokenizer: counts the tokens of chunks.
     """
 
     def __init__(self, settings: CorpusSettings, tokenizer: str) -> None:
@@ -54,8 +54,8 @@ class Reading:
         self.paragraphs = Paragraphs()
         self.full = False
         self._documents = 0
-        self._document_ids = Seen()
-        self._question_ids = Seen()
+        self._document_ids = UsedIds()
+        self._question_ids = UsedIds()
 
     def close(self) -> None:
         """Remove the temporary files."""
@@ -69,7 +69,7 @@ class Reading:
         return not limit or self._documents + len(self.paragraphs) < limit
 
     def repeated(self, document: Document, label: str, where: str) -> str:
-        """Note a document; why it cannot be used where its id was used before, else empty."""
+        """Note a document; returns why it cannot be used if its id was used before, else empty."""
         if before := self._document_ids.add(document.id, label, where):
             return f"id {document.id!r} is already used {on(before)}"
         self._documents += 1
@@ -99,10 +99,10 @@ def place(row: Row) -> str:
 def bad(file: SourceFile, row: Row, reason: object, of: Any = "document") -> BadRow:
     """A row that cannot be used."""
     raw = json_bytes(row.value) if row.raw is None else row.raw
-    # Where there is no line to say it, the reason begins with the place.
+    # Without a line, the reason begins with the place.
     return bad_row(file.label, row.line, str(reason) if row.line else f"{place(row)}: {reason}", raw, of)
 
 
 def json_bytes(value: object) -> bytes:
-    """A value as JSON; what JSON does not know (bytes, dates) as Python writes it."""
+    """A value as JSON; bytes, dates and the like as Python prints them."""
     return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")

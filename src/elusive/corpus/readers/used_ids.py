@@ -1,4 +1,4 @@
-"""Ids that were met, held in a temporary file so that memory does not grow with them."""
+"""The ids that a source has used, in a temporary file so that memory does not grow with them."""
 
 import sqlite3
 from typing import Any
@@ -9,7 +9,7 @@ _CACHE_KIB = 16_384
 
 
 def temporary_database(*tables: str) -> sqlite3.Connection:
-    """An empty SQLite database in a temporary file that goes when it is closed; little of it is held in memory."""
+    """An empty SQLite database in a temporary file that vanishes on close; memory holds a small part."""
     database = sqlite3.connect("", isolation_level=None)
     for setting in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", f"cache_size = -{_CACHE_KIB}"):
         database.execute(f"PRAGMA {setting}")
@@ -34,7 +34,7 @@ def execute(database: sqlite3.Connection, statement: str, values: tuple[Any, ...
         ) from None
 
 
-class Seen:
+class UsedIds:
     """Ids with the place of their first use."""
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Seen:
 
         Args:
             id: the id.
-            label: the file that it stands in; files come one after another.
+            label: its file; files come one after another.
             place: where in the file.
 
         Returns:
-            Where it was used before, in words; empty if it is new.
+            The place of its first use, in words; empty if it is new.
         """
         if label != self._label:
             self._label, self._file = label, self._file + 1

@@ -1,4 +1,4 @@
-"""SQuAD's paragraphs: each different one once, with the places of all answers, held in a temporary file."""
+"""SQuAD's paragraphs, each distinct one once, with the places of all answers, in a temporary file."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -9,14 +9,14 @@ from elusive.corpus.documents import Document
 from elusive.corpus.tags import Span
 
 from .files import SourceFile
-from .seen import execute, temporary_database
+from .used_ids import execute, temporary_database
 
 ANSWER_FIELD = "answer"
 """Field of all spans and questions of SQuAD, which knows no fields."""
 
 
 class Stored(NamedTuple):
-    """A paragraph that was met.
+    """A paragraph that is stored.
 
     Attributes:
         number: from 1, in the order of their first appearance.
@@ -28,7 +28,7 @@ class Stored(NamedTuple):
 
 
 class Paragraphs:
-    """Paragraphs by their text. Answers may come long after it, so documents are made when all rows were read."""
+    """Paragraphs by their text. Answers may come long after it, so documents are made after the last row."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -60,7 +60,7 @@ class Paragraphs:
         return f"{title}-{count:04d}"
 
     def find(self, text: str) -> Stored | None:
-        """The paragraph with this text, if it was met."""
+        """The stored paragraph with this text, if there is one."""
         found = execute(
             self._database, "SELECT number, id FROM paragraph WHERE digest = ?", (_digest(text),)
         ).fetchone()
@@ -74,7 +74,7 @@ class Paragraphs:
         return Stored(self._count, id)
 
     def add_answers(self, number: int, places: Iterable[tuple[int, int]]) -> None:
-        """Keep where the answers of a question stand; a place counts once."""
+        """Store the places of a question's answers; duplicates are dropped."""
         for start, stop in places:
             execute(self._database, "INSERT OR IGNORE INTO answer VALUES (?, ?, ?)", (number, start, stop))
 

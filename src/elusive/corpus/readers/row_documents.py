@@ -5,34 +5,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from elusive.corpus.documents import Document, Entry
-from elusive.corpus.rows import checked_text, kind, row_id
 from elusive.corpus.tags import Span, parse_tags
+from elusive.corpus.values import checked_text, kind, row_id
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .reading import FLAT_COLUMNS, Reading, Row, bad, place
+from .read_state import FLAT_COLUMNS, ReadState, Row, bad, place
 from .squad import flat_entries
 
 
 def row_entries(
-    rows: Iterable[Row], file: SourceFile, reading: Reading, *, tagged: bool = False, flat: bool = False
+    rows: Iterable[Row], file: SourceFile, state: ReadState, *, tagged: bool = False, flat: bool = False
 ) -> Iterator[Entry]:
     """Documents (and questions, from SQuAD's flat form) of a file's rows, until the limit.
 
     Args:
         rows: the rows in order.
-        file: where they stand.
-        reading: the pass.
+        file: the file that holds them.
+        state: ids and limits of the source so far.
         tagged: tags may stand in the texts.
         flat: all rows are SQuAD questions; else those without a text that have its columns.
     """
-    text_column, id_column, prefix = reading.settings.text_column, reading.settings.id_column, file.row_prefix
+    text_column, id_column, prefix = state.settings.text_column, state.settings.id_column, file.row_prefix
     for row in rows:
         value = row.value
         if isinstance(value, str):
             yield bad(file, row, value)
         elif flat or (text_column not in value and all(name in value for name in FLAT_COLUMNS)):
-            yield from flat_entries(row, file, reading)
+            yield from flat_entries(row, file, state)
         else:
             try:
                 id = row_id(value, id_column, "") or f"{prefix}{row.number:06d}"
@@ -40,9 +40,9 @@ def row_entries(
             except ElusiveError as reason:
                 yield bad(file, row, reason)
                 continue
-            reason = reading.repeated(document, file.label, place(row))
+            reason = state.repeated(document, file.label, place(row))
             yield bad(file, row, reason) if reason else document
-        if reading.full:
+        if state.full:
             return
 
 

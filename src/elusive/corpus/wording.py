@@ -1,0 +1,32 @@
+"""Numbers and lists of problems in messages."""
+
+from collections.abc import Sequence
+
+LISTED_PROBLEMS = 10
+"""Problems that a message lists."""
+
+
+PROBLEM_CHARACTERS = 400
+"""Characters of each that it shows."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, e.g. `1 bad row`, `12 bad rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(problems: Sequence[str], total: int = 0) -> str:
+    """The first ten problems, one a line, then the number of others; long ones are cut.
+
+    Args:
+        problems: the problems, or the first of them.
+        total: number of all problems (0: those given).
+    """
+    lines = [f"  {_shortened(problem)}" for problem in problems[:LISTED_PROBLEMS]]
+    more = (total or len(problems)) - LISTED_PROBLEMS
+    return "\n".join([*lines, f"  ... and {more:,} more"] if more > 0 else lines)
+
+
+def _shortened(problem: str) -> str:
+    # A reason may quote the row, which may be a whole book.
+    return problem if len(problem) <= PROBLEM_CHARACTERS else problem[:PROBLEM_CHARACTERS] + "..."
