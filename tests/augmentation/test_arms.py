@@ -1,26 +1,36 @@
 """Equation 1, the arms and the draws."""
 
-import typing
+import dataclasses
 
 import numpy as np
 import pytest
 
-from elusive.augmentation.arms import ARMS, SIGNAL, Signals, drop_probabilities, drop_probability
+from elusive.augmentation.arms import ARMS, Tokens, arm_named, drop_probabilities, drop_probability
 from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
-from elusive.config.run import Arm, AugmentSettings
+from elusive.augmentation.signals import ScoredDocument
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
+from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.shards import TokenScores
 
-GUIDED = tuple(SIGNAL)
+GUIDED = tuple(name for name, arm in ARMS.items() if arm.signal)
 
 
-def signals(tokens: int = 12, unseen: tuple[int, ...] = (), excluded: tuple[int, ...] = (0,), seed: int = 0) -> Signals:
-    """Random signals; a token that nothing sees has a large one, which must not matter."""
+def tokens_of(
+    tokens: int = 12, unseen: tuple[int, ...] = (), excluded: tuple[int, ...] = (0,), seed: int = 0
+) -> Tokens:
+    """A random signal; a token that nothing sees has a large one, which must not matter."""
     generator = np.random.default_rng(seed)
     seen, rankable = np.ones(tokens, bool), np.ones(tokens, bool)
     seen[list(unseen)], rankable[list(excluded)] = False, False
-    drawn = generator.normal(size=(4, tokens))
-    drawn[:, ~seen] += generator.choice([-9.0, 9.0], size=(4, int((~seen).sum())))
-    return Signals(rankable, seen, *drawn)
+    drawn = generator.normal(size=tokens)
+    drawn[~seen] += generator.choice([-9.0, 9.0], size=int((~seen).sum()))
+    return Tokens(rankable, seen, drawn)
+
+
+def probabilities(arm: str, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    return drop_probabilities(ARMS[arm], tokens, settings)
 
 
 class TestEquation1:
@@ -67,78 +77,125 @@ class TestEquation1:
             drop_probability(np.array([0]), 0.5, beta)
 
 
+def token_scores(scores: np.ndarray) -> TokenScores:
+    """Scores of the four one-letter tokens of "a b c d", all of them seen."""
+    offsets = np.array([[0, 1], [2, 3], [4, 5], [6, 7]], dtype=np.int32)
+    return TokenScores("d", np.arange(4, dtype=np.int32), offsets, scores.astype(np.float32), np.ones(4, np.int32))
+
+
 class TestArms:
-    def test_every_arm_of_the_settings_is_there(self) -> None:
-        assert set(ARMS) == set(typing.get_args(Arm))
+    def test_the_arms(self) -> None:
+        paper = ["plain", "random", "attention", "distance", "contrast-all", "contrast-cues"]
+        assert set(ARMS) == {*paper, "random-matched"}
+        assert [name for name, arm in ARMS.items() if arm.name != name] == []
+
+    def test_looks_tell_arms_apart(self) -> None:
+        for look in ("colour", "on_dark", "words"):
+            looks = [getattr(arm, look) for arm in ARMS.values() if getattr(arm, look)]
+            assert len(set(looks)) == len(looks)
+
+    def test_an_unknown_arm(self) -> None:
+        with pytest.raises(ElusiveError) as caught:
+            arm_named("contrast-cue", "arms")
+        assert str(caught.value) == (
+            "arms: expected one of plain, random, random-matched, attention, distance, contrast-all, contrast-cues, "
+            "got 'contrast-cue'. Did you mean 'contrast-cues'?"
+        )
+
+    def test_score_sets_that_arms_need(self) -> None:
+        own = ScoreSet("large", "spans")
+        needed = {name: arm.needs("large", "spans") for name, arm in ARMS.items()}
+        assert needed == dict.fromkeys(ARMS, (own,)) | {
+            "contrast-all": (own, *pair_sets("all")),
+            "contrast-cues": (own, *pair_sets("cues")),
+        }
+        assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
+        assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", "contrast-cues"}
+        assert {name for name, arm in ARMS.items() if arm.reads("small", "cues")} == {
+            "attention",
+            "contrast-all",
+            "contrast-cues",
+        }
 
     def test_guided_arms_rank_by_their_own_signal(self) -> None:
-        attention, distance, cues, everything = np.eye(4) * 5  # each prefers a token of its own
-        given = Signals(np.ones(4, bool), np.ones(4, bool), attention, distance, cues, everything)
+        scores = {one: token_scores(np.full(4, 0.1)) for one in (*pair_sets("cues"), *pair_sets("all"))}
+        # Each of three signals prefers a token of its own; the first token is the farthest from the last.
+        scores[ScoreSet("large", "spans")] = own = token_scores(np.array([0.1, 0.5, 0.1, 0.1]))
+        scores[ScoreSet("large", "cues")] = token_scores(np.array([0.1, 0.1, 0.5, 0.1]))
+        scores[ScoreSet("small", "all")] = token_scores(np.array([0.5, 0.5, 0.5, 0.1]))
+        document = Document("d", "a b c d", (Span("city", 6, 7),))
+        special = np.zeros(4, dtype=bool)
+        scored = ScoredDocument(document, scores, own, special, ScoreSettings(queries="spans"), AugmentSettings())
         settings = AugmentSettings(alpha=0.7, beta=0.05)
-        best = {arm: int(drop_probabilities(arm, given, settings).argmin()) for arm in GUIDED}
-        assert best == {"attention": 0, "distance": 1, "contrast-cues": 2, "contrast-all": 3}
-        # Ranks from 1: even the best clue may be dropped.
-        assert drop_probabilities("attention", given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
+        best = {}
+        for arm in GUIDED:
+            signal = ARMS[arm].signal
+            assert signal is not None
+            given = Tokens(np.ones(4, bool), np.ones(4, bool), signal(scored))
+            best[arm] = int(probabilities(arm, given, settings).argmin())
+            # Ranks from 1: even the best clue may be dropped.
+            assert probabilities(arm, given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
+        assert best == {"attention": 1, "distance": 0, "contrast-cues": 2, "contrast-all": 3}
 
     def test_plain_drops_nothing(self) -> None:
-        assert drop_probabilities("plain", signals(), AugmentSettings(alpha=1.0)).tolist() == [0.0] * 12
+        assert probabilities("plain", tokens_of(), AugmentSettings(alpha=1.0)).tolist() == [0.0] * 12
 
     def test_random_drops_with_alpha_not_keeps(self) -> None:
-        probability = drop_probabilities("random", signals(6, unseen=(5,), excluded=(0, 2)), AugmentSettings(alpha=0.2))
+        probability = probabilities("random", tokens_of(6, unseen=(5,), excluded=(0, 2)), AugmentSettings(alpha=0.2))
         assert probability.tolist() == [0.0, 0.2, 0.0, 0.2, 0.2, 0.2]
 
     @pytest.mark.parametrize("tokens", [5, 12, 80])
     @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
     def test_random_matched_has_each_document_s_guided_mean(self, tokens: int, unseen_tokens: str) -> None:
-        given = signals(tokens, unseen=(tokens - 1, tokens - 2), excluded=(0, 2), seed=tokens)
+        given = tokens_of(tokens, unseen=(tokens - 1, tokens - 2), excluded=(0, 2), seed=tokens)
         settings = AugmentSettings(alpha=0.7, beta=0.05, unseen_tokens=unseen_tokens)
         ranked = given.rankable & given.seen
-        matched = drop_probabilities("random-matched", given, settings)
+        matched = probabilities("random-matched", given, settings)
         by_hand = np.mean([0.7 * (1 - np.exp(-0.05 * rank)) for rank in range(1, ranked.sum() + 1)])
         assert matched[ranked].tolist() == pytest.approx([by_hand] * ranked.sum(), abs=1e-12)
         for arm in GUIDED:
-            guided = drop_probabilities(arm, given, settings)
+            guided = probabilities(arm, given, settings)
             assert guided[ranked].mean() == pytest.approx(by_hand, abs=1e-12)
             assert guided.sum() == pytest.approx(matched.sum(), abs=1e-12)
 
     def test_random_matched_without_seen_tokens(self) -> None:
-        given = signals(3, unseen=(0, 1, 2), excluded=())
+        given = tokens_of(3, unseen=(0, 1, 2), excluded=())
         expected = drop_probability(np.array([1, 2, 3]), 0.6, 0.05).tolist()
-        assert drop_probabilities("random-matched", given, AugmentSettings(alpha=0.6, beta=0.05)).tolist() == expected
+        assert probabilities("random-matched", given, AugmentSettings(alpha=0.6, beta=0.05)).tolist() == expected
 
     @pytest.mark.parametrize("arm", ["random-matched", *GUIDED])
     def test_unseen_tokens_have_the_ranks_after_all_others(self, arm: str) -> None:
-        given = signals(10, unseen=(3, 8, 9), excluded=(0, 9))  # 6 seen tokens are ranked
-        probability = drop_probabilities(arm, given, AugmentSettings(alpha=0.6, beta=0.05))
+        given = tokens_of(10, unseen=(3, 8, 9), excluded=(0, 9))  # 6 seen tokens are ranked
+        probability = probabilities(arm, given, AugmentSettings(alpha=0.6, beta=0.05))
         assert probability[[3, 8, 9]].tolist() == [*drop_probability(np.array([7, 8]), 0.6, 0.05), 0.0]
 
     @pytest.mark.parametrize("arm", ARMS)
     def test_unseen_tokens_are_kept_in_every_arm(self, arm: str) -> None:
-        given = signals(10, unseen=(3, 8, 9), excluded=(0, 9))
-        last = drop_probabilities(arm, given, AugmentSettings(alpha=0.6))
-        keep = drop_probabilities(arm, given, AugmentSettings(alpha=0.6, unseen_tokens="keep"))
+        given = tokens_of(10, unseen=(3, 8, 9), excluded=(0, 9))
+        last = probabilities(arm, given, AugmentSettings(alpha=0.6))
+        keep = probabilities(arm, given, AugmentSettings(alpha=0.6, unseen_tokens="keep"))
         assert keep[[3, 8, 9]].tolist() == [0.0, 0.0, 0.0]
         assert keep[given.seen].tolist() == last[given.seen].tolist()
 
     @pytest.mark.parametrize("arm", ARMS)
     def test_excluded_tokens_are_never_dropped(self, arm: str) -> None:
-        given = signals(12, unseen=(10, 11), excluded=(0, 4, 11))
-        probability = drop_probabilities(arm, given, AugmentSettings(alpha=1.0, beta=1000.0))
+        given = tokens_of(12, unseen=(10, 11), excluded=(0, 4, 11))
+        probability = probabilities(arm, given, AugmentSettings(alpha=1.0, beta=1000.0))
         assert probability[[0, 4, 11]].tolist() == [0.0, 0.0, 0.0]
         if arm != "plain":
             assert probability[given.rankable].tolist() == [1.0] * 9
 
     def test_signal_that_was_not_computed(self) -> None:
-        given = Signals(np.ones(2, bool), np.ones(2, bool), attention=np.zeros(2))
-        drop_probabilities("attention", given, AugmentSettings())
-        with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by contrast_cues, which was not given"):
-            drop_probabilities("contrast-cues", given, AugmentSettings())
+        given = Tokens(np.ones(2, bool), np.ones(2, bool), np.zeros(2))
+        probabilities("contrast-cues", given, AugmentSettings())
+        with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by a signal, which was not given"):
+            probabilities("contrast-cues", dataclasses.replace(given, signal=None), AugmentSettings())
 
 
 class TestDraws:
     def test_drop_rate_of_10_000_draws(self) -> None:
-        given = signals(60, unseen=(58, 59), excluded=(0, 7, 20))
-        probability = drop_probabilities("attention", given, AugmentSettings(alpha=0.7, beta=0.05))
+        given = tokens_of(60, unseen=(58, 59), excluded=(0, 7, 20))
+        probability = probabilities("attention", given, AugmentSettings(alpha=0.7, beta=0.05))
         draws = 10_000
         kept = sum(
             kept_tokens(probability, copy_generator(0, "person-00001", copy)).astype(int) for copy in range(draws)

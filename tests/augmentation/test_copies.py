@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from elusive.augmentation.arms import ARMS, SIGNAL, drop_probability
+from elusive.augmentation.arms import ARMS, drop_probability
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.stage import SETTINGS_KEY, write_augmented
@@ -208,23 +208,24 @@ class TestSignals:
             arm, trained=trained, tokenizer=tokenizer, score=ScoreSettings(queries=queries), settings=settings
         )
         of_document = {name: held[document.id] for name, held in scores.items() if document.id in held}
-        return augmenter.signals(document, of_document)
+        return augmenter.tokens(document, of_document)
 
     def test_from_the_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         document = documents[0]
         given = self.signals(scores, tokenizer, document)
         large, small = scores[LARGE_CUES][document.id], scores[SMALL_CUES][document.id]
-        assert given.attention is large.scores
+        assert self.signals(scores, tokenizer, document, "attention").signal is large.scores
+        assert self.signals(scores, tokenizer, document, "random").signal is None
         assert given.seen.tolist() == (large.queries > 0).tolist()
         assert not given.seen.all()  # the last answer
-        assert given.contrast_cues[given.seen].tolist() == (large.scores - small.scores)[given.seen].tolist()
+        assert given.signal[given.seen].tolist() == (large.scores - small.scores)[given.seen].tolist()
         # The first token is read from the token before each of the five answers.
         cues = query_positions(document, large.offsets, large.token_ids == 0, "cues", ("name",))
         assert len(cues) == 5
-        assert self.signals(scores, tokenizer, document, "distance").distance[1] == pytest.approx(np.mean(cues - 1))
+        assert self.signals(scores, tokenizer, document, "distance").signal[1] == pytest.approx(np.mean(cues - 1))
         assert not given.rankable[0]
-        assert self.signals(scores, tokenizer, document, trained="small").attention is small.scores
-        everything = self.signals(scores, tokenizer, document, "contrast-all").contrast_all
+        assert self.signals(scores, tokenizer, document, "attention", trained="small").signal is small.scores
+        everything = self.signals(scores, tokenizer, document, "contrast-all").signal
         large, small = scores[ScoreSet("large", "all")][document.id], scores[ScoreSet("small", "all")][document.id]
         assert everything[1:].tolist() == (large.scores - small.scores)[1:].tolist()
 
@@ -252,15 +253,15 @@ class TestSignals:
         signals = self.signals(given, tokenizer, document, settings=across)
         large = scores[LARGE_CUES][document.id]
         carried = across_tokenizers(merged, large, document.text)
-        assert signals.contrast_cues is not None
+        assert signals.signal is not None
         expected = np.where(large.queries > 0, large.scores - carried.scores, -np.inf)
-        np.testing.assert_allclose(signals.contrast_cues, expected, atol=1e-7)
+        np.testing.assert_allclose(signals.signal, expected, atol=1e-7)
         assert signals.seen.tolist() == (large.queries > 0).tolist()
         # The other way round, the large model's scores are carried over to the small one that is trained.
         given = dict(scores) | {LARGE_CUES: {document.id: merged}}
         signals = self.signals(given, tokenizer, document, trained="small", settings=across)
-        assert signals.contrast_cues is not None
-        assert np.isfinite(signals.contrast_cues).sum() > 10
+        assert signals.signal is not None
+        assert np.isfinite(signals.signal).sum() > 10
 
     def test_where_the_tokenizers_agree_the_setting_changes_nothing(self, augmented) -> None:
         plain, across = augmented("contrast-cues"), augmented("contrast-cues", across_tokenizers=True)
@@ -274,7 +275,7 @@ class TestSignals:
         given = self.signals(scores, tokenizer, documents[0], queries="all")
         assert given.seen[1:].all()
         unseen_by_cues = scores[LARGE_CUES][documents[0].id].queries == 0
-        assert np.isneginf(given.contrast_cues).tolist() == unseen_by_cues.tolist()
+        assert np.isneginf(given.signal).tolist() == unseen_by_cues.tolist()
         [result] = augmented("contrast-cues", {"documents": documents[:1], "score": ScoreSettings(queries="all")})
         ranks = result.ranking.ranks
         assert ranks[unseen_by_cues & (ranks > 0)].min() == (~unseen_by_cues & (ranks > 0)).sum() + 1
@@ -287,7 +288,9 @@ class TestSignals:
         own = in_order({LARGE_CUES: scores[LARGE_CUES]}, documents)
         options = {"trained": "large", "tokenizer": tokenizer, "score": CUES, "settings": AugmentSettings()}
         assert list(augment(documents, "attention", own, **options))
-        with pytest.raises(ElusiveError, match="Arm contrast-cues ranks by contrast_cues, which was not given"):
+        with pytest.raises(
+            ElusiveError, match=r"contrast-cues is made with the scores large-cues, small-cues, got large-cues\. "
+        ):
             list(augment(documents, "contrast-cues", own, **options))
 
     def test_trained_model_of_another_family(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
@@ -448,7 +451,7 @@ class TestFiles:
     def test_plain(self, augmented, tmp_path: Path) -> None:
         assert write(tmp_path, augmented("plain")) == {"documents": 7, "texts": 7, "mean_drop_rate": 0.0}
 
-    @pytest.mark.parametrize("arm", ["random", *SIGNAL])
+    @pytest.mark.parametrize("arm", ["random", *(name for name, arm in ARMS.items() if arm.signal)])
     def test_ranking_file(self, augmented, tmp_path: Path, arm: str) -> None:
         results = augmented(arm)
         write(tmp_path, results)

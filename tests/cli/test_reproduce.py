@@ -32,7 +32,7 @@ from elusive.experiments.trials import UNTRAINED
 from elusive.models.loading import load_tokenizer
 from elusive.paper.experiments import ARMS_OF_TABLES, experiments_of
 from elusive.paper.families import Family, family
-from elusive.paper.wording import ARM_WORDS
+from elusive.paper.wording import arm_words
 from elusive.reporting.formatting import score, signed
 from elusive.runs.files import read_json, read_jsonl, write_json, write_jsonl
 
@@ -365,12 +365,12 @@ def check_text(number: int, blocks: Sequence[dict[str, Any]], text: str) -> None
         assert part.count(", not separated") == len(unseparated)
         for pair in block["pairs"]:
             (line,) = (
-                one for one in lines if one.startswith(f"| {ARM_WORDS[pair['a']]} minus {ARM_WORDS[pair['b']]} |")
+                one for one in lines if one.startswith(f"| {arm_words(pair['a'])} minus {arm_words(pair['b'])} |")
             )
             cell = f"{signed(pair['difference'])} [{signed(pair['low'])}, {signed(pair['high'])}]"
             assert f"| {cell}{'' if pair['separated'] else ', not separated'} |" in line
         for row in block["rows"] if number != 5 else ():
-            (line,) = (one for one in lines if one.startswith(f"| {ARM_WORDS[row['arm']]} |"))
+            (line,) = (one for one in lines if one.startswith(f"| {arm_words(row['arm'])} |"))
             for cell in row["cells"].values():
                 ours = f"{score(cell['ours'])} [{score(cell['low'])}, {score(cell['high'])}]"
                 paper = "-" if cell["paper"] is None else f"{cell['paper']:.3f}".removeprefix("0")

@@ -140,11 +140,7 @@ class TestRefusals:
                 "score: queries: expected one of cues, spans, all, got 'cue'. Did you mean 'cues'?",
             ),
             ("[score]\nqueries = 3", "score: queries: expected one of cues, spans, all, got 3."),
-            (
-                "arms = ['plain', 'contrast-cue']",
-                "arms: expected one of plain, random, random-matched, attention, distance, contrast-all, "
-                "contrast-cues, got 'contrast-cue'. Did you mean 'contrast-cues'?",
-            ),
+            ("arms = ['plain', 1]", "arms: expected str, got 1."),
             ("[augment]\nalpha = 1.5", "augment.alpha: expected a probability in [0, 1], got 1.5."),
         ],
     )

@@ -298,6 +298,15 @@ def test_what_cannot_be_swept_is_refused_by_name(sweep, message):
         grid_trials(recipe_of("plain", "random", "attention", **sweep))
 
 
+@pytest.mark.parametrize("arm", ["contrast-cue", UNTRAINED])
+def test_unknown_arms_are_refused(arm):
+    message = rf"^arms: expected one of plain, random, .*, got '{arm}'\."
+    with pytest.raises(ElusiveError, match=message):
+        trials_of(Recipe(arms=("plain", arm)))
+    with pytest.raises(ElusiveError, match=message):
+        grid_trials(recipe_of("plain", arm))
+
+
 def test_bad_values_are_refused_also_where_no_arm_depends_on_them():
     for key, value in (("augment.alpha", 1.5), ("augment.gamma", 1.0), ("score.queries", "cue"), ("augment.beta", -1)):
         with pytest.raises(ElusiveError, match=key.split(".")[1]):

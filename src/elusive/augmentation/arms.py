@@ -1,5 +1,6 @@
-"""The arms: what each token's chance to be dropped is, and the draws."""
+"""The arms: how each token's drop probability is made. ARMS is the only place that knows which arms there are."""
 
+import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,29 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from elusive.clues.ranks import rank_tokens
-from elusive.config.run import AugmentSettings
+from elusive.config.run import AugmentSettings, Queries
 from elusive.errors import ElusiveError
+from elusive.scoring.sets import ScoreSet, pair_sets
+
+from .signals import Signal, attention, contrast_at, distance
 
 
 @dataclass(frozen=True)
-class Signals:
-    """All that an arm may look at in one document; a signal that was not computed is None.
+class Tokens:
+    """What an arm's drop probabilities are made from, for one document.
 
     Attributes:
         rankable: bool, (tokens,); false for tokens that are never ranked and never dropped.
         seen: bool, (tokens,); whether a query of the run (score.queries) sees the token.
-        attention: float32, (tokens,); scores of the model to be trained.
-        distance: float64, (tokens,); mean distance to the queries.
-        contrast_cues: float32, (tokens,); large minus small at the cues.
-        contrast_all: float32, (tokens,); large minus small over all queries.
+        signal: float, (tokens,); what the arm ranks by; None for an arm without a signal.
     """
 
     rankable: np.ndarray
     seen: np.ndarray
-    attention: np.ndarray | None = None
-    distance: np.ndarray | None = None
-    contrast_cues: np.ndarray | None = None
-    contrast_all: np.ndarray | None = None
+    signal: np.ndarray | None = None
+
+
+DropRule = Callable[[np.ndarray, Tokens, AugmentSettings], np.ndarray]
+"""Ranks (int32, all 0 for an arm without a signal), tokens and settings -> float64 in [0, 1], (tokens,)."""
 
 
 def drop_probability(rank: np.ndarray, alpha: float, beta: float) -> np.ndarray:
@@ -56,82 +58,206 @@ def drop_probability(rank: np.ndarray, alpha: float, beta: float) -> np.ndarray:
     return alpha * -np.expm1(-beta * np.asarray(rank, dtype=np.float64))
 
 
-def _plain(signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    return np.zeros(len(signals.rankable))
+def by_rank(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """Equation 1."""
+    return drop_probability(ranks, settings.alpha, settings.beta)
 
 
-def _random(signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    """The paper's random arm: alpha for every token."""
-    return np.where(signals.rankable, settings.alpha, 0.0)
+def none_dropped(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """0 for every token."""
+    return np.zeros(len(tokens.rankable))
 
 
-def _random_matched(signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    """Each document at the rate of the guided arms: they differ from it only in which seen tokens they drop."""
-    guided = _by_rank(np.zeros(len(signals.rankable)), signals, settings)
-    ranked = signals.rankable & signals.seen
+def at_alpha(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """Alpha for every token that may be dropped, as in the paper's random arm."""
+    return np.where(tokens.rankable, settings.alpha, 0.0)
+
+
+def at_mean_of_ranks(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """The mean of Equation 1 over a document's seen tokens: an arm differs from a guided one only in what it drops."""
+    any_order = rank_tokens(np.zeros(len(tokens.rankable)), tokens.rankable, tokens.seen)
+    guided = drop_probability(any_order, settings.alpha, settings.beta)
+    ranked = tokens.rankable & tokens.seen
     return np.where(ranked, guided[ranked].mean() if ranked.any() else 0.0, guided)
 
 
-def _by_rank(signal: np.ndarray, signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    return drop_probability(rank_tokens(signal, signals.rankable, signals.seen), settings.alpha, settings.beta)
+def _nothing(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
+    return ()
 
 
-def _guided(arm: str) -> Callable[[Signals, AugmentSettings], np.ndarray]:
-    return lambda signals, settings: drop_probability(arm_ranks(arm, signals, settings), settings.alpha, settings.beta)
+@dataclass(frozen=True)
+class Arm:
+    """One way to make training texts: the originals, and copies in which some tokens are dropped.
 
-
-SIGNAL = {
-    "attention": "attention",
-    "distance": "distance",
-    "contrast-cues": "contrast_cues",
-    "contrast-all": "contrast_all",
-}
-"""The signal that each rank-guided arm ranks by."""
-
-
-ARMS: dict[str, Callable[[Signals, AugmentSettings], np.ndarray]] = {
-    "plain": _plain,
-    "random": _random,
-    "random-matched": _random_matched,
-    **{arm: _guided(arm) for arm in SIGNAL},
-}
-"""Each arm's drop probabilities, float64 (tokens,), before the setting for unseen tokens."""
-
-
-def signal_of(arm: str, signals: Signals) -> np.ndarray:
-    """The signal that a rank-guided arm ranks by, (tokens,).
-
-    Raises:
-        ElusiveError: if it was not computed.
+    Attributes:
+        name: as recipes and folders name it.
+        words: as the paper's tables name it.
+        kept: which tokens its copies keep, in words, after "tokens were dropped at random" on a data set's card.
+        colour: in plots and on the page, "#rrggbb"; no two arms share one.
+        on_dark: its colour on a dark page (empty: the same).
+        marker: of its points in plots, as matplotlib names it.
+        signal: what it ranks tokens by; None if it ranks none.
+        reads: (role of the trained model, score.queries) -> the score sets whose values its signal depends on.
+        drop_probability: the rule that gives each token's probability.
+        ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
+        copies: whether it writes copies; otherwise its texts are the originals alone.
     """
-    signal = getattr(signals, SIGNAL[arm])
-    if signal is None:
-        raise ElusiveError(f"Arm {arm} ranks by {SIGNAL[arm]}, which was not given. Score the corpus for it first.")
-    return signal
+
+    name: str
+    words: str
+    colour: str
+    kept: str = ""
+    on_dark: str = ""
+    marker: str = "o"
+    signal: Signal | None = None
+    reads: Callable[[str, Queries], tuple[ScoreSet, ...]] = _nothing
+    drop_probability: DropRule = by_rank
+    ranked: bool = True
+    copies: bool = True
+
+    def needs(self, trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
+        """The score sets that its texts are made with: what it reads, and the trained model's, for its tokens.
+
+        Args:
+            trained: role of the model to be trained: large, small or another.
+            queries: score.queries of the run.
+        """
+        return tuple(dict.fromkeys((ScoreSet(trained, queries), *self.reads(trained, queries))))
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether it reads both the large and the small model, whichever is trained."""
+        return {"large", "small"} <= {one.model for one in self.reads("other", "cues")}
 
 
-def arm_ranks(arm: str, signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    """The ranks that a rank-guided arm drops by, int32 (tokens,).
+_TABLE = (
+    Arm(
+        "plain",
+        words="plain",
+        colour="#56b4e9",
+        marker="s",
+        drop_probability=none_dropped,
+        ranked=False,
+        copies=False,
+    ),
+    Arm(
+        "random",
+        words="random",
+        colour="#4b4f54",
+        on_dark="#c9ccd0",
+        marker="D",
+        drop_probability=at_alpha,
+        ranked=False,
+    ),
+    Arm(
+        "random-matched",
+        words="random at the guided rate",
+        kept=", as many as a guided arm drops",
+        colour="#e69f00",
+        marker="v",
+        drop_probability=at_mean_of_ranks,
+    ),
+    Arm(
+        "attention",
+        words="attention",
+        kept=" unless the model itself attends to them",
+        colour="#009e73",
+        on_dark="#1fb58a",
+        marker="^",
+        signal=attention,
+        reads=lambda trained, queries: (ScoreSet(trained, queries),),
+    ),
+    Arm(
+        "distance",
+        words="distance",
+        kept=" unless they stand far from where an answer begins",
+        colour="#cc79a7",
+        marker="P",
+        signal=distance,
+    ),
+    Arm(
+        "contrast-all",
+        words="contrast (all tokens)",
+        kept=" unless a large model attends to them more than a small one",
+        colour="#0072b2",
+        on_dark="#4a90d9",
+        marker="X",
+        signal=contrast_at("all"),
+        reads=lambda trained, queries: pair_sets("all"),
+    ),
+    Arm(
+        "contrast-cues",
+        words="contrast (cues)",
+        kept=" unless a large model attends to them more than a small one where an answer begins",
+        colour="#d55e00",
+        on_dark="#e8702a",
+        marker="o",
+        signal=contrast_at("cues"),
+        reads=lambda trained, queries: pair_sets("cues"),
+    ),
+)
 
-    Unseen tokens that are kept whatever the arm are as good as excluded: they get rank 0, as those never ranked.
-    """
-    ranks = rank_tokens(signal_of(arm, signals), signals.rankable, signals.seen)
-    return np.where(signals.seen, ranks, np.int32(0)) if settings.unseen_tokens == "keep" else ranks
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _TABLE}
+"""Every arm by name. A new arm is one more entry; nothing else in the package lists them.
+
+Colours are Okabe and Ito's, which stay apart under colour blindness.
+"""
 
 
-def drop_probabilities(arm: str, signals: Signals, settings: AugmentSettings) -> np.ndarray:
-    """Each token's chance to be dropped under an arm.
-
-    Tokens that no query sees get the same chance in every guided arm and in random-matched: that of the ranks after
-    all others (`last`), or 0 in every arm (`keep`).
+def arm_named(name: str, where: str = "arm") -> Arm:
+    """The arm of a name.
 
     Args:
-        arm: a key of ARMS.
-        signals: the document.
+        name: as a recipe or the command line gives it.
+        where: the setting that names it, for the message.
+
+    Raises:
+        ElusiveError: if there is no such arm.
+    """
+    if name not in ARMS:
+        near = difflib.get_close_matches(name, ARMS, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ElusiveError(f"{where}: expected one of {', '.join(ARMS)}, got {name!r}.{hint}")
+    return ARMS[name]
+
+
+def arm_ranks(arm: Arm, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """The ranks that an arm drops by, int32 (tokens,); all 0 if it ranks nothing.
+
+    Unseen tokens that every arm keeps (augment.unseen_tokens) get rank 0, like those that are never ranked.
+
+    Raises:
+        ElusiveError: if the arm ranks by a signal that was not given.
+    """
+    if arm.signal is None:
+        return np.zeros(len(tokens.rankable), dtype=np.int32)
+    if tokens.signal is None:
+        raise ElusiveError(f"Arm {arm.name} ranks by a signal, which was not given. Score the corpus for it first.")
+    ranks = rank_tokens(tokens.signal, tokens.rankable, tokens.seen)
+    return np.where(tokens.seen, ranks, np.int32(0)) if settings.unseen_tokens == "keep" else ranks
+
+
+def drop_probabilities(
+    arm: Arm, tokens: Tokens, settings: AugmentSettings, ranks: np.ndarray | None = None
+) -> np.ndarray:
+    """Each token's drop probability under an arm.
+
+    Tokens that no query sees get the same probability in every guided arm and in random-matched: that of the ranks
+    after all others (`last`), or 0 in every arm (`keep`).
+
+    Args:
+        arm: an entry of ARMS.
+        tokens: the document's.
         settings: alpha, beta, unseen_tokens.
+        ranks: from `arm_ranks` (None: computed).
 
     Returns:
         float64 in [0, 1], (tokens,).
+
+    Raises:
+        ElusiveError: as `arm_ranks` and `drop_probability`.
     """
-    probability = ARMS[arm](signals, settings)
-    return np.where(signals.seen, probability, 0.0) if settings.unseen_tokens == "keep" else probability
+    ranks = arm_ranks(arm, tokens, settings) if ranks is None else ranks
+    probability = arm.drop_probability(ranks, tokens, settings)
+    return np.where(tokens.seen, probability, 0.0) if settings.unseen_tokens == "keep" else probability

@@ -11,21 +11,20 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from elusive.clues.contrast import contrast
-from elusive.clues.ranks import Ranking, distance_signal
-from elusive.clues.tokenizers import pair_on_tokens
+from elusive.clues.ranks import Ranking
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import special_token_ids
 from elusive.runs.files import ProgressFunction, silent
-from elusive.scoring.positions import query_positions, rankable_tokens
-from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.positions import rankable_tokens
+from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import TokenScores
 
-from .arms import SIGNAL, Signals, arm_ranks, drop_probabilities, drop_probability
+from .arms import Arm, Tokens, arm_named, arm_ranks, drop_probabilities
 from .decoding import Decoder, text_decoder
 from .draws import copy_seeds, kept_in_copies
+from .signals import ScoredDocument, scores_of
 
 _Item = TypeVar("_Item")
 
@@ -75,7 +74,7 @@ class Augmenter:
     """Makes one arm's texts, document by document.
 
     Args:
-        arm: a key of dropout.ARMS.
+        arm: its name, a key of arms.ARMS.
         trained: the name of the model to be trained among the score sets (`large`, `small` or another).
         tokenizer: the tokenizer of its scores.
         score: queries and head fields.
@@ -91,11 +90,11 @@ class Augmenter:
         score: ScoreSettings,
         settings: AugmentSettings,
     ) -> None:
-        self.arm, self.trained, self.score, self.settings = arm, trained, score, settings
+        self.arm, self.score, self.settings = arm_named(arm), score, settings
         self.own = ScoreSet(trained, score.queries)
         self.special_ids = set(special_token_ids(tokenizer))
         self.decode = text_decoder(tokenizer)
-        self.copies = range(1, settings.copies + 1 if arm != "plain" else 1)
+        self.copies = range(1, settings.copies + 1 if self.arm.copies else 1)
         self.generator = np.random.default_rng()  # set to the state of each copy
 
     def augment(self, rows: Sequence[tuple[Document, DocumentScores]]) -> list[AugmentedDocument]:
@@ -105,7 +104,7 @@ class Augmenter:
             rows: documents with their scores, by score set.
 
         Returns:
-            For each the original (copy 0) and, except under `plain`, the copies.
+            For each the original (copy 0) and the arm's copies.
 
         Raises:
             ElusiveError: if scores that the arm needs are missing, or the tokens of the model to be trained are not
@@ -115,70 +114,43 @@ class Augmenter:
         return [self._augmented(*row, seeds_C4) for row, seeds_C4 in zip(rows, seeds_DC4, strict=True)]
 
     def _augmented(self, document: Document, scores: DocumentScores, seeds_C4: np.ndarray) -> AugmentedDocument:
-        tokens = scores_of(scores, self.own, document)
-        signals = self.signals(document, scores)
-        if self.arm in SIGNAL:
-            ranks = arm_ranks(self.arm, signals, self.settings)
-            probability = drop_probability(ranks, self.settings.alpha, self.settings.beta)
-        else:
-            ranks = np.zeros(len(tokens.token_ids), dtype=np.int32)
-            probability = drop_probabilities(self.arm, signals, self.settings)
+        scored = self._scored(document, scores)
+        own, text_T = scored.own, ~scored.special
+        tokens = self._tokens(scored)
+        ranks = arm_ranks(self.arm, tokens, self.settings)
+        probability = drop_probabilities(self.arm, tokens, self.settings, ranks)
         kept_CT = kept_in_copies(probability, seeds_C4, self.generator)
-        text_T = ~self._special(tokens)
-        written = copy_texts(
-            document.text, tokens.token_ids, tokens.offsets, text_T, kept_CT, self.decode, self.settings
-        )
-        texts = [AugmentedText(document.id, 0, self.arm, document.text, tokens.token_ids[text_T])]
+        written = copy_texts(document.text, own.token_ids, own.offsets, text_T, kept_CT, self.decode, self.settings)
+        name = self.arm.name
+        texts = [AugmentedText(document.id, 0, name, document.text, own.token_ids[text_T])]
         texts += [
-            AugmentedText(document.id, copy, self.arm, text, tokens.token_ids[kept])
+            AugmentedText(document.id, copy, name, text, own.token_ids[kept])
             for copy, text, kept in zip(self.copies, written, kept_CT & text_T, strict=True)
         ]
-        ranking = Ranking(document.id, tokens.token_ids, tokens.offsets, ranks, signals.seen)
+        ranking = Ranking(document.id, own.token_ids, own.offsets, ranks, tokens.seen)
         dropped = int(kept_CT.size - np.count_nonzero(kept_CT))
-        return AugmentedDocument(ranking, probability, tuple(texts), int(np.count_nonzero(signals.rankable)), dropped)
+        return AugmentedDocument(ranking, probability, tuple(texts), int(np.count_nonzero(tokens.rankable)), dropped)
 
-    def signals(self, document: Document, scores: DocumentScores) -> Signals:
-        """What the arm looks at in a document; signals that it does not look at are left out."""
-        own = scores_of(scores, self.own, document)
+    def tokens(self, document: Document, scores: DocumentScores) -> Tokens:
+        """What the arm's drop probabilities are made from: which tokens may be dropped, and its signal.
+
+        Raises:
+            ElusiveError: as `augment`.
+        """
+        return self._tokens(self._scored(document, scores))
+
+    def _tokens(self, scored: ScoredDocument) -> Tokens:
+        own = scored.own
         rankable = rankable_tokens(
-            document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
+            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
         )
-        queries = self.arm.removeprefix("contrast-")
-        if queries in ("cues", "all") and scores.keys() >= set(pair_sets(queries)):
-            signal = {f"contrast_{queries}": self._contrast(document, own, scores, queries)}
-        else:
-            signal = {"distance": self._distance(document, own)} if self.arm == "distance" else {}
-        return Signals(rankable, own.queries > 0, own.scores, **signal)
+        return Tokens(rankable, own.queries > 0, self.arm.signal(scored) if self.arm.signal else None)
 
-    def _special(self, tokens: TokenScores) -> np.ndarray:
+    def _scored(self, document: Document, scores: DocumentScores) -> ScoredDocument:
+        own = scores_of(scores, self.own, document)
         # np.isin takes ten times as long for a short text.
-        return np.array([token in self.special_ids for token in tokens.token_ids.tolist()], dtype=bool)
-
-    def _distance(self, document: Document, own: TokenScores) -> np.ndarray:
-        positions = query_positions(
-            document, own.offsets, self._special(own), self.score.queries, self.score.head_fields
-        )
-        return distance_signal(positions, len(own.token_ids))
-
-    def _contrast(self, document: Document, own: TokenScores, scores: DocumentScores, queries: Queries) -> np.ndarray:
-        large, small = (scores_of(scores, one, document) for one in pair_sets(queries))
-        if self.settings.across_tokenizers:
-            large, small = pair_on_tokens(large, small, own, document.text)
-        elif own is not large and not np.array_equal(own.token_ids, large.token_ids):
-            raise ElusiveError(
-                f"The model to be trained splits document {document.id!r} into other tokens than the contrasted pair. "
-                "Train a model of the pair's family, leave the contrast arms out, or set augment.across_tokenizers = "
-                "true (--across-tokenizers) to carry scores over by their characters."
-            )
-        # A token that these queries do not see has no contrast: 0 would put it in the middle.
-        return np.where(large.queries > 0, contrast(large, small), -np.inf)
-
-
-def scores_of(scores: DocumentScores, wanted: ScoreSet, document: Document) -> TokenScores:
-    """A document's scores in one score set."""
-    if wanted not in scores:
-        raise ElusiveError(f"No {wanted} scores of document {document.id!r}. Score the same corpus first.")
-    return scores[wanted]
+        special = np.array([token in self.special_ids for token in own.token_ids.tolist()], dtype=bool)
+        return ScoredDocument(document, scores, own, special, self.score, self.settings)
 
 
 def copy_texts(
@@ -236,7 +208,7 @@ def augment(
 
     Args:
         documents: the corpus.
-        arm: a key of dropout.ARMS.
+        arm: its name, a key of arms.ARMS.
         scores: score sets, each in the order of the documents.
         trained: which model of them will be trained.
         tokenizer: its tokenizer.
@@ -251,8 +223,10 @@ def augment(
         Augmented documents, in the order of the documents.
 
     Raises:
-        ElusiveError: if a score set is not of the same documents in the same order.
+        ElusiveError: if there is no such arm, a score set that it needs is missing, or one is not of the same
+            documents in the same order.
     """
+    check_sets(arm_named(arm), scores, trained, score.queries)
     total = total or (len(documents) if isinstance(documents, Sized) else 0)
     options = {"arm": arm, "trained": trained, "tokenizer": tokenizer, "score": score, "settings": settings}
     done = 0
@@ -260,6 +234,21 @@ def augment(
         done += len(batch)
         progress(done, total)
         yield from batch
+
+
+def check_sets(arm: Arm, given: Iterable[ScoreSet], trained: str, queries: Queries) -> None:
+    """Refuse to begin without the scores that an arm's texts are made with.
+
+    Raises:
+        ElusiveError: names the score sets that are needed, and those given.
+    """
+    given = sorted(given)
+    needed = arm.needs(trained, queries)
+    if not set(needed) <= set(given):
+        raise ElusiveError(
+            f"Arm {arm.name} is made with the scores {', '.join(map(str, needed))}, got "
+            f"{', '.join(map(str, given)) or 'none'}. Score the corpus for it first."
+        )
 
 
 _Row = tuple[Document, DocumentScores]

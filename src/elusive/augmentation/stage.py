@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elusive.config.run import Arm, AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
@@ -18,7 +18,8 @@ from elusive.runs.stage import Stage
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
-from .copies import AugmentedDocument, AugmentedText, _batches, augment
+from .arms import arm_named
+from .copies import AugmentedDocument, AugmentedText, _batches, augment, check_sets
 
 SETTINGS_KEY = b"elusive.augment"
 """Where ranking.parquet keeps its arm and settings, as JSON in the schema's metadata."""
@@ -100,7 +101,7 @@ def _ranking_rows(items: Sequence[AugmentedDocument], schema: pa.Schema) -> pa.T
 def augment_corpus(
     documents: Collection[Document],
     folder: str | Path,
-    arm: Arm,
+    arm: str,
     score_folders: Mapping[ScoreSet, Path],
     *,
     trained: str,
@@ -114,7 +115,7 @@ def augment_corpus(
     Args:
         documents: the corpus that was scored.
         folder: RUN/augmented/ARM.
-        arm: a key of dropout.ARMS.
+        arm: its name, a key of arms.ARMS.
         score_folders: what `score_corpus` wrote, by score set.
         trained: the model to be trained among them.
         tokenizer: its tokenizer.
@@ -126,9 +127,10 @@ def augment_corpus(
         documents, texts, mean_drop_rate.
 
     Raises:
-        ElusiveError: if scores are missing, unfinished or of another corpus, or the folder was begun with other
-            settings.
+        ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, or the folder was
+            begun with other settings.
     """
+    check_sets(arm_named(arm), score_folders, trained, score.queries)
     corpus = corpus_hash(documents)
     scored = {one: read_json(path / "settings.json") for one, path in score_folders.items()}
     for one, path in score_folders.items():

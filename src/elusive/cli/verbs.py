@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from elusive.config.run import (
-    Arm,
     AugmentSettings,
     CorpusSettings,
     EvaluateSettings,
@@ -136,7 +135,7 @@ def augment(
     output: Path,
     large: Path,
     small: Path | None = None,
-    arm: Arm = "contrast-cues",
+    arm: str = "contrast-cues",
     trained: Literal["large", "small"] = "large",
     settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
 ) -> None:
@@ -151,12 +150,14 @@ def augment(
         trained: whose own attention the arm `attention` ranks by.
         settings: dropout.
     """
+    from elusive.augmentation.arms import arm_named
     from elusive.augmentation.stage import augment_corpus
     from elusive.models.loading import load_tokenizer
     from elusive.runs.files import read_json
     from elusive.runs.progress import shown
     from elusive.scoring.sets import ScoreSet
 
+    arm_named(arm, "--arm")
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
@@ -411,7 +412,7 @@ def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSetting
 def export(
     texts: tyro.conf.Positional[Path],
     output: Path,
-    arm: Arm | None = None,
+    arm: str = "",
     questions: Path | None = None,
     settings: Annotated[ExportSettings, _FLAT] = ExportSettings(),
 ) -> None:
@@ -430,9 +431,7 @@ def export(
     from elusive.runs.progress import shown
 
     with shown("export") as progress:
-        figures = export_texts(
-            texts, output, arm=arm or "", questions=questions or "", settings=settings, progress=progress
-        )
+        figures = export_texts(texts, output, arm=arm, questions=questions or "", settings=settings, progress=progress)
     print(f"{output}: {figures['rows']:,} rows, {figures['tokens']:,} tokens, {len(figures['files'])} files")
     if figures["cut"]:
         print(f"texts cut into several rows, at white space: {figures['cut']:,}")

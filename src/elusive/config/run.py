@@ -6,17 +6,6 @@ from typing import Any, Literal
 
 from elusive.errors import ElusiveError
 
-Arm = Literal[
-    "plain",
-    "random",
-    "random-matched",
-    "attention",
-    "distance",
-    "contrast-all",
-    "contrast-cues",
-]
-
-
 Queries = Literal["cues", "spans", "all"]
 
 
@@ -355,8 +344,8 @@ class Recipe:
     """The run folder."""
     title: str = "Elusive run"
     """Heading of the report."""
-    arms: tuple[Arm, ...] = ("plain", "random-matched", "attention", "contrast-cues")
-    """What is compared."""
+    arms: tuple[str, ...] = ("plain", "random-matched", "attention", "contrast-cues")
+    """What is compared: names in augmentation.arms.ARMS."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds; each arm is trained once with each."""
     parallel: int = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from elusive.augmentation.arms import arm_named
 from elusive.config.run import Recipe, model_to_train
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
@@ -24,12 +25,9 @@ def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSe
 
 
 def scores_of_arm(arm: str, recipe: Recipe) -> list[ScoreSet]:
-    """Which scores an arm's texts are made with; all but the contrast ones use the trained model's, for its tokens."""
+    """Which scores an arm's texts are made with."""
     trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed: list[ScoreSet] = [ScoreSet(trained, recipe.score.queries)]
-    if arm in ("contrast-all", "contrast-cues"):
-        needed += pair_sets("all" if arm == "contrast-all" else "cues")
-    return needed
+    return list(arm_named(arm, "arms").needs(trained, recipe.score.queries))
 
 
 def checked_scores(needed: Sequence[ScoreSet], recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:

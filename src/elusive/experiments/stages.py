@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from elusive.augmentation.stage import augment_corpus
-from elusive.config.run import Arm, Recipe, model_to_train
+from elusive.config.run import Recipe, model_to_train
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
@@ -47,7 +46,7 @@ def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, P
         augment_corpus(
             corpus.documents,
             trial.texts_folder(folder),
-            cast(Arm, trial.arm),
+            trial.arm,
             {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)},
             trained=trained,
             tokenizer=load_tokenizer(model, revision),

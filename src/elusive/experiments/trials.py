@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elusive.augmentation.arms import ARMS, arm_named
 from elusive.config.run import Recipe
 from elusive.config.toml import from_table, to_table
 from elusive.config.verbs import SweepRecipe
@@ -19,9 +20,6 @@ UNTRAINED = "untrained"
 
 SECTIONS = ("train", "augment", "score", "models")
 """Sections of a recipe whose settings can be swept."""
-
-
-_CONTRAST = ("contrast-all", "contrast-cues")
 
 
 _WEIGHED = ("score.renormalise", "score.max_batch_tokens", "score.packed", "score.shard_documents")
@@ -42,7 +40,7 @@ class Trial:
     """One arm with one choice of settings, trained once with each seed; `untrained` stands for the model before that.
 
     Attributes:
-        arm: a key of dropout.ARMS, or untrained.
+        arm: a key of arms.ARMS, or untrained.
         recipe: all its settings.
         name: its folder among those of the arm's other trials, from the settings chosen; empty where there is one.
         texts: the same of its augmented texts, which several trials may share.
@@ -81,16 +79,21 @@ class Trial:
 
 
 def trials_of(recipe: Recipe) -> list[Trial]:
-    """The trials of a run: one for each arm, and the model before training."""
-    return [Trial(arm, recipe) for arm in (UNTRAINED, *recipe.arms)]
+    """The trials of a run: one for each arm, and the model before training.
+
+    Raises:
+        ElusiveError: if there is no arm of a name.
+    """
+    return [Trial(UNTRAINED, recipe), *(Trial(arm_named(arm, "arms").name, recipe) for arm in recipe.arms)]
 
 
 def grid_trials(recipe: SweepRecipe) -> list[Trial]:
     """Every trial of a sweep's grid, arm by arm; those that differ in nothing the arm depends on are one.
 
     Raises:
-        ElusiveError: if a setting cannot be swept, or a value is not one of its.
+        ElusiveError: if there is no arm of a name, a setting cannot be swept, or a value is not one of its.
     """
+    _check_arms(recipe)
     _check_unused(recipe)
     trials: dict[tuple[str, Any], Trial] = {}
     for arm in (UNTRAINED, *recipe.arms):
@@ -162,23 +165,32 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
     if section == "train":
         return arm != UNTRAINED or name in ("model", "revision")
     if found := _SIDE.match(key):
-        # The large and the small model count where they are contrasted, and where they learn.
+        # A model counts where its attention is read, and where it learns.
         learns = found[1] in _possible(recipe, arm, "train.model")
         read_by_head = found[2] in ("_layers", "_heads")
-        return arm in _CONTRAST or (learns and (arm == "attention" or not read_by_head))
+        return found[1] in _models_read(recipe, arm) or (learns and not read_by_head)
     if section == "models":
         return True
-    if arm in (UNTRAINED, "plain"):
+    if arm == UNTRAINED or not ARMS[arm].copies:
         return False
     if key in _WEIGHED:
-        return arm == "attention" or arm in _CONTRAST
+        return bool(_models_read(recipe, arm))
     if key == "augment.across_tokenizers":
-        return arm in _CONTRAST
-    if arm == "random":
+        return ARMS[arm].contrasts
+    if not ARMS[arm].ranked:
         # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept.
         kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
         return kept if section == "score" else key != "augment.beta"
     return True
+
+
+def _models_read(recipe: SweepRecipe, arm: str) -> set[str]:
+    """Roles of the models whose attention decides what an arm drops."""
+    if arm == UNTRAINED:
+        return set()
+    models = _possible(recipe, arm, "train.model")
+    roles = {model if model in ("large", "small") else "trained" for model in models}
+    return {one.model for role in roles for one in ARMS[arm].reads(role, recipe.score.queries)}
 
 
 def name_of(chosen: Mapping[str, Any]) -> str:
@@ -254,6 +266,15 @@ def _possible(recipe: SweepRecipe, arm: str, key: str) -> list[Any]:
     if key in recipe.sweep.settings.get(arm, {}):
         return [recipe.sweep.settings[arm][key]]
     return recipe.sweep.grids.get(arm, {}).get(key) or recipe.sweep.grid.get(key) or tried
+
+
+def _check_arms(recipe: SweepRecipe) -> None:
+    for arm in recipe.arms:
+        arm_named(arm, "arms")
+    for name in ("grids", "settings"):
+        for arm in getattr(recipe.sweep, name):
+            if arm not in ARMS:
+                raise ElusiveError(f"sweep.{name}: expected tables of arms ({', '.join(ARMS)}), got {arm!r}.")
 
 
 def _check_unused(recipe: SweepRecipe) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive import __version__
+from elusive.augmentation.arms import arm_named
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
 
@@ -18,14 +19,6 @@ from .trainers import environment
 
 QUESTIONS = "questions.parquet"
 """The questions as a data set, beside the harness's JSONL: a JSON reader would make dates of answers that are dates."""
-_GUIDED = {
-    "random": "",
-    "random-matched": ", as many as a guided arm drops",
-    "attention": " unless the model itself attends to them",
-    "distance": " unless they stand far from where an answer begins",
-    "contrast-all": " unless a large model attends to them more than a small one",
-    "contrast-cues": " unless a large model attends to them more than a small one where an answer begins",
-}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
           (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
 
@@ -62,8 +55,8 @@ def dataset_card(
     environment_.filters |= {"md": markdown, "code": code, "n": lambda value: f"{value:,}"}
     body = environment_.get_template("card.md.jinja").render(
         title=title,
-        arm_words=_GUIDED.get(source.arm, ""),
-        copies=source.arm != "plain" and source.asked["augment"]["copies"],
+        arm_words=arm_named(source.arm).kept,
+        copies=arm_named(source.arm).copies and source.asked["augment"]["copies"],
         figures=source.figures,
         counts=counts,
         facts=_facts(source, settings, base, counts),
@@ -121,6 +114,7 @@ def size_category(rows: int) -> str:
 def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: RowCounts) -> list[tuple[str, str]]:
     """Rows of the card's table, escaped."""
     augment, recipe, run = source.asked["augment"], source.recipe, source.run
+    arm = arm_named(source.arm)
     facts = [
         ("source", markdown(source_name(source, settings))),
         ("licence", markdown(settings.licence)),
@@ -128,12 +122,12 @@ def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: Ro
         ("queries", code(str(source.asked["queries"]))),
     ]
     read = dict.fromkeys(map(public_name, source.asked.get("models", {}).values()))
-    if source.arm not in ("plain", "random"):
+    if arm.ranked:
         facts.append(("attention read of", " and ".join(map(code, read)) or "-"))
     facts += [
         ("to be trained", code(public_name(base.name)) + (f" at {code(base.revision)}" if base.revision else "")),
         ("alpha, beta", f"{augment['alpha']}, {augment['beta']}"),
-        ("copies of each document", f"{augment['copies'] if source.arm != 'plain' else 0}, beside the original"),
+        ("copies of each document", f"{augment['copies'] if arm.copies else 0}, beside the original"),
         ("mean drop rate of the copies", f"{source.figures['mean_drop_rate']:.4f}"),
         ("tokens behind the last query", f"{code(augment['unseen_tokens'])} (unseen_tokens)"),
         ("never dropped", " ".join(map(code, augment["excluded_tokens"])) or "-"),

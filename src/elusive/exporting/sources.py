@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from elusive.augmentation.arms import arm_named
 from elusive.config.run import ModelSettings, Recipe, TrainSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import ExportSettings
@@ -56,9 +57,11 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
         arm: which arm of a run.
 
     Raises:
-        ElusiveError: if it is neither, the arm is not there, or the texts are not finished.
+        ElusiveError: if it is neither, there is no such arm, the arm is not there, or the texts are not finished.
     """
     folder = Path(folder)
+    if arm:
+        arm_named(arm, "--arm")
     if _is_augmented(folder):
         found = folder
     elif (folder / "augmented").is_dir():

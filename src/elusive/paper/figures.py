@@ -28,7 +28,7 @@ from elusive.augmentation.arms import drop_probability
 from elusive.config.run import ModelSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.reporting import plots
-from elusive.reporting.plots import ARM_COLORS, FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE
+from elusive.reporting.plots import FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE, arm_looks
 
 MARKERS = "osD^vP"
 PUBLISHED = "#9aa0a5"
@@ -250,7 +250,8 @@ def _points(
 def _color(name: str, number: int) -> str:
     """An arm keeps its colour; models take the others one after the other."""
     order = (0, 3, 2, 4, 1, 5)  # neighbours apart: the first two colours are both blue
-    return ARM_COLORS.get(name, FIELD_COLORS[order[number % len(order)]])
+    looks = arm_looks()
+    return looks[name].colour if name in looks else FIELD_COLORS[order[number % len(order)]]
 
 
 def _whiskers(

@@ -3,20 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
 from elusive.reporting.formatting import cell, markdown_row, range_text, score, signed
-
-ARM_WORDS = {
-    UNTRAINED: "before training",
-    "plain": "plain",
-    "random": "random",
-    "random-matched": "random at the guided rate",
-    "attention": "attention",
-    "distance": "distance",
-    "contrast-all": "contrast (all tokens)",
-    "contrast-cues": "contrast (cues)",
-}
-
 
 CELLS = (
     "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals resample cohorts, "
@@ -24,6 +13,11 @@ CELLS = (
     "interval covers 0 are not separated."
 )
 """How the tables are read."""
+
+
+def arm_words(arm: str) -> str:
+    """An arm as the tables name it, or the model before training."""
+    return "before training" if arm == UNTRAINED else ARMS[arm].words
 
 
 def table_markdown(numbers: Mapping[str, Any]) -> str:
@@ -61,7 +55,7 @@ def _scores(block: Mapping[str, Any]) -> list[str]:
     head += ["dropped, of the name"] if dropped else []
     lines = [markdown_row([*head, "settings"]), "| --- " * (len(head) + 1) + "|"]
     for row in block["rows"]:
-        cells = [ARM_WORDS[row["arm"]], *(_cell(row["cells"][name]) for name in columns)]
+        cells = [arm_words(row["arm"]), *(_cell(row["cells"][name]) for name in columns)]
         cells += [_ours(row["all"])] if columns[0] != "em" else []
         cells += [_known(row.get("known"))] if known else []
         cells += [_dropped(row.get("dropped"))] if dropped else []
@@ -109,7 +103,7 @@ def _passes(block: Mapping[str, Any]) -> list[str]:
     head = ["arm", "passes", "steps", "tokens", "seconds", "company EM", "company F1", "all EM"]
     lines = [markdown_row(head), "| --- " * len(head) + "|"]
     for row in block["rows"]:
-        name = ("paper: " if row["paper"] else "") + ARM_WORDS[row["arm"]]
+        name = ("paper: " if row["paper"] else "") + arm_words(row["arm"])
         cells = [name, f"{row['epoch']:.3g}", f"{row['steps']:,.0f}"]
         cells += ["-" if row[key] is None else f"{row[key]:,.0f}" for key in ("tokens", "seconds")]
         cells += [_ours(one) if one["low"] is not None else score(one["value"]) for one in row["cells"].values()]
@@ -125,7 +119,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [markdown_row(head), "| --- " * len(head) + "|"]
     for names in dict.fromkeys((pair["a"], pair["b"]) for pair in pairs):
         found = {pair["over"]: pair for pair in pairs if (pair["a"], pair["b"]) == names}
-        label = f"{ARM_WORDS[names[0]]} minus {ARM_WORDS[names[1]]}"
+        label = f"{arm_words(names[0])} minus {arm_words(names[1])}"
         lines.append(markdown_row([label, *(_difference(found[over]) for over in groups)]))
     return lines
 
@@ -138,9 +132,9 @@ def _reading(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         for pair in pairs:
             if pair["a"] == ours and pair["over"] == "all questions":
                 verdict = 1 if not pair["separated"] else 0 if pair["difference"] > 0 else 2
-                groups[list(groups)[verdict]].append(ARM_WORDS[pair["b"]])
+                groups[list(groups)[verdict]].append(arm_words(pair["b"]))
         said = "; ".join(f"{words} {', '.join(arms)}" for words, arms in groups.items() if arms)
-        lines += ["", f"The claim that {ARM_WORDS[ours]} is above the others, over all questions: {said}."]
+        lines += ["", f"The claim that {arm_words(ours)} is above the others, over all questions: {said}."]
     return lines
 
 
@@ -151,7 +145,7 @@ def attempts_markdown(numbers: Mapping[str, Any]) -> str:
         numbers: from `tables.attempts_numbers`.
     """
     arms = ("plain", "random-matched", "attention", "contrast-cues")
-    head = ["attempt", *(ARM_WORDS[arm] for arm in arms), "contrast minus random", "contrast minus attention"]
+    head = ["attempt", *(arm_words(arm) for arm in arms), "contrast minus random", "contrast minus attention"]
     head += ["known EM after contrast, lost"]
     lines = [f"## {numbers['title']}", "", markdown_row(head), "| --- " * len(head) + "|"]
     borrowed = False

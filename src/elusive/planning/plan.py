@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from elusive.augmentation.arms import ARMS, drop_probability
+from elusive.augmentation.arms import ARMS, Tokens, arm_named
 from elusive.config.run import AugmentSettings, Recipe, TrainSettings, model_to_train
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
@@ -141,7 +141,7 @@ def plan_recipe(
     )
     if trials is None:
         readings = dict.fromkeys(needed_scores(recipe, [_marked_document(recipe)]), 1)
-        trials = [(arm, recipe) for arm in recipe.arms]
+        trials = [(arm_named(arm, "arms").name, recipe) for arm in recipe.arms]
     else:
         # Trials of a sweep may name the untrained model in an arm's place.
         trials = [(arm, one) for arm, one in trials if arm in ARMS]
@@ -167,7 +167,8 @@ def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[ScoreSet, int]:
 def _marked_document(recipe: Recipe) -> Document:
     """What tells `needed_scores` whether the corpus marks answers: it does where cues are read."""
     pair = [Span(field, place, place + 1) for place, field in enumerate((*recipe.score.head_fields[:1], "answer"))]
-    marked = recipe.score.queries != "all" or "contrast-cues" in recipe.arms or recipe.corpus.source == "biographies"
+    at_cues = any(one.queries != "all" for arm in recipe.arms for one in scores_of_arm(arm, recipe))
+    marked = at_cues or recipe.corpus.source == "biographies"
     return Document("example", "ab", tuple(pair) if marked else ())
 
 
@@ -320,21 +321,23 @@ def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _
 
 def _drop_rate(arm: str, settings: AugmentSettings, sizes: _Sizes) -> float:
     """Mean share of ranked tokens that an arm's copies drop; in the guided arms by Equation 1 over all ranks."""
-    if arm == "plain":
+    if not ARMS[arm].copies:
         return 0.0
     given = sizes.drop_rate
     if callable(given):
         return given(arm)
     if given is not None and arm in given:
         return given[arm]
-    if arm == "random":
-        return settings.alpha
     counts = Counter(np.maximum(1, np.rint(sizes.ranked_share * (sizes.lengths_N - 1))).astype(int).tolist())
     dropped = sum(
-        times * drop_probability(np.arange(1, ranked + 1), settings.alpha, settings.beta).sum()
+        times * ARMS[arm].drop_probability(np.arange(1, ranked + 1), _all_seen(ranked), settings).sum()
         for ranked, times in counts.items()
     )
     return float(dropped / sum(ranked * times for ranked, times in counts.items()))
+
+
+def _all_seen(tokens: int) -> Tokens:
+    return Tokens(rankable=np.ones(tokens, dtype=bool), seen=np.ones(tokens, dtype=bool))
 
 
 def _rows(arm: str, recipe: Recipe, rate: float, shape: ModelShape, sizes: _Sizes) -> np.ndarray:
@@ -343,7 +346,7 @@ def _rows(arm: str, recipe: Recipe, rate: float, shape: ModelShape, sizes: _Size
     # Overwritten by spaces, dropped tokens leave tokens behind: at most as many.
     dropped = 0.0 if recipe.augment.blank else sizes.ranked_share * rate
     copies_N = originals_N - dropped * (sizes.lengths_N - 1)
-    copies = 0 if arm == "plain" else recipe.augment.copies
+    copies = recipe.augment.copies if ARMS[arm].copies else 0
     texts_N = np.concatenate([originals_N, np.repeat(copies_N, copies)])
     pieces_N = np.ceil(texts_N / _row_length(shape, recipe.train)).astype(int)
     return np.repeat(texts_N / pieces_N, pieces_N)

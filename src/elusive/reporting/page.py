@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from . import formatting, plots
-from .tokens import RANK_GUIDED
+from .tokens import ranks_tokens
 from .verdict import known_rows
 
 PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "pyarrow")
@@ -60,12 +60,13 @@ def render(
     lowest = min([keep for keep in keeps if keep is not None], default=0.0)
     return environment.get_template("template.html").render(
         results=numbers,
+        looks=plots.arm_looks(),
         evaluated=bool(numbers["fields"]),
         figures=svgs,
         shown=shown,
         any_arms=any(one["arms"] for one in shown),
         lowest=int(lowest * 10) / 10,
-        guided=[arm for arm in numbers["arms"] if arm in RANK_GUIDED],
+        guided=[arm for arm in numbers["arms"] if ranks_tokens(arm)],
         pair_scale=pair_scale(numbers["pairs"]),
         known=known_rows(numbers),
         recipe_text=recipe_text,

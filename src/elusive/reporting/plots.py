@@ -1,5 +1,6 @@
 """The figures of a report: one function each, as files for papers and as SVG that follows the page's theme."""
 
+import dataclasses
 import html
 import io
 import re
@@ -14,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from elusive.augmentation.arms import ARMS
+from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import atomic_path
 
 from .tokens import OTHER_WORDS, TOP
@@ -21,20 +24,9 @@ from .tokens import OTHER_WORDS, TOP
 WIDE, NARROW = 10.6, 3.7
 """Widths in inches: for a screen and for paper, and for a telephone."""
 
-# Okabe and Ito's colours, which stay apart under colour blindness; one for each arm in every figure. Each colour
-# written here stands once in the files and as a CSS variable of this name on the page, where dark mode changes it.
-ARM_COLORS = {
-    "untrained": "#9aa0a5",
-    "plain": "#56b4e9",
-    "random": "#4b4f54",
-    "random-matched": "#e69f00",
-    "attention": "#009e73",
-    "distance": "#cc79a7",
-    "contrast-all": "#0072b2",
-    "contrast-cues": "#d55e00",
-}
+# Each colour written here or in the table of arms stands once in the files and as a CSS variable of its name on the
+# page, where dark mode changes it.
 OTHER_ARM = "#7a7f85"
-ARM_MARKERS = dict(zip(ARM_COLORS, "osDv^PXo", strict=True))
 HEAD_COLOR = "#cc3311"
 FIELD_COLORS = ("#0077ba", "#33bbee", "#009988", "#ee9933", "#aa4499", "#997700")
 WORD_COLORS = ("#5f656c", "#747a81", "#888e94", "#9ca1a7", "#aeb3b8", "#bfc3c7", "#cfd2d5", "#dcdfe1", "#e8eaeb")
@@ -42,7 +34,6 @@ ON_STRONG_WORD, ON_WEAK_WORD = "#fffffe", "#111112"
 INK, MUTED, RULE, PAPER = "#1b1d20", "#5c6268", "#dfe1e0", "#fdfdfc"
 
 VARIABLES = {
-    **{color: f"--arm-{arm}" for arm, color in ARM_COLORS.items()},
     OTHER_ARM: "--arm-other",
     HEAD_COLOR: "--head",
     **{color: f"--field-{number}" for number, color in enumerate(FIELD_COLORS)},
@@ -55,6 +46,27 @@ VARIABLES = {
     ON_WEAK_WORD: "--on-weak-word",
 }
 Figures = dict[str, dict[str, Figure]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How an arm is drawn: its colour, the one on a dark page, and its marker."""
+
+    colour: str
+    on_dark: str
+    marker: str = "o"
+
+
+def arm_looks() -> dict[str, Look]:
+    """How each arm is drawn, and the model before training."""
+    arms = {name: Look(arm.colour, arm.on_dark or arm.colour, arm.marker) for name, arm in ARMS.items()}
+    return {UNTRAINED: Look("#9aa0a5", "#767c82"), **arms}
+
+
+def arm_color(arm: str) -> str:
+    """An arm's colour, the same in every figure."""
+    looks = arm_looks()
+    return looks[arm].colour if arm in looks else OTHER_ARM
 
 
 def draw(results: Mapping[str, Any], longest: int) -> Figures:
@@ -231,7 +243,7 @@ def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure
     for arms in _near(rates):
         low, high = rates[arms[0]], rates[arms[-1]]
         for rate in sorted({low, high}):
-            color = ARM_COLORS.get(arms[0], OTHER_ARM) if len(arms) == 1 else OTHER_ARM
+            color = arm_color(arms[0]) if len(arms) == 1 else OTHER_ARM
             axes.axhline(rate, color=color, linewidth=1.1, linestyle=(0, (4, 3)))
         several = f"{arms[0]} and {len(arms) - 1} more" if width < 6 and arms[1:] else ", ".join(arms)
         ends = list(dict.fromkeys(f"{rate:.2f}".replace("0.", ".", 1) for rate in (low, high)))
@@ -312,7 +324,7 @@ def _bars(
     low = np.array([one["value"] if one["low"] is None else one["low"] for one in numbers])
     high = np.array([one["value"] if one["high"] is None else one["high"] for one in numbers])
     whiskers = np.maximum([values - low, high - values], 0)
-    color = ARM_COLORS.get(arm, OTHER_ARM)
+    color = arm_color(arm)
     draw_bars = axes.barh if across else axes.bar
     draw_bars(middle, values, size, color=color, label=arm)
     # A wider line of the paper's colour underneath keeps whiskers readable on bars and beside them, in both themes.
@@ -327,9 +339,9 @@ def _arm_line(axes: Axes, arm: str, x: Sequence[float], em: Sequence[float]) -> 
     axes.plot(
         x,
         em,
-        color=ARM_COLORS.get(arm, OTHER_ARM),
-        marker=ARM_MARKERS.get(arm, "o"),
-        linestyle=":" if arm == "untrained" else "-",
+        color=arm_color(arm),
+        marker=arm_looks().get(arm, Look(OTHER_ARM, OTHER_ARM)).marker,
+        linestyle=":" if arm == UNTRAINED else "-",
         linewidth=1.6,
         markersize=5,
         label=arm,
@@ -404,5 +416,6 @@ def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character:
 
 
 def _variable(color: str) -> str:
-    name = VARIABLES.get(color)
+    of_arms = {look.colour: f"--arm-{arm}" for arm, look in arm_looks().items()}
+    name = (VARIABLES | of_arms).get(color)
     return f"var({name})" if name else color

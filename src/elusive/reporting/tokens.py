@@ -8,14 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from elusive.augmentation.arms import ARMS
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl
 from elusive.scoring.sets import sets_in
 
-RANK_GUIDED = ("attention", "distance", "contrast-all", "contrast-cues")
-"""Arms whose drop probability follows p(r)."""
 TOP = 10
 """Ranks shown as bars, as in the paper's figures 2 and 3."""
 WORDS = 8
@@ -101,10 +100,15 @@ def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
     return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
 
 
+def ranks_tokens(arm: str) -> bool:
+    """Whether an arm's drop probability follows the ranks of a signal."""
+    return arm in ARMS and ARMS[arm].signal is not None
+
+
 def longest_rank(run: Path, arms: Sequence[str]) -> int:
     """The last rank that a rank-guided arm of this run gave to a token; 0 where there is no such arm."""
     for arm in arms:
-        if arm in RANK_GUIDED:
+        if ranks_tokens(arm):
             rows = _read_ranking(run, arm, ["ranks"]).column("ranks")
             return max((max(ranks) for ranks in rows.to_pylist() if ranks), default=0)
     return 0
@@ -121,7 +125,7 @@ def shown_documents(run: Path, documents: Sequence[Row], recipe: Recipe, number:
     pieces: dict[str, dict[str, list[dict[str, Any]]]] = {document: {} for document in first}
     cut: dict[str, bool] = dict.fromkeys(first, False)
     for arm in recipe.arms:
-        if arm == "plain" or not first:
+        if (arm in ARMS and not ARMS[arm].copies) or not first:
             continue
         columns = ["document_id", "starts", "ends", "ranks", "drop_probability"]
         table = _read_ranking(run, arm, columns)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
 
 from .formatting import range_text, score, signed
@@ -150,7 +151,7 @@ def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, A
 def _training_notes(results: Mapping[str, Any]) -> list[str]:
     notes = []
     models = results["models"]
-    if models["large"] == models["small"] and any(arm.startswith("contrast-") for arm in results["arms"]):
+    if models["large"] == models["small"] and any(arm in ARMS and ARMS[arm].contrasts for arm in results["arms"]):
         notes.append(
             f"Large and small are one model ({models['large']}): there is no contrast, and the contrast arms rank "
             "tokens by nothing but their order in the text."

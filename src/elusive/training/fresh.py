@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
+from elusive.augmentation.arms import arm_named
 from elusive.augmentation.copies import copy_texts
 from elusive.augmentation.decoding import text_decoder
 from elusive.augmentation.draws import copy_generator, kept_tokens
@@ -48,7 +49,7 @@ class CopyMaker:
 
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.arm, self.settings = _settings_of(Path(ranking))
-        self.slots = 1 if self.arm == "plain" else 1 + self.settings.copies
+        self.slots = 1 + self.settings.copies if arm_named(self.arm).copies else 1
         self.tokenizer = tokenizer
         self.special_ids = set(special_token_ids(tokenizer))
 

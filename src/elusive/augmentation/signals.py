@@ -1,0 +1,93 @@
+"""The signals that arms rank tokens by, each computed from one document's scores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from elusive.clues.contrast import contrast
+from elusive.clues.ranks import distance_signal
+from elusive.clues.tokenizers import pair_on_tokens
+from elusive.config.run import AugmentSettings, Queries, ScoreSettings
+from elusive.corpus.documents import Document
+from elusive.errors import ElusiveError
+from elusive.scoring.positions import query_positions
+from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.shards import TokenScores
+
+
+@dataclass(frozen=True)
+class ScoredDocument:
+    """One document with its scores: all that a signal may be computed from.
+
+    Attributes:
+        document: the text and its spans.
+        scores: its scores by score set.
+        own: of these, the scores of the model to be trained at score.queries; its tokens are ranked and dropped.
+        special: bool, (tokens,); whether each of these tokens is special (bos, eos).
+        score: queries and head fields.
+        settings: whether scores are carried over between tokenizers.
+    """
+
+    document: Document
+    scores: Mapping[ScoreSet, TokenScores]
+    own: TokenScores
+    special: np.ndarray
+    score: ScoreSettings
+    settings: AugmentSettings
+
+    def pair(self, queries: Queries) -> tuple[TokenScores, TokenScores]:
+        """Scores of the large and of the small model at the same queries, on the tokens of the trained model.
+
+        Raises:
+            ElusiveError: if scores are missing, or the tokens differ and augment.across_tokenizers is not set.
+        """
+        large, small = (scores_of(self.scores, one, self.document) for one in pair_sets(queries))
+        if self.settings.across_tokenizers:
+            return pair_on_tokens(large, small, self.own, self.document.text)
+        if self.own is not large and not np.array_equal(self.own.token_ids, large.token_ids):
+            raise ElusiveError(
+                f"The model to be trained splits document {self.document.id!r} into other tokens than the contrasted "
+                "pair. Train a model of the pair's family, leave the contrast arms out, or set "
+                "augment.across_tokenizers = true (--across-tokenizers) to carry scores over by their characters."
+            )
+        return large, small
+
+
+Signal = Callable[[ScoredDocument], np.ndarray]
+"""A document's signal, float (tokens,): the token with the largest value is rank 1; -inf where it is not defined."""
+
+
+def attention(scored: ScoredDocument) -> np.ndarray:
+    """The trained model's own attention, float32 (tokens,)."""
+    return scored.own.scores
+
+
+def distance(scored: ScoredDocument) -> np.ndarray:
+    """Mean distance of each token from the queries after it, float64 (tokens,)."""
+    positions = query_positions(
+        scored.document, scored.own.offsets, scored.special, scored.score.queries, scored.score.head_fields
+    )
+    return distance_signal(positions, len(scored.own.token_ids))
+
+
+def contrast_at(queries: Queries) -> Signal:
+    """The signal "large minus small" at these queries, float32 (tokens,)."""
+
+    def contrasted(scored: ScoredDocument) -> np.ndarray:
+        large, small = scored.pair(queries)
+        # A token that these queries do not see has no contrast: 0 would put it in the middle.
+        return np.where(large.queries > 0, contrast(large, small), -np.inf)
+
+    return contrasted
+
+
+def scores_of(scores: Mapping[ScoreSet, TokenScores], wanted: ScoreSet, document: Document) -> TokenScores:
+    """A document's scores in one score set.
+
+    Raises:
+        ElusiveError: if there are none.
+    """
+    if wanted not in scores:
+        raise ElusiveError(f"No {wanted} scores of document {document.id!r}. Score the same corpus first.")
+    return scores[wanted]
