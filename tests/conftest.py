@@ -28,7 +28,8 @@ def shaped_modules() -> list[str]:
 
 
 # Before they are imported: each call of their functions is checked, arguments and results, shapes and types.
-jaxtyping.install_import_hook(shaped_modules(), "beartype.beartype")
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, too
+jaxtyping.install_import_hook(shaped_modules(), CHECKER)
 
 
 @pytest.fixture

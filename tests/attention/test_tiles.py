@@ -231,6 +231,7 @@ def test_the_docstring_example_of_received_attention():
         assert doctest.DocTestRunner().run(test).failed == 0
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_received_attention_refuses_other_shapes_and_later_tokens():
     with pytest.raises(ElusiveError, match=r"expected \(layers, heads, tokens, tokens\), got shape \(2, 2\)"):
         received_attention(torch.eye(2))

@@ -71,7 +71,7 @@ def test_the_three_families_also_with_checkpointed_activations(name):
     eager = copy.deepcopy(own)
     eager.set_attn_implementation("eager")
     own.train()
-    own.gradient_checkpointing_enable()
+    own.activation_checkpointing_enable()
     check_alike(own, eager, rows_of())
 
 

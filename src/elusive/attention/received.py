@@ -1,12 +1,13 @@
 """The definition: mean attention that each token receives."""
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from elusive.errors import ElusiveError
 
 
-def received_attention(attention_LHQK: Tensor) -> Tensor:
+def received_attention(attention_LHQK: Float[Tensor, "L H T T"]) -> Float32[Tensor, " T"]:
     """Mean attention that each token receives from itself and every later token.
 
     Rows of a causal attention map sum to 1 whatever the text says, so importance is read down the

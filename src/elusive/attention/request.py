@@ -7,6 +7,7 @@ import dataclasses
 import functools
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 
@@ -21,9 +22,9 @@ class CaptureRequest:
             them; None counts every key.
     """
 
-    query_weights_BT: Tensor
+    query_weights_BT: Float32[Tensor, "B T"]
     include_self: bool = True
-    ranked_BT: Tensor | None = None
+    ranked_BT: Bool[Tensor, "B T"] | None = None
 
     def to(self, device: torch.device) -> "CaptureRequest":
         """This request on another device."""
@@ -38,7 +39,7 @@ class CaptureRequest:
         return CaptureRequest(self.query_weights_BT[:, start:end], self.include_self, ranked_BT)
 
     @functools.cached_property
-    def positions(self) -> Tensor:
+    def positions(self) -> Int64[Tensor, "B Q"]:
         """The queries of each text, (batch, queries); texts with fewer queries end in positions of weight 0."""
         # Found once, because the CPU waits for the GPU whenever it needs a value from it.
         selected_BT = self.query_weights_BT > 0
@@ -63,4 +64,4 @@ class Softmax:
 
     scaling: float
     softcap: float | None = None
-    sinks_H: Tensor | None = None
+    sinks_H: Float[Tensor, " H"] | None = None

@@ -2,7 +2,7 @@
 
 Output and sums come from the same probabilities, so nothing of size tokens x tokens x heads is ever kept. Axes: B
 batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries of a
-tile, K keys, D channels; flat, for the products: N = B * G, S = R * Q.
+tile, K keys, D channels, C channels of values; flat, for the products: N = B * G, S = R * Q.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from elusive.models.devices import computes_bfloat16
@@ -28,14 +29,14 @@ LOG2_E = math.log2(math.e)
 
 def tiled_attention(
     request: CaptureRequest,
-    query_BHTD: Tensor,
-    key_BGTD: Tensor,
-    value_BGTD: Tensor,
-    mask: Tensor | None,
+    query_BHTD: Float[Tensor, "B H T D"],
+    key_BGTD: Float[Tensor, "B G T D"],
+    value_BGTD: Float[Tensor, "B G T C"],
+    mask: Shaped[Tensor, "#B #H T T"] | None,
     softmax: Softmax,
     *,
     with_output: bool = True,
-) -> tuple[Tensor | None, Tensor]:
+) -> tuple[Float[Tensor, "B T H C"] | None, Float32[Tensor, "B H T"]]:
     """Causal attention and what each key receives from the selected queries.
 
     Args:
@@ -127,8 +128,12 @@ def _of_texts(request: CaptureRequest, texts: slice) -> CaptureRequest:
 
 
 def received_by_rows(
-    request: CaptureRequest, query_BHTD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
-) -> Tensor:
+    request: CaptureRequest,
+    query_BHTD: Float[Tensor, "B H T D"],
+    key_BGTD: Float[Tensor, "B G T D"],
+    mask: Shaped[Tensor, "#B #H T T"] | None,
+    scaling: float,
+) -> Float32[Tensor, "B H T"]:
     """The column sums from the rows of the selected queries alone, where the output was computed elsewhere.
 
     Args:
@@ -204,7 +209,7 @@ def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BQ: Tensor, softmax: So
     block.received_BGRK[..., :end] += _column_sums(weights_BGRQ, scores_NSK)
 
 
-def sums_of_map(request: CaptureRequest, probabilities_BHTT: Tensor) -> Tensor:
+def sums_of_map(request: CaptureRequest, probabilities_BHTT: Float[Tensor, "B H T T"]) -> Float32[Tensor, "B H T"]:
     """The column sums of a whole attention map, float32 (batch, heads, tokens)."""
     map_BHRQK = probabilities_BHTT.float().unsqueeze(2)
     if not request.include_self:
