@@ -1,0 +1,1 @@
+"""The ground under every stage: atomic files, folders with done-marks, progress lines, versions."""

@@ -1,0 +1,1 @@
+"""Bootstrap intervals of means and of paired differences: numbers come in, estimates go out. Writes no files."""
