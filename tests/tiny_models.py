@@ -85,7 +85,17 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "activation_sparsity_pattern": [0.0, 0.0],
         },
     ),
-    "gemma4": ("Gemma4TextConfig", {**HEADED, "global_head_dim": 8, "sliding_window": 9, "layer_types": HYBRID}),
+    "gemma4": (
+        "Gemma4TextConfig",
+        {
+            **HEADED,
+            "global_head_dim": 8,
+            "sliding_window": 9,
+            "layer_types": HYBRID,
+            "hidden_size_per_layer_input": 8,  # its own tables would be 134 million weights
+            "vocab_size_per_layer_input": VOCABULARY,
+        },
+    ),
     "qwen2": ("Qwen2Config", GROUPED),
     "qwen2_moe": (
         "Qwen2MoeConfig",

@@ -1,7 +1,5 @@
 """`elusive` with FSDP on CPU processes: accelerate shards weights over GPUs only, and is told otherwise here."""
 
-import sys
-
 import accelerate.state
 from accelerate.utils import DistributedType
 
@@ -17,8 +15,3 @@ def init(self, *args, **options):
 
 
 accelerate.state.AcceleratorState.__init__ = init
-
-if __name__ == "__main__":
-    from elusive.cli.main import main
-
-    main(sys.argv[1:])

@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from elusive.cli.main import main
 from elusive.runs.files import read_json, read_jsonl
+
+from .. import loaded
 
 SETTINGS = ["--method", "full", "--precision", "fp32", "--learning-rate", "1e-3", "--save-steps", "3"]
 FSDP = {
@@ -62,13 +62,20 @@ def run(arguments, **extra):
     return done.stdout
 
 
-def torchrun(*arguments):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    return [*launcher, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *arguments]
+def started(arguments, output, *, ranks=1, fsdp=False, **extra):
+    """Processes that have their libraries loaded; the command's own first words are left out."""
+    if ranks == 1:
+        return [loaded.start(arguments[3:], environment(**extra), output, fsdp=fsdp)]
+    return loaded.start_together(arguments[3:], environment(**extra), output, ranks=ranks, fsdp=fsdp)
 
 
-def two_processes(*arguments, **extra):
-    return run(torchrun(*arguments), **extra)
+def finished(arguments, output, **options):
+    """Run a training to its end."""
+    try:
+        loaded.finish(*started(arguments, output, **options))
+    except AssertionError as error:
+        printed = [path.read_text()[-4000:] for path in sorted(output.parent.glob(f"{output.name}*"))]
+        raise AssertionError("\n".join(printed)) from error
 
 
 def weights(folder):
@@ -118,22 +125,22 @@ def test_questions_in_training_and_after_it_have_the_same_answers(corpus, whole,
     assert read_json(folder / "epoch-2" / "metrics.json")["em"] == rows[-1]["em"]
 
 
-def killed_once_there_is(pattern, arguments, folder, **extra):
-    """Start a run, and kill it and all that it started as soon as a file is there; again if it was done by then."""
+def killed_once_there_is(pattern, arguments, folder, **options):
+    """Start a run, and kill all its processes as soon as a file is there; again if it was done by then."""
     for _ in range(5):
-        process = subprocess.Popen(
-            arguments, env=environment(**extra), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        processes = started(arguments, folder.with_name("printed"), **options)
         deadline = time.monotonic() + 120
         while not list(folder.glob(pattern)):
-            assert process.poll() is None, "the run ended before it could be killed"
+            assert all(one.is_alive() for one in processes), "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.001)
-        process.send_signal(signal.SIGSTOP)  # it does not go on while the others are looked for
-        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+        for one in processes:
+            os.kill(one.pid, signal.SIGSTOP)  # none goes on while the others are killed
+        for one in processes:
             one.kill()
-        process.wait()
+            one.join()
         if not (folder / "done.json").exists():
+            assert {one.exitcode for one in processes} == {-signal.SIGKILL}
             return
         shutil.rmtree(folder)
     pytest.fail("the run was done each time before it could be killed")
@@ -149,7 +156,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(corpus, whole, tmp_path, 
         "while the model is written": "model.safetensors",
     }[moment]
     killed_once_there_is(waited_for, arguments, tmp_path / "killed")
-    run(arguments)
+    finished(arguments, tmp_path / "printed")
     assert_same_bits(folder, tmp_path / "killed")
     for name in ("loss", "learning_rate", "tokens", "em"):
         assert curve(tmp_path / "killed", name) == curve(folder, name)
@@ -159,16 +166,18 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(corpus, whole, tmp_path, 
 def test_adapters_on_four_bit_weights_go_on_to_the_same_bits(corpus, tmp_path):
     flags = ["--epochs", "2", "--method", "lora", "--quantization", "4bit", "--copies", "fresh"]
     whole, killed = (command(corpus, tmp_path / name, *flags) for name in ("whole", "killed"))
-    run(whole)
+    finished(whole, tmp_path / "printed")
     killed_once_there_is("checkpoints/checkpoint-6/whole.json", killed, tmp_path / "killed")
-    run(killed)
+    finished(killed, tmp_path / "printed")
     one, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "killed"))
     assert one == other
 
 
 def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
     folder, flags = whole
-    two_processes("-m", "elusive", *command(corpus, tmp_path / "two", *flags)[3:])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    run([*torchrun, "-m", "elusive", *command(corpus, tmp_path / "two", *flags)[3:]])
     assert read_json(tmp_path / "two" / "done.json")["processes"] == 2
     assert curve(tmp_path / "two") == pytest.approx(curve(folder), abs=1e-4)
     assert curve(tmp_path / "two", "tokens") == curve(folder, "tokens")
@@ -183,9 +192,10 @@ def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
 def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, method):
     flags = ["--epochs", "2", "--method", method, "--evaluate-at", "2"]
     flags += ["--questions", str(corpus / "corpus" / "questions.jsonl")]
-    run(command(corpus, tmp_path / "one", *flags))
-    arguments = [str(Path(__file__).with_name("fsdp_on_cpus.py")), *command(corpus, tmp_path / "fsdp", *flags)[3:]]
-    two_processes(*arguments, **FSDP, FSDP_CPU_RAM_EFFICIENT_LOADING="true" if method == "lora" else "false")
+    finished(command(corpus, tmp_path / "one", *flags), tmp_path / "printed")
+    shares = {**FSDP, "FSDP_CPU_RAM_EFFICIENT_LOADING": "true" if method == "lora" else "false"}
+    finished(command(corpus, tmp_path / "fsdp", *flags), tmp_path / "printed", ranks=2, fsdp=True, **shares)
+    assert read_json(tmp_path / "fsdp" / "done.json")["processes"] == 2
     assert curve(tmp_path / "fsdp") == pytest.approx(curve(tmp_path / "one"), abs=1e-4)
     assert curve(tmp_path / "fsdp", "em") == curve(tmp_path / "one", "em")
     name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
@@ -197,20 +207,19 @@ def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, me
 @pytest.mark.parametrize("shares", [{}, {**FSDP, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}], ids=["DDP", "FSDP"])
 def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
     """To the bit, from parts of a checkpoint that each process wrote."""
-    flags = [str(Path(__file__).with_name("fsdp_on_cpus.py")), *command(corpus, tmp_path / "x", "--epochs", "2")[3:]]
-    whole, killed = ([*flags, "--output", str(tmp_path / name)] for name in ("whole", "killed"))
-    two_processes(*whole, **shares)
-    mark = "checkpoints/checkpoint-3/whole.json"
-    killed_once_there_is(mark, torchrun(*killed), tmp_path / "killed", **shares)
-    two_processes(*killed, **shares)
+    whole, killed = (command(corpus, tmp_path / name, "--epochs", "2") for name in ("whole", "killed"))
+    together = {"ranks": 2, "fsdp": bool(shares), **shares}
+    finished(whole, tmp_path / "printed", **together)
+    killed_once_there_is("checkpoints/checkpoint-3/whole.json", killed, tmp_path / "killed", **together)
+    finished(killed, tmp_path / "printed", **together)
     assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_any_training_argument_passes_through(corpus, tmp_path):
-    arguments = {"report_to": "tensorboard", "logging_steps": 1, "optim": "sgd", "logging_dir": str(tmp_path / "board")}
-    arguments.pop("logging_dir")
+    arguments = {"report_to": "tensorboard", "logging_steps": 1, "optim": "sgd"}
     flags = ["--epochs", "1", "--arguments", json.dumps(arguments)]
-    run(command(corpus, tmp_path / "out", *flags), TENSORBOARD_LOGGING_DIR=str(tmp_path / "board"))
+    board = {"TENSORBOARD_LOGGING_DIR": str(tmp_path / "board")}
+    finished(command(corpus, tmp_path / "out", *flags), tmp_path / "printed", **board)
     assert len(curve(tmp_path / "out")) == 4
     assert list((tmp_path / "board").rglob("events.out.tfevents.*"))
 
