@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import importlib.util
 import itertools
 import os
@@ -30,6 +31,33 @@ def shaped_modules() -> list[str]:
 # Before they are imported: each call of their functions is checked, arguments and results, shapes and types.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int is a float, too
 jaxtyping.install_import_hook(shaped_modules(), CHECKER)
+
+
+LONG = ("cli/test_reproduce", "cli/test_train", "cli/test_run", "reporting", "cli/test_sweep")
+"""Files that take longest; begun first, so that no process has one left when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((number for number, name in enumerate(LONG) if f"tests/{name}" in item.nodeid), len(LONG))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, the tests of a file run in one process, which makes their fixtures once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "load":
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Millions of objects of the libraries are there to stay: let collections of garbage pass them over."""
+    gc.freeze()
 
 
 @pytest.fixture
