@@ -24,10 +24,12 @@ from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
+from elusive.evaluation import known
+from elusive.evaluation.known import known_questions
 from elusive.experiments.needs import cue_field, needed_scores
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.pipeline import _score
-from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.files import read_json, read_jsonl, write_jsonl
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import read_scores
 from elusive.training.pretraining import pretrain
@@ -54,7 +56,10 @@ max_batch_tokens = 4096
 def run_folder(tmp_path_factory):
     """A run of every arm with adapters, two steps each."""
     folder = tmp_path_factory.mktemp("all")
-    (folder / "recipe.toml").write_text(f'output = "{folder / "run"}"\n{RECIPE}')
+    # Ten of the 500 questions that the model is asked about what it knew before.
+    write_jsonl(folder / "known.jsonl", [item.__dict__ for item in known_questions("auto", "elusive/large")[::50]])
+    setting = f'known = "{folder / "known.jsonl"}"\n'
+    (folder / "recipe.toml").write_text(f'output = "{folder / "run"}"\n{RECIPE}{setting}')
     main(["run", str(folder / "recipe.toml")])
     return folder / "run"
 
@@ -69,7 +74,9 @@ def test_a_run_leaves_every_file_that_the_stages_promise(run_folder):
         assert len(rows) == (6 if arm == "plain" else 18)
         assert pq.read_table(run_folder / "augmented" / arm / "train.parquet").to_pylist() == rows
         assert read_json(run_folder / "models" / arm / "seed-0" / "done.json")["steps"] == 2
-        assert len(list(read_jsonl(run_folder / "evaluation" / arm / "seed-0" / "predictions.jsonl"))) == 30
+        answers = run_folder / "evaluation" / arm / "seed-0"
+        assert len(list(read_jsonl(answers / "predictions.jsonl"))) == 30
+        assert len(list(read_jsonl(answers / "known" / "predictions.jsonl"))) == 10
     page = (run_folder / "report" / "index.html").read_text()
     assert "All arms" in page
     assert set(read_json(run_folder / "run.json")) >= {"elusive", "torch", "transformers", "python"}
@@ -292,7 +299,8 @@ def test_scores_of_another_corpus_are_refused(run_folder, tmp_path, capsys):
     assert "holds scores of another corpus" in capsys.readouterr().err
 
 
-def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
+def test_questions_of_a_squad_file_go_all_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(known, "PEOPLE_OF_EACH_KIND", 1)
     context = "The Amazon is a river. It flows through Brazil, and its mouth was seen by Pinzon in 1500."
     answer = {"text": "Brazil", "answer_start": context.index("Brazil")}
     paragraph = {
@@ -305,13 +313,15 @@ def test_questions_of_a_squad_file_go_all_the_way(tmp_path):
     }
     (tmp_path / "s.json").write_text(json.dumps(squad))
     (tmp_path / "r.toml").write_text(
-        f'output = "{tmp_path}/run"\narms = ["plain", "contrast-cues"]\n'
+        f'output = "{tmp_path}/run"\narms = ["plain", "contrast-cues"]\nparallel = 1\n'
         f'[corpus]\nsource = "{tmp_path}/s.json"\n'
         "[train]\nmax_steps = 1\n[augment]\ncopies = 1\n"
     )
     main(["run", str(tmp_path / "r.toml")])
     predictions = list(read_jsonl(tmp_path / "run" / "evaluation" / "plain" / "seed-0" / "predictions.jsonl"))
     assert [row["id"] for row in predictions] == ["q1"]
+    knew = list(read_jsonl(tmp_path / "run" / "evaluation" / "plain" / "seed-0" / "known" / "predictions.jsonl"))
+    assert [row["document_id"] for row in knew] == ["known-asked-00001"] * 5 + ["known-told-00001"] * 5
     assert "no arm can answer" in (tmp_path / "run" / "report" / "index.html").read_text().lower()
 
 
