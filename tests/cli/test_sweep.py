@@ -18,6 +18,8 @@ from elusive.experiments.trials import grid_trials
 from elusive.runs.files import read_json, read_jsonl
 from elusive.training import stage
 
+from .. import loaded
+
 RECIPE = """
 arms = ["plain", "random", "contrast-cues"]
 parallel = 1
@@ -199,21 +201,15 @@ def test_other_settings_of_all_trials_are_refused_before_any_training(swept, rec
 def test_a_sweep_that_was_killed_goes_on_to_the_same_numbers(swept, recipe, tmp_path, trained):
     folder = tmp_path / "sweep"
     arguments = ["sweep", str(recipe), "--output", str(folder), "--set", "arms=[plain, random]"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "elusive", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = loaded.start(arguments, {**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path / "printed")
     # In the midst of the second trial: its folder is there, and not done.
     second = folder / "models" / "plain" / "learning_rate-0.002" / "seed-0"
     deadline = time.monotonic() + 300
-    while not (second / "settings.json").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (second / "settings.json").exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert (second / "settings.json").exists()
     assert not (folder / "trials.jsonl").exists()
     main(arguments)
