@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int32, Real
 
 from elusive.clues.ranks import rank_tokens
 from elusive.config.run import AugmentSettings, Queries
@@ -25,20 +26,20 @@ class Tokens:
         signal: float, (tokens,); what the arm ranks by; None for an arm without a signal.
     """
 
-    rankable: np.ndarray
-    seen: np.ndarray
-    signal: np.ndarray | None = None
+    rankable: Bool[np.ndarray, " tokens"]
+    seen: Bool[np.ndarray, " tokens"]
+    signal: Float[np.ndarray, " tokens"] | None = None
 
 
 DropRule = Callable[[np.ndarray, Tokens, AugmentSettings], np.ndarray]
 """Ranks (int32, all 0 for an arm without a signal), tokens and settings -> float64 in [0, 1], (tokens,)."""
 
 
-def drop_probability(rank: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+def drop_probability(rank: Real[np.ndarray, "*any"], alpha: float, beta: float) -> Float64[np.ndarray, "*any"]:
     """p(r) = alpha * (1 - exp(-beta * r)); 0 for rank 0.
 
     Args:
-        rank: int, any shape; 1 is the best clue.
+        rank: any shape; 1 is the best clue. Ranks are whole numbers, but a curve may be drawn through others.
         alpha: largest drop probability.
         beta: how fast it is reached.
 
@@ -222,7 +223,7 @@ def arm_named(name: str, where: str = "arm") -> Arm:
     return ARMS[name]
 
 
-def arm_ranks(arm: Arm, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+def arm_ranks(arm: Arm, tokens: Tokens, settings: AugmentSettings) -> Int32[np.ndarray, " tokens"]:
     """The ranks that an arm drops by, int32 (tokens,); all 0 if it ranks nothing.
 
     Unseen tokens that every arm keeps (augment.unseen_tokens) get rank 0, like those that are never ranked.
@@ -239,8 +240,8 @@ def arm_ranks(arm: Arm, tokens: Tokens, settings: AugmentSettings) -> np.ndarray
 
 
 def drop_probabilities(
-    arm: Arm, tokens: Tokens, settings: AugmentSettings, ranks: np.ndarray | None = None
-) -> np.ndarray:
+    arm: Arm, tokens: Tokens, settings: AugmentSettings, ranks: Int32[np.ndarray, " tokens"] | None = None
+) -> Float64[np.ndarray, " tokens"]:
     """Each token's drop probability under an arm.
 
     Tokens that no query sees get the same probability in every guided arm and in random-matched: that of the ranks

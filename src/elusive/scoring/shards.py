@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float32, Int32
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path
@@ -46,11 +47,11 @@ class TokenScores:
     """
 
     document_id: str
-    token_ids: np.ndarray
-    offsets: np.ndarray
-    scores: np.ndarray
-    queries: np.ndarray
-    per_head: np.ndarray | None = None
+    token_ids: Int32[np.ndarray, " tokens"]
+    offsets: Int32[np.ndarray, "tokens 2"]
+    scores: Float32[np.ndarray, " tokens"]
+    queries: Int32[np.ndarray, " tokens"]
+    per_head: Float32[np.ndarray, "layers heads tokens"] | None = None
 
 
 def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
