@@ -48,7 +48,7 @@ WANTED = {
 """Tables and figures that are made of each family."""
 GRID = {"train.learning_rate": [1e-3], "augment.alpha": [0.6], "augment.beta": [0.05]}
 RUNS = {
-    "train.epochs": 2.0, "train.evaluate_at": [1.0], "augment.copies": 1, "evaluate.shots": 1,
+    "train.epochs": 2.0, "train.evaluate_at": [1.0], "train.save_steps": 0, "augment.copies": 1, "evaluate.shots": 1,
     "evaluate.max_new_tokens": 4,
 }  # fmt: skip
 EQUAL = (

@@ -1,5 +1,6 @@
 """`elusive sweep` on the embedded pair, small: what it leaves, stopped and gone on with, and what it refuses."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -227,7 +228,10 @@ def answers_alone(tmp_path_factory, recipe) -> Path:
     folder = tmp_path_factory.mktemp("answers") / "sweep"
     changed = ["parallel=2", "sweep.keep=answers", "arms=[plain, contrast-cues]"]
     changed += ["sweep.grid={}", 'sweep.grid."train.learning_rate"=[1e-3]', 'sweep.grid."augment.beta"=[0.05]']
-    main(["sweep", str(recipe), "--output", str(folder), "--set", *changed])
+    with pytest.MonkeyPatch.context() as patch:
+        # Processes of their own as ever, but forked from one that has its libraries loaded.
+        patch.setattr(multiprocessing, "get_context", lambda method: loaded.CONTEXT)
+        main(["sweep", str(recipe), "--output", str(folder), "--set", *changed])
     return folder
 
 

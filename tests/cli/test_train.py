@@ -1,5 +1,6 @@
 """`elusive train` as users run it: alone, stopped at any moment, in two processes, with questions in its midst."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -135,7 +136,8 @@ def killed_once_there_is(pattern, arguments, folder, **options):
             assert time.monotonic() < deadline
             time.sleep(0.001)
         for one in processes:
-            os.kill(one.pid, signal.SIGSTOP)  # none goes on while the others are killed
+            with contextlib.suppress(ProcessLookupError):  # done by now
+                os.kill(one.pid, signal.SIGSTOP)  # none goes on while the others are killed
         for one in processes:
             one.kill()
             one.join()
