@@ -16,7 +16,8 @@ import pytest
 from elusive.augmentation.arms import ARMS, drop_probability
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment
 from elusive.augmentation.draws import copy_generator, kept_tokens
-from elusive.augmentation.stage import SETTINGS_KEY, write_augmented
+from elusive.augmentation.rankings import SETTINGS_KEY
+from elusive.augmentation.stage import write_augmented
 from elusive.clues.tokenizers import across_tokenizers
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.config.toml import to_table

@@ -9,14 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elusive.clues.heads import ALL, choose_heads, halves
+from elusive.clues.heads import ALL, HeadChoice, RankedHeads, choose_heads
 from elusive.clues.ranks import rank_tokens
-from elusive.clues.recall import Clues, best_ranked, clue_recall, read_clues, recall_at
+from elusive.clues.recall import (
+    Chance,
+    Clues,
+    RecallTable,
+    SignalRecall,
+    best_ranked,
+    clue_recall,
+    read_clues,
+    recall_at,
+)
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.reporting.clue_tables import heads_table, recall_markdown, recall_table
-from elusive.scoring.positions import head_tokens
 from elusive.scoring.shards import TokenScores
+from elusive.stats.estimates import Difference, Estimate
+from elusive.stats.halves import first_half
 
 TEXT = "Ann Lee was born , in Rome"
 #       0   4   8   12   17 19 22
@@ -80,22 +90,6 @@ class TestClues:
             read(scores(LARGE), scores(SMALL), per_head=True)
 
 
-class TestHeadTokens:
-    def test_white_space_around_tokens_and_spans_belongs_to_neither(self) -> None:
-        spaced = OFFSETS.copy()
-        spaced[2:, 0] -= 1  # " Lee", " was", ...
-        wide = Document("wide", TEXT, (Span("name", 0, 8), Span("city", 21, 26)))
-        for document in (DOCUMENT, wide):
-            for offsets in (OFFSETS, spaced):
-                assert np.flatnonzero(head_tokens(document, offsets, ("name",))).tolist() == [1, 2]
-                assert np.flatnonzero(head_tokens(document, offsets, ("name", "city"))).tolist() == [1, 2, 7]
-
-    def test_every_span_of_the_head_entity_counts_and_so_does_a_part_of_a_token(self) -> None:
-        document = Document("x", TEXT, (Span("name", 5, 6), Span("name", 19, 21)))
-        assert np.flatnonzero(head_tokens(document, OFFSETS, ("name",))).tolist() == [2, 6]
-        assert not head_tokens(document, OFFSETS, ()).any()
-
-
 class TestRecallAt:
     IS_HEAD = np.array([True, True, False, False, False])
 
@@ -144,24 +138,23 @@ class TestClueRecall:
             resamples=200,
         )
         assert found is not None
-        assert found["documents"] == 3
-        assert [found[name]["value"] for name in ("large", "small", "contrast")] == [0.5, pytest.approx(1 / 6), 0.75]
-        assert [found[name]["documents"] for name in ("large", "small", "contrast")] == [3, 3, 2]
-        assert [found[name]["head_share"] for name in ("large", "small")] == [0.5, pytest.approx(1 / 6)]
-        assert found["chance"] == {"value": 0.5, "head_share": pytest.approx((2 / 4 + 2 / 4 + 1 / 4) / 3)}
-        assert found["large"]["low"] <= 0.5 <= found["large"]["high"]
+        assert found.documents == 3
+        signals = [found.by(name) for name in ("large", "small", "contrast")]
+        assert [one.value for one in signals] == [0.5, pytest.approx(1 / 6), 0.75]
+        assert [one.documents for one in signals] == [3, 3, 2]
+        assert [one.head_share for one in signals[:2]] == [0.5, pytest.approx(1 / 6)]
+        assert found.chance == Chance(0.5, pytest.approx((2 / 4 + 2 / 4 + 1 / 4) / 3))
+        assert (found.large.low or 0) <= 0.5 <= (found.large.high or 0)
         # Paired over the two documents in which contrast ranks anything: 0 and 0.
-        assert found["differences"]["contrast-large"] == {
-            "difference": 0.0, "low": 0.0, "high": 0.0, "separated": False
-        }  # fmt: skip
-        assert found["differences"]["large-small"]["difference"] == pytest.approx(1 / 3)
+        assert found.differences["contrast-large"] == Difference(0.0, 0.0, 0.0)
+        assert found.differences["large-small"].value == pytest.approx(1 / 3)
 
     def test_fewer_ranked_tokens_than_k(self) -> None:
         found = clue_recall([clues(name, [2, 1], [1, 1], [1, 0]) for name in "ab"], k=10)
         assert found is not None
-        assert found["large"] == {"value": 1.0, "low": 1.0, "high": 1.0, "documents": 2, "head_share": 0.5}
-        assert found["chance"] == {"value": 1.0, "head_share": 0.5}
-        assert found["small"]["value"] is None
+        assert found.large == SignalRecall(1.0, 1.0, 1.0, documents=2, head_share=0.5)
+        assert found.chance == Chance(1.0, 0.5)
+        assert found.small == SignalRecall(None, None, None, documents=0, head_share=None)
 
     def test_no_head_entity_gives_nothing(self) -> None:
         assert clue_recall([clues("a", [2, 1], [1, 2], [0, 0])], k=1) is None
@@ -169,7 +162,8 @@ class TestClueRecall:
 
     def test_tables_hold_every_row_and_difference(self) -> None:
         row = clue_recall([clues(name, [2, 1, 0], [0, 2, 1], [1, 0, 0]) for name in "ab"], k=1)
-        found = {"k": 1, "head_fields": ["name"], "rows": {"all cues": row, "city": row}}
+        assert row is not None
+        found = RecallTable(1, ("name",), {"all cues": row, "city": row})
         table = recall_table(found)
         assert table.splitlines()[0] == "Share of the name tokens among the 1 best ranked, 95% interval"
         assert [line.split()[0] for line in table.splitlines() if " 1.000 [1.000, 1.000]" in line] == ["all", "city"]
@@ -199,20 +193,21 @@ def head_clues(number: int) -> Clues:
 class TestHeads:
     def test_the_head_that_finds_the_clue_is_chosen_and_shown_on_the_other_half(self) -> None:
         found = choose_heads([head_clues(number) for number in range(8)], (2, 2), (1, 2), k=1, resamples=200)
-        assert found["documents"] == [4, 4]
-        own = found["own"]
-        assert own["large"] == {"name": "1 head", "layers": [], "heads": ["1.0"]}
-        assert (own["first_half"], own["second_half"]) == (1.0, {"value": 1.0, "low": 1.0, "high": 1.0})
-        assert own["all_heads"]["second_half"]["value"] == 0.0
-        assert own["difference"] == {"difference": 1.0, "low": 1.0, "high": 1.0, "separated": True}
-        assert own["ranked"][0] == {"name": "1.0", "first_half": 1.0}
-        assert {one["name"] for one in own["ranked"]} == {"layer 0", "layer 1", "0.0", "0.1", "1.0", "1.1"}
-        contrast = found["contrast"]
-        assert {one["name"] for one in contrast["ranked_small"]} == {"layer 0", "0.0", "0.1"}
+        assert found.documents == (4, 4)
+        own = found.own
+        assert own.large == HeadChoice("1 head", heads=("1.0",))
+        assert (own.first_half, own.second_half) == (1.0, Estimate(1.0, 1.0, 1.0))
+        assert own.all_heads.second_half.value == 0.0
+        assert own.difference == Difference(1.0, 1.0, 1.0)
+        assert own.ranked[0] == RankedHeads("1.0", 1.0)
+        assert {one.name for one in own.ranked} == {"layer 0", "layer 1", "0.0", "0.1", "1.0", "1.1"}
+        assert own.small is None
+        contrast = found.contrast
+        assert {one.name for one in contrast.ranked_small} == {"layer 0", "0.0", "0.1"}
         # Against both small heads 1.0 wins by .4 - .2 to .3 - .4; the small model stays as it is, as nothing is better.
-        assert contrast["large"]["heads"] == ["1.0"]
-        assert contrast["small"] == {"name": ALL, "layers": [], "heads": []}
-        assert contrast["second_half"]["value"] == 1.0
+        assert contrast.large.heads == ("1.0",)
+        assert contrast.small == HeadChoice(ALL)
+        assert contrast.second_half.value == 1.0
 
     def test_the_small_models_head_that_misses_the_clue_is_contrasted(self) -> None:
         def document(number: int) -> Clues:
@@ -220,36 +215,27 @@ class TestHeads:
             return clues(f"d{number}", [[0.4, 0.1, 0.5]], [[0.0, 0.1, 0.9], [0.9, 0.1, 0.0]], [1, 0, 0])
 
         found = choose_heads([document(number) for number in range(6)], (1, 1), (1, 2), k=1)
-        assert found["contrast"]["large"] == {"name": ALL, "layers": [], "heads": []}
-        assert found["contrast"]["small"] == {"name": "1 head", "layers": [], "heads": ["0.0"]}
-        assert found["contrast"]["difference"]["difference"] == 1.0
+        assert found.contrast.large == HeadChoice(ALL)
+        assert found.contrast.small == HeadChoice("1 head", heads=("0.0",))
+        assert found.contrast.difference.value == 1.0
 
     def test_a_whole_layer_is_named_as_a_layer(self) -> None:
         # Each head of layer 1 finds one of the two head tokens, the two together both.
         large = [[0, 0, 0.9, 0.8], [0, 0, 0.9, 0.8], [0.9, 0.1, 0.4, 0.0], [0.1, 0.9, 0.4, 0.0]]
         documents = [clues(f"d{number}", large, [1, 2, 3, 4], [1, 1, 0, 0]) for number in range(4)]
         found = choose_heads(documents, (2, 2), (1, 1), k=2)
-        assert found["own"]["large"] == {"name": "layer 1", "layers": [1], "heads": []}
+        assert found.own.large == HeadChoice("layer 1", layers=(1,))
         assert "large_layers = [1]" in heads_table(found)
-
-    def test_the_halves_are_drawn_by_the_ids_alone(self) -> None:
-        ids = [f"person-{number}" for number in range(9)]
-        first, second = halves(ids)
-        assert (len(first), len(second)) == (4, 5)
-        assert sorted(first + second) == list(range(9))
-        turned = ids[::-1]
-        assert {turned[i] for i in halves(turned)[0]} == {ids[i] for i in first}
-        assert halves(ids, seed=1) != (first, second)
 
     def test_a_choice_that_does_not_hold_is_not_hidden(self) -> None:
         """A head that finds the clue on the first half alone is chosen, and its failure on the second is shown."""
         ids = [f"d{number}" for number in range(8)]
-        first, _ = halves(ids)
+        first = first_half(ids)
         good, bad = [[0.0, 0.7, 0.3], [0.6, 0.1, 0.0]], [[0.5, 0.3, 0.0], [0.0, 0.2, 0.6]]
-        documents = [clues(one, good if i in first else bad, [1, 2, 3], [1, 0, 0]) for i, one in enumerate(ids)]
-        own = choose_heads(documents, (1, 2), (1, 1), k=1)["own"]
-        assert own["large"]["heads"] == ["0.1"]
-        assert (own["first_half"], own["second_half"]["value"]) == (1.0, 0.0)
+        documents = [clues(one, good if first[i] else bad, [1, 2, 3], [1, 0, 0]) for i, one in enumerate(ids)]
+        own = choose_heads(documents, (1, 2), (1, 1), k=1).own
+        assert own.large.heads == ("0.1",)
+        assert (own.first_half, own.second_half.value) == (1.0, 0.0)
 
     def test_too_few_documents_are_refused(self) -> None:
         with pytest.raises(ElusiveError, match=r"Expected at least 4 documents with a head entity .* got 3"):
@@ -260,8 +246,8 @@ class TestHeads:
         same = [rng.random((4, 5)) for _ in range(4)]
         documents = [clues(f"d{i}", one, one, [1, 0, 0, 0, 0]) for i, one in enumerate(same)]
         found = choose_heads(documents, (2, 2), (2, 2), k=1)
-        assert found["contrast"]["all_heads"]["second_half"]["value"] is None
-        assert found["contrast"]["difference"]["difference"] is None
+        assert found.contrast.all_heads.second_half == Estimate(None, None, None)
+        assert found.contrast.difference == Difference(None, None, None)
 
     def test_what_is_printed_can_be_pasted(self) -> None:
         import tomllib

@@ -12,19 +12,17 @@ import pytest
 from elusive.config.run import Recipe, TrainSettings
 from elusive.config.verbs import SweepRecipe, SweepSettings
 from elusive.errors import ElusiveError
+from elusive.evaluation.predictions import Questions, Scores
 from elusive.experiments.selection import (
     WAYS,
-    Asked,
     Choice,
     Outcome,
-    Scores,
     choices,
     difference,
     estimate,
-    halves,
     outcome_words,
     pooled,
-    read_asked,
+    questions_of,
     read_outcomes,
     words,
 )
@@ -32,15 +30,17 @@ from elusive.experiments.sweep import equal_settings
 from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
 from elusive.reporting.sweeps import sweep_markdown
 from elusive.runs.files import write_jsonl
+from elusive.stats.estimates import Difference, Estimate
+from elusive.stats.halves import first_half
 from elusive.stats.intervals import cohort_interval, interval, paired_interval
 
 DOCUMENTS = ["a", "b", "c", "d"]
 
 
-def asked_of(documents: list[str], fields: list[str] | None = None) -> Asked:
+def asked_of(documents: list[str], fields: list[str] | None = None) -> Questions:
     ids = [f"q{number}" for number in range(len(documents))]
     columns = (ids, fields or ["date"] * len(documents), documents)
-    return Asked(*(np.array(column, dtype=object) for column in columns))
+    return Questions(*(np.array(column, dtype=object) for column in columns))
 
 
 def outcome(arm: str, chosen: dict[str, Any], *cohorts: Any, epoch: float | None = None) -> Outcome:
@@ -50,7 +50,7 @@ def outcome(arm: str, chosen: dict[str, Any], *cohorts: Any, epoch: float | None
 
 
 ASKED = asked_of(DOCUMENTS)
-FIRST = halves(DOCUMENTS, 0)
+FIRST = first_half(DOCUMENTS, 0, "shuffle")
 """Which documents are in the first half."""
 A, B = {"train.epochs": 1.0}, {"train.epochs": 2.0}
 
@@ -85,17 +85,6 @@ def test_seeds_are_averaged_and_an_earlier_pass_may_be_best():
 
 
 # ---- held out
-
-
-def test_halves_split_documents_and_keep_their_questions_together():
-    documents = [str(number // 3) for number in range(30)]
-    half = halves(documents, 0)
-    assert half.sum() == 15
-    assert all(len({bool(half[i]) for i in range(30) if documents[i] == one}) == 1 for one in set(documents))
-    assert (halves(documents, 0) == half).all()
-    assert (halves(documents[::-1], 0) == half[::-1]).all()
-    assert any((halves(documents, seed) != half).any() for seed in (1, 2, 3))
-    assert halves(["a", "b", "c"], 0).sum() == 3 // 2
 
 
 def test_held_out_reports_each_half_with_what_is_best_on_the_other():
@@ -193,7 +182,7 @@ def test_equal_settings_of_a_sweep_are_its_recipe_s_own_where_they_are_tried():
 
 def test_cohorts_are_pooled_and_halved_each_by_itself():
     second = asked_of(["u", "v", "w", "x", "y", "z"])
-    other = halves(second.documents.tolist(), 1)
+    other = first_half(second.documents.tolist(), 1, "shuffle")
     tried = [outcome("plain", A, FIRST, other), outcome("plain", B, ~FIRST, ~other)]
     found = choices(tried, [ASKED, second])
     assert pooled(found["test"]["plain"], "em") == 0.5
@@ -221,17 +210,17 @@ def test_estimate_is_the_interval_of_one_cohort():
     random = np.random.default_rng(0)
     values, documents = random.random((3, 12)), [str(number // 2) for number in range(12)]
     found = estimate(choice_of(values), [asked_of(documents)], "em", resamples=500)
-    assert found["value"] == pytest.approx(values.mean())
-    assert (found["low"], found["high"]) == interval(values, documents, 500)
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == interval(values, documents, 500)
 
 
 def test_estimate_of_some_fields_looks_at_these_alone():
     values, documents = [1.0, 0.0, 1.0, 0.0, 1.0, 1.0], list("aabbcc")
     asked = asked_of(documents, ["date", "city"] * 3)
     found = estimate(choice_of(values), [asked], "em", ["city"], resamples=200)
-    assert found["value"] == pytest.approx(1 / 3)
-    assert (found["low"], found["high"]) == interval(values[1::2], ["a", "b", "c"], 200)
-    assert estimate(choice_of(values), [asked], "em", ["city", "date"])["value"] == pytest.approx(2 / 3)
+    assert found.value == pytest.approx(1 / 3)
+    assert (found.low, found.high) == interval(values[1::2], ["a", "b", "c"], 200)
+    assert estimate(choice_of(values), [asked], "em", ["city", "date"]).value == pytest.approx(2 / 3)
 
 
 def test_estimate_of_cohorts_counts_each_alike():
@@ -239,8 +228,8 @@ def test_estimate_of_cohorts_counts_each_alike():
     values = [random.random((2, 6)), random.random((2, 20))]
     documents = [[str(number // 2) for number in range(one.shape[1])] for one in values]
     found = estimate(choice_of(*values), [asked_of(one) for one in documents], "em", resamples=300)
-    assert found["value"] == pytest.approx((values[0].mean() + values[1].mean()) / 2)
-    assert (found["low"], found["high"]) == cohort_interval(values, documents, 300)
+    assert found.value == pytest.approx((values[0].mean() + values[1].mean()) / 2)
+    assert (found.low, found.high) == cohort_interval(values, documents, 300)
 
 
 def test_difference_is_the_paired_interval_and_says_whether_it_leaves_zero_out():
@@ -249,28 +238,29 @@ def test_difference_is_the_paired_interval_and_says_whether_it_leaves_zero_out()
     hard = np.repeat(random.normal(0, 1, 20), 2)
     a, b = hard + 0.3 + random.normal(0, 0.1, (2, 40)), hard + random.normal(0, 0.1, (2, 40))
     found = difference(choice_of(a), choice_of(b), [asked_of(documents)], "em", resamples=400)
-    assert (found["difference"], found["low"], found["high"]) == pytest.approx(paired_interval(a, b, documents, 400))
-    assert found["separated"]
+    assert (found.value, found.low, found.high) == pytest.approx(paired_interval(a, b, documents, 400))
+    assert found.separated
     back = difference(choice_of(b), choice_of(a), [asked_of(documents)], "em", resamples=400)
-    assert back["separated"]
-    assert back["high"] < 0
-    assert not difference(choice_of(a), choice_of(a), [asked_of(documents)], "em")["separated"]
+    assert back.separated
+    assert (back.high or 0.0) < 0
+    assert not difference(choice_of(a), choice_of(a), [asked_of(documents)], "em").separated
     # An end at zero does not leave it out.
-    assert not difference(choice_of([1, 0, 0, 0]), choice_of([0, 0, 0, 0]), [ASKED], "em")["separated"]
+    assert not difference(choice_of([1, 0, 0, 0]), choice_of([0, 0, 0, 0]), [ASKED], "em").separated
 
 
 def test_a_model_asked_once_is_set_against_every_seed():
     trained, once = [[1, 1, 0, 1], [1, 0, 1, 1]], [0, 0, 1, 0]
     found = difference(choice_of(trained), choice_of(once), [ASKED], "em", resamples=300)
     expected = paired_interval(trained, [once], DOCUMENTS, 300)
-    assert (found["difference"], found["low"], found["high"]) == pytest.approx(expected)
+    assert (found.value, found.low, found.high) == pytest.approx(expected)
 
 
 def test_one_document_gives_no_interval():
     one = asked_of(["a", "a"])
-    assert estimate(choice_of([1, 0]), [one], "em") == {"value": 0.5, "low": None, "high": None}
+    assert estimate(choice_of([1, 0]), [one], "em") == Estimate(0.5, None, None)
     found = difference(choice_of([1, 1]), choice_of([0, 0]), [one], "em")
-    assert found == {"difference": 1.0, "low": None, "high": None, "separated": False}
+    assert found == Difference(1.0, None, None)
+    assert not found.separated
 
 
 # ---- words
@@ -290,12 +280,14 @@ def test_settings_in_words():
 
 
 def write_answers(folder: Path, trial: Trial, seed: int, part: str, em: dict[str, float]) -> None:
-    rows = [{"id": one, "em": value, "f1": value / 2} for one, value in em.items()]
+    given = {"document_id": "a", "field": "date", "question": "?", "answers": ["x"], "prediction": "", "text": ""}
+    rows = [{**given, "id": one, "em": value, "f1": value / 2} for one, value in em.items()]
     write_jsonl(trial.answers_folder(folder, seed) / part / "predictions.jsonl", rows)
 
 
 def write_questions(folder: Path, documents: list[str]) -> None:
-    rows = [{"id": f"q{n}", "field": "date", "document_id": one} for n, one in enumerate(documents)]
+    given = {"field": "date", "question": "?", "answers": ["x"]}
+    rows = [{**given, "id": f"q{n}", "document_id": one} for n, one in enumerate(documents)]
     write_jsonl(folder / "corpus" / "questions.jsonl", rows)
 
 
@@ -313,7 +305,7 @@ def test_outcomes_are_read_pass_by_pass_in_the_order_of_the_questions(tmp_path):
         (5, "", {"q0": 0.0, "q1": 1.0}),
     ):
         write_answers(tmp_path, trials[1], seed, part, em)
-    asked = read_asked(tmp_path)
+    asked = questions_of(tmp_path)
     assert asked.documents.tolist() == ["a", "b"]
     found = read_outcomes([tmp_path], [trials], [asked])
     assert [(one.arm, one.name, one.epoch) for one in found] == [
@@ -337,19 +329,19 @@ def test_answers_to_other_questions_and_other_trials_in_another_cohort_are_refus
     for folder in folders:
         write_questions(folder, ["a", "b"])
         write_answers(folder, trials[0], 0, "", {"q0": 0.0, "q1": 1.0})
-    asked = [read_asked(folder) for folder in folders]
+    asked = [questions_of(folder) for folder in folders]
     assert len(read_outcomes(folders, [trials, trials], asked)[0].cohorts) == 2
     with pytest.raises(ElusiveError, match=r"same trials in every cohort's folder"):
         read_outcomes(folders, [trials, []], asked)
     write_answers(folders[1], trials[0], 0, "", {"q0": 0.0, "q9": 1.0})
-    with pytest.raises(ElusiveError, match=r"expected answers to the 2 questions of the corpus, got others"):
+    with pytest.raises(ElusiveError, match=r"expected answers to the same 2 questions as every other model's, got 2"):
         read_outcomes(folders, [trials, trials], asked)
 
 
 # ---- the tables
 
 
-def swept_of(outcomes: list[Outcome], asked: Asked, recipe: SweepRecipe) -> Any:
+def swept_of(outcomes: list[Outcome], asked: Questions, recipe: SweepRecipe) -> Any:
     """What the tables look at of a finished sweep."""
     return SimpleNamespace(
         recipe=recipe,

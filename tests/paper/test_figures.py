@@ -34,6 +34,9 @@ from elusive.paper.figures import (
 from elusive.reporting import plots
 from elusive.reporting.clues import rank_shares
 from elusive.reporting.plots import HEAD_COLOR, INK, NARROW, PAPER
+from elusive.reporting.results import RankShares
+from elusive.reporting.tokens import Piece
+from elusive.runs.files import write_json
 from elusive.scoring.shards import TokenScores, write_shard
 
 EXCLUDED = AugmentSettings.excluded_tokens
@@ -51,7 +54,7 @@ MODELS = {
     "small": {"date": {"em": 0.8}, "city": {"em": 0.4}, "company": {"em": 0.2}},
 }
 TOKENS = [("Ada", 0.99), (" ", None), ("Qu", 0.9), ("ill", 0.8), (" ", None), ("lives", 0.6), (".", None)]
-PIECES = [{"text": text, "keep": keep, "title": ""} for text, keep in TOKENS]
+PIECES = [Piece(text, keep) for text, keep in TOKENS]
 
 
 def document(name: str = "one") -> Document:
@@ -64,16 +67,17 @@ def write_scores(folder: Path, values: list[float], ids: Any = range(7), names: 
         TokenScores(name, np.array(ids, np.int32), OFFSETS, np.array(values, np.float32), queries) for name in names
     ]
     write_shard(folder / "part-00000.parquet", rows)
+    write_json(folder / "done.json", {})
     return folder
 
 
-def shares(scores: dict[str, Path], rankings: dict[str, tuple[str, str | None]], **options: Any) -> dict[str, Any]:
+def shares(scores: dict[str, Path], rankings: dict[str, tuple[str, str | None]], **options: Any) -> RankShares:
     chosen = {"field": "city", "head_fields": ["name"], "excluded_tokens": EXCLUDED} | options
     return rank_shares([document()], scores, rankings, **chosen)
 
 
-def order(ranks: dict[str, Any], title: str) -> list[str]:
-    return [ranks["kinds"][row.index(1.0)] for row in ranks["rankings"][title] if any(row)]
+def order(ranks: RankShares, title: str) -> list[str]:
+    return [ranks.kinds[row.index(1.0)] for row in ranks.rankings[title] if any(row)]
 
 
 def texts(figure: Figure) -> list[str]:
@@ -107,7 +111,7 @@ def cut_off(figure: Figure) -> list[str]:
 def test_any_rankings_by_hand(tmp_path: Path) -> None:
     scores = {"a": write_scores(tmp_path / "a", LARGE), "b": write_scores(tmp_path / "b", SMALL)}
     ranks = shares(scores, {"b alone": ("b", None), "a minus b": ("a", "b"), "b minus a": ("b", "a")})
-    assert (ranks["field"], ranks["documents"], ranks["head_kinds"]) == ("city", 1, ["(name)"])
+    assert (ranks.field, ranks.documents, ranks.head_kinds) == ("city", 1, ("(name)",))
     # The special token, the comma and the unseen city never rank; ties go to the earlier token.
     assert order(ranks, "b alone") == ["poet", "a", "in", "(name)"]
     assert order(ranks, "a minus b") == ["(name)", "in", "a", "poet"]
@@ -122,12 +126,12 @@ def test_ties_and_documents_of_one_model_alone_do_not_count(tmp_path: Path) -> N
     options: dict[str, Any] = {"field": "city", "head_fields": ["name"], "excluded_tokens": EXCLUDED}
     rankings: dict[str, tuple[str, str | None]] = {"nothing": ("a", "b"), "a": ("a", None)}
     ranks = rank_shares([document("one"), document("two")], scores, rankings, **options)
-    assert ranks["documents"] == 1
-    assert not np.any(ranks["rankings"]["nothing"])
+    assert ranks.documents == 1
+    assert not np.any(ranks.rankings["nothing"])
     assert order(ranks, "a") == ["(name)", "in", "poet", "a"]
     assert "all tokens are tied" in texts(rank_panels(ranks))
     empty = rank_shares([document("three")], scores, rankings, **options)
-    assert (empty["documents"], empty["kinds"]) == (0, [])
+    assert (empty.documents, empty.kinds) == (0, ())
 
 
 def test_other_families_stand_beside_each_other_but_in_no_difference(tmp_path: Path) -> None:
@@ -161,10 +165,10 @@ def test_any_models_are_read_at_one_cue(tmp_path: Path) -> None:
     rankings: dict[str, tuple[str, str | None]] = {name: (name, None) for name in models}
     rankings |= {"large minus small": ("large", "small"), "trained minus original": ("trained", "small")}
     ranks = rank_shares(documents, folders, rankings, field="company", head_fields=["name"], excluded_tokens=EXCLUDED)
-    assert ranks["documents"] == 10
+    assert ranks.documents == 10
     for title in rankings:
-        np.testing.assert_allclose(np.sum(ranks["rankings"][title], axis=1), 1)
-    assert ranks["rankings"]["trained"] != ranks["rankings"]["small"]
+        np.testing.assert_allclose(np.sum(ranks.rankings[title], axis=1), 1)
+    assert ranks.rankings["trained"] != ranks.rankings["small"]
     # Scores that are there are not read again.
     shutil.rmtree(folders["small"])
     before = {name: (folders[name] / "part-00000.parquet").stat().st_mtime_ns for name in ("large", "trained")}
@@ -179,12 +183,9 @@ def test_any_models_are_read_at_one_cue(tmp_path: Path) -> None:
 # ---- drawing
 
 
-def some_ranks(titles: list[str]) -> dict[str, Any]:
-    row = [0.5, 0.25, 0.25]
-    return {
-        "field": "city", "documents": 4, "kinds": ["(name)", "(date)", "at"], "head_kinds": ["(name)"],
-        "rankings": {title: [row] * 10 for title in titles},
-    }  # fmt: skip
+def some_ranks(titles: list[str]) -> RankShares:
+    rows = ((0.5, 0.25, 0.25),) * 10
+    return RankShares("city", 4, ("(name)", "(date)", "at"), dict.fromkeys(titles, rows), ("(name)",))
 
 
 def test_panels_of_ranks_look_alike_and_share_a_legend() -> None:
@@ -264,14 +265,14 @@ def test_token_panels_color_each_token_by_its_chance_to_stay() -> None:
 
 
 def test_tokens_stay_on_the_page_and_long_texts_end_in_an_ellipsis() -> None:
-    figure = token_panels({"attention": PIECES + [{"text": "\n", "keep": None}, *PIECES] * 40}, NARROW, lines=3)
+    figure = token_panels({"attention": PIECES + [Piece("\n", None), *PIECES] * 40}, NARROW, lines=3)
     assert texts(figure).count(ELLIPSIS) == 1
     assert cut_off(figure) == []
     assert len({box.get_y() for box in boxes(figure)}) == 3
     assert texts(token_panels({"attention": PIECES}, cut=True)).count(ELLIPSIS) == 1
     assert ELLIPSIS not in texts(token_panels({"attention": PIECES}))
     # A text without spaces is broken between tokens.
-    unbroken = [{"text": "characters", "keep": 0.5}] * 40
+    unbroken = [Piece("characters", 0.5)] * 40
     assert cut_off(token_panels({"attention": unbroken}, NARROW)) == []
 
 

@@ -1,5 +1,6 @@
 """The report: hand-worked numbers of a synthetic run, wording, escaping, and the files it leaves."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -15,25 +16,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elusive.config.run import Recipe, ReportSettings
+from elusive.augmentation.rankings import RankedDocument, ranking_schema
+from elusive.clues.recall import SignalRecall
+from elusive.config.run import AugmentSettings, Recipe, ReportSettings, TrainSettings
 from elusive.config.toml import dump_recipe, from_table
+from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
-from elusive.reporting import page, plots, results_markdown, results_table, write_report
+from elusive.reporting import page, plots, read_results, results_markdown, results_table, write_report
 from elusive.reporting.clues import cue_ranks, run_recall
+from elusive.reporting.collecting import collect
 from elusive.reporting.formatting import score, signed
-from elusive.reporting.results import collect
+from elusive.reporting.results import (
+    ArmDifference,
+    ArmResults,
+    CorpusSize,
+    KnownScores,
+    ModelNames,
+    Results,
+    Verdict,
+    write_results,
+)
 from elusive.reporting.tokens import (
+    GivenAnswer,
     field_distances,
     longest_rank,
     read_documents,
     scored_cue_field,
     shown_documents,
-    token_fields,
     token_pieces,
 )
 from elusive.reporting.verdict import verdict
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
-from elusive.scoring.positions import rankable_tokens
+from elusive.runs.typed_json import from_json, to_json
+from elusive.scoring.positions import rankable_tokens, token_fields
+from elusive.scoring.shards import SCHEMA
+from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.intervals import interval, paired_interval
 
 ARMS = ("plain", "random-matched", "attention", "contrast-cues")
@@ -73,9 +90,11 @@ def tokenise(text: str) -> tuple[list[int], list[int], list[int]]:
     return ids, [start for start, _ in found], [end for _, end in found]
 
 
-def write_tokens(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_tokens(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), path)
+    if schema is SCHEMA:
+        write_json(path.with_name("done.json"), {})
 
 
 def score_row(document: Mapping[str, Any], field: str, model: str) -> dict[str, Any]:
@@ -83,7 +102,7 @@ def score_row(document: Mapping[str, Any], field: str, model: str) -> dict[str, 
     ids, starts, ends = tokenise(document["text"])
     begin = next(span[1] for span in document["spans"] if span[0] == field)
     seen = [int(end <= begin) for end in ends]
-    names = token_fields(starts, ends, document["spans"])
+    names = token_fields(document["text"], [Span(*span) for span in document["spans"]], np.array([starts, ends]).T)
     scores = [
         seen[place] * (0.01 * place + (0.5 if name == "name" and model == "large" else 0.0))
         for place, name in enumerate(names)
@@ -104,7 +123,8 @@ def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
     flat = arm == "random-matched"
     drops = [(0.3 if flat else 0.6 * (1 - math.exp(-0.05 * one))) if one else 0.0 for one in ranks]
     return {
-        "document_id": document["id"], "token_ids": ids, "starts": starts, "ends": ends, "ranks": ranks,
+        "document_id": document["id"], "text": document["text"], "token_ids": ids, "starts": starts, "ends": ends,
+        "ranks": ranks,
         "drop_probability": drops,
     }  # fmt: skip
 
@@ -162,7 +182,9 @@ def make_run(
         write_json(run / "augmented" / arm / "done.json", {"mean_drop_rate": RATES[arm], "documents": 12, "texts": 132})
         if arm != "plain":
             write_tokens(
-                run / "augmented" / arm / "ranking.parquet", [ranking_row(document, arm) for document in documents]
+                run / "augmented" / arm / "ranking.parquet",
+                [ranking_row(document, arm) for document in documents],
+                ranking_schema(arm, AugmentSettings()),
             )
         for seed in seeds:
             figures = {"steps": 100, "loss": 1.5, "seconds": 10.0 + 10 * seed, "texts": 132}
@@ -208,8 +230,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return run, json.loads((run / "report" / "results.json").read_text())
 
 
+def results_of(run: Path) -> Results:
+    return read_results(run / "report" / "results.json")
+
+
 def pair(results: Mapping[str, Any], a: str, b: str, field: str = "all") -> dict[str, Any]:
     return next(row for row in results["pairs"] if (row["a"], row["b"], row["field"]) == (a, b, field))
+
+
+def pair_of(results: Results, a: str, b: str) -> ArmDifference:
+    return next(row for row in results.pairs if (row.a, row.b, row.field) == (a, b, "all"))
+
+
+def renamed_in(results: Results, **texts: str) -> Results:
+    """The results with other names of arms and fields, and the verdict on them."""
+    text = json.dumps(to_json(results))
+    for name, other in texts.items():
+        text = text.replace(name, json.dumps(other)[1:-1])
+    renamed = from_json(Results, json.loads(text))
+    return dataclasses.replace(renamed, verdict=verdict(renamed))
 
 
 def recipe_of(run: Path) -> Recipe:
@@ -243,7 +282,8 @@ def test_answers_in_the_midst_of_training_are_averaged_over_seeds_and_drawn(tmp_
     for number, arm in enumerate(ARMS):
         for seed in (0, 1):
             for epoch in ("0.5", "2"):
-                measures = {"em": 0.1 * number + 0.02 * seed + (epoch == "2") * 0.3, "f1": 0.5}
+                em = 0.1 * number + 0.02 * seed + (epoch == "2") * 0.3
+                measures = {"em": em, "f1": 0.5, "fields": {}, "questions": 36, "seconds": 1.0}
                 write_json(run / "evaluation" / arm / f"seed-{seed}" / f"epoch-{epoch}" / "metrics.json", measures)
     page = write_report(run, ReportSettings()).read_text()
     results = json.loads((run / "report" / "results.json").read_text())
@@ -278,10 +318,11 @@ def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
     questions = [json.loads(line) for line in (run / "corpus" / "questions.jsonl").read_text().splitlines()]
     write_predictions(run, "plain", 1, questions, (3, 0, 0))
     results = collect(run, recipe_of(run), read_documents(run), {})
-    plain = results["arms"]["plain"]
-    assert plain["em"]["value"] == pytest.approx((15 + 3) / 72)
-    assert plain["em_per_seed"] == pytest.approx([15 / 36, 3 / 36])
-    assert plain["seconds"] == 15.0
+    plain = results.arms["plain"]
+    assert plain.em is not None
+    assert plain.em.value == pytest.approx((15 + 3) / 72)
+    assert list(plain.em_per_seed) == pytest.approx([15 / 36, 3 / 36])
+    assert plain.seconds == 15.0
     about = [question["document_id"] for question in questions]
     numbers = [int(one.split("-")[1]) for one in about]
     of_field = [FIELDS.index(question["field"]) for question in questions]
@@ -290,15 +331,15 @@ def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
         for known in ((9, 6, 0), (3, 0, 0), (9, 6, 5), (0, 0, 0))
     }
     of_plain = [em[9, 6, 0], em[3, 0, 0]]
-    assert (plain["em"]["low"], plain["em"]["high"]) == interval(of_plain, about, 400)
+    assert (plain.em.low, plain.em.high) == interval(of_plain, about, 400)
     # A second seed that knows much less widens the interval beyond that of people alone.
-    assert plain["em"]["low"] < interval(np.mean(of_plain, axis=0), about, 400)[0]
-    found = pair(results, "attention", "plain")
+    assert (plain.em.low or 0.0) < interval(np.mean(of_plain, axis=0), about, 400)[0]
+    found = pair_of(results, "attention", "plain")
     expected = paired_interval([em[9, 6, 5]] * 2, of_plain, about, 400)
-    assert (found["difference"], found["low"], found["high"]) == expected
+    assert (found.value, found.low, found.high) == expected
     # The model before training has one seed, which stands against both.
-    found = pair(results, "plain", "untrained")
-    assert (found["difference"], found["low"], found["high"]) == paired_interval(of_plain, em[0, 0, 0], about, 400)
+    found = pair_of(results, "plain", "untrained")
+    assert (found.value, found.low, found.high) == paired_interval(of_plain, em[0, 0, 0], about, 400)
 
 
 def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -> None:
@@ -311,49 +352,49 @@ def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -
     assert "from a bootstrap over documents and 2 training seeds.</p>" in page
     assert "documents, after training with the same resampled seeds." in page
     assert page.count("95% intervals over documents and training seeds.") == 1
-    many = said([TOGETHER] * 3, seeds=list(range(12)))["notes"]
+    many = said([TOGETHER] * 3, seeds=tuple(range(12))).notes
     assert any("(12 of each arm)" in note for note in many)
     assert not any("too narrow" in note for note in many)
 
 
 def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
-    arms = collect(run, recipe_of(run), read_documents(run), {})["arms"]
-    rows = {arm: row["known"] for arm, row in arms.items()}
+    rows = collect(run, recipe_of(run), read_documents(run), {}).known
     assert list(rows) == ["untrained", *ARMS]
-    assert {(row["questions"], row["documents"]) for row in rows.values()} == {(24, 12)}
-    assert [row["em"]["value"] for row in rows.values()] == pytest.approx([0.5, 0.0, 11 / 24, 0.5, 1.0])
-    assert rows["plain"]["f1"] == {"value": 0.25, "low": 0.25, "high": 0.25}
-    assert rows["untrained"]["lost"] is None
+    assert {(row.questions, row.documents) for row in rows.values()} == {(24, 12)}
+    assert [row.em.value for row in rows.values()] == pytest.approx([0.5, 0.0, 11 / 24, 0.5, 1.0])
+    assert rows["plain"].f1 == Estimate(0.25, 0.25, 0.25)
+    assert rows["untrained"].lost is None
     # As with one success in two of twelve people: binomial(12, 1/2) has its 2.5% and 97.5% quantiles at 3 and 9.
-    assert rows["plain"]["lost"] == {"difference": -0.5, "low": -0.75, "high": -0.25, "separated": True}
-    assert rows["random-matched"]["lost"]["difference"] == pytest.approx(-1 / 24)
-    assert not rows["random-matched"]["lost"]["separated"]
-    assert rows["attention"]["lost"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
-    assert rows["contrast-cues"]["lost"] == {"difference": 0.5, "low": 0.25, "high": 0.75, "separated": True}
+    lost = {arm: row.lost for arm, row in rows.items() if row.lost}
+    assert lost["plain"] == Difference(-0.5, -0.75, -0.25)
+    assert lost["random-matched"].value == pytest.approx(-1 / 24)
+    assert lost["attention"] == Difference(0.0, 0.0, 0.0)
+    assert lost["contrast-cues"] == Difference(0.5, 0.25, 0.75)
+    assert [one.separated for one in lost.values()] == [True, False, False, True]
 
 
 def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path, seeds=(0, 1)), seeds=(0, 1))
     add_known(run, seeds=(1,), still={"plain": (6, 6)})
-    rows = collect(run, recipe_of(run), read_documents(run), {})["arms"]
-    lost = rows["plain"]["known"]["lost"]
+    lost = collect(run, recipe_of(run), read_documents(run), {}).known["plain"].lost
     # One of two seeds lost everything: both draws of it alone, or of the other alone, have a chance of 1/4.
-    assert lost["difference"] == -0.25
-    assert lost["high"] == 0.0
-    assert not lost["separated"]
-    assert lost["low"] < -0.5
+    assert lost is not None
+    assert lost.value == -0.25
+    assert lost.high == 0.0
+    assert not lost.separated
+    assert (lost.low or 0.0) < -0.5
 
 
 def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
     text = write_report(run, ReportSettings()).read_text()
-    results = read_json(run / "report" / "results.json")
+    results = read_results(run / "report" / "results.json")
     assert (
         "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
         "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not separated from it: random-matched -.042 "
         "[-.125, .000], attention .000 [.000, .000]."
-    ) in results["verdict"]["notes"]
+    ) in results.verdict.notes
     markdown = (run / "report" / "results.md").read_text()
     assert "## Known before training\n\n24 questions about 12 people." in markdown
     assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | separated |" in markdown
@@ -373,9 +414,9 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
 def test_without_every_answer_on_what_was_known_all_is_as_before(tmp_path: Path, lost: str) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
     before = collect(run, recipe_of(run), read_documents(run), {})
-    assert "known" not in before["arms"]["plain"]
+    assert before.known == {}
     add_known(run, seeds=(0, 1))
-    assert "known" in collect(run, recipe_of(run), read_documents(run), {})["arms"]["plain"]
+    assert "plain" in collect(run, recipe_of(run), read_documents(run), {}).known
     (run / "evaluation" / lost / "known" / "predictions.jsonl").unlink()
     assert collect(run, recipe_of(run), read_documents(run), {}) == before
     assert not any("known" in part for part in (results_table(before), results_markdown(before)))
@@ -385,7 +426,7 @@ def test_answers_about_other_known_people_are_refused(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
     path = run / "evaluation" / "plain" / "seed-0" / "known" / "predictions.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
-    with pytest.raises(ElusiveError, match=r"Expected answers to the 24 questions.*got 23 answers in .*known"):
+    with pytest.raises(ElusiveError, match=r"known.*expected answers to the same 24 questions.*got 23 answers"):
         collect(run, recipe_of(run), read_documents(run), {})
 
 
@@ -418,25 +459,23 @@ def test_negative_and_missing_numbers() -> None:
 # ---- wording
 
 
-def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **more: Any) -> dict[str, Any]:
+def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **more: Any) -> Verdict:
     """The verdict on three trained arms with these differences (value, low, high), and untrained at .010."""
     arms = ("plain", "random-matched", "contrast-cues")
-    row = {"em": {"value": em}, "steps": 100, "mean_drop_rate": 0.0}
-    results: dict[str, Any] = {
-        "arms": {"untrained": {**row, "em": {"value": 0.01}, "steps": None, "mean_drop_rate": None}}
-        | {arm: dict(row) for arm in arms},
-        "seeds": [0],
-        "corpus": {"documents": 100},
-        "models": {"large": "big", "small": "little"},
-        "pairs": [],
-    }
+    trained = ArmResults(mean_drop_rate=0.0, steps=100, em=Estimate(em, None, None))
     names = [("random-matched", "plain"), ("contrast-cues", "plain"), ("contrast-cues", "random-matched")]
-    for (a, b), (difference, low, high) in zip(names, differences, strict=True):
-        separated = low > 0 or high < 0
-        results["pairs"].append(
-            {"a": a, "b": b, "field": "all", "difference": difference, "low": low, "high": high, "separated": separated}
-        )
-    return verdict(results | more)
+    results = Results(
+        title="",
+        corpus=CorpusSize("here", documents=100, questions=100, quarantined=0),
+        models=ModelNames("big", "little", "large"),
+        read={},
+        train=TrainSettings(),
+        augment=AugmentSettings(),
+        seeds=(0,),
+        arms={"untrained": ArmResults(em=Estimate(0.01, None, None))} | dict.fromkeys(arms, trained),
+        pairs=tuple(ArmDifference(*one, a=a, b=b, field="all") for (a, b), one in zip(names, differences, strict=True)),
+    )
+    return verdict(dataclasses.replace(results, **more))
 
 
 APART, TOGETHER = (0.089, 0.04, 0.13), (0.031, -0.01, 0.071)
@@ -444,31 +483,31 @@ APART, TOGETHER = (0.089, 0.04, 0.13), (0.031, -0.01, 0.071)
 
 def test_verdict_counts_separated_differences_and_lists_both_kinds() -> None:
     texts = said([APART, APART, TOGETHER])
-    assert texts["headline"] == "2 of 3 differences in EM between the trained arms are separated from zero at 95%."
-    assert texts["separated"][1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
-    assert texts["not_separated"] == ["contrast-cues minus random-matched: +.031 [-.010, +.071]"]
-    assert any(note.startswith("Not separated does not mean equal") for note in texts["notes"])
-    assert any("one seed" in note and "not the training seed" in note for note in texts["notes"])
-    assert any(note.startswith("3 pairs are compared without correction") for note in texts["notes"])
+    assert texts.headline == "2 of 3 differences in EM between the trained arms are separated from zero at 95%."
+    assert texts.separated[1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
+    assert texts.not_separated == ("contrast-cues minus random-matched: +.031 [-.010, +.071]",)
+    assert any(note.startswith("Not separated does not mean equal") for note in texts.notes)
+    assert any("one seed" in note and "not the training seed" in note for note in texts.notes)
+    assert any(note.startswith("3 pairs are compared without correction") for note in texts.notes)
 
 
 def test_verdict_with_one_none_and_all_separated() -> None:
-    one = said([APART, TOGETHER, TOGETHER])["headline"]
+    one = said([APART, TOGETHER, TOGETHER]).headline
     assert one == "1 of 3 differences in EM between the trained arms is separated from zero at 95%."
     none = said([TOGETHER] * 3)
-    assert none["headline"] == "No difference in EM between the trained arms is separated from zero at 95%."
-    assert none["separated"] == []
+    assert none.headline == "No difference in EM between the trained arms is separated from zero at 95%."
+    assert none.separated == ()
     every = said([APART] * 3)
-    assert every["headline"] == "All 3 differences in EM between the trained arms are separated from zero at 95%."
-    assert not any("Not separated" in note for note in every["notes"])
+    assert every.headline == "All 3 differences in EM between the trained arms are separated from zero at 95%."
+    assert not any("Not separated" in note for note in every.notes)
 
 
 def test_verdict_near_zero_and_near_one_claims_no_comparison() -> None:
     low = said([APART] * 3, em=0.012)
-    assert low["headline"] == "No arm can answer these questions: the highest EM is .012 (plain)."
-    assert any("say nothing" in note for note in low["notes"])
-    assert said([TOGETHER] * 3, em=0.99)["headline"].startswith("Every trained arm answers nearly all questions")
-    assert said([TOGETHER] * 3, em=0.02)["headline"].startswith("No difference")
+    assert low.headline == "No arm can answer these questions: the highest EM is .012 (plain)."
+    assert any("say nothing" in note for note in low.notes)
+    assert said([TOGETHER] * 3, em=0.99).headline.startswith("Every trained arm answers nearly all questions")
+    assert said([TOGETHER] * 3, em=0.02).headline.startswith("No difference")
 
 
 def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
@@ -476,7 +515,7 @@ def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
     write_json(run / "augmented" / "random-matched" / "done.json", {"mean_drop_rate": 0.6})
     figures = {"steps": 900, "loss": 1.5, "seconds": 10.0, "texts": 132}
     write_json(run / "models" / "plain" / "seed-0" / "done.json", figures)
-    notes = collect(run, recipe_of(run), read_documents(run), {})["verdict"]["notes"]
+    notes = collect(run, recipe_of(run), read_documents(run), {}).verdict.notes
     assert any("different numbers of optimizer steps (plain 900, random-matched 100" in note for note in notes)
     assert any("how much is dropped" in note and "random-matched .600" in note for note in notes)
     assert any("only 12 documents" in note for note in notes)
@@ -490,7 +529,7 @@ def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
 def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     text = "Ada, a poet in Rome"
     starts, ends = [0, 0, 3, 4, 6, 11, 14], [0, 3, 4, 6, 11, 14, 19]
-    document = {"id": "one", "text": text, "spans": [["name", 0, 3], ["city", 15, 19]]}
+    document = Document("one", text, (Span("name", 0, 3), Span("city", 15, 19)))
     common = {"document_id": "one", "token_ids": list(range(7)), "starts": starts, "ends": ends}
     queries = [1, 1, 1, 1, 1, 1, 0]
     large, small = [9.0, 0.3, 8.0, 0.1, 0.2, 0.3, 0.0], [9.0, 0.0, 8.0, 0.1, 0.3, 0.1, 7.0]
@@ -499,23 +538,24 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
         write_tokens(tmp_path / "scores" / f"{model}-cue-city" / "part-00000.parquet", [row])
     ranks = cue_ranks(tmp_path, [document], "city", Recipe())
     assert ranks is not None
-    kinds = ranks["kinds"]
+    kinds = ranks.kinds
     assert kinds[0] == "(name)"
     assert set(kinds) == {"(name)", "a", "poet", "in"}
 
     def order(name: str) -> list[str]:
-        return [kinds[row.index(1.0)] for row in ranks["rankings"][name][:4]]
+        return [kinds[row.index(1.0)] for row in ranks.rankings[name][:4]]
 
     # The special token, the comma and the unseen token never rank; ties go to the earlier token.
     assert order("large") == ["(name)", "in", "poet", "a"]
     assert order("small") == ["poet", "a", "in", "(name)"]
     assert order("contrast") == ["(name)", "in", "a", "poet"]
-    assert sum(ranks["rankings"]["large"][4]) == 0
+    assert sum(ranks.rankings["large"][4]) == 0
     found = run_recall(tmp_path, [document], Recipe(), "city")
     assert found is not None
-    row = found["rows"]["city"]
-    assert [row[name]["head_share"] for name in ("large", "small", "contrast", "chance")] == [0.25] * 4
-    assert [row[name]["value"] for name in ("large", "small", "contrast", "chance")] == [1.0] * 4, "all are shown"
+    row = found.rows["city"]
+    everything = (row.large, row.small, row.contrast, row.chance)
+    assert [one.head_share for one in everything] == [0.25] * 4
+    assert [one.value for one in everything] == [1.0] * 4, "all are shown"
 
 
 def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
@@ -525,16 +565,16 @@ def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
     ranks = cue_ranks(run, read_documents(run), "company", Recipe())
     assert ranks is not None
     # Ties by position would put the name first in every text, which would look like a finding.
-    assert not any(map(any, ranks["rankings"]["contrast"]))
+    assert not any(map(any, ranks.rankings["contrast"]))
     found = run_recall(run, read_documents(run), Recipe(), "company")
     assert found is not None
-    row = found["rows"]["company"]
-    assert (row["large"]["value"], row["small"]["value"]) == (0.0, 0.0)
-    assert row["contrast"] == {"value": None, "low": None, "high": None, "documents": 0, "head_share": None}
-    assert row["differences"]["contrast-large"]["difference"] is None
-    notes = said([TOGETHER] * 3, models={"large": "one", "small": "one"})["notes"]
+    row = found.rows["company"]
+    assert (row.large.value, row.small.value) == (0.0, 0.0)
+    assert row.contrast == SignalRecall(None, None, None, documents=0, head_share=None)
+    assert row.differences["contrast-large"] == Difference(None, None, None)
+    notes = said([TOGETHER] * 3, models=ModelNames("one", "one", "large")).notes
     assert any(note.startswith("Large and small are one model (one): there is no contrast") for note in notes)
-    assert not any("one model" in note for note in said([TOGETHER] * 3)["notes"])
+    assert not any("one model" in note for note in said([TOGETHER] * 3).notes)
 
 
 def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -572,49 +612,49 @@ def test_rank_bars_refuse_other_tokens(tmp_path: Path) -> None:
     assert read_json(run / "report" / "results.json")["clue_recall"]["rows"]["company"]["contrast"]["value"] == 1.0
 
 
+def ranked(text: str, offsets: Any, ranks: list[int], drops: list[float]) -> RankedDocument:
+    return RankedDocument(
+        "one", text, np.zeros(len(ranks), np.int32), np.array(offsets), np.array(ranks), np.array(drops)
+    )
+
+
 def test_pieces_join_to_the_text_and_carry_the_chance_to_stay() -> None:
     text = "Łódź  is far."
-    tokens = {
-        "starts": [0, 0, 0, 1, 4, 8, 12],
-        "ends": [0, 1, 1, 4, 8, 12, 13],
-        "ranks": [0, 2, 3, 4, 5, 1, 0],
-        "drop_probability": [0.0, 0.1, 0.2, 0.3, 0.4, 0.05, 0.0],
-    }
-    pieces, cut = token_pieces(text, tokens)
-    assert "".join(piece["text"] for piece in pieces) == text
+    offsets = [(0, 0), (0, 1), (0, 1), (1, 4), (4, 8), (8, 12), (12, 13)]
+    drops = [0.0, 0.1, 0.2, 0.3, 0.4, 0.05, 0.0]
+    pieces, cut = token_pieces(text, ranked(text, offsets, [0, 2, 3, 4, 5, 1, 0], drops))
+    assert "".join(piece.text for piece in pieces) == text
     assert not cut
-    assert [(piece["text"], piece["keep"]) for piece in pieces if piece["title"]] == [
+    assert [(piece.text, piece.keep) for piece in pieces if piece.title] == [
         ("Ł", 0.9), ("ódź", 0.7), ("is", 0.6), ("far", 0.95), (".", None)
     ]  # fmt: skip
-    assert pieces[0]["title"] == "stays with 0.90, rank 2"
-    assert pieces[-1]["title"] == "not ranked: always stays"
+    assert pieces[0].title == "stays with 0.90, rank 2"
+    assert pieces[-1].title == "not ranked: always stays"
 
 
 def test_long_documents_are_cut() -> None:
     text = "a " * 500
-    places = list(range(0, 1000, 2))
-    ones = [1] * 500
-    tokens = {"starts": places, "ends": [place + 1 for place in places], "ranks": ones, "drop_probability": [0.5] * 500}
-    pieces, cut = token_pieces(text, tokens)
+    offsets = [(place, place + 1) for place in range(0, 1000, 2)]
+    pieces, cut = token_pieces(text, ranked(text, offsets, [1] * 500, [0.5] * 500))
     assert cut
-    assert sum(bool(piece["title"]) for piece in pieces) == 400
+    assert sum(bool(piece.title) for piece in pieces) == 400
 
 
 def test_shown_documents_bring_answers_of_every_arm(finished: tuple[Path, dict[str, Any]]) -> None:
     run, _ = finished
     shown = shown_documents(run, read_documents(run), recipe_of(run), 2)
-    assert [document["id"] for document in shown] == ["person-0", "person-1"]
-    assert list(shown[0]["arms"]) == ["random-matched", "attention", "contrast-cues"]
-    company = next(question for question in shown[0]["questions"] if question["field"] == "company")
-    assert company["given"]["plain"] == {"text": "no idea", "right": False}
-    assert company["given"]["contrast-cues"] == {"text": "Firm0 Limited", "right": True}
+    assert [document.id for document in shown] == ["person-0", "person-1"]
+    assert list(shown[0].arms) == ["random-matched", "attention", "contrast-cues"]
+    company = next(one for one in shown[0].questions if "company" in one.question)
+    assert company.given["plain"] == GivenAnswer("no idea", right=False)
+    assert company.given["contrast-cues"] == GivenAnswer("Firm0 Limited", right=True)
 
 
 # ---- files
 
 
 def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    run, results = finished
+    run, _ = finished
     folder = run / "report" / "plots"
     names = {"em-by-field", "em-by-distance", "ranks-at-cue", "drop-probability"}
     assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
@@ -622,7 +662,7 @@ def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, di
         content = (folder / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5_000
-    plots.save(plots.draw(results, longest_rank(run, ARMS)), tmp_path)
+    plots.save(plots.draw(results_of(run), longest_rank(run, ARMS)), tmp_path)
     for name in names:
         assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
 
@@ -660,10 +700,7 @@ def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, Any]]) -> None:
-    _, results = finished
-    text = json.dumps(results).replace("attention", SCRIPT.replace("/", "\\/")).replace("city", SCRIPT + "$x$")
-    renamed = json.loads(text)
-    renamed["verdict"] = verdict(renamed)
+    renamed = renamed_in(results_of(finished[0]), attention=SCRIPT, city=SCRIPT + "$x$")
     html = page.render(renamed, plots.draw(renamed, 22), [], "title = '<script>'")
     assert "<script" not in html
     assert html.count("&lt;script&gt;alert(1)") > 10
@@ -671,9 +708,7 @@ def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, An
 
 def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
-    results = {**finished[1], **collect(run, recipe_of(run), read_documents(run), {})}
-    renamed = json.loads(json.dumps(results).replace("attention", SCRIPT.replace("/", "\\/")))
-    renamed["verdict"] = verdict(renamed)
+    renamed = renamed_in(collect(run, recipe_of(run), read_documents(run), {}), attention=SCRIPT)
     html = page.render(renamed, {}, [], "")
     assert "<script" not in html
     known = html[html.index("<h3>Known before training</h3>") : html.index("<h3>What each arm was trained on</h3>")]
@@ -682,42 +717,56 @@ def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, di
 
 
 def test_table_fits_the_terminal(finished: tuple[Path, dict[str, Any]]) -> None:
-    _, results = finished
+    results = results_of(finished[0])
     table = results_table(results)
     assert max(map(len, table.splitlines())) <= 120
     em = next(line for line in table.splitlines() if line.startswith("contrast-cues"))
-    interval = results["arms"]["contrast-cues"]["em"]
-    expected = f"contrast-cues EM .750 .500 .583 .611 [{score(interval['low'])}, {score(interval['high'])}] .300 100"
+    interval = results.arms["contrast-cues"].em
+    assert interval is not None
+    expected = f"contrast-cues EM .750 .500 .583 .611 [{score(interval.low)}, {score(interval.high)}] .300 100"
     assert em.split() == expected.split()
     assert table.splitlines()[0].split()[:5] == ["arm", "date", "city", "company", "all"]
     assert next(line for line in table.splitlines() if line.startswith("untrained")).split()[-2:] == ["-", "-"]
 
 
+def with_fields(results: Results, fields: tuple[str, ...]) -> Results:
+    """The results with other fields, the scores of each those of the city."""
+    arms = {
+        arm: dataclasses.replace(row, fields=dict.fromkeys(fields, row.fields["city"]))
+        for arm, row in results.arms.items()
+    }
+    return dataclasses.replace(results, fields=fields, arms=arms)
+
+
 def test_table_of_many_long_fields_still_fits(finished: tuple[Path, dict[str, Any]]) -> None:
-    _, results = finished
-    wide = json.loads(json.dumps(results))
-    wide["fields"] = [f"a-rather-long-field-{number}" for number in range(8)]
-    for row in wide["arms"].values():
-        row["fields"] = dict.fromkeys(wide["fields"], row["fields"]["city"])
-    assert max(map(len, results_table(wide).splitlines())) <= 120
-    five = json.loads(json.dumps(results))
-    five["fields"] = ["date", "city", "university", "major", "company"]
-    for row in five["arms"].values():
-        row["fields"] = dict.fromkeys(five["fields"], row["fields"]["city"])
-    assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
-    for row in (*wide["arms"].values(), *five["arms"].values()):
-        row["known"] = {"em": row["em"], "f1": row["f1"]}
-    assert max(map(len, results_table(wide).splitlines())) <= 120
-    assert results_table(five).splitlines()[0].split()[1:6] == five["fields"]
+    results = results_of(finished[0])
+    fields = ("date", "city", "university", "major", "company")
+    for known in (None, KnownScores(24, 12, Estimate(0.5, 0.4, 0.6), Estimate(0.5, 0.4, 0.6), None)):
+        arms = {arm: dataclasses.replace(row, known=known) for arm, row in results.arms.items()}
+        these = dataclasses.replace(results, arms=arms)
+        wide = with_fields(these, tuple(f"a-rather-long-field-{number}" for number in range(8)))
+        assert max(map(len, results_table(wide).splitlines())) <= 120
+        assert tuple(results_table(with_fields(these, fields)).splitlines()[0].split()[1:6]) == fields
 
 
 def test_markdown_has_every_interval(finished: tuple[Path, dict[str, Any]]) -> None:
     run, results = finished
     text = (run / "report" / "results.md").read_text()
-    assert text == results_markdown(results)
+    assert text == results_markdown(results_of(run))
     company = results["arms"]["plain"]["fields"]["date"]["em"]
     assert f"| plain | .750 [{score(company['low'])}, {score(company['high'])}] |" in text
     assert text.count(" minus ") >= 20
+
+
+def test_results_are_read_back_as_they_were_written(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run, row = finished
+    results = results_of(run)
+    assert to_json(results) == row
+    write_results(tmp_path / "results.json", results)
+    assert (tmp_path / "results.json").read_bytes() == (run / "report" / "results.json").read_bytes()
+    write_json(tmp_path / "results.json", {"title": "only this"})
+    with pytest.raises(ElusiveError, match=r"results\.json: expected what this version of Elusive writes"):
+        read_results(tmp_path / "results.json")
 
 
 # ---- what is missing
@@ -752,7 +801,7 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     path = run / "evaluation" / "plain" / "seed-0" / "predictions.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
-    with pytest.raises(ElusiveError, match=r"Expected answers to the 36 questions.*got 35 answers"):
+    with pytest.raises(ElusiveError, match=r"expected answers to the same 36 questions.*got 35 answers"):
         write_report(run, ReportSettings())
 
 
@@ -771,7 +820,7 @@ def test_without_questions_the_page_says_why(tmp_path: Path) -> None:
     assert list(results["arms"]) == list(ARMS)
     assert "chance to stay</h2>" in text
     assert "stays with 0.70" in text
-    assert ".300" in results_table(results)
+    assert ".300" in results_table(results_of(run))
 
 
 def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path) -> None:

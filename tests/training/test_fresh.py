@@ -287,7 +287,7 @@ class TestCollator:
             collator(rows)
         collator.set_epoch(0)
         with pytest.raises(
-            ElusiveError, match=r"got rows without text, drop_probability.* remove_unused_columns=False"
+            ElusiveError, match=r"got rows without text, ranks, drop_probability.* remove_unused_columns=False"
         ):
             collator([{key: row[key] for key in ("document_id", "token_ids", "starts", "ends")} for row in rows])
         other = FreshDropoutCollator(ranking, load_tokenizer("elusive/large"))

@@ -20,19 +20,9 @@ from elusive.scoring.shards import iterate_scores
 
 from .arms import arm_named
 from .copies import AugmentedDocument, AugmentedText, _batches, augment, check_sets
-
-SETTINGS_KEY = b"elusive.augment"
-"""Where ranking.parquet keeps its arm and settings, as JSON in the schema's metadata."""
-
+from .rankings import RANKING, ranking_rows, ranking_schema
 
 TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
-
-
-RANKING_SCHEMA = pa.schema(
-    [("document_id", pa.string()), ("text", pa.string())]
-    + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
-    + [("drop_probability", pa.list_(pa.float64()))]  # as drawn with: rounded, a draw could fall on its other side
-)
 
 
 _GROUP_DOCUMENTS = 256
@@ -57,12 +47,11 @@ def write_augmented(
     encode = json.JSONEncoder(ensure_ascii=False).encode
     with contextlib.ExitStack() as stack:
         lines, train, ranking = (
-            stack.enter_context(atomic_path(folder / name))
-            for name in ("train.jsonl", "train.parquet", "ranking.parquet")
+            stack.enter_context(atomic_path(folder / name)) for name in ("train.jsonl", "train.parquet", RANKING)
         )
         stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
         train_table = stack.enter_context(pq.ParquetWriter(train, TRAIN_SCHEMA, compression="zstd"))
-        schema = RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps({"arm": arm, **to_table(settings)})})
+        schema = ranking_schema(arm, settings)
         ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, compression="zstd"))
         for group in _batches(augmented, _GROUP_DOCUMENTS):
             rows = [text for item in group for text in item.texts]
@@ -70,7 +59,7 @@ def write_augmented(
                 encode({"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm}) + "\n" for text in rows
             )
             train_table.write_table(_train_rows(rows))
-            ranking_table.write_table(_ranking_rows(group, schema))
+            ranking_table.write_table(ranking_rows(group, schema))
             documents, texts = documents + len(group), texts + len(rows)
             dropped += sum(item.dropped for item in group)
             chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
@@ -83,19 +72,6 @@ def write_augmented(
 
 def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
     return pa.table({name: [getattr(text, name) for text in texts] for name in TRAIN_SCHEMA.names}, TRAIN_SCHEMA)
-
-
-def _ranking_rows(items: Sequence[AugmentedDocument], schema: pa.Schema) -> pa.Table:
-    columns = {
-        "document_id": [item.ranking.document_id for item in items],
-        "text": [item.texts[0].text for item in items],
-        "token_ids": [item.ranking.token_ids for item in items],
-        "starts": [item.ranking.offsets[:, 0] for item in items],
-        "ends": [item.ranking.offsets[:, 1] for item in items],
-        "ranks": [item.ranking.ranks for item in items],
-        "drop_probability": [item.probability for item in items],
-    }
-    return pa.table(columns, schema)
 
 
 def augment_corpus(

@@ -274,12 +274,13 @@ def _scores_kept(output: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _show(table: str, found: dict[str, Any], output: Path | None, name: str) -> None:
+def _show(table: str, found: Any, output: Path | None, name: str) -> None:
     from elusive.runs.files import write_json
+    from elusive.runs.typed_json import to_json
 
     print(table)
     if output:
-        write_json(output / name, found)
+        write_json(output / name, to_json(found))
         print(f"\n{output / name}")
 
 
@@ -519,16 +520,14 @@ def pretrain(settings: PretrainSettings) -> None:
 
 
 def _print_results(page: Path) -> None:
-    from elusive.reporting import results_table
-    from elusive.runs.files import read_json
+    from elusive.reporting import read_results, results_table
 
-    results = read_json(page.parent / "results.json")
+    results = read_results(page.parent / "results.json")
     print("\n" + results_table(results))
-    verdict = results["verdict"]
-    print(f"\n{verdict['headline']}")
-    for name in ("separated", "not_separated"):
-        for pair in verdict[name]:
-            print(f"  {name.replace('_', ' ')}: {pair}")
+    print(f"\n{results.verdict.headline}")
+    for name, pairs in (("separated", results.verdict.separated), ("not separated", results.verdict.not_separated)):
+        for pair in pairs:
+            print(f"  {name}: {pair}")
     print(f"\nPage: {page.resolve()}")
 
 

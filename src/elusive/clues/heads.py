@@ -3,16 +3,16 @@
 Axes: H heads (layer by layer), R ranked tokens of a document, D documents, N candidates.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from elusive.errors import ElusiveError
+from elusive.stats.estimates import Difference, Estimate, difference, estimate, mean
+from elusive.stats.halves import first_half
 
-from .recall import Clues, difference, estimate, recall_at
+from .recall import Clues, recall_at
 
 SIZES = (1, 2, 4, 8)
 """Numbers of single heads that are tried."""
@@ -30,7 +30,7 @@ class Selection:
     """Some heads of one model.
 
     Attributes:
-        name: in words: all heads, a layer, or so many heads.
+        name: in words: all heads, a layer, or a number of heads.
         heads: their indices, layer by layer.
         recall: clue recall@k on the documents they were chosen on.
     """
@@ -40,14 +40,78 @@ class Selection:
     recall: float
 
 
-def halves(ids: Sequence[str], seed: int = 0) -> tuple[list[int], list[int]]:
-    """Two halves of a corpus, drawn by a hash of the seed and each document's id, as indices."""
+@dataclass(frozen=True)
+class HeadChoice:
+    """A selection as recipes name it: in words, and its layers and heads (`layer.head`); both empty: all heads."""
 
-    def drawn(index: int) -> str:
-        return hashlib.sha256(f"{seed}:{ids[index]}".encode()).hexdigest()
+    name: str
+    layers: tuple[int, ...] = ()
+    heads: tuple[str, ...] = ()
 
-    order = sorted(range(len(ids)), key=drawn)
-    return sorted(order[: len(ids) // 2]), sorted(order[len(ids) // 2 :])
+
+@dataclass(frozen=True)
+class Measured:
+    """Clue recall of some heads on the half they were chosen on, and on the other half with its interval."""
+
+    first_half: float | None
+    second_half: Estimate
+
+
+@dataclass(frozen=True)
+class RankedHeads:
+    """A layer or a head alone, with its clue recall on the half that chooses."""
+
+    name: str
+    first_half: float
+
+
+@dataclass(frozen=True)
+class ChosenHeads:
+    """The heads that were chosen by one signal.
+
+    Attributes:
+        large: of the large model.
+        small: of the small model; None where its attention is not used.
+        first_half: their recall on the half that they were chosen on; None where every document is tied.
+        second_half: their recall on the other half.
+        all_heads: the same of all heads.
+        difference: chosen minus all heads on the second half, paired.
+        ranked: the large model's single layers and heads, the best first.
+        ranked_small: the small model's, against the large model's choice.
+    """
+
+    large: HeadChoice
+    small: HeadChoice | None
+    first_half: float | None
+    second_half: Estimate
+    all_heads: Measured
+    difference: Difference
+    ranked: tuple[RankedHeads, ...]
+    ranked_small: tuple[RankedHeads, ...] = ()
+
+    @property
+    def models(self) -> dict[str, HeadChoice]:
+        """The choice of each model whose attention is used, by large and small."""
+        return {"large": self.large} | ({"small": self.small} if self.small else {})
+
+
+@dataclass(frozen=True)
+class HeadSearch:
+    """What `choose_heads` found.
+
+    Attributes:
+        k: how many of the best ranked tokens count.
+        seed: seed of the halves and of the bootstrap.
+        documents: of the half that chose, and of the other.
+        own: by the large model's own attention.
+        contrast: by large minus small.
+    """
+
+    k: int
+    seed: int
+    documents: tuple[int, int]
+    own: ChosenHeads
+    contrast: ChosenHeads
 
 
 def choose_heads(
@@ -58,11 +122,11 @@ def choose_heads(
     k: int = 10,
     seed: int = 0,
     resamples: int = 10_000,
-) -> dict[str, Any]:
+) -> HeadSearch:
     """Rank single layers and heads by clue recall, choose a selection on one half, and measure it on the other.
 
     For the large model's own attention, all its heads, each layer alone, and 1, 2, 4 or 8 heads (each the one that
-    adds most to those before it) are compared. For contrast the large model's heads are chosen so first, against all
+    adds most to those before it) are compared. For contrast the large model's heads are chosen first, against all
     heads of the small one, and then the small one's against these.
 
     Args:
@@ -73,13 +137,6 @@ def choose_heads(
         seed: seed of the halves and of the bootstrap.
         resamples: bootstrap resamples of documents behind each 95% interval.
 
-    Returns:
-        k, seed, documents (of both halves); for each of own, contrast: `large` and `small` (layers or heads as a
-        recipe names them, `name` in words), `first_half` and `second_half` (recall of the choice, the latter with
-        interval), `all_heads` (the same two of all heads), `difference` (choice minus all heads, second half, paired),
-        and `ranked`: the large model's single layers and heads with their recall on the first half, the best first
-        (`ranked_small`: the small model's, against the large one's choice).
-
     Raises:
         ElusiveError: if fewer than four documents count, so that a half would hold less than two.
     """
@@ -89,7 +146,8 @@ def choose_heads(
             f"Expected at least 4 documents with a head entity before a cue, to choose on one half and show on the "
             f"other, got {len(counted)}."
         )
-    first, second = ([counted[i] for i in half] for half in halves([one.document_id for one in counted], seed))
+    of_first = first_half([one.document_id for one in counted], seed)
+    first, second = ([counted[i] for i in np.flatnonzero(half)] for half in (of_first, ~of_first))
     own, own_ranked = _choose(first, large_shape, k, lambda one: one.large, _nothing, sign=1)
     large, large_ranked = _choose(first, large_shape, k, lambda one: one.large, lambda one: -one.small.mean(0), sign=1)
     chosen = list(large.heads)
@@ -98,42 +156,53 @@ def choose_heads(
     )
     of_large, of_small = (tuple(range(int(np.prod(shape)))) for shape in (large_shape, small_shape))
 
-    def shown(heads: _Heads, everything: _Heads) -> dict[str, Any]:
-        ids = np.array([one.document_id for one in second], dtype=object)
-        before, after = ([_recalls(half, used, k) for used in (heads, everything)] for half in (first, second))
-        values, of_all = (
-            {"first_half": _mean(one), "second_half": estimate(other, ids, resamples, seed)}
-            for one, other in zip(before, after, strict=True)
-        )
-        return {**values, "all_heads": of_all, "difference": difference(after[0], after[1], ids, resamples, seed)}
+    def measured(heads: _Heads, everything: _Heads) -> tuple[float | None, Estimate, Measured, Difference]:
+        some, of_all, pair = _measured(first, second, heads, everything, k, resamples, seed)
+        return some.first_half, some.second_half, of_all, pair
 
-    return {
-        "k": k,
-        "seed": seed,
-        "documents": [len(first), len(second)],
-        "own": {
-            "large": as_settings(own, large_shape),
-            **shown((own.heads, ()), (of_large, ())),
-            "ranked": own_ranked,
-        },
-        "contrast": {
-            "large": as_settings(large, large_shape),
-            "small": as_settings(small, small_shape),
-            **shown((large.heads, small.heads), (of_large, of_small)),
-            "ranked": large_ranked,
-            "ranked_small": small_ranked,
-        },
-    }
+    return HeadSearch(
+        k=k,
+        seed=seed,
+        documents=(len(first), len(second)),
+        own=ChosenHeads(
+            as_settings(own, large_shape), None, *measured((own.heads, ()), (of_large, ())), ranked=own_ranked
+        ),
+        contrast=ChosenHeads(
+            as_settings(large, large_shape),
+            as_settings(small, small_shape),
+            *measured((large.heads, small.heads), (of_large, of_small)),
+            ranked=large_ranked,
+            ranked_small=small_ranked,
+        ),
+    )
 
 
-def as_settings(selection: Selection, shape: tuple[int, int]) -> dict[str, Any]:
-    """A selection as recipes name it: name, layers, heads (both empty: all)."""
-    layers, heads = [], []
+def _measured(
+    first: Sequence[Clues],
+    second: Sequence[Clues],
+    heads: _Heads,
+    everything: _Heads,
+    k: int,
+    resamples: int,
+    seed: int,
+) -> tuple[Measured, Measured, Difference]:
+    """Recall of some heads and of all, each on both halves, and the difference on the second."""
+    ids = [one.document_id for one in second]
+    before, after = ([_recalls(half, used, k) for used in (heads, everything)] for half in (first, second))
+    some, of_all = (
+        Measured(mean(one), estimate([other], [ids], resamples=resamples, seed=seed, skip_nan=True))
+        for one, other in zip(before, after, strict=True)
+    )
+    return some, of_all, difference([after[0]], [after[1]], [ids], resamples=resamples, seed=seed, skip_nan=True)
+
+
+def as_settings(selection: Selection, shape: tuple[int, int]) -> HeadChoice:
+    """A selection as recipes name it."""
     if selection.name.startswith("layer "):
-        layers = [selection.heads[0] // shape[1]]
-    elif selection.name != ALL:
-        heads = [head_name(head, shape) for head in selection.heads]
-    return {"name": selection.name, "layers": layers, "heads": heads}
+        return HeadChoice(selection.name, layers=(selection.heads[0] // shape[1],))
+    if selection.name == ALL:
+        return HeadChoice(selection.name)
+    return HeadChoice(selection.name, heads=tuple(head_name(head, shape) for head in selection.heads))
 
 
 def head_name(head: int, shape: tuple[int, int]) -> str:
@@ -158,7 +227,7 @@ def _choose(
     heads_of: Callable[[Clues], np.ndarray],
     rest_of: Callable[[Clues], np.ndarray],
     sign: int,
-) -> tuple[Selection, list[dict[str, Any]]]:
+) -> tuple[Selection, tuple[RankedHeads, ...]]:
     """The best selection of one model's heads by rest + sign * their mean; and single layers and heads, ranked."""
     documents = [(heads_of(one), rest_of(one), one.is_head) for one in clues]
     layers, width = shape
@@ -190,15 +259,10 @@ def _choose(
     ranked = sorted([*by_layer, *singles], key=lambda one: -one.recall)
     # Of equals the first: all heads before a layer, few heads before many.
     best = max(candidates, key=lambda one: one.recall)
-    return best, [{"name": one.name, "first_half": one.recall} for one in ranked]
+    return best, tuple(RankedHeads(one.name, one.recall) for one in ranked)
 
 
 def _means(values_DN: np.ndarray) -> np.ndarray:
     """Means over the documents that are not all tied; -inf where there is none."""
     known = np.isfinite(values_DN)
     return np.where(known.any(0), np.where(known, values_DN, 0.0).sum(0) / np.maximum(known.sum(0), 1), -np.inf)
-
-
-def _mean(values_D: np.ndarray) -> float | None:
-    known = np.isfinite(values_D)
-    return float(values_D[known].mean()) if known.any() else None

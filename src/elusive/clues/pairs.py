@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from elusive.config.run import AugmentSettings, ModelSettings, ScoreSettings
 from elusive.corpus.documents import Document
@@ -13,11 +13,48 @@ from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores, read_scores
 from elusive.scoring.stage import score_sets
 
-from .heads import choose_heads
-from .recall import ALL_CUES, Clues, clue_recall, read_clues
+from .heads import HeadSearch, choose_heads
+from .recall import ALL_CUES, Clues, RecallTable, clue_recall, read_clues
 
 ScoresById = Mapping[str, TokenScores]
 """Scores of one set, by document."""
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """Which attention of a model is averaged: its name, layers and heads (both empty: all)."""
+
+    model: str
+    layers: tuple[int, ...]
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairRecall(RecallTable):
+    """Clue recall@k of a pair.
+
+    Attributes:
+        models: what was read, by large and small.
+        renormalise: whether rows of attention were taken over the ranked tokens alone.
+    """
+
+    models: dict[str, ReadModel]
+    renormalise: bool
+
+
+@dataclass(frozen=True)
+class PairHeads(HeadSearch):
+    """The layers and heads of a pair that find the clues best.
+
+    Attributes:
+        models: what was read, by large and small.
+        head_fields: span fields of the head entity.
+        renormalise: whether rows of attention were taken over the ranked tokens alone.
+    """
+
+    models: dict[str, ReadModel]
+    head_fields: tuple[str, ...]
+    renormalise: bool
 
 
 def pair_recall(
@@ -28,7 +65,7 @@ def pair_recall(
     settings: ScoreSettings,
     augment: AugmentSettings,
     k: int = 10,
-) -> dict[str, Any]:
+) -> PairRecall:
     """Clue recall@k of a pair, at all cues together and at each field's alone.
 
     Args:
@@ -40,8 +77,7 @@ def pair_recall(
         k: how many of the best ranked tokens count.
 
     Returns:
-        k, head_fields, models, and rows: `all cues` and each field, as `recall.clue_recall` gives them; a field whose
-        cues all stand before the head entity is left out.
+        The rows are `all cues` and each field; a field whose cues all stand before the head entity is left out.
 
     Raises:
         ElusiveError: if no head entity stands before a cue, queries are not cues, or as `scoring.score_corpus`.
@@ -57,7 +93,7 @@ def pair_recall(
             rows[field or ALL_CUES] = row
     if not rows:
         raise _no_heads(settings)
-    return {"k": k, **_described(pair, settings), "rows": rows}
+    return PairRecall(k, tuple(settings.head_fields), rows, _read_models(pair), settings.renormalise)
 
 
 def pair_heads(
@@ -69,7 +105,7 @@ def pair_heads(
     augment: AugmentSettings,
     k: int = 10,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> PairHeads:
     """Layers and heads of a pair by clue recall at all cues; each model is read once.
 
     Args:
@@ -81,9 +117,6 @@ def pair_heads(
         k: how many of the best ranked tokens count.
         seed: seed of the halves.
 
-    Returns:
-        models, head_fields, and what `heads.choose_heads` found.
-
     Raises:
         ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
     """
@@ -92,7 +125,13 @@ def pair_heads(
     large, small = (sets[one] for one in pair_sets("cues"))
     clues = _clues(documents, large, small, pair, settings, augment, per_head=True)
     shapes = (_shape(next(iter(scores.values()))) for scores in (large, small))
-    return {**_described(pair, settings), **choose_heads(clues, *shapes, k=k, seed=seed)}
+    found = choose_heads(clues, *shapes, k=k, seed=seed)
+    return PairHeads(
+        **vars(found),
+        models=_read_models(pair),
+        head_fields=tuple(settings.head_fields),
+        renormalise=settings.renormalise,
+    )
 
 
 def _check(documents: Collection[Document], settings: ScoreSettings, k: int) -> None:
@@ -176,14 +215,9 @@ def _shape(scores: TokenScores) -> tuple[int, int]:
     return scores.per_head.shape[0], scores.per_head.shape[1]
 
 
-def _described(pair: ModelSettings, settings: ScoreSettings) -> dict[str, Any]:
-    """What the figures are of: the models, what is averaged, and how it is read."""
-    models = {
-        name: {
-            "model": getattr(pair, name),
-            "layers": list(getattr(pair, f"{name}_layers")),
-            "heads": list(getattr(pair, f"{name}_heads")),
-        }
-        for name in ("large", "small")
+def _read_models(pair: ModelSettings) -> dict[str, ReadModel]:
+    """What the figures are of: the models, and what is averaged."""
+    return {
+        "large": ReadModel(pair.large, pair.large_layers, pair.large_heads),
+        "small": ReadModel(pair.small, pair.small_layers, pair.small_heads),
     }
-    return {"models": models, "head_fields": list(settings.head_fields), "renormalise": settings.renormalise}

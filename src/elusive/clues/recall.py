@@ -3,10 +3,8 @@
 Axes: N signals (one model's score, or its heads), R ranked tokens of a document that some query sees.
 """
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import head_tokens, rankable_tokens
 from elusive.scoring.shards import TokenScores
-from elusive.stats.intervals import interval, paired_interval
+from elusive.stats.estimates import Difference, Estimate, difference, estimate, mean
 
 from .contrast import contrast
 from .ranks import rank_tokens
@@ -73,7 +71,7 @@ def read_clues(
         large: the large model's scores by document id.
         small: the small model's.
         head_fields: span fields of the head entity.
-        excluded_tokens: strings that are never ranked, beside special tokens and white space.
+        excluded_tokens: strings that are never ranked, in addition to special tokens and white space.
         special_ids: special tokens, where they may stand in the text (those without characters are never ranked).
         across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
         per_head: rows of single heads instead of scores.
@@ -149,7 +147,68 @@ def _all_tied(signals: np.ndarray) -> np.ndarray:
     return (np.ptp(signals, axis=-1) < 1e-12) & (signals.shape[-1] > 1)
 
 
-def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: int = 0) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class SignalRecall(Estimate):
+    """Clue recall by one signal: the mean share of a document's head tokens among its k best, with its interval.
+
+    Attributes:
+        documents: those whose tokens are not all tied.
+        head_share: the mean share of the k best that head tokens take; None without documents.
+    """
+
+    documents: int
+    head_share: float | None
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The same of a random order: clue recall, and the share of the k best that head tokens take."""
+
+    value: float
+    head_share: float
+
+
+@dataclass(frozen=True)
+class ClueRecall:
+    """Clue recall@k over documents.
+
+    Attributes:
+        documents: how many hold a ranked head token.
+        large: by the large model's attention.
+        small: by the small model's.
+        contrast: by large minus small.
+        chance: by a random order.
+        differences: paired, by name: `contrast-large` and `large-small`.
+    """
+
+    documents: int
+    large: SignalRecall
+    small: SignalRecall
+    contrast: SignalRecall
+    chance: Chance
+    differences: dict[str, Difference]
+
+    def by(self, signal: str) -> SignalRecall:
+        """That of one of `RANKED`."""
+        return {"large": self.large, "small": self.small, "contrast": self.contrast}[signal]
+
+
+@dataclass(frozen=True)
+class RecallTable:
+    """Clue recall@k at several cues.
+
+    Attributes:
+        k: how many of the best ranked tokens count.
+        head_fields: span fields of the head entity.
+        rows: `all cues` and single fields.
+    """
+
+    k: int
+    head_fields: tuple[str, ...]
+    rows: dict[str, ClueRecall]
+
+
+def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: int = 0) -> ClueRecall | None:
     """Clue recall@k over documents, by each model's own attention, by contrast, and by chance.
 
     Args:
@@ -159,55 +218,27 @@ def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: i
         seed: seed of the draws.
 
     Returns:
-        documents: how many hold a ranked head token. For each of large, small, contrast: `value`, the mean share of
-        a document's head tokens that are among its k best, with `low` and `high` of its interval; `documents`,
-        those that are not all tied; `head_share`, the mean share of the k best that head tokens take. chance: value
-        and head_share of a random order. differences: paired, `contrast-large` and `large-small`, with `separated`.
-        None where no document counts.
+        The figures; None where no document counts.
     """
     counted = [one for one in clues if one.is_head.any()]
     if not counted:
         return None
-    row: dict[str, Any] = {"documents": len(counted)}
-    recalls: dict[str, np.ndarray] = {}
-    ids = np.array([one.document_id for one in counted], dtype=object)
+    ids = [one.document_id for one in counted]
     # Of k best ranked tokens, recall times the number of head tokens are head tokens.
     to_share = np.array([one.is_head.sum() / min(k, len(one.is_head)) for one in counted])
+    recalls, found = {}, {}
     for name in RANKED:
         values = np.array([recall_at(k, one.signal(name)[None], one.is_head)[0] for one in counted])
+        whole = estimate([values], [ids], resamples=resamples, seed=seed, skip_nan=True)
+        known = int(np.isfinite(values).sum())
         recalls[name] = values
-        known = np.isfinite(values)
-        share = float((values * to_share)[known].mean()) if known.any() else None
-        row[name] = {**estimate(values, ids, resamples, seed), "documents": int(known.sum()), "head_share": share}
-    row["chance"] = {
-        "value": float(np.mean([min(k, len(one.is_head)) / len(one.is_head) for one in counted])),
-        "head_share": float(np.mean([one.is_head.mean() for one in counted])),
-    }
-    row["differences"] = {
-        f"{a}-{b}": difference(recalls[a], recalls[b], ids, resamples, seed)
+        found[name] = SignalRecall(whole.value, whole.low, whole.high, known, mean(values * to_share))
+    chance = Chance(
+        value=float(np.mean([min(k, len(one.is_head)) / len(one.is_head) for one in counted])),
+        head_share=float(np.mean([one.is_head.mean() for one in counted])),
+    )
+    differences = {
+        f"{a}-{b}": difference([recalls[a]], [recalls[b]], [ids], resamples=resamples, seed=seed, skip_nan=True)
         for a, b in (("contrast", "large"), ("large", "small"))
     }
-    return row
-
-
-def estimate(values: np.ndarray, ids: np.ndarray, resamples: int, seed: int) -> dict[str, float | None]:
-    """Mean over documents with its 95% interval; documents without a value (nan) do not count."""
-    known = np.isfinite(values)
-    if not known.any():
-        return dict.fromkeys(("value", "low", "high"))
-    low, high = interval(values[known], ids[known].tolist(), resamples, seed)
-    return {"value": float(values[known].mean()), "low": _finite(low), "high": _finite(high)}
-
-
-def difference(a: np.ndarray, b: np.ndarray, ids: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
-    """Mean of a minus b over the documents where both have a value, with its 95% interval."""
-    known = np.isfinite(a) & np.isfinite(b)
-    if not known.any():
-        return {"difference": None, "low": None, "high": None, "separated": False}
-    value, low, high = paired_interval(a[known], b[known], ids[known].tolist(), resamples, seed)
-    separated = math.isfinite(low) and (low > 0 or high < 0)
-    return {"difference": value, "low": _finite(low), "high": _finite(high), "separated": separated}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return ClueRecall(len(counted), **found, chance=chance, differences=differences)

@@ -3,8 +3,6 @@
 Axes: S training seeds, Q questions.
 """
 
-import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
-from elusive.runs.files import read_jsonl
-from elusive.stats.intervals import cohort_interval
+from elusive.evaluation.predictions import Questions, Scores, read_scores_of_seeds
+from elusive.stats import estimates
+from elusive.stats.estimates import Difference, Estimate
+from elusive.stats.halves import first_half
 
 from .trials import UNTRAINED, Trial
 
@@ -27,25 +28,8 @@ WAYS = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The questions of one cohort (a corpus of its own): id, field and document of each, (Q,)."""
-
-    ids: np.ndarray
-    fields: np.ndarray
-    documents: np.ndarray
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Answers of one cohort: EM and F1 of each seed and question, float64 (S, Q)."""
-
-    em: np.ndarray
-    f1: np.ndarray
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """An arm's answers under one choice of settings, after so many passes (None: at the end of training)."""
+    """An arm's answers under one choice of settings, after a number of epochs (None: at the end of training)."""
 
     arm: str
     name: str
@@ -63,58 +47,41 @@ class Choice:
     cohorts: tuple[Scores, ...]
 
 
-def read_asked(folder: Path) -> Asked:
+def questions_of(folder: Path) -> Questions:
     """The questions of a run or sweep folder."""
-    return asked_in(folder / "corpus" / "questions.jsonl")
-
-
-def asked_in(path: Path) -> Asked:
-    """The questions of a questions.jsonl, or those that a predictions.jsonl answers."""
-    rows = list(read_jsonl(path))
-    return Asked(*(np.array([row[key] for row in rows], dtype=object) for key in ("id", "field", "document_id")))
+    return Questions.of(read_questions(folder / "corpus" / "questions.jsonl"))
 
 
 def read_outcomes(
-    folders: Sequence[Path], trials: Sequence[Sequence[Trial]], asked: Sequence[Asked], *, known: bool = False
+    folders: Sequence[Path], trials: Sequence[Sequence[Trial]], questions: Sequence[Questions], *, known: bool = False
 ) -> list[Outcome]:
-    """Every trial's answers, after each pass that was asked after and at the end.
+    """Every trial's answers, after each epoch of train.evaluate_at and at the end.
 
     Args:
         folders: a run or sweep folder for each cohort.
         trials: the same trials, by arm and name, in each of them.
-        asked: the questions of each.
-        known: read the answers about what was known before training, which are asked for at the end alone.
+        questions: those of each.
+        known: read the answers about what was known before training, which are evaluated at the end alone.
 
     Raises:
         ElusiveError: if answers are missing, or cohorts hold different trials.
     """
     found: dict[tuple[str, str, float | None], list[Scores]] = {}
     settings: dict[tuple[str, str], tuple[tuple[str, Any], ...]] = {}
-    for folder, here, questions in zip(folders, trials, asked, strict=True):
+    for folder, here, asked in zip(folders, trials, questions, strict=True):
         for trial in here:
             settings[trial.arm, trial.name] = trial.chosen
             epochs = () if trial.arm == UNTRAINED or known else sorted(trial.recipe.train.evaluate_at)
             for epoch in (*epochs, None):
                 part = "known" if known else "" if epoch is None else f"epoch-{epoch:g}"
-                scores = _read_scores(folder, trial, part, questions)
+                answers = [trial.answers_folder(folder, seed) / part for seed in trial.seeds]
+                scores = read_scores_of_seeds(answers, asked.ids.tolist())
                 found.setdefault((trial.arm, trial.name, epoch), []).append(scores)
     if any(len(scores) != len(folders) for scores in found.values()):
         raise ElusiveError("Expected the same trials in every cohort's folder, got different ones. Run all of them.")
     return [
         Outcome(arm, name, settings[arm, name], epoch, tuple(scores)) for (arm, name, epoch), scores in found.items()
     ]
-
-
-def _read_scores(folder: Path, trial: Trial, part: str, asked: Asked) -> Scores:
-    tables: dict[str, list[list[float]]] = {"em": [], "f1": []}
-    for seed in trial.seeds:
-        path = trial.answers_folder(folder, seed) / part / "predictions.jsonl"
-        rows = {row["id"]: row for row in read_jsonl(path)}
-        if rows.keys() != set(asked.ids):
-            raise ElusiveError(f"{path}: expected answers to the {len(asked.ids)} questions of the corpus, got others.")
-        for metric, table in tables.items():
-            table.append([float(rows[question][metric]) for question in asked.ids])
-    return Scores(np.array(tables["em"]), np.array(tables["f1"]))
 
 
 def pooled(outcome: Outcome | Choice, metric: str, masks: Sequence[np.ndarray] | None = None) -> float:
@@ -126,13 +93,13 @@ def pooled(outcome: Outcome | Choice, metric: str, masks: Sequence[np.ndarray] |
         masks: for each cohort which of its questions count, bool (Q,); None for all.
     """
     masks = masks or [np.ones(scores.em.shape[1], dtype=bool) for scores in outcome.cohorts]
-    values = [getattr(scores, metric).mean(axis=0)[mask] for scores, mask in zip(outcome.cohorts, masks, strict=True)]
+    values = [scores.of(metric).mean(axis=0)[mask] for scores, mask in zip(outcome.cohorts, masks, strict=True)]
     return float(np.concatenate(values).mean())
 
 
 def choices(
     outcomes: Sequence[Outcome],
-    asked: Sequence[Asked],
+    questions: Sequence[Questions],
     metric: str = "em",
     *,
     equal: Sequence[Mapping[str, Any]] = (),
@@ -142,7 +109,7 @@ def choices(
 
     Args:
         outcomes: all that was tried.
-        asked: the questions of each cohort.
+        questions: those of each cohort.
         metric: what is chosen by, as a mean over all questions that choose.
         equal: settings by dotted name; for each of these a way `equal` of its own, in which an arm's first outcome at
             the end of training counts whose settings are those, as far as it depends on them.
@@ -162,7 +129,7 @@ def choices(
     for settings in equal:
         way = "equal: " + words(settings)
         found[way] = {arm: _as_choice(_with(settings, arm, tried)) for arm, tried in arms.items()}
-    first = [halves(one.documents.tolist(), seed + number) for number, one in enumerate(asked)]
+    first = [first_half(one.documents.tolist(), seed + number, "shuffle") for number, one in enumerate(questions)]
     if any(half.any() for half in first) and not all(half.all() for half in first):
         found["held-out"] = {arm: _held_out(arm, tried, first, metric) for arm, tried in arms.items()}
     found["test"] = {
@@ -201,76 +168,54 @@ def _with(settings: Mapping[str, Any], arm: str, tried: Sequence[Outcome]) -> Ou
     raise ElusiveError(f"Expected a trial of {arm} with {words(settings)}, got none. Add these values to the grid.")
 
 
-def halves(documents: Sequence[str], seed: int) -> np.ndarray:
-    """Which half each question's document is in, by a shuffle of the documents; bool (Q,)."""
-    order = sorted(set(documents))
-    random.Random(f"halves {seed}").shuffle(order)
-    first = set(order[: len(order) // 2])
-    return np.array([document in first for document in documents], dtype=bool)
-
-
 def _held_out(arm: str, tried: Sequence[Outcome], first: Sequence[np.ndarray], metric: str) -> Choice:
     """Each half of the documents with the settings that are best on the other; `first` holds one of the halves."""
     second = [~half for half in first]
     best = [max(tried, key=lambda outcome: pooled(outcome, metric, choosing)) for choosing in (second, first)]
     cohorts = tuple(
-        Scores(*(np.where(half, getattr(a, name), getattr(b, name)) for name in ("em", "f1")))
+        Scores(np.where(half, a.em, b.em), np.where(half, a.f1, b.f1))
         for a, b, half in zip(best[0].cohorts, best[1].cohorts, first, strict=True)
     )
     return Choice(arm, " / ".join(dict.fromkeys(outcome_words(outcome) for outcome in best)), cohorts)
 
 
 def estimate(
-    choice: Choice, asked: Sequence[Asked], metric: str, fields: Sequence[str] = (), *, resamples: int = 10_000
-) -> dict[str, float | None]:
-    """Mean over questions, seeds and cohorts with its 95% interval over all of these but questions.
+    choice: Choice, questions: Sequence[Questions], metric: str, fields: Sequence[str] = (), *, resamples: int = 10_000
+) -> Estimate:
+    """Mean over questions, seeds and cohorts; its 95% interval resamples documents, seeds and cohorts.
 
     Args:
         choice: the answers.
-        asked: the questions of each cohort.
+        questions: those of each cohort.
         metric: em or f1.
         fields: fields that count (none: all).
         resamples: bootstrap resamples.
-
-    Returns:
-        value, low, high; low and high None where there is one document.
     """
-    values, documents = _of_fields(choice.cohorts, asked, metric, fields)
-    low, high = cohort_interval(values, documents, resamples)
-    return {"value": _mean(values), "low": _finite(low), "high": _finite(high)}
+    values, documents = _of_fields(choice.cohorts, questions, metric, fields)
+    return estimates.estimate(values, documents, resamples=resamples)
 
 
 def difference(
-    a: Choice, b: Choice, asked: Sequence[Asked], metric: str, fields: Sequence[str] = (), *, resamples: int = 10_000
-) -> dict[str, Any]:
-    """Mean of a minus b with its 95% interval, paired over cohorts, seeds and documents.
-
-    Returns:
-        difference, low, high, and `separated`: whether the interval leaves 0 out.
-    """
-    values_a, documents = _of_fields(a.cohorts, asked, metric, fields)
-    values_b, _ = _of_fields(b.cohorts, asked, metric, fields)
-    values = [one - other for one, other in zip(values_a, values_b, strict=True)]
-    low, high = cohort_interval(values, documents, resamples)
-    separated = math.isfinite(low) and (low > 0 or high < 0)
-    return {"difference": _mean(values), "low": _finite(low), "high": _finite(high), "separated": separated}
+    a: Choice,
+    b: Choice,
+    questions: Sequence[Questions],
+    metric: str,
+    fields: Sequence[str] = (),
+    *,
+    resamples: int = 10_000,
+) -> Difference:
+    """Mean of a minus b with its 95% interval, paired over cohorts, seeds and documents; arguments as in `estimate`."""
+    values_a, documents = _of_fields(a.cohorts, questions, metric, fields)
+    values_b, _ = _of_fields(b.cohorts, questions, metric, fields)
+    return estimates.difference(values_a, values_b, documents, resamples=resamples)
 
 
 def _of_fields(
-    cohorts: Sequence[Scores], asked: Sequence[Asked], metric: str, fields: Sequence[str]
+    cohorts: Sequence[Scores], questions: Sequence[Questions], metric: str, fields: Sequence[str]
 ) -> tuple[list[np.ndarray], list[list[str]]]:
     values, documents = [], []
-    for scores, one in zip(cohorts, asked, strict=True):
+    for scores, one in zip(cohorts, questions, strict=True):
         here = np.isin(one.fields.astype(str), list(fields)) if fields else np.ones(len(one.fields), dtype=bool)
-        values.append(getattr(scores, metric)[:, here])
+        values.append(scores.of(metric)[:, here])
         documents.append(one.documents[here].tolist())
     return values, documents
-
-
-def _mean(values: Sequence[np.ndarray]) -> float:
-    # A cohort is a corpus with its own training: each counts alike in the interval too.
-    return float(np.mean([one.mean() for one in values]))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

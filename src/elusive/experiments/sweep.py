@@ -12,6 +12,7 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import summary_lines
 from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
+from elusive.evaluation.predictions import Questions
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
@@ -23,7 +24,7 @@ from elusive.training.trainer import check_arguments
 
 from .jobs import has_weights, jobs_in_words, train_and_evaluate
 from .needs import checked_scores, other_models, scores_of_arm
-from .selection import Asked, Choice, Outcome, choices, pooled, read_asked, read_outcomes
+from .selection import Choice, Outcome, choices, pooled, questions_of, read_outcomes
 from .stages import augment_for, corpus_of
 from .trials import UNTRAINED, Trial, grid_trials
 
@@ -45,7 +46,7 @@ class Swept:
     recipe: SweepRecipe
     folder: Path
     trials: list[Trial]
-    asked: Asked
+    asked: Questions
     outcomes: list[Outcome]
 
     def choices(self, metric: str) -> dict[str, dict[str, Choice]]:
@@ -85,7 +86,7 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
             "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
             f"and another output folder (or delete {folder})."
         )
-    asked = read_asked(folder)
+    asked = questions_of(folder)
     if recipe.sweep.search == "tpe":
         trials = _searched(recipe, corpus, folder, asked, announce)
     else:
@@ -192,7 +193,7 @@ def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSe
     )
 
 
-def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Asked, announce: Announce) -> list[Trial]:
+def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Questions, announce: Announce) -> list[Trial]:
     """Trials that a TPE search chose: in each round one for each arm, trained side by side."""
     from .search import next_trial, searched_arms
 
@@ -212,7 +213,7 @@ def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Asked, a
 
 
 def trial_rows(
-    folder: Path, trials: Sequence[Trial], asked: Asked, outcomes: Sequence[Outcome]
+    folder: Path, trials: Sequence[Trial], asked: Questions, outcomes: Sequence[Outcome]
 ) -> list[dict[str, Any]]:
     """A row for each trial, seed and pass that was asked after: its settings, what it took, EM and F1 by field."""
     by_name = {(trial.arm, trial.name): trial for trial in trials}
@@ -220,7 +221,7 @@ def trial_rows(
     for outcome in outcomes:
         trial = by_name[outcome.arm, outcome.name]
         for place, seed in enumerate(trial.seeds):
-            scores = {"em": outcome.cohorts[0].em[place], "f1": outcome.cohorts[0].f1[place]}
+            scores = {metric: outcome.cohorts[0].of(metric)[place] for metric in ("em", "f1")}
             rows.append(
                 {
                     "arm": trial.arm,

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from elusive.augmentation.rankings import RANKING, RankingFile
 from elusive.config.verbs import ReproduceSettings
 from elusive.corpus.documents import load_corpus
 from elusive.experiments.trials import Trial, grid_trials
 from elusive.reporting.clues import rank_shares
-from elusive.reporting.tokens import token_pieces
+from elusive.reporting.tokens import Piece, token_pieces
 
+from .comparison import Block, Cell
 from .experiments import Done, experiments_of
 from .families import Family, Role
 from .published import published_rows
@@ -65,31 +65,34 @@ def draw(
 def _distance(pair: Family, experiments: Sequence[Done]) -> Any:
     from .figures import distance_lines
 
-    blocks = table_numbers(pair, 1, experiments)["blocks"]
+    blocks = table_numbers(pair, 1, experiments).blocks
     # Of each model the first: at equal settings.
-    blocks = list({block["model"]: block for block in reversed(blocks)}.values())[::-1]
-    models = {block["model"]: _by_field(block, "ours") for block in blocks}
-    printed = {
-        block["published"]: {
-            field: em for field, one in _by_field(block, "paper").items() if (em := one["em"]) is not None
-        }
-        for block in blocks
-        if block["published"]
-    }
-    return distance_lines(models, blocks[0]["distances"], published=printed)
+    blocks = list({block.model: block for block in reversed(blocks)}.values())[::-1]
+    models = {block.model: _by_field(block) for block in blocks}
+    printed = {block.published: _printed_by_field(block) for block in blocks if block.published}
+    return distance_lines(models, blocks[0].distances or {}, published=printed)
 
 
-def _by_field(block: Mapping[str, Any], whose: str) -> dict[str, dict[str, float | None]]:
-    """EM and F1 of plain training by field, with the interval of ours."""
-    cells = next(row for row in block["rows"] if row["arm"] == "plain")["cells"]
+def _by_field(block: Block) -> dict[str, dict[str, float | None]]:
+    """Our EM, with its interval, and F1 of plain training by field."""
     found: dict[str, dict[str, float | None]] = {}
-    for column, one in cells.items():
+    for column, one in _plain_cells(block).items():
         field, _, metric = column.rpartition("_")
         row = found.setdefault(field, {})
-        row[metric] = one[whose]
-        if metric == "em" and whose == "ours":
-            row |= {"low": one["low"], "high": one["high"]}
+        row[metric] = one.ours.value
+        if metric == "em":
+            row |= {"low": one.ours.low, "high": one.ours.high}
     return found
+
+
+def _printed_by_field(block: Block) -> dict[str, float]:
+    """The paper's EM of plain training by field."""
+    cells = _plain_cells(block).items()
+    return {column[:-3]: one.paper for column, one in cells if column.endswith("_em") and one.paper is not None}
+
+
+def _plain_cells(block: Block) -> dict[str, Cell]:
+    return next(row for row in block.arm_rows if row.arm == "plain").cells
 
 
 def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: ReproduceSettings) -> Any:
@@ -159,20 +162,15 @@ def _tokens(pair: Family, experiments: Sequence[Done]) -> Any:
     recipe = experiments[0].recipes[0]
     folder = Path(recipe.output)
     document = next(iter(load_corpus(folder / "corpus").documents))
-    shown: dict[str, Any] = {}
+    shown: dict[str, list[Piece]] = {}
     cut = False
     trials = _at_equal_settings(experiments[0])
     for arm in _FIGURE_ARMS:
         if trial := trials.get(arm):
-            tokens = _ranked(trial.texts_folder(folder) / "ranking.parquet", document.id)
-            shown[arm], cut = token_pieces(document.text, tokens)
+            ranking = RankingFile(trial.texts_folder(folder) / RANKING)
+            shown[arm], cut = token_pieces(document.text, next(ranking.documents({document.id})))
     heads = [(span.start, span.end) for span in document.spans if span.field in recipe.score.head_fields]
     return token_panels(shown, cut=cut, heads=heads)
-
-
-def _ranked(path: Path, document_id: str) -> dict[str, Any]:
-    columns = ["document_id", "starts", "ends", "ranks", "drop_probability"]
-    return pq.read_table(path, columns=columns, filters=[("document_id", "=", document_id)]).to_pylist()[0]
 
 
 def _drop(pair: Family, experiments: Sequence[Done]) -> Any:

@@ -13,7 +13,8 @@ from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe, SweepSettings
 from elusive.corpus.readers.files import opened_source
 from elusive.errors import ElusiveError
-from elusive.experiments.selection import Asked, Outcome, read_asked, read_outcomes
+from elusive.evaluation.predictions import Questions
+from elusive.experiments.selection import Outcome, questions_of, read_outcomes
 from elusive.experiments.stages import corpus_of
 from elusive.experiments.sweep import Announce, sweep
 from elusive.experiments.trials import changed, grid_trials
@@ -47,7 +48,7 @@ class Done:
     role: Role
     experiment: Experiment
     recipes: list[SweepRecipe]
-    asked: list[Asked]
+    asked: list[Questions]
     outcomes: list[Outcome]
     seconds: float
 
@@ -171,7 +172,7 @@ def prepare_experiment(family: Family, name: str, role: Role, settings: Reproduc
 def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRecipe]) -> Done:
     """What a finished experiment found."""
     folders = [Path(recipe.output) for recipe in recipes]
-    asked = [read_asked(folder) for folder in folders]
+    asked = [questions_of(folder) for folder in folders]
     outcomes = read_outcomes(folders, [grid_trials(recipe) for recipe in recipes], asked)
     seconds = sum(read_json(folder / "time.json")["seconds"] for folder in folders)
     experiment = family.experiment(name, role)

@@ -29,6 +29,8 @@ from elusive.config.run import ModelSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.reporting import plots
 from elusive.reporting.plots import FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE, arm_looks
+from elusive.reporting.results import RankShares
+from elusive.reporting.tokens import Piece
 
 MARKERS = "osD^vP"
 PUBLISHED = "#9aa0a5"
@@ -101,7 +103,7 @@ def distance_lines(
 
 
 def rank_panels(
-    ranks: Mapping[str, Any], width: float = WIDE, *, columns: int = 0, differences: Collection[str] = ()
+    ranks: RankShares, width: float = WIDE, *, columns: int = 0, differences: Collection[str] = ()
 ) -> Figure:
     """Kinds of token at ranks 1 to 10, a panel for each ranking (Figures 2, 3, 6 and 7).
 
@@ -117,7 +119,7 @@ def rank_panels(
 
 
 def token_panels(
-    arms: Mapping[str, Sequence[Mapping[str, Any]]],
+    arms: Mapping[str, Sequence[Piece]],
     width: float = WIDE,
     *,
     cut: bool = False,
@@ -133,7 +135,7 @@ def token_panels(
         lines: longest panel; what does not fit it is cut off, with an ellipsis.
         heads: characters [start, end) of the head entity, which is underlined in red.
     """
-    keeps = [piece["keep"] for pieces in arms.values() for piece in pieces if piece["keep"] is not None]
+    keeps = [piece.keep for pieces in arms.values() for piece in pieces if piece.keep is not None]
     lowest = int(min(keeps, default=0.0) * 10) / 10
     lowest = lowest if lowest < 1 else 0.0
     room = width * POINTS - 16
@@ -310,16 +312,16 @@ def _explain_lines(figure: Figure, has: Collection[str], *, narrow: bool) -> Non
     )  # fmt: skip
 
 
-def _words(pieces: Sequence[Mapping[str, Any]], heads: Sequence[tuple[int, int]]) -> list[list[_Part]]:
+def _words(pieces: Sequence[Piece], heads: Sequence[tuple[int, int]]) -> list[list[_Part]]:
     """The text's words, each in the parts that its tokens make of it."""
     words: list[list[_Part]] = [[]]
     end = 0
     for piece in pieces:
-        start, end = end, end + len(piece["text"])
+        start, end = end, end + len(piece.text)
         is_head = any(start < last and first < end for first, last in heads)
-        for part in re.findall(r"\s+|\S+", piece["text"]):
+        for part in re.findall(r"\s+|\S+", piece.text):
             if not part.isspace():
-                words[-1].append(_Part(part, piece["keep"], is_head))
+                words[-1].append(_Part(part, piece.keep, is_head))
             elif words[-1]:
                 words.append([])
     return [word for word in words if word]

@@ -9,6 +9,7 @@ from elusive.config.verbs import ReproduceSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_json, write_text
 from elusive.runs.progress import clock
+from elusive.runs.typed_json import to_json
 
 from .drawing import FIGURES, draw, table_of
 from .experiments import (
@@ -162,7 +163,7 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])
         text = table_markdown(numbers)
-    write_json(folder / "tables" / f"{name}.json", numbers)
+    write_json(folder / "tables" / f"{name}.json", to_json(numbers))
     write_text(folder / "tables" / f"{name}.md", text)
     return text
 

@@ -1,4 +1,4 @@
-"""Tables of the paper beside what its experiments give here: numbers first, then text."""
+"""Tables of the paper, with what its experiments give here, as numbers (`wording` makes text of them)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,28 @@ from typing import Any
 
 import numpy as np
 
+from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import load_corpus
-from elusive.experiments.selection import (
-    WAYS,
-    Asked,
-    Choice,
-    Outcome,
-    asked_in,
-    choices,
-    difference,
-    estimate,
-    read_outcomes,
-    words,
-)
-from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
+from elusive.evaluation.predictions import Questions, read_predictions
+from elusive.experiments.selection import WAYS, Choice, Outcome, choices, difference, estimate, read_outcomes, words
+from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.reporting.tokens import field_distances, head_drop_rate, read_documents
 from elusive.runs.files import read_json, read_jsonl
+from elusive.stats.estimates import Estimate, mean
 
+from .comparison import (
+    ArmRow,
+    AttemptRow,
+    Attempts,
+    AttemptScore,
+    Block,
+    Cell,
+    DropRates,
+    EpochRow,
+    KnownEM,
+    PaperTable,
+    RivalDifference,
+)
 from .experiments import ARMS_OF_TABLES, Done
 from .families import Family
 from .published import COLUMNS, PublishedRow, published_rows
@@ -44,28 +49,24 @@ TITLES = {
 }
 
 
-def table_numbers(family: Family, number: int, done: Sequence[Done]) -> dict[str, Any]:
+def table_numbers(family: Family, number: int, done: Sequence[Done]) -> PaperTable:
     """A table's numbers: for each model and each way of choosing settings the paper's, ours, intervals, differences.
 
     Args:
         family: the pair.
         number: 1 to 8.
         done: the experiments that the table is read off, one for each model.
-
-    Returns:
-        JSON types only: table, title, blocks. A block holds model, published (whose rows stand beside, "" for none),
-        way (in words), rows (arm, settings, cells by column: paper, ours, low, high, difference; known) and pairs
-        (contrast against each rival: difference, low, high, separated).
     """
+    arms = ARMS_OF_TABLES[number]
     blocks = [
         block
         for one in done
-        for block in (_by_passes(one, family) if number == 5 else _blocks(number, one, family, ARMS_OF_TABLES[number]))
+        for block in ([_by_epochs(one, family)] if number == 5 else _blocks(number, one, family, arms))
     ]
-    return {"table": number, "title": TITLES[number], "blocks": blocks}
+    return PaperTable(number, TITLES[number], tuple(blocks))
 
 
-def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> list[dict[str, Any]]:
+def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> list[Block]:
     member = family.member(done.role)
     model = str(member.published.get(str(number), ""))
     rows = {row.arm: row for row in published_rows(number) if row.model == model}
@@ -76,18 +77,23 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
         table_rows = [_row(number, arm, chosen, done.asked, rows.get(arm)) for arm in (UNTRAINED, *arms)]
         if way in equal:
             dropped = _dropped(done, equal[way]) if number != 1 else {}
-            for row in table_rows:
-                row |= {"known": known.get(way, {}).get(row["arm"]), "dropped": dropped.get(row["arm"])}
+            kept = known.get(way, {})
+            table_rows = [
+                dataclasses.replace(row, known=kept.get(row.arm), dropped=dropped.get(row.arm)) for row in table_rows
+            ]
         blocks.append(
-            {
-                "model": member.title,
-                "published": model,
-                "way": "; the same with ".join(_way_in_words(one, done, family) for one in ways),
-                **_counts(done),
-                "rows": table_rows,
-                "pairs": _pairs(number, arms, chosen, done.asked),
-                **({"distances": _distances(done)} if number == 1 else {}),
-            }
+            Block(
+                model=member.title,
+                published=model,
+                way="; the same with ".join(_way_in_words(one, done, family) for one in ways),
+                cohorts=len(done.asked),
+                documents=sum(asked.document_count for asked in done.asked),
+                seeds=_seeds(done),
+                budget=_budget(done),
+                rows=tuple(table_rows),
+                pairs=_pairs(number, arms, chosen, done.asked),
+                distances=_distances(done) if number == 1 else None,
+            )
         )
     return blocks
 
@@ -123,7 +129,7 @@ def _equal_settings(done: Done) -> dict[str, Mapping[str, Any]]:
     return {f"equal: {words(settings)}": settings for settings in done.experiment.equal or ({},)}
 
 
-def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, DropRates]:
     """Mean share of tokens that each arm drops at equal settings: of all of a text, and of the head entity's."""
     rates: dict[str, list[tuple[float, float | None]]] = {}
     for recipe in done.recipes:
@@ -136,16 +142,12 @@ def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, dict[str, flo
                 of_head = head_drop_rate(texts / "ranking.parquet", documents, recipe.score.head_fields)
                 rates.setdefault(trial.arm, []).append((overall, of_head))
     return {
-        arm: {
-            "all": float(np.mean([overall for overall, _ in found])),
-            "head": _mean_or_none([of_head for _, of_head in found if of_head is not None]),
-        }
+        arm: DropRates(
+            all=float(np.mean([overall for overall, _ in found])),
+            head=mean([of_head for _, of_head in found if of_head is not None]),
+        )
         for arm, found in rates.items()
     }
-
-
-def _mean_or_none(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def _way_in_words(way: str, done: Done, family: Family) -> str:
@@ -167,27 +169,19 @@ def _seeds(done: Done) -> int:
 
 
 def _row(
-    number: int, arm: str, chosen: Mapping[str, Choice], asked: Sequence[Asked], printed: PublishedRow | None
-) -> dict[str, Any]:
+    number: int, arm: str, chosen: Mapping[str, Choice], questions: Sequence[Questions], printed: PublishedRow | None
+) -> ArmRow:
     choice = chosen[arm]
     cells = {}
     for column in COLUMNS[number]:
         field, metric = _field_and_metric(column)
-        ours = estimate(choice, asked, metric, field, resamples=RESAMPLES)
-        paper = printed.values.get(column) if printed else None
-        minus = None if paper is None or ours["value"] is None else ours["value"] - paper
-        cells[column] = {
-            "paper": paper,
-            "ours": ours["value"],
-            "low": ours["low"],
-            "high": ours["high"],
-            "minus": minus,
-        }
-    row = {"arm": arm, "settings": choice.settings, "cells": cells, "paper_settings": ""}
+        ours = estimate(choice, questions, metric, field, resamples=RESAMPLES)
+        cells[column] = Cell(printed.values.get(column) if printed else None, ours)
+    paper_settings = ""
     if printed and printed.alpha is not None:
-        row["paper_settings"] = f"alpha {printed.alpha:g}" + (f", beta {printed.beta:g}" if printed.beta else "")
-    row["all"] = estimate(choice, asked, "em", resamples=RESAMPLES)
-    return row
+        paper_settings = f"alpha {printed.alpha:g}" + (f", beta {printed.beta:g}" if printed.beta else "")
+    overall = estimate(choice, questions, "em", resamples=RESAMPLES)
+    return ArmRow(arm, choice.settings, paper_settings, cells, overall)
 
 
 def _field_and_metric(column: str) -> tuple[tuple[str, ...], str]:
@@ -201,52 +195,52 @@ def _fields(number: int) -> list[str]:
 
 
 def _pairs(
-    number: int, arms: Sequence[str], chosen: Mapping[str, Choice], asked: Sequence[Asked]
-) -> list[dict[str, Any]]:
+    number: int, arms: Sequence[str], chosen: Mapping[str, Choice], questions: Sequence[Questions]
+) -> tuple[RivalDifference, ...]:
     """Contrast against each rival in EM, over the table's fields and over all questions."""
     if number == 1:
-        return []
+        return ()
     groups: dict[str, list[str]] = {}
     if fields := _fields(number):
         groups[" and ".join(fields)] = fields
     groups["all questions"] = []
-    return [
-        {"a": ours, "b": rival, "over": over, **difference(chosen[ours], chosen[rival], asked, "em", fields)}
+    return tuple(
+        RivalDifference(
+            *dataclasses.astuple(difference(chosen[ours], chosen[rival], questions, "em", fields)),
+            a=ours,
+            b=rival,
+            over=over,
+        )
         for ours in OURS
         if ours in arms
         for rival in arms
         if rival not in OURS or (ours == OURS[0] and rival == OURS[1])
         for over, fields in groups.items()
-    ]
+    )
 
 
-def _known(done: Done) -> dict[str, dict[str, Any]]:
+def _known(done: Done) -> dict[str, dict[str, KnownEM]]:
     """EM on people known before training, for each equal way: of each arm, and what it lost."""
     folders = [Path(recipe.output) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
-    asked = [_known_asked(folder, here) for folder, here in zip(folders, trials, strict=True)]
-    if any(one is None for one in asked):
+    answers = [here[0].answers_folder(folder, 0) / "known" for folder, here in zip(folders, trials, strict=True)]
+    if not all((folder / "predictions.jsonl").exists() for folder in answers):
         return {}
-    questions = [one for one in asked if one is not None]
+    questions = [read_predictions(folder).questions for folder in answers]
     outcomes = read_outcomes(folders, trials, questions, known=True)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, KnownEM]] = {}
     for way, settings in _equal_settings(done).items():
         chosen = choices(outcomes, questions, equal=(settings,))[way]
         before = chosen[UNTRAINED]
         found[way] = {
-            arm: {
-                "questions": len(questions[0].ids),
-                "em": estimate(choice, questions, "em")["value"],
-                "lost": None if arm == UNTRAINED else difference(choice, before, questions, "em"),
-            }
+            arm: KnownEM(
+                questions=len(questions[0].ids),
+                em=estimate(choice, questions, "em").value,
+                lost=None if arm == UNTRAINED else difference(choice, before, questions, "em"),
+            )
             for arm, choice in chosen.items()
         }
     return found
-
-
-def _known_asked(folder: Path, trials: Sequence[Trial]) -> Asked | None:
-    path = trials[0].answers_folder(folder, 0) / "known" / "predictions.jsonl"
-    return asked_in(path) if path.exists() else None
 
 
 def _distances(done: Done) -> dict[str, float]:
@@ -259,24 +253,19 @@ def _distances(done: Done) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
-def _by_passes(done: Done, family: Family) -> list[dict[str, Any]]:
-    """Table 5: EM and F1 after so many passes, with steps, tokens and seconds."""
+def _by_epochs(done: Done, family: Family) -> Block:
+    """Table 5: EM and F1 after a number of epochs, with steps, tokens and seconds."""
     member = family.member(done.role)
     model = str(member.published.get("5", ""))
-    rows = [_printed_passes(row) for row in published_rows(5) if row.model == model]
+    rows = [_printed_row(row) for row in published_rows(5) if row.model == model]
     settings = done.experiment.equal[0] if done.experiment.equal else {}
     for outcome in done.outcomes:
         own = dict(outcome.chosen)
         if outcome.arm in ARMS_OF_TABLES[5] and has_settings(own, settings):
-            rows.append(_passes_row(outcome, done))
+            rows.append(_epoch_row(outcome, done))
     way = _way_in_words(f"equal: {words(settings)}" if settings else "equal", done, family)
-    return [{"model": member.title, "published": model, "way": way, **_counts(done), "rows": rows, "pairs": []}]
-
-
-def _counts(done: Done) -> dict[str, Any]:
-    """Cohorts, documents in all of them, trainings of each arm, and how long each is."""
-    documents = sum(len(set(asked.documents)) for asked in done.asked)
-    return {"cohorts": len(done.asked), "documents": documents, "seeds": _seeds(done), "budget": _budget(done)}
+    documents = sum(asked.document_count for asked in done.asked)
+    return Block(member.title, model, way, len(done.asked), documents, _seeds(done), _budget(done), tuple(rows))
 
 
 def _budget(done: Done) -> str:
@@ -287,29 +276,30 @@ def _budget(done: Done) -> str:
     return f"{train.max_tokens:,} tokens each" if train.max_tokens else f"{train.epochs:g} passes over its texts"
 
 
-def _printed_passes(row: PublishedRow) -> dict[str, Any]:
-    cells = {name: {"value": value, "low": None, "high": None} for name, value in row.values.items()}
-    unknown = {"tokens": None, "seconds": None}
-    return {"arm": row.arm, "paper": True, "epoch": row.epoch, "steps": row.steps, **unknown, "cells": cells}
+def _printed_row(row: PublishedRow) -> EpochRow:
+    cells = {name: Estimate(value, None, None) for name, value in row.values.items()}
+    return EpochRow(row.arm, True, row.epoch or 0.0, row.steps or 0, None, None, cells)
 
 
-def _passes_row(outcome: Outcome, done: Done) -> dict[str, Any]:
+def _epoch_row(outcome: Outcome, done: Done) -> EpochRow:
     choice = Choice(outcome.arm, "", outcome.cohorts)
     figures = [figure for recipe in done.recipes for figure in _steps_at(Path(recipe.output), recipe, outcome)]
-    means = {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
-    cells = {metric: estimate(choice, done.asked, metric, ("company",)) for metric in ("em", "f1")}
-    return {
-        "arm": outcome.arm,
-        "settings": words(dict(outcome.chosen)),
-        "paper": False,
-        "cells": cells,
-        "all": estimate(choice, done.asked, "em"),
-        **means,
-    }
+    epoch, steps, tokens, seconds = (float(np.mean(of_seeds)) for of_seeds in zip(*figures, strict=True))
+    return EpochRow(
+        outcome.arm,
+        False,
+        epoch,
+        steps,
+        tokens,
+        seconds,
+        cells={metric: estimate(choice, done.asked, metric, ("company",)) for metric in ("em", "f1")},
+        all=estimate(choice, done.asked, "em"),
+        settings=words(dict(outcome.chosen)),
+    )
 
 
-def _steps_at(folder: Path, recipe: Any, outcome: Outcome) -> list[dict[str, float]]:
-    """Of each seed: passes, steps, tokens and seconds up to an outcome; seconds as its share of all steps."""
+def _steps_at(folder: Path, recipe: SweepRecipe, outcome: Outcome) -> list[tuple[float, float, float, float]]:
+    """Of each seed: epochs, steps, tokens and seconds up to an outcome; seconds as its share of all steps."""
     trial = next(one for one in grid_trials(recipe) if (one.arm, one.name) == (outcome.arm, outcome.name))
     found = []
     for seed in trial.seeds:
@@ -320,11 +310,11 @@ def _steps_at(folder: Path, recipe: Any, outcome: Outcome) -> list[dict[str, flo
             at = asked_after[sorted(trial.recipe.train.evaluate_at).index(outcome.epoch)]
             steps, tokens = at["step"], at["tokens"]
         train = trial.recipe.train
-        passes = train.batch_size * steps / done["rows"]
+        epochs = train.batch_size * steps / done["rows"]
         if not (train.max_steps or train.max_tokens):
-            passes = min(passes, train.epochs)  # the last step may hold fewer texts
+            epochs = min(epochs, train.epochs)  # the last step may hold fewer texts
         seconds = done["seconds"] * steps / done["steps"]
-        found.append({"epoch": passes, "steps": steps, "tokens": tokens, "seconds": seconds})
+        found.append((epochs, steps, tokens, seconds))
     return found
 
 
@@ -333,8 +323,8 @@ def has_settings(own: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return all(own[key] == value for key, value in settings.items() if key in own)
 
 
-def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> dict[str, Any]:
-    """What was tried beside the tables: EM of each arm over all questions, and contrast against its rivals.
+def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> Attempts:
+    """What was tried in addition to the tables: EM of each arm over all questions, and contrast against its rivals.
 
     Args:
         base: the biographies, for the arms that an attempt leaves as they are; its own row is the first.
@@ -354,7 +344,7 @@ def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> dict[str, A
         missing = {arm: baseline[arm] for arm in one.experiment.borrows if arm in baseline}
         lost = _known(one).get("equal: ", {})
         rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, lost, own=set(chosen)))
-    return {"title": "What was tried to set contrast apart", "rows": rows}
+    return Attempts("What was tried to set contrast apart", tuple(rows))
 
 
 def _first_cohorts(done: Done, count: int) -> Done:
@@ -365,15 +355,18 @@ def _first_cohorts(done: Done, count: int) -> Done:
 def _attempt_row(
     name: str,
     chosen: Mapping[str, Choice],
-    asked: Sequence[Asked],
-    known: Mapping[str, Any],
+    questions: Sequence[Questions],
+    known: Mapping[str, KnownEM],
     own: set[str] | None = None,
-) -> dict[str, Any]:
-    arms = ("plain", "random-matched", "attention", "contrast-cues")
-    row: dict[str, Any] = {"attempt": name, "em": {}, "pairs": {}, "known": known.get(OURS[0])}
-    for arm in (UNTRAINED, *arms):
-        if arm in chosen:
-            row["em"][arm] = {**estimate(chosen[arm], asked, "em"), "own": own is None or arm in own}
-    for rival in ("random-matched", "attention"):
-        row["pairs"][rival] = difference(chosen["contrast-cues"], chosen[rival], asked, "em")
-    return row
+) -> AttemptRow:
+    arms = (UNTRAINED, "plain", "random-matched", "attention", "contrast-cues")
+    em = {arm: estimate(chosen[arm], questions, "em") for arm in arms if arm in chosen}
+    return AttemptRow(
+        name,
+        {arm: AttemptScore(*dataclasses.astuple(one), own=own is None or arm in own) for arm, one in em.items()},
+        {
+            rival: difference(chosen["contrast-cues"], chosen[rival], questions, "em")
+            for rival in ("random-matched", "attention")
+        },
+        known.get(OURS[0]),
+    )

@@ -1,11 +1,12 @@
 """The paper's tables beside ours as Markdown, which is also what a terminal shows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
-from elusive.reporting.formatting import cell, markdown_row, range_text, score, signed
+from elusive.reporting.formatting import cell, estimate_text, markdown_row, remarked_text, score, signed
+
+from .comparison import Attempts, Block, Cell, DropRates, KnownEM, PaperTable, RivalDifference
 
 CELLS = (
     "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals resample cohorts, "
@@ -20,126 +21,113 @@ def arm_words(arm: str) -> str:
     return "before training" if arm == UNTRAINED else ARMS[arm].words
 
 
-def table_markdown(numbers: Mapping[str, Any]) -> str:
+def table_markdown(numbers: PaperTable) -> str:
     """One table of the paper beside ours.
 
     Args:
         numbers: from `tables.table_numbers`.
     """
-    lines = [f"## Table {numbers['table']}. {numbers['title']}", ""]
-    for block in numbers["blocks"]:
+    lines = [f"## Table {numbers.table}. {numbers.title}", ""]
+    for block in numbers.blocks:
         lines += _heading(block)
-        lines += _passes(block) if numbers["table"] == 5 else _scores(block)
-        lines += [*_pairs(block["pairs"]), *_reading(block["pairs"]), ""]
+        lines += _by_epochs(block) if numbers.table == 5 else _scores(block)
+        lines += [*_pairs(block.pairs), *_reading(block.pairs), ""]
     return "\n".join(lines)
 
 
-def _heading(block: Mapping[str, Any]) -> list[str]:
-    beside = f"beside the paper's {block['published']}" if block["published"] else "the paper has no row for it"
-    cohorts = f" in {block['cohorts']} cohorts of their own" if block["cohorts"] > 1 else ""
-    trainings = f"{block['seeds']} training{'s' if block['seeds'] > 1 else ''} of each arm"
+def _heading(block: Block) -> list[str]:
+    beside = f"beside the paper's {block.published}" if block.published else "the paper has no row for it"
+    cohorts = f" in {block.cohorts} cohorts of their own" if block.cohorts > 1 else ""
+    trainings = f"{block.seeds} training{'s' if block.seeds > 1 else ''} of each arm"
     return [
-        f"### {cell(block['model'])}, {cell(beside)}",
+        f"### {cell(block.model)}, {cell(beside)}",
         "",
-        f"Settings: {cell(block['way'])}. {block['documents']:,} documents{cohorts}, {trainings}, {block['budget']}.",
+        f"Settings: {cell(block.way)}. {block.documents:,} documents{cohorts}, {trainings}, {block.budget}.",
         "",
     ]
 
 
-def _scores(block: Mapping[str, Any]) -> list[str]:
-    columns = list(block["rows"][0]["cells"])
-    known, dropped = (any(row.get(name) for row in block["rows"]) for name in ("known", "dropped"))
+def _scores(block: Block) -> list[str]:
+    rows = block.arm_rows
+    columns = list(rows[0].cells)
+    known, dropped = any(row.known for row in rows), any(row.dropped for row in rows)
     head = ["arm", *(name.replace("_", " ").replace("em", "EM").replace("f1", "F1") for name in columns)]
     head += ["all EM"] if columns[0] != "em" else []
     head += ["known EM"] if known else []
     head += ["dropped, of the name"] if dropped else []
     lines = [markdown_row([*head, "settings"]), "| --- " * (len(head) + 1) + "|"]
-    for row in block["rows"]:
-        cells = [arm_words(row["arm"]), *(_cell(row["cells"][name]) for name in columns)]
-        cells += [_ours(row["all"])] if columns[0] != "em" else []
-        cells += [_known(row.get("known"))] if known else []
-        cells += [_dropped(row.get("dropped"))] if dropped else []
-        lines.append(markdown_row([*cells, _settings(row)]))
-    if "distances" in block:
-        away = ", ".join(f"{field} {tokens:.1f}" for field, tokens in block["distances"].items())
+    for row in rows:
+        cells = [arm_words(row.arm), *(_cell(row.cells[name]) for name in columns)]
+        cells += [estimate_text(row.all)] if columns[0] != "em" else []
+        cells += [_known(row.known)] if known else []
+        cells += [_dropped(row.dropped)] if dropped else []
+        paper = f"; paper: {row.paper_settings}" if row.paper_settings else ""
+        lines.append(markdown_row([*cells, row.settings + paper]))
+    if block.distances is not None:
+        away = ", ".join(f"{field} {tokens:.1f}" for field, tokens in block.distances.items())
         lines += ["", f"Mean distance from the name in tokens: {cell(away)}."]
     return [*lines, ""]
 
 
-def _cell(one: Mapping[str, Any]) -> str:
+def _cell(one: Cell) -> str:
     """Paper's number, ours, its interval, the difference: .61 / .12 [.10, .14], -.49."""
-    if one["paper"] is None:
-        return f"- / {_ours(one)}"
-    return f"{score(one['paper'])} / {_ours(one)}, {signed(one['minus'])}"
+    if one.paper is None:
+        return f"- / {estimate_text(one.ours)}"
+    return f"{score(one.paper)} / {estimate_text(one.ours)}, {signed(one.minus)}"
 
 
-def _ours(one: Mapping[str, Any]) -> str:
-    value = one["ours"] if "ours" in one else one["value"]
-    return f"{score(value)} {range_text(one)}"
-
-
-def _known(known: Mapping[str, Any] | None) -> str:
+def _known(known: KnownEM | None) -> str:
     if known is None:
         return "-"
-    return score(known["em"]) + (f", {_difference(known['lost'])}" if known["lost"] else "")
+    return score(known.em) + (f", {remarked_text(known.lost)}" if known.lost else "")
 
 
-def _dropped(rates: Mapping[str, Any] | None) -> str:
+def _dropped(rates: DropRates | None) -> str:
     """Share of tokens dropped, of all and of the head entity."""
-    return "-" if rates is None else f"{score(rates['all'])}, {score(rates['head'])}"
+    return "-" if rates is None else f"{score(rates.all)}, {score(rates.head)}"
 
 
-def _difference(one: Mapping[str, Any]) -> str:
-    separated = "" if one["separated"] else ", not separated"
-    return f"{signed(one['difference'])} {range_text(one, signed)}{separated}"
-
-
-def _settings(row: Mapping[str, Any]) -> str:
-    paper = f"; paper: {row['paper_settings']}" if row["paper_settings"] else ""
-    return row["settings"] + paper
-
-
-def _passes(block: Mapping[str, Any]) -> list[str]:
+def _by_epochs(block: Block) -> list[str]:
     head = ["arm", "passes", "steps", "tokens", "seconds", "company EM", "company F1", "all EM"]
     lines = [markdown_row(head), "| --- " * len(head) + "|"]
-    for row in block["rows"]:
-        name = ("paper: " if row["paper"] else "") + arm_words(row["arm"])
-        cells = [name, f"{row['epoch']:.3g}", f"{row['steps']:,.0f}"]
-        cells += ["-" if row[key] is None else f"{row[key]:,.0f}" for key in ("tokens", "seconds")]
-        cells += [_ours(one) if one["low"] is not None else score(one["value"]) for one in row["cells"].values()]
-        lines.append(markdown_row([*cells, _ours(row["all"]) if "all" in row else "-"]))
+    for row in block.epoch_rows:
+        name = ("paper: " if row.paper else "") + arm_words(row.arm)
+        cells = [name, f"{row.epoch:.3g}", f"{row.steps:,.0f}"]
+        cells += ["-" if number is None else f"{number:,.0f}" for number in (row.tokens, row.seconds)]
+        cells += [estimate_text(one) if one.low is not None else score(one.value) for one in row.cells.values()]
+        lines.append(markdown_row([*cells, estimate_text(row.all) if row.all else "-"]))
     return [*lines, ""]
 
 
-def _pairs(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _pairs(pairs: Sequence[RivalDifference]) -> list[str]:
     if not pairs:
         return []
-    groups = list(dict.fromkeys(pair["over"] for pair in pairs))
+    groups = list(dict.fromkeys(pair.over for pair in pairs))
     head = ["EM, paired differences", *groups]
     lines = [markdown_row(head), "| --- " * len(head) + "|"]
-    for names in dict.fromkeys((pair["a"], pair["b"]) for pair in pairs):
-        found = {pair["over"]: pair for pair in pairs if (pair["a"], pair["b"]) == names}
+    for names in dict.fromkeys((pair.a, pair.b) for pair in pairs):
+        found = {pair.over: pair for pair in pairs if (pair.a, pair.b) == names}
         label = f"{arm_words(names[0])} minus {arm_words(names[1])}"
-        lines.append(markdown_row([label, *(_difference(found[over]) for over in groups)]))
+        lines.append(markdown_row([label, *(remarked_text(found[over]) for over in groups)]))
     return lines
 
 
-def _reading(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _reading(pairs: Sequence[RivalDifference]) -> list[str]:
     """For each of the paper's arms where its claim, that it is above the others, holds here and where it does not."""
     lines = []
-    for ours in dict.fromkeys(pair["a"] for pair in pairs):
+    for ours in dict.fromkeys(pair.a for pair in pairs):
         groups: dict[str, list[str]] = {"holds against": [], "is not separated from": [], "is turned round against": []}
         for pair in pairs:
-            if pair["a"] == ours and pair["over"] == "all questions":
-                verdict = 1 if not pair["separated"] else 0 if pair["difference"] > 0 else 2
-                groups[list(groups)[verdict]].append(arm_words(pair["b"]))
+            if pair.a == ours and pair.over == "all questions":
+                verdict = 1 if not pair.separated else 0 if (pair.value or 0.0) > 0 else 2
+                groups[list(groups)[verdict]].append(arm_words(pair.b))
         said = "; ".join(f"{words} {', '.join(arms)}" for words, arms in groups.items() if arms)
         lines += ["", f"The claim that {arm_words(ours)} is above the others, over all questions: {said}."]
     return lines
 
 
-def attempts_markdown(numbers: Mapping[str, Any]) -> str:
-    """What was tried beside the tables.
+def attempts_markdown(numbers: Attempts) -> str:
+    """What was tried in addition to the tables.
 
     Args:
         numbers: from `tables.attempts_numbers`.
@@ -147,16 +135,16 @@ def attempts_markdown(numbers: Mapping[str, Any]) -> str:
     arms = ("plain", "random-matched", "attention", "contrast-cues")
     head = ["attempt", *(arm_words(arm) for arm in arms), "contrast minus random", "contrast minus attention"]
     head += ["known EM after contrast, lost"]
-    lines = [f"## {numbers['title']}", "", markdown_row(head), "| --- " * len(head) + "|"]
+    lines = [f"## {numbers.title}", "", markdown_row(head), "| --- " * len(head) + "|"]
     borrowed = False
-    for row in numbers["rows"]:
-        cells = [row["attempt"]]
+    for row in numbers.rows:
+        cells = [row.attempt]
         for arm in arms:
-            one = row["em"].get(arm)
-            borrowed = borrowed or bool(one and not one["own"])
-            cells.append("-" if one is None else _ours(one) + ("" if one["own"] else " *"))
-        cells += [_difference(row["pairs"][rival]) for rival in ("random-matched", "attention")]
-        cells.append(_known(row["known"]))
+            one = row.em.get(arm)
+            borrowed = borrowed or bool(one and not one.own)
+            cells.append("-" if one is None else estimate_text(one) + ("" if one.own else " *"))
+        cells += [remarked_text(row.pairs[rival]) for rival in ("random-matched", "attention")]
+        cells.append(_known(row.known))
         lines.append(markdown_row(cells))
     if borrowed:
         lines += ["", "\\* the same training as in the first row, which the attempt does not change."]

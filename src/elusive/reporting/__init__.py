@@ -1,18 +1,20 @@
 """Tables, plots and the page of a run: reads every stage's files, writes `report/`."""
 
+import dataclasses
 from pathlib import Path
 
 from elusive.config.run import Recipe, ReportSettings
 from elusive.config.toml import dump_recipe, load_recipe
 from elusive.errors import ElusiveError
-from elusive.runs.files import ProgressFunction, silent, write_json, write_text
+from elusive.runs.files import ProgressFunction, silent, write_text
 
 from .clues import cue_ranks, run_recall
-from .results import collect
+from .collecting import collect
+from .results import Results, read_results, write_results
 from .tables import results_markdown, results_table
 from .tokens import field_distances, longest_rank, read_documents, scored_cue_field, shown_documents
 
-__all__ = ["results_markdown", "results_table", "write_report"]
+__all__ = ["Results", "read_results", "results_markdown", "results_table", "write_report"]
 
 
 def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: ProgressFunction = silent) -> Path:
@@ -24,7 +26,7 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
         progress: called with (parts done, parts in all).
 
     Returns:
-        `report/index.html`; beside it lie results.json, results.md and plots/.
+        `report/index.html`; results.json, results.md and plots/ are in the same folder.
 
     Raises:
         ElusiveError: if the folder is no run, or a stage's files are missing; the message names the stage.
@@ -39,10 +41,12 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
     documents = read_documents(run)
     progress(0, 4)
     distances = field_distances(run, documents, recipe.score.head_fields)
-    results = collect(run, recipe, documents, distances)
     cue_field = settings.cue_field or scored_cue_field(run, distances)
-    results["cue_ranks"] = cue_ranks(run, documents, cue_field, recipe)
-    results["clue_recall"] = run_recall(run, documents, recipe, cue_field)
+    results = dataclasses.replace(
+        collect(run, recipe, documents, distances),
+        cue_ranks=cue_ranks(run, documents, cue_field, recipe),
+        clue_recall=run_recall(run, documents, recipe, cue_field),
+    )
     shown = shown_documents(run, documents, recipe, settings.documents)
     progress(1, 4)
     figures = plots.draw(results, longest_rank(run, recipe.arms))
@@ -51,7 +55,7 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
     progress(2, 4)
     text = page.render(results, figures, shown, dump_recipe(recipe))
     progress(3, 4)
-    write_json(report / "results.json", results)
+    write_results(report / "results.json", results)
     write_text(report / "results.md", results_markdown(results))
     write_text(report / "index.html", text)
     progress(4, 4)

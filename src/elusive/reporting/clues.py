@@ -2,34 +2,35 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from elusive.clues.recall import ALL_CUES, Clues, best_ranked, clue_recall, read_clues
+from elusive.clues.recall import ALL_CUES, Clues, RecallTable, best_ranked, clue_recall, read_clues
 from elusive.clues.tokenizers import pair_on_tokens
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
+from elusive.scoring.positions import token_fields
 from elusive.scoring.sets import pair_sets
-from elusive.scoring.shards import TokenScores, read_shard
+from elusive.scoring.shards import TokenScores, iterate_scores
 
-from .tokens import OTHER_WORDS, TOP, WORDS, Row, token_fields
+from .results import RankShares
+from .tokens import OTHER_WORDS, TOP, WORDS
 
 
-def run_recall(run: Path, documents: Sequence[Row], recipe: Recipe, field: str) -> dict[str, Any] | None:
+def run_recall(run: Path, documents: Collection[Document], recipe: Recipe, field: str) -> RecallTable | None:
     """Clue recall@10 of a run's pair, at all cues and at one field's, where the run has both models' scores there.
 
     Args:
         run: the run folder.
-        documents: rows of corpus/documents.jsonl.
+        documents: its corpus.
         recipe: head fields, excluded tokens, and the bootstrap's settings.
         field: the field whose cue the rank bars look from ("" for none).
 
     Returns:
-        k, head_fields, and rows as `recall.clue_recall` gives them; None where there is no row.
+        A row for each; None where there is none.
 
     Raises:
         ElusiveError: if the models' tokens differ and augment.across_tokenizers is not set.
@@ -39,22 +40,21 @@ def run_recall(run: Path, documents: Sequence[Row], recipe: Recipe, field: str) 
         clues = _run_clues(run, documents, cue, recipe) if name else []
         if row := clue_recall(clues, TOP, recipe.evaluate.resamples, recipe.evaluate.seed):
             rows[name] = row
-    return {"k": TOP, "head_fields": list(recipe.score.head_fields), "rows": rows} if rows else None
+    return RecallTable(TOP, tuple(recipe.score.head_fields), rows) if rows else None
 
 
-def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -> dict[str, Any] | None:
+def cue_ranks(run: Path, documents: Collection[Document], field: str, recipe: Recipe) -> RankShares | None:
     """Which kinds of token lead the ranking at the cue before a field: by large, small, and large minus small.
 
     Args:
         run: the run folder, with scores/large-cue-<field> and scores/small-cue-<field>.
-        documents: rows of corpus/documents.jsonl.
+        documents: its corpus.
         field: whose cue to look from; "" for none.
         recipe: head fields and excluded tokens.
 
     Returns:
-        kinds: "(field)" for tokens of spans, single words, "other words"; rankings: for each of large, small,
-        contrast the share of each kind at ranks 1 to 10, ranks x kinds; None where no document has the cue. Documents
-        whose scores are all tied do not count in that ranking; where none is left, its shares are 0.
+        Rankings by large, small and contrast; None where no document has the cue. Documents whose scores are all tied
+        do not count in that ranking; where none is left, its shares are 0.
 
     Raises:
         ElusiveError: if a model's scores are missing, or the two differ in their tokens.
@@ -66,13 +66,13 @@ def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -
         return None
     folders = {one.model: run / "scores" / one.name for one in pair_sets("cues", field)}
     for folder in folders.values():
-        if not any(folder.glob("part-*.parquet")):
+        if not (folder / "done.json").exists() or not any(folder.glob("part-*.parquet")):
             raise ElusiveError(
-                f"{folder} holds no scores, and the rank bars look from the cue before '{field}'. "
+                f"{folder} holds no finished scores, and the rank bars look from the cue before '{field}'. "
                 "Run the stage 'score' of this run first, or choose another report.cue_field."
             )
     ranks = rank_shares(
-        _documents(documents),
+        documents,
         folders,
         {"large": ("large", None), "small": ("small", None), "contrast": ("large", "small")},
         field=field,
@@ -80,7 +80,7 @@ def cue_ranks(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -
         excluded_tokens=recipe.augment.excluded_tokens,
         across_tokenizers=recipe.augment.across_tokenizers,
     )
-    return ranks if ranks["documents"] else None
+    return ranks if ranks.documents else None
 
 
 def rank_shares(
@@ -92,24 +92,22 @@ def rank_shares(
     head_fields: Sequence[str],
     excluded_tokens: Sequence[str],
     across_tokenizers: bool = False,
-) -> dict[str, Any]:
+) -> RankShares:
     """Which kinds of token lead any number of rankings at the cue before a field.
 
     Args:
         documents: the corpus; those that every model scored are counted.
         scores: folders of shards, by the name of the model that they are of.
         rankings: title: the model whose attention tokens are ranked by, and the one whose attention is taken off it
-            (None: nothing is). Models of other families may stand beside these, but not in one difference with them.
+            (None: nothing is). Models of other families may be ranked too, but not in one difference with them.
         field: whose cue the scores look from.
         head_fields: span fields of the head entity.
         excluded_tokens: strings that are never ranked, beside special tokens and white space.
         across_tokenizers: carry all scores over to the first model's tokens where theirs differ.
 
     Returns:
-        field; documents: how many are counted; kinds: "(field)" for tokens of spans, single words, "other words";
-        rankings: for each title the share of each kind at ranks 1 to 10, ranks x kinds; head_kinds; fields: the kinds
-        of all spans. Documents whose tokens are all tied do not count in that ranking; where none is left, its shares
-        are 0.
+        The shares of each title's ranking. Documents whose tokens are all tied do not count in that ranking; where none
+        is left, its shares are 0.
 
     Raises:
         ElusiveError: if two models of one difference have other tokens, and across_tokenizers is not set.
@@ -129,10 +127,12 @@ def rank_shares(
             kinds = _kinds(by_id[one.document_id], one.offsets)
             if len(ranked := best_ranked(one.signal("contrast" if minus else "large"), TOP)):
                 best[title].append([kinds[place] for place in ranked])
-    heads = [f"({name})" for name in head_fields]
+    heads = tuple(f"({name})" for name in head_fields)
     counted = max(map(len, best.values()), default=0)
-    fields = sorted({f"({span.field})" for document in shared for span in document.spans})
-    return {"field": field, "documents": counted, **_shares(best, heads), "head_kinds": heads, "fields": fields}
+    fields = tuple(sorted({f"({span.field})" for document in shared for span in document.spans}))
+    kinds = _kinds_in_order(best, heads)
+    shares = {title: _shares(ranked, kinds) for title, ranked in best.items()}
+    return RankShares(field, counted, kinds, shares, heads, fields)
 
 
 def _on_first_tokens(
@@ -148,11 +148,11 @@ def _on_first_tokens(
     return {name: {one.id: carried(rows, one) for one in documents} for name, rows in read.items()}
 
 
-def _run_clues(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) -> list[Clues]:
+def _run_clues(run: Path, documents: Collection[Document], field: str, recipe: Recipe) -> list[Clues]:
     """The ranked tokens of a run's documents at a field's cues ("": all); none where a model was not scored there."""
     large, small = (_scores(run / "scores" / one.name) for one in pair_sets("cues", field))
     return read_clues(
-        _documents(documents),
+        documents,
         large,
         small,
         head_fields=recipe.score.head_fields,
@@ -161,37 +161,38 @@ def _run_clues(run: Path, documents: Sequence[Row], field: str, recipe: Recipe) 
     )
 
 
-def _documents(rows: Sequence[Row]) -> list[Document]:
-    return [Document(row["id"], row["text"], tuple(Span(*span) for span in row["spans"])) for row in rows]
-
-
 def _scores(folder: Path) -> Mapping[str, TokenScores]:
-    return {row.document_id: row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path)}
+    """A folder's scores by document; none where it was not scored."""
+    finished = iterate_scores(folder) if (folder / "done.json").exists() else ()
+    return {scores.document_id: scores for scores in finished}
 
 
 def _kinds(document: Document, offsets_T2: np.ndarray) -> list[str]:
     """ "(field)" for a token of a span, else the whole word, in lower case, that the token is part of."""
-    words = [(match.start(), match.end()) for match in re.finditer(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+", document.text)]
-    starts, ends = offsets_T2[:, 0].tolist(), offsets_T2[:, 1].tolist()
-    fields = token_fields(starts, ends, document.spans)
-    names = token_fields(starts, ends, [(document.text[start:end].lower(), start, end) for start, end in words])
+    text = document.text
+    words = [
+        Span(match[0].lower(), match.start(), match.end())
+        for match in re.finditer(r"\w+(?:['\u2019-]\w+)*|[^\w\s]+", text)
+    ]
+    fields, names = (token_fields(text, spans, offsets_T2) for spans in (document.spans, words))
     return [f"({field})" if field else name for field, name in zip(fields, names, strict=True)]
 
 
-def _shares(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[str]) -> dict[str, Any]:
-    """Count the kinds at each rank: the shares of results.json's cue_ranks."""
+def _kinds_in_order(best: Mapping[str, Sequence[Sequence[str]]], head_kinds: Sequence[str]) -> tuple[str, ...]:
+    """The kinds that get a bar of their own: fields, the head entity's first, then the most frequent words."""
     everything = Counter(kind for documents in best.values() for kinds in documents for kind in kinds)
     fields = sorted((kind for kind in everything if _is_field(kind)), key=lambda kind: (kind not in head_kinds, kind))
     words = [kind for kind, _ in everything.most_common() if not _is_field(kind)]
-    kinds = [*fields, *words[:WORDS], *([OTHER_WORDS] if len(words) > WORDS else [])]
-    rankings: dict[str, list[list[float]]] = {}
-    for name, documents in best.items():
-        counts = np.zeros((TOP, len(kinds)))
-        for ranked in documents:
-            for rank, kind in enumerate(ranked):
-                counts[rank, kinds.index(kind if kind in kinds else OTHER_WORDS)] += 1
-        rankings[name] = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()
-    return {"kinds": kinds, "rankings": rankings}
+    return (*fields, *words[:WORDS], *([OTHER_WORDS] if len(words) > WORDS else []))
+
+
+def _shares(documents: Sequence[Sequence[str]], kinds: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """The share of each kind at ranks 1 to 10, ranks x kinds, given the kinds of each document's best tokens."""
+    counts = np.zeros((TOP, len(kinds)))
+    for ranked in documents:
+        for rank, kind in enumerate(ranked):
+            counts[rank, kinds.index(kind if kind in kinds else OTHER_WORDS)] += 1
+    return tuple(map(tuple, (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()))
 
 
 def _is_field(kind: str) -> bool:

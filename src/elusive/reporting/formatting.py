@@ -1,7 +1,8 @@
 """Numbers as text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from elusive.stats.estimates import Difference, Estimate
 
 
 def score(value: float | None) -> str:
@@ -19,9 +20,34 @@ def signed(value: float | None) -> str:
     return sign + score(abs(value))
 
 
-def range_text(numbers: Mapping[str, Any], number: Any = score) -> str:
+def range_text(one: Estimate | Difference, number: Callable[[float | None], str] = score) -> str:
     """An interval as text, or what stands in its place."""
-    return "[no interval]" if numbers["low"] is None else f"[{number(numbers['low'])}, {number(numbers['high'])}]"
+    return "[no interval]" if one.low is None else f"[{number(one.low)}, {number(one.high)}]"
+
+
+def estimate_text(one: Estimate) -> str:
+    """A mean with its interval: .250 [.200, .300]; a dash without a value."""
+    return "-" if one.value is None else f"{score(one.value)} {range_text(one)}"
+
+
+def difference_text(one: Difference) -> str:
+    """A difference with its interval: +.031 [+.010, +.052]; a dash without a value."""
+    return "-" if one.value is None else f"{signed(one.value)} {range_text(one, signed)}"
+
+
+def separated_text(one: Difference) -> str:
+    """Whether the interval leaves zero out, in words."""
+    return "separated" if one.separated else "not separated"
+
+
+def change_text(one: Difference) -> str:
+    """A difference with its interval and whether it is separated from zero: +.031 [+.010, +.052] separated."""
+    return "-" if one.value is None else f"{difference_text(one)} {separated_text(one)}"
+
+
+def remarked_text(one: Difference) -> str:
+    """A difference with its interval; only one that is not separated says so: -.010 [-.030, +.010], not separated."""
+    return difference_text(one) + ("" if one.separated else ", not separated")
 
 
 def markdown_row(cells: Sequence[str]) -> str:

@@ -2,34 +2,31 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from . import formatting, plots
-from .tokens import ranks_tokens
-from .verdict import known_rows
+from .results import ArmDifference, Results
+from .tokens import ShownDocument, ranks_tokens
 
 PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "pyarrow")
 FIGURE_LABELS = {
     "em-by-field": "Bars: exact match of each arm in each field, with 95% intervals",
     "em-by-distance": "Lines: exact match of each arm against the distance from the head entity in tokens",
-    "em-by-epoch": "Lines: exact match of each arm after so many passes over its texts",
+    "em-by-epoch": "Lines: exact match of each arm after a number of epochs",
     "ranks-at-cue": "Stacked bars: kinds of token at ranks 1 to 10, by the large model, the small one, and both",
     "drop-probability": "Curve: drop probability against rank, with the mean drop rates",
 }
 
 
-def render(
-    numbers: Mapping[str, Any], figures: plots.Figures, shown: Sequence[Mapping[str, Any]], recipe_text: str
-) -> str:
+def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocument], recipe_text: str) -> str:
     """The page's HTML.
 
     Args:
-        numbers: what results.json holds.
+        results: the run's.
         figures: from `plots.draw`.
         shown: from `tokens.shown_documents`.
         recipe_text: the resolved recipe as TOML.
@@ -56,27 +53,27 @@ def render(
         }
         for name, layouts in figures.items()
     }
-    keeps = [piece["keep"] for one in shown for arm in one["arms"].values() for piece in arm]
+    keeps = [piece.keep for one in shown for pieces in one.arms.values() for piece in pieces]
     lowest = min([keep for keep in keeps if keep is not None], default=0.0)
     return environment.get_template("template.html").render(
-        results=numbers,
+        results=results,
         looks=plots.arm_looks(),
-        evaluated=bool(numbers["fields"]),
+        evaluated=results.evaluated,
         figures=svgs,
         shown=shown,
-        any_arms=any(one["arms"] for one in shown),
+        any_arms=any(one.arms for one in shown),
         lowest=int(lowest * 10) / 10,
-        guided=[arm for arm in numbers["arms"] if ranks_tokens(arm)],
-        pair_scale=pair_scale(numbers["pairs"]),
-        known=known_rows(numbers),
+        guided=[arm for arm in results.arms if ranks_tokens(arm)],
+        pair_scale=pair_scale(results.pairs),
+        known=results.known,
         recipe_text=recipe_text,
         versions=versions(),
     )
 
 
-def pair_scale(pairs: Sequence[Mapping[str, Any]]) -> float:
-    """Largest absolute end of an interval: the half-width of the little axes beside the differences."""
-    ends = [abs(pair[key]) for pair in pairs for key in ("difference", "low", "high") if pair[key] is not None]
+def pair_scale(pairs: Sequence[ArmDifference]) -> float:
+    """Largest absolute end of an interval: the half-width of the little axes next to the differences."""
+    ends = [abs(end) for pair in pairs for end in (pair.value, pair.low, pair.high) if end is not None]
     return max([*ends, 0.01])
 
 

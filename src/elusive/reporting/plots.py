@@ -18,7 +18,9 @@ from matplotlib.patches import Patch
 from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import atomic_path
+from elusive.stats.estimates import Estimate
 
+from .results import RankShares, Results
 from .tokens import OTHER_WORDS, TOP
 
 WIDE, NARROW = 10.6, 3.7
@@ -69,24 +71,24 @@ def arm_color(arm: str) -> str:
     return looks[arm].colour if arm in looks else OTHER_ARM
 
 
-def draw(results: Mapping[str, Any], longest: int) -> Figures:
+def draw(results: Results, longest: int) -> Figures:
     """Draw every figure that the results allow, each {"wide", "narrow"}.
 
     Args:
-        results: what results.json holds, cue_ranks included.
+        results: the run's, cue_ranks included.
         longest: last rank of the p(r) curve; 0 leaves it out.
     """
     figures: Figures = {}
     with style():
         for layout, width in (("wide", WIDE), ("narrow", NARROW)):
-            if results["fields"]:
+            if results.evaluated:
                 figures.setdefault("em-by-field", {})[layout] = em_bars(results, width)
-            if len(results["distances"]) > 1:
+            if len(results.distances) > 1:
                 figures.setdefault("em-by-distance", {})[layout] = em_by_distance(results, width)
-            if any(len(row.get("by_epoch", ())) > 1 for row in results["arms"].values()):
+            if any(len(row.by_epoch) > 1 for row in results.arms.values()):
                 figures.setdefault("em-by-epoch", {})[layout] = em_by_epoch(results, width)
-            if results["cue_ranks"]:
-                figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results["cue_ranks"], width)
+            if results.cue_ranks:
+                figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results.cue_ranks, width)
             if longest:
                 figures.setdefault("drop-probability", {})[layout] = drop_curve(results, longest, width)
         for figure in (figure for layouts in figures.values() for figure in layouts.values()):
@@ -130,18 +132,18 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     return f'<svg viewBox="{view}" role="img" aria-label="{html.escape(label)}">{body}</svg>'
 
 
-def em_bars(results: Mapping[str, Any], width: float) -> Figure:
+def em_bars(results: Results, width: float) -> Figure:
     """EM of each arm in each field and over all, with 95% intervals."""
-    arms = list(results["arms"])
-    fields = results["fields"] if len(results["fields"]) > 1 else []
+    arms = list(results.arms)
+    fields = results.fields if len(results.fields) > 1 else ()
     narrow = width < 6
     groups = [*fields, "all"]
     height = 1.0 + 0.15 * len(groups) * (len(arms) + 1.2) if narrow else 3.5
     figure, axes = new_figure(width, height)
     size = 0.82 / len(arms)
     for number, arm in enumerate(arms):
-        row = results["arms"][arm]
-        numbers = [*(row["fields"][field]["em"] for field in fields), row["em"]]
+        row = results.arms[arm]
+        numbers = [*(row.fields[field].em for field in fields), *([row.em] if row.em else [])]
         middle = np.arange(len(groups)) + (number - (len(arms) - 1) / 2) * size
         _bars(axes, middle, numbers, size * 0.86, arm, across=narrow)
     if narrow:
@@ -159,13 +161,14 @@ def em_bars(results: Mapping[str, Any], width: float) -> Figure:
     return figure
 
 
-def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
+def em_by_distance(results: Results, width: float) -> Figure:
     """EM against the mean distance between a field and the head entity in tokens (the paper's Figure 1)."""
     narrow = width < 6
     figure, axes = new_figure(width, 3.9 if narrow else 3.6)
-    distances = results["distances"]
-    for arm, row in results["arms"].items():
-        _arm_line(axes, arm, list(distances.values()), [row["fields"][field]["em"]["value"] for field in distances])
+    distances = results.distances
+    for arm, row in results.arms.items():
+        values = [row.fields[field].em.value or 0.0 for field in distances]
+        _arm_line(axes, arm, list(distances.values()), values)
     axes.set_xlabel("mean distance from the head entity, tokens")
     axes.set_ylabel("exact match")
     score_axis(axes.yaxis, axes)
@@ -174,13 +177,13 @@ def em_by_distance(results: Mapping[str, Any], width: float) -> Figure:
     return figure
 
 
-def em_by_epoch(results: Mapping[str, Any], width: float) -> Figure:
-    """EM over all questions in the midst of training, against passes over each arm's texts."""
+def em_by_epoch(results: Results, width: float) -> Figure:
+    """EM over all questions during training, against epochs over each arm's texts."""
     narrow = width < 6
     figure, axes = new_figure(width, 3.6 if narrow else 3.3)
-    for arm, row in results["arms"].items():
-        if row.get("by_epoch"):
-            _arm_line(axes, arm, *zip(*((one["epoch"], one["em"]) for one in row["by_epoch"]), strict=True))
+    for arm, row in results.arms.items():
+        if row.by_epoch:
+            _arm_line(axes, arm, [one.epoch for one in row.by_epoch], [one.em for one in row.by_epoch])
     axes.set_xlabel("passes over the arm's texts")
     axes.set_ylabel("exact match")
     score_axis(axes.yaxis, axes)
@@ -188,28 +191,26 @@ def em_by_epoch(results: Mapping[str, Any], width: float) -> Figure:
     return figure
 
 
-def rank_bars(ranks: Mapping[str, Any], width: float) -> Figure:
+def rank_bars(ranks: RankShares, width: float) -> Figure:
     """Share of each kind of token at ranks 1 to 10: large, small, large minus small (Figures 2 and 3)."""
     titles = {"large": "large", "small": "small", "contrast": "large minus small"}
-    rankings = {title: ranks["rankings"][name] for name, title in titles.items()}
-    return rank_panels({**ranks, "rankings": rankings}, width, differences=(titles["contrast"],))
+    rankings = {title: ranks.rankings[name] for name, title in titles.items()}
+    return rank_panels(dataclasses.replace(ranks, rankings=rankings), width, differences=(titles["contrast"],))
 
 
-def rank_panels(
-    ranks: Mapping[str, Any], width: float, *, columns: int = 0, differences: Collection[str] = ()
-) -> Figure:
+def rank_panels(ranks: RankShares, width: float, *, columns: int = 0, differences: Collection[str] = ()) -> Figure:
     """Share of each kind of token at ranks 1 to 10, a panel for each ranking; kinds look alike in all of them.
 
     Args:
-        ranks: kinds, head_kinds, and rankings: {title: shares}, as `clues.rank_shares` gives them.
+        ranks: from `clues.rank_shares`; the names of the rankings are the panels' titles.
         width: of the figure in inches.
         columns: panels side by side (0: three, or one where the figure is narrow).
         differences: titles of the panels whose tokens are ranked by a difference of two models.
     """
     narrow = width < 6
-    columns = columns or (1 if narrow else min(3, len(ranks["rankings"])))
-    rows = -(-len(ranks["rankings"]) // columns)
-    kinds, colors = ranks["kinds"], kind_colors(ranks["kinds"], ranks["head_kinds"], ranks.get("fields", ()))
+    columns = columns or (1 if narrow else min(3, len(ranks.rankings)))
+    rows = -(-len(ranks.rankings) // columns)
+    kinds, colors = ranks.kinds, kind_colors(ranks.kinds, ranks.head_kinds, ranks.fields)
     legend_rows = max(1, -(-len(kinds) // (3 if narrow else 9)))
     height = 0.35 + (2.75 if narrow else 2.95) * rows + 0.2 * legend_rows
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -217,12 +218,12 @@ def rank_panels(
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     # So much of the axis does one character of a name take.
     character = 0.021 * columns if narrow else 0.026 * columns / 3 * WIDE / width
-    for number, (axes, (title, shares)) in enumerate(zip(grid.flat, ranks["rankings"].items(), strict=False)):
+    for number, (axes, (title, shares)) in enumerate(zip(grid.flat, ranks.rankings.items(), strict=False)):
         _stacked_shares(axes, np.array(shares), kinds, colors, character)
         axes.set_title(title, loc="left", fontweight="bold", color=INK)
         if number % columns == 0:
             axes.set_ylabel("rank by difference" if title in differences else "rank by attention")
-    for axes in grid.flat[len(ranks["rankings"]) :]:
+    for axes in grid.flat[len(ranks.rankings) :]:
         axes.set_visible(False)
     figure.legend(
         [Patch(color=colors[kind]) for kind in kinds], kinds, loc="outside lower left",
@@ -232,14 +233,14 @@ def rank_panels(
     return figure
 
 
-def drop_curve(results: Mapping[str, Any], longest: int, width: float) -> Figure:
+def drop_curve(results: Results, longest: int, width: float) -> Figure:
     """p(r) at the run's alpha and beta, with the mean drop rate of each arm (the paper's Figure 5)."""
-    alpha, beta = results["augment"]["alpha"], results["augment"]["beta"]
+    alpha, beta = results.augment.alpha, results.augment.beta
     figure, axes = new_figure(width, 3.0)
     ranks = np.linspace(0, longest, 200)
     curve = alpha * (1 - np.exp(-beta * ranks))
     axes.plot(ranks, curve, color=INK, linewidth=1.8)
-    rates = {arm: row["mean_drop_rate"] for arm, row in results["arms"].items() if row["mean_drop_rate"]}
+    rates = {arm: row.mean_drop_rate for arm, row in results.arms.items() if row.mean_drop_rate}
     for arms in _near(rates):
         low, high = rates[arms[0]], rates[arms[-1]]
         for rate in sorted({low, high}):
@@ -317,12 +318,10 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _bars(
-    axes: Axes, middle: np.ndarray, numbers: Sequence[Mapping[str, Any]], size: float, arm: str, *, across: bool
-) -> None:
-    values = np.array([one["value"] for one in numbers])
-    low = np.array([one["value"] if one["low"] is None else one["low"] for one in numbers])
-    high = np.array([one["value"] if one["high"] is None else one["high"] for one in numbers])
+def _bars(axes: Axes, middle: np.ndarray, numbers: Sequence[Estimate], size: float, arm: str, *, across: bool) -> None:
+    values = np.array([one.value for one in numbers])
+    low = np.array([one.value if one.low is None else one.low for one in numbers])
+    high = np.array([one.value if one.high is None else one.high for one in numbers])
     whiskers = np.maximum([values - low, high - values], 0)
     color = arm_color(arm)
     draw_bars = axes.barh if across else axes.bar

@@ -1,27 +1,28 @@
 """The tables of a sweep as Markdown: every trial, and what each way of choosing settings gives."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from elusive.config.verbs import SweepRecipe
-from elusive.experiments.selection import WAYS, Asked, Choice, difference, estimate, outcome_words, pooled
+from elusive.evaluation.predictions import Questions
+from elusive.experiments.selection import WAYS, Choice, Outcome, difference, estimate, outcome_words, pooled
+from elusive.experiments.sweep import Swept
 from elusive.experiments.trials import UNTRAINED
 
-from .formatting import cell, markdown_row, range_text, score, signed
+from .formatting import cell, estimate_text, markdown_row, remarked_text, score
 
 _SEARCHED = (
     "The search saw all questions, also those of the halves: what it found is optimistic in each of the ways below."
 )
 
 
-def sweep_markdown(swept: Any, metric: str) -> str:
+def sweep_markdown(swept: Swept, metric: str) -> str:
     """Every trial of a sweep, then each arm's settings and result by each way of choosing, with paired differences.
 
     Args:
         swept: what `sweep.sweep` returns.
         metric: what was chosen by, em or f1.
     """
-    outcomes: dict[str, list[Any]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     for outcome in swept.outcomes:
         outcomes.setdefault(outcome.arm, []).append(outcome)
     rows = [
@@ -45,7 +46,7 @@ def _heading(way: str, settings: str) -> str:
     return way[0].upper() + way[1:] + (f": {settings}" if settings else "")
 
 
-def _counts(swept: Any) -> str:
+def _counts(swept: Swept) -> str:
     """What was tried, and what the intervals are over."""
     trained = [trial for trial in swept.trials if trial.arm != UNTRAINED]
     seeds = max((len(trial.seeds) for trial in trained), default=1)
@@ -53,26 +54,25 @@ def _counts(swept: Any) -> str:
     over = f"documents and the {seeds} training seeds" if seeds > 1 else of_one
     return (
         f"{len(trained):,} trained trials, {len(swept.asked.ids):,} questions about "
-        f"{len(set(swept.asked.documents)):,} documents. 95% intervals over {over}."
+        f"{swept.asked.document_count:,} documents. 95% intervals over {over}."
     )
 
 
-def _chosen(chosen: Mapping[str, Choice], asked: Sequence[Asked]) -> list[str]:
+def _chosen(chosen: Mapping[str, Choice], questions: Sequence[Questions]) -> list[str]:
     rows = []
     for arm, choice in chosen.items():
-        found = [estimate(choice, asked, name) for name in ("em", "f1")]
-        rows.append([arm, choice.settings, *(f"{score(one['value'])} {range_text(one)}" for one in found)])
+        found = [estimate(choice, questions, name) for name in ("em", "f1")]
+        rows.append([arm, choice.settings, *map(estimate_text, found)])
     return _table(["arm", "settings", "EM", "F1"], rows)
 
 
-def _differences(chosen: Mapping[str, Choice], asked: Sequence[Asked], metric: str) -> list[str]:
+def _differences(chosen: Mapping[str, Choice], questions: Sequence[Questions], metric: str) -> list[str]:
     """Each pair of arms once."""
     arms, rows = list(chosen), []
     for place, a in enumerate(arms):
         for b in arms[:place]:
-            pair = difference(chosen[a], chosen[b], asked, metric)
-            separated = "" if pair["separated"] else ", not separated"
-            rows.append([f"{a} minus {b}", f"{signed(pair['difference'])} {range_text(pair, signed)}{separated}"])
+            pair = difference(chosen[a], chosen[b], questions, metric)
+            rows.append([f"{a} minus {b}", remarked_text(pair)])
     return _table(["arms", f"{metric.upper()}, paired differences"], rows)
 
 

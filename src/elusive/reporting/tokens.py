@@ -1,19 +1,21 @@
-"""What the report says about single tokens: distances, ranks at a cue, and each token's chance to stay."""
+"""What the report says about single tokens: distances, ranks at a cue, and each token's probability to stay."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from elusive.augmentation.arms import ARMS
+from elusive.augmentation.rankings import RANKING, RankedDocument, RankingFile
 from elusive.config.run import Recipe
-from elusive.corpus.documents import Document
+from elusive.corpus.documents import Document, StoredDocuments
 from elusive.errors import ElusiveError
-from elusive.runs.files import read_jsonl
+from elusive.evaluation.predictions import read_predictions
+from elusive.experiments.trials import UNTRAINED
+from elusive.scoring.positions import head_tokens, token_fields
 from elusive.scoring.sets import sets_in
+from elusive.scoring.shards import iterate_scores
 
 TOP = 10
 """Ranks shown as bars, as in the paper's figures 2 and 3."""
@@ -23,7 +25,55 @@ OTHER_WORDS = "other words"
 SHOWN_TOKENS = 400
 """Longest part of a document that the page colours."""
 SHOWN_QUESTIONS = 8
-Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text as the page colours it.
+
+    Attributes:
+        text: the part.
+        keep: the probability that it stays; None for text that is never dropped.
+        title: that in words, and its rank; empty for text between tokens.
+    """
+
+    text: str
+    keep: float | None
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """An arm's answer to a question, and whether it is an exact match."""
+
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class ShownQuestion:
+    """A question about a shown document, its reference answers, and each arm's answer."""
+
+    question: str
+    answers: tuple[str, ...]
+    given: dict[str, GivenAnswer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownDocument:
+    """A document as the page shows it.
+
+    Attributes:
+        id: the document.
+        cut: whether its text continues after the last piece.
+        arms: its pieces under every arm that drops tokens.
+        questions: questions about it.
+    """
+
+    id: str
+    cut: bool
+    arms: dict[str, list[Piece]]
+    questions: list[ShownQuestion]
 
 
 def missing(path: Path, stage: str) -> ElusiveError:
@@ -34,8 +84,8 @@ def missing(path: Path, stage: str) -> ElusiveError:
     )
 
 
-def read_documents(run: Path) -> list[Row]:
-    """Rows of corpus/documents.jsonl.
+def read_documents(run: Path) -> list[Document]:
+    """The documents of a run.
 
     Raises:
         ElusiveError: if the corpus stage has not run.
@@ -43,17 +93,17 @@ def read_documents(run: Path) -> list[Row]:
     path = run / "corpus" / "documents.jsonl"
     if not path.exists():
         raise missing(path, "corpus")
-    return list(read_jsonl(path))
+    return list(StoredDocuments(path))
 
 
 def field_distances(
-    run: Path, documents: Sequence[Row], head_fields: Sequence[str], model: str = "large"
+    run: Path, documents: Collection[Document], head_fields: Sequence[str], model: str = "large"
 ) -> dict[str, float]:
     """Mean distance of each field from the head entity, in tokens, over the documents that hold both.
 
     Args:
         run: the run folder.
-        documents: rows of corpus/documents.jsonl.
+        documents: its corpus.
         head_fields: span fields of the head entity.
         model: whose scores the tokens are taken from, large or small.
 
@@ -64,34 +114,26 @@ def field_distances(
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Definition of Distance" (Figure 1).
     """
-    found = {one: path for one, path in sets_in(run / "scores").items() if any(path.glob("part-*.parquet"))}
+    found = {one: path for one, path in sets_in(run / "scores").items() if (path / "done.json").exists()}
     # The scores at one field's cue may be of the first documents only.
     folders = [found[one] for one in sorted(found, key=lambda one: one.field) if one.model == model]
-    has_head = any(span[0] in head_fields for row in documents for span in row["spans"])
+    has_head = any(span.field in head_fields for document in documents for span in document.spans)
     if not folders or not has_head:
         return {}
-    by_id = {row["id"]: row for row in documents}
+    by_id = {document.id: document for document in documents}
     distances: dict[str, list[float]] = {}
-    for tokens in _read_scores(folders[0]):
-        fields = token_fields(tokens["starts"], tokens["ends"], by_id[tokens["document_id"]]["spans"])
+    for scores in iterate_scores(folders[0]):
+        document = by_id[scores.document_id]
         positions: dict[str, list[int]] = {}
-        for position, field in enumerate(fields):
-            if field:
-                positions.setdefault(field, []).append(position)
-        head = [position for field in head_fields for position in positions.get(field, [])]
-        for field in positions.keys() - set(head_fields):
+        for position, name in enumerate(token_fields(document.text, document.spans, scores.offsets)):
+            if name:
+                positions.setdefault(name, []).append(position)
+        head = [position for name in head_fields for position in positions.get(name, [])]
+        for name in positions.keys() - set(head_fields):
             if head:
-                distances.setdefault(field, []).append(float(np.mean(positions[field]) - np.mean(head)))
+                distances.setdefault(name, []).append(float(np.mean(positions[name]) - np.mean(head)))
     means = {field: float(np.mean(values)) for field, values in distances.items()}
     return dict(sorted(means.items(), key=lambda item: item[1]))
-
-
-def token_fields(starts: Sequence[int], ends: Sequence[int], spans: Sequence[Sequence[Any]]) -> list[str]:
-    """The field of each token: that of the first span it shares a character with, or an empty text."""
-    return [
-        next((span[0] for span in spans if max(start, span[1]) < min(end, span[2])), "")
-        for start, end in zip(starts, ends, strict=True)
-    ]
 
 
 def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
@@ -107,49 +149,36 @@ def ranks_tokens(arm: str) -> bool:
 
 def longest_rank(run: Path, arms: Sequence[str]) -> int:
     """The last rank that a rank-guided arm of this run gave to a token; 0 where there is no such arm."""
-    for arm in arms:
-        if ranks_tokens(arm):
-            rows = _read_ranking(run, arm, ["ranks"]).column("ranks")
-            return max((max(ranks) for ranks in rows.to_pylist() if ranks), default=0)
-    return 0
+    guided = next((arm for arm in arms if ranks_tokens(arm)), "")
+    return _ranking(run, guided).longest_rank() if guided else 0
 
 
-def shown_documents(run: Path, documents: Sequence[Row], recipe: Recipe, number: int) -> list[dict[str, Any]]:
-    """The first documents with each token's chance to stay in every arm that drops tokens, and their answers.
-
-    Returns:
-        For each document id, cut (whether it goes on), arms: {arm: pieces}, a piece being text, keep (None for
-        text that is never dropped), title; and questions with each arm's answer.
-    """
-    first = {row["id"]: row for row in documents[:number]}
-    pieces: dict[str, dict[str, list[dict[str, Any]]]] = {document: {} for document in first}
+def shown_documents(run: Path, documents: Sequence[Document], recipe: Recipe, number: int) -> list[ShownDocument]:
+    """The first documents, each token with its probability to stay in every arm that drops tokens, and the answers."""
+    first = {document.id: document for document in documents[:number]}
+    pieces: dict[str, dict[str, list[Piece]]] = {document: {} for document in first}
     cut: dict[str, bool] = dict.fromkeys(first, False)
-    for arm in recipe.arms:
-        if (arm in ARMS and not ARMS[arm].copies) or not first:
-            continue
-        columns = ["document_id", "starts", "ends", "ranks", "drop_probability"]
-        table = _read_ranking(run, arm, columns)
-        places = [place for place, one in enumerate(table.column("document_id").to_pylist()) if one in first]
-        for tokens in table.take(pa.array(places, pa.int64())).to_pylist():
-            document = tokens["document_id"]
-            pieces[document][arm], cut[document] = token_pieces(first[document]["text"], tokens)
+    for arm in recipe.arms if first else ():
+        if arm not in ARMS or ARMS[arm].copies:
+            for ranked in _ranking(run, arm).documents(first):
+                document = ranked.document_id
+                pieces[document][arm], cut[document] = token_pieces(first[document].text, ranked)
     answers = _answers(run, recipe, first) if first else {}
     return [
-        {"id": document, "cut": cut[document], "arms": arms, "questions": answers.get(document, [])}
-        for document, arms in pieces.items()
+        ShownDocument(document, cut[document], arms, answers.get(document, [])) for document, arms in pieces.items()
     ]
 
 
-def token_pieces(text: str, tokens: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
-    """A document's text in pieces: its tokens with their chance to stay, and the text between them as it is.
+def token_pieces(text: str, ranked: RankedDocument) -> tuple[list[Piece], bool]:
+    """A document's text in pieces: its tokens with their probability to stay, and the text between them.
 
     Returns:
-        The pieces, whose texts join to the document's text, and whether it goes on past the last piece.
+        The pieces, whose texts join to the document's text, and whether it continues after the last piece.
     """
-    pieces: list[dict[str, Any]] = []
+    pieces: list[Piece] = []
     cursor = 0
-    columns = zip(tokens["starts"], tokens["ends"], tokens["ranks"], tokens["drop_probability"], strict=True)
-    for number, (start, end, rank, dropped) in enumerate(columns):
+    columns = zip(ranked.offsets.tolist(), ranked.ranks.tolist(), ranked.drop_probability.tolist(), strict=True)
+    for number, ((start, end), rank, dropped) in enumerate(columns):
         if number == SHOWN_TOKENS:
             return pieces, True
         # Several byte-level tokens of one character share its offsets: the first of them carries the text.
@@ -157,18 +186,15 @@ def token_pieces(text: str, tokens: Mapping[str, Any]) -> tuple[list[dict[str, A
         if end <= start:
             continue
         inner = len(text[start:end]) - len(text[start:end].lstrip())
-        between = text[cursor : start + inner]
-        if between:
-            pieces.append({"text": between, "keep": None, "title": ""})
+        if between := text[cursor : start + inner]:
+            pieces.append(Piece(between, None))
         if start + inner < end:
             keep = None if rank == 0 and dropped == 0 else round(1 - dropped, 3)
             title = "not ranked: always stays" if keep is None else f"stays with {keep:.2f}"
-            if rank > 0:
-                title += f", rank {rank}"
-            pieces.append({"text": text[start + inner : end], "keep": keep, "title": title})
+            pieces.append(Piece(text[start + inner : end], keep, title + (f", rank {rank}" if rank > 0 else "")))
         cursor = end
     if text[cursor:]:
-        pieces.append({"text": text[cursor:], "keep": None, "title": ""})
+        pieces.append(Piece(text[cursor:], None))
     return pieces, False
 
 
@@ -181,35 +207,27 @@ def head_drop_rate(ranking: Path, documents: Mapping[str, Document], head_fields
         head_fields: span fields of the head entity.
     """
     rates: list[float] = []
-    for row in pq.read_table(ranking, columns=["document_id", "starts", "ends", "drop_probability"]).to_pylist():
-        spans = [(span.field, span.start, span.end) for span in documents[row["document_id"]].spans]
-        fields = token_fields(row["starts"], row["ends"], [span for span in spans if span[0] in head_fields])
-        rates += [rate for rate, field in zip(row["drop_probability"], fields, strict=True) if field]
+    for ranked in RankingFile(ranking).documents():
+        is_head_T = head_tokens(documents[ranked.document_id], ranked.offsets, head_fields)
+        rates += ranked.drop_probability[is_head_T].tolist()
     return float(np.mean(rates)) if rates else None
 
 
-def _read_scores(folder: Path) -> Iterator[Row]:
-    for part in sorted(folder.glob("part-*.parquet")):
-        for batch in pq.ParquetFile(part).iter_batches(batch_size=256):
-            yield from batch.to_pylist()
-
-
-def _read_ranking(run: Path, arm: str, columns: list[str]) -> pa.Table:
-    path = run / "augmented" / arm / "ranking.parquet"
+def _ranking(run: Path, arm: str) -> RankingFile:
+    path = run / "augmented" / arm / RANKING
     if not path.exists():
         raise missing(path, "augment")
-    return pq.read_table(path, columns=columns)
+    return RankingFile(path)
 
 
-def _answers(run: Path, recipe: Recipe, documents: Mapping[str, Row]) -> dict[str, list[dict[str, Any]]]:
+def _answers(run: Path, recipe: Recipe, documents: Collection[str]) -> dict[str, list[ShownQuestion]]:
     """Questions about the shown documents with every arm's answer, from the first training seed."""
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
-    for arm in ("untrained", *recipe.arms):
-        seed = 0 if arm == "untrained" else recipe.seeds[0]
-        path = run / "evaluation" / arm / f"seed-{seed}" / "predictions.jsonl"
-        for row in read_jsonl(path) if path.exists() else ():
-            if row["document_id"] in documents:
-                of_document = answers.setdefault(row["document_id"], {})
-                question = of_document.setdefault(row["id"], {**row, "given": {}})
-                question["given"][arm] = {"text": row["prediction"], "right": row["em"] == 1}
+    answers: dict[str, dict[str, ShownQuestion]] = {}
+    for arm in (UNTRAINED, *recipe.arms):
+        folder = run / "evaluation" / arm / f"seed-{0 if arm == UNTRAINED else recipe.seeds[0]}"
+        for item in read_predictions(folder).items if (folder / "predictions.jsonl").exists() else ():
+            if item.document_id in documents:
+                of_document = answers.setdefault(item.document_id, {})
+                shown = of_document.setdefault(item.id, ShownQuestion(item.question, item.answers))
+                shown.given[arm] = GivenAnswer(item.prediction, right=item.em == 1)
     return {document: list(questions.values())[:SHOWN_QUESTIONS] for document, questions in answers.items()}

@@ -1,12 +1,13 @@
 """What the results say, in sentences."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
+from elusive.stats.estimates import Difference
 
-from .formatting import range_text, score, signed
+from .formatting import difference_text, score
+from .results import ArmDifference, Results, Verdict
 
 NEAR_ZERO = 0.02
 """Below this EM in every arm, a comparison says nothing; above 1 minus this, nothing is left to compare."""
@@ -20,20 +21,19 @@ FEW_SEEDS = 10
 """Of intervals over fewer training seeds, what the seeds add to the width comes out too narrow."""
 
 
-def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
+def verdict(results: Results) -> Verdict:
     """What the paired intervals allow to be said, and no more.
 
-    Returns:
-        headline: one sentence; separated, not_separated: differences between trained arms, as text;
-        notes: sentences on the model before training, what was lost of what it knew, and what the intervals cover.
+    Args:
+        results: the numbers; their own verdict is not read.
     """
-    trained = [arm for arm in results["arms"] if arm != UNTRAINED]
-    overall = {arm: row["em"]["value"] for arm, row in results["arms"].items() if row.get("em")}
+    trained = [arm for arm in results.arms if arm != UNTRAINED]
+    overall = {arm: row.em.value or 0.0 for arm, row in results.arms.items() if row.em}
     if not overall:
         headline = "Nothing was evaluated: the corpus brings no questions."
-        return {"headline": headline, "separated": [], "not_separated": [], "notes": _training_notes(results)}
-    pairs = [pair for pair in results["pairs"] if pair["field"] == "all"]
-    between = [pair for pair in pairs if UNTRAINED not in (pair["a"], pair["b"])]
+        return Verdict(headline, notes=tuple(_training_notes(results)))
+    pairs = [pair for pair in results.pairs if pair.field == "all"]
+    between = [pair for pair in pairs if UNTRAINED not in (pair.a, pair.b)]
     best = max(overall, key=lambda arm: overall[arm])
     notes = []
     if overall[best] < NEAR_ZERO:
@@ -42,30 +42,20 @@ def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
     elif min(overall[arm] for arm in trained) > 1 - NEAR_ZERO:
         headline = "Every trained arm answers nearly all questions, so this corpus cannot tell the arms apart."
     else:
-        headline = _headline(len(trained), sum(pair["separated"] for pair in between), len(between))
+        headline = _headline(len(trained), sum(pair.separated for pair in between), len(between))
     notes += _untrained_notes(pairs, overall) + _known_notes(results)
     notes += _interval_notes(results, between) + _training_notes(results)
-    return {
-        "headline": headline,
-        "separated": [pair_text(pair) for pair in between if pair["separated"]],
-        "not_separated": [pair_text(pair) for pair in between if not pair["separated"]],
-        "notes": notes,
-    }
+    return Verdict(
+        headline,
+        separated=tuple(pair_text(pair) for pair in between if pair.separated),
+        not_separated=tuple(pair_text(pair) for pair in between if not pair.separated),
+        notes=tuple(notes),
+    )
 
 
-def pair_text(pair: Mapping[str, Any]) -> str:
+def pair_text(pair: ArmDifference) -> str:
     """One paired difference as text."""
-    return f"{pair['a']} minus {pair['b']}: {_change(pair)}"
-
-
-def known_rows(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each arm still answers about people known before training; empty where that was not asked.
-
-    Returns:
-        For each arm "questions" and "documents" (whom they are about), "em" and "f1" with intervals, and "lost": the
-        paired difference in EM, the arm minus the model before training (None for that model itself).
-    """
-    return {arm: row["known"] for arm, row in results["arms"].items() if row.get("known")}
+    return f"{pair.a} minus {pair.b}: {difference_text(pair)}"
 
 
 def _headline(arms: int, separated: int, pairs: int) -> str:
@@ -82,47 +72,44 @@ def _headline(arms: int, separated: int, pairs: int) -> str:
     return f"{separated} of {pairs} differences in EM between the trained arms {verb} separated from zero at 95%."
 
 
-def _untrained_notes(pairs: Sequence[Mapping[str, Any]], overall: Mapping[str, float]) -> list[str]:
-    against = [pair for pair in pairs if pair["b"] == UNTRAINED]
-    groups = {
-        "above it": [pair["a"] for pair in against if pair["separated"] and pair["difference"] > 0],
-        "below it": [pair["a"] for pair in against if pair["separated"] and pair["difference"] < 0],
-        "not separated from it": [pair["a"] for pair in against if not pair["separated"]],
-    }
+def _untrained_notes(pairs: Sequence[ArmDifference], overall: Mapping[str, float]) -> list[str]:
+    above, below, same = _by_side({pair.a: pair for pair in pairs if pair.b == UNTRAINED})
+    groups = {"above it": above, "below it": below, "not separated from it": same}
     said = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
     return [f"The model before training has an EM of {score(overall[UNTRAINED])} ({said})."]
 
 
-def _known_notes(results: Mapping[str, Any]) -> list[str]:
-    known = known_rows(results)
+def _by_side(differences: Mapping[str, Difference]) -> tuple[list[str], list[str], list[str]]:
+    """Names of the differences that are separated and above zero, separated and below it, and not separated."""
+    above, below, same = [], [], []
+    for name, one in differences.items():
+        (same if not one.separated else above if (one.value or 0.0) > 0 else below).append(name)
+    return above, below, same
+
+
+def _known_notes(results: Results) -> list[str]:
+    known = results.known
     if not known:
         return []
-    lost = {arm: row["lost"] for arm, row in known.items() if row["lost"]}
-    groups = {
-        "lost": [arm for arm, pair in lost.items() if pair["separated"] and pair["difference"] < 0],
-        "gained": [arm for arm, pair in lost.items() if pair["separated"] and pair["difference"] > 0],
-        "not separated from it": [arm for arm, pair in lost.items() if not pair["separated"]],
-    }
+    lost = {arm: row.lost for arm, row in known.items() if row.lost}
+    above, below, same = _by_side(lost)
+    groups = {"lost": below, "gained": above, "not separated from it": same}
     said = "".join(
-        f"; {name}: " + ", ".join(f"{arm} {_change(lost[arm])}" for arm in arms)
+        f"; {name}: " + ", ".join(f"{arm} {difference_text(lost[arm])}" for arm in arms)
         for name, arms in groups.items()
         if arms
     )
     before = known[UNTRAINED]
     return [
-        f"What was known before training ({before['questions']:,} questions about {before['documents']:,} people): "
-        f"EM {score(before['em']['value'])} before{said}."
+        f"What was known before training ({before.questions:,} questions about {before.documents:,} people): "
+        f"EM {score(before.em.value)} before{said}."
     ]
 
 
-def _change(paired: Mapping[str, Any]) -> str:
-    return f"{signed(paired['difference'])} {range_text(paired, signed)}"
-
-
-def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, Any]]) -> list[str]:
+def _interval_notes(results: Results, between: Sequence[ArmDifference]) -> list[str]:
     notes = []
-    seeds, documents = len(results["seeds"]), results["corpus"]["documents"]
-    if any(not pair["separated"] for pair in between):
+    seeds, documents = len(results.seeds), results.corpus.documents
+    if any(not pair.separated for pair in between):
         notes.append("Not separated does not mean equal: the interval shows which differences remain possible.")
     if seeds == 1:
         notes.append(
@@ -148,19 +135,19 @@ def _interval_notes(results: Mapping[str, Any], between: Sequence[Mapping[str, A
     return notes
 
 
-def _training_notes(results: Mapping[str, Any]) -> list[str]:
+def _training_notes(results: Results) -> list[str]:
     notes = []
-    models = results["models"]
-    if models["large"] == models["small"] and any(arm in ARMS and ARMS[arm].contrasts for arm in results["arms"]):
+    models = results.models
+    if models.large == models.small and any(arm in ARMS and ARMS[arm].contrasts for arm in results.arms):
         notes.append(
-            f"Large and small are one model ({models['large']}): there is no contrast, and the contrast arms rank "
+            f"Large and small are one model ({models.large}): there is no contrast, and the contrast arms rank "
             "tokens by nothing but their order in the text."
         )
-    steps = {arm: round(row["steps"]) for arm, row in results["arms"].items() if row["steps"] is not None}
+    steps = {arm: round(row.steps) for arm, row in results.arms.items() if row.steps is not None}
     if len(set(steps.values())) > 1:
         listed = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())
         notes.append(f"Arms were trained for different numbers of optimizer steps ({listed}).")
-    rates = {arm: row["mean_drop_rate"] for arm, row in results["arms"].items() if row["mean_drop_rate"]}
+    rates = {arm: row.mean_drop_rate for arm, row in results.arms.items() if row.mean_drop_rate}
     if rates and max(rates.values()) - min(rates.values()) > 0.05:
         listed = ", ".join(f"{arm} {score(rate)}" for arm, rate in rates.items())
         notes.append(

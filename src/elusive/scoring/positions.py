@@ -67,13 +67,48 @@ def answer_spans(document: Document, head_fields: Iterable[str], fields: Iterabl
     return [span for span in document.spans if span.field not in heads and (not wanted or span.field in wanted)]
 
 
+def span_tokens(text: str, span: Span, offsets_T2: np.ndarray) -> np.ndarray:
+    """Which tokens belong to a span: those that share a character with it that is no white space.
+
+    Tokenizers differ in whether the space before a word is among a token's characters, so white space around tokens and
+    around the span decides nothing, and a token of white space alone belongs to no span.
+
+    Args:
+        text: the document's text.
+        span: its characters.
+        offsets_T2: characters of each token, (tokens, 2).
+
+    Returns:
+        bool, (tokens,).
+
+    Example:
+        >>> span_tokens("Ada was", Span("name", 0, 4), np.array([[0, 3], [3, 7]]))
+        array([ True, False])
+    """
+    return _belonging(text, span, _inner_offsets(text, offsets_T2))
+
+
+def token_fields(text: str, spans: Iterable[Span], offsets_T2: np.ndarray) -> list[str]:
+    """The field of each token: that of the first span it belongs to (see `span_tokens`), or an empty string.
+
+    Example:
+        >>> token_fields("Ada was", [Span("name", 0, 4)], np.array([[0, 3], [3, 7]]))
+        ['name', '']
+    """
+    inner_T2 = _inner_offsets(text, offsets_T2)
+    fields_T = np.full(len(inner_T2), "", dtype=object)
+    for span in reversed(list(spans)):
+        fields_T[_belonging(text, span, inner_T2)] = span.field
+    return fields_T.tolist()
+
+
 def head_tokens(document: Document, offsets_T2: np.ndarray, head_fields: Collection[str]) -> np.ndarray:
-    """Whether each token shares a character with a span of the head entity, white space set aside; bool (tokens,)."""
-    trimmed_T2 = trimmed_offsets(document.text, offsets_T2)
-    inside_T = np.zeros(len(trimmed_T2), dtype=bool)
+    """Whether each token belongs to a span of the head entity (see `span_tokens`), bool (tokens,)."""
+    inner_T2 = _inner_offsets(document.text, offsets_T2)
+    inside_T = np.zeros(len(inner_T2), dtype=bool)
     for span in document.spans:
         if span.field in head_fields:
-            inside_T |= _overlapping(document.text, span, trimmed_T2) & (trimmed_T2[:, 1] > trimmed_T2[:, 0])
+            inside_T |= _belonging(document.text, span, inner_T2)
     return inside_T
 
 
@@ -104,6 +139,13 @@ def rankable_tokens(
 
 def trimmed_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
     """The tokens' characters without white space at the rim; a token of nothing else stays as it is, (tokens, 2)."""
+    inner_T2 = _inner_offsets(text, offsets_T2)
+    given_T2 = np.asarray(offsets_T2, dtype=np.int64).reshape(-1, 2)
+    return np.where((inner_T2[:, 0] < inner_T2[:, 1])[:, None], inner_T2, given_T2)
+
+
+def _inner_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
+    """From each token's first to its last character that is no white space, (tokens, 2); start >= end without any."""
     # Byte-level tokens may or may not count the space before a word among their characters, and that space belongs
     # to no span.
     starts_T, ends_T = np.asarray(offsets_T2, dtype=np.int64).reshape(-1, 2).T
@@ -112,14 +154,22 @@ def trimmed_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
     # The first character at or after each place, and the last one before it, that is no white space.
     after = np.minimum.accumulate(np.append(np.where(blank, len(text), places), len(text))[::-1])[::-1]
     before = np.maximum.accumulate(np.append(-1, np.where(blank, -1, places)))
-    inner_T2 = np.stack([after[starts_T], before[ends_T] + 1], axis=1)
-    return np.where((inner_T2[:, 0] < inner_T2[:, 1])[:, None], inner_T2, np.stack([starts_T, ends_T], axis=1))
+    return np.stack([after[starts_T], before[ends_T] + 1], axis=1)
+
+
+def _belonging(text: str, span: Span, inner_T2: np.ndarray) -> np.ndarray:
+    """Which tokens, given their `_inner_offsets`, share a character with the span that is no white space."""
+    if not text[span.start : span.end].strip():
+        return np.zeros(len(inner_T2), dtype=bool)
+    # Both begin and end with such a character, so where they overlap they share one.
+    return _overlapping(text, span, inner_T2) & (inner_T2[:, 0] < inner_T2[:, 1])
 
 
 def _overlapping(text: str, span: Span, trimmed_T2: np.ndarray) -> np.ndarray:
     """Whether the characters of each token overlap the span's, bool (tokens,)."""
     start, end = _trimmed(text, span.start, span.end)
-    # A space of its own within the span is one of its tokens; where the tokenizer gives it no width, so does this.
+    # A space of its own within the span is predicted like the span's other tokens; where the tokenizer gives it no
+    # width, so is this.
     return (trimmed_T2[:, 0] < end) & (trimmed_T2[:, 1] > start)
 
 

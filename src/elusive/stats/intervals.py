@@ -100,19 +100,32 @@ def paired_interval(
         >>> paired_interval([1.0, 0.5], [0.5, 0.0], ["a", "b"])
         (0.5, 0.5, 0.5)
     """
-    questions = [np.shape(values)[-1] for values in (values_a, values_b)]
-    if questions[0] != questions[1]:
-        raise ElusiveError(
-            f"Expected the same questions on both sides, got {questions[0]} and {questions[1]} values. "
-            "Evaluate both models on one question file."
-        )
+    differences = paired_differences(values_a, values_b)
     if ids_a is not None and ids_b is not None:
         _refuse_other_questions(ids_a, ids_b)
-    a_SQ, b_SQ = _checked(values_a, documents, resamples), _checked(values_b, documents, resamples)
-    _refuse_other_seeds(len(a_SQ), len(b_SQ))
-    differences_SQ = a_SQ - b_SQ  # one seed is set against all
+    differences_SQ = _checked(differences, documents, resamples)
     difference = float(differences_SQ.mean()) if differences_SQ.size else float("nan")
     return (difference, *interval(differences_SQ, documents, resamples, seed))
+
+
+def paired_differences(values_a: Values, values_b: Values) -> np.ndarray:
+    """a minus b, question by question and seed by seed, float64 (seeds, questions).
+
+    Args:
+        values_a: one number per question, (questions,), or that of each seed, (seeds, questions).
+        values_b: the same questions and seeds; a side with one seed is set against every seed of the other.
+
+    Raises:
+        ElusiveError: if the two sides have other numbers of questions or of seeds.
+    """
+    a_SQ, b_SQ = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (values_a, values_b))
+    if a_SQ.shape[-1] != b_SQ.shape[-1]:
+        raise ElusiveError(
+            f"Expected the same questions on both sides, got {a_SQ.shape[-1]} and {b_SQ.shape[-1]} values. "
+            "Evaluate both models on one question file."
+        )
+    _refuse_other_seeds(len(a_SQ), len(b_SQ))
+    return a_SQ - b_SQ
 
 
 def _resampled_means(sums_SD: np.ndarray, counts_D: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -8,14 +8,11 @@ text; and what an epoch holds depends on its number alone, not on how often or b
 import bisect
 import functools
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
@@ -24,16 +21,12 @@ from elusive.augmentation.arms import arm_named
 from elusive.augmentation.copies import copy_texts
 from elusive.augmentation.decoding import text_decoder
 from elusive.augmentation.draws import copy_generator, kept_tokens
-from elusive.augmentation.stage import RANKING_SCHEMA, SETTINGS_KEY
-from elusive.config.run import AugmentSettings
-from elusive.config.toml import from_table
+from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.errors import ElusiveError
 from elusive.models.loading import special_token_ids
 from elusive.runs.files import read_jsonl
 
 from .sequences import pad_right, pieces_of, token_rows
-
-_COLUMNS = ("document_id", "text", "token_ids", "starts", "ends", "drop_probability")
 
 
 class CopyMaker:
@@ -48,36 +41,36 @@ class CopyMaker:
     """
 
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.arm, self.settings = _settings_of(Path(ranking))
+        file = _ranking_file(Path(ranking))
+        self.arm, self.settings = file.arm, file.settings
         self.slots = 1 + self.settings.copies if arm_named(self.arm).copies else 1
         self.tokenizer = tokenizer
         self.special_ids = set(special_token_ids(tokenizer))
 
-    def text(self, row: Mapping[str, Any], slot: int, epoch: int) -> str:
+    def text(self, ranked: RankedDocument, slot: int, epoch: int) -> str:
         """The text of one slot in one epoch.
 
         Args:
-            row: document_id, text, token_ids, starts, ends and drop_probability of a document.
+            ranked: a document of ranking.parquet.
             slot: 0 for the original, then 1 to `copies`.
             epoch: from 0; epoch 0 is the static set.
         """
         if slot == 0:
-            return row["text"]
-        probability = np.asarray(row["drop_probability"], dtype=np.float64)
-        token_ids = np.asarray(row["token_ids"], dtype=np.int32)
+            return ranked.text
         copy = slot + epoch * (self.slots - 1)
-        kept = kept_tokens(probability, copy_generator(self.settings.seed, row["document_id"], copy))
-        text_T = np.array([token not in self.special_ids for token in token_ids.tolist()], dtype=bool)
-        offsets = np.stack([row["starts"], row["ends"]], axis=1)
-        [text] = copy_texts(row["text"], token_ids, offsets, text_T, kept[None], self._decode, self.settings)
+        kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy))
+        text_T = np.array([token not in self.special_ids for token in ranked.token_ids.tolist()], dtype=bool)
+        [text] = copy_texts(
+            ranked.text, ranked.token_ids, ranked.offsets, text_T, kept[None], self._decode, self.settings
+        )
         return text
 
-    def check_tokenizer(self, row: Mapping[str, Any]) -> None:
+    def check_tokenizer(self, ranked: RankedDocument) -> None:
         """Refuse a tokenizer under which a document has other tokens than those that were ranked."""
-        found = self.tokenizer(row["text"], add_special_tokens=True, verbose=False)["input_ids"]
-        if list(found) != list(row["token_ids"]):
+        found = self.tokenizer(ranked.text, add_special_tokens=True, verbose=False)["input_ids"]
+        if list(found) != ranked.token_ids.tolist():
             raise ElusiveError(
-                f"Document {row['document_id']!r} has other tokens in ranking.parquet than this tokenizer gives it. "
+                f"Document {ranked.document_id!r} has other tokens in ranking.parquet than this tokenizer gives it. "
                 "Fresh copies are drawn from the ranked tokens: give the tokenizer of the model that was scored as "
                 "the one to be trained, or train on the static copies."
             )
@@ -91,24 +84,13 @@ class CopyMaker:
         return {key: value for key, value in vars(self).items() if key != "_decode"}
 
 
-def _settings_of(path: Path) -> tuple[str, AugmentSettings]:
+def _ranking_file(path: Path) -> RankingFile:
     if not path.exists():
         raise ElusiveError(
             f"No {path.name} in {path.parent}: fresh copies are drawn from the file that `elusive augment` writes "
-            "beside train.jsonl. Give the folder that it wrote, or train on the static copies (train.copies = static)."
+            "with train.jsonl. Give the folder that it wrote, or train on the static copies (train.copies = static)."
         )
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ElusiveError(f"{path} cannot be read ({error}). Delete its folder and augment again.") from None
-    kept = (schema.metadata or {}).get(SETTINGS_KEY)
-    if kept is None or not set(RANKING_SCHEMA.names) <= set(schema.names):
-        raise ElusiveError(
-            f"{path} was written by an older version of Elusive, which kept neither texts nor settings in it. "
-            "Augment again into another folder, or train on the static copies (train.copies = static)."
-        )
-    table = json.loads(kept)
-    return table.pop("arm"), from_table(AugmentSettings, table, str(path))
+    return RankingFile(path)
 
 
 class _Epoch:
@@ -144,10 +126,10 @@ class FreshCopies(Dataset):
 
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
-        self._table = pq.read_table(ranking, columns=list(_COLUMNS))
+        self._ranked = _ranking_file(Path(ranking))
         self._epoch = _Epoch(0)
-        for number in range(min(len(self._table), _CHECKED_DOCUMENTS)):
-            self.maker.check_tokenizer(self._row(number))
+        for number in range(min(len(self._ranked), _CHECKED_DOCUMENTS)):
+            self.maker.check_tokenizer(self._ranked[number])
 
     @property
     def epoch(self) -> int:
@@ -159,7 +141,7 @@ class FreshCopies(Dataset):
         self._epoch.set(epoch)
 
     def __len__(self) -> int:
-        return len(self._table) * self.maker.slots
+        return len(self._ranked) * self.maker.slots
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         [row] = token_rows([self.text(index)], self.maker.tokenizer)
@@ -170,15 +152,15 @@ class FreshCopies(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected an index below {len(self)}, got {index}")
         document, slot = divmod(index % len(self), self.maker.slots)
-        return self.maker.text(self._row(document), slot, self.epoch if epoch is None else epoch)
+        return self.maker.text(self._ranked[document], slot, self.epoch if epoch is None else epoch)
 
     def texts(self, epoch: int | None = None) -> Iterator[str]:
         """All texts of one epoch (None: the present one), in the order of train.jsonl."""
         epoch = self.epoch if epoch is None else epoch
-        for document in range(len(self._table)):
-            row = self._row(document)
+        for document in range(len(self._ranked)):
+            ranked = self._ranked[document]
             for slot in range(self.maker.slots):
-                yield self.maker.text(row, slot, epoch)
+                yield self.maker.text(ranked, slot, epoch)
 
     def as_datasets(self) -> Any:
         """The same items as a `datasets.Dataset`, which TRL insists on; they follow `set_epoch` of this object.
@@ -199,13 +181,6 @@ class FreshCopies(Dataset):
 
     def _items(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[list[int]]]:
         return {"input_ids": [self[number]["input_ids"] for number in rows["number"]]}
-
-    def _row(self, number: int) -> dict[str, Any]:
-        values = {name: self._table.column(name)[number] for name in _COLUMNS}
-        return {
-            name: value.values.to_numpy() if isinstance(value, pa.ListScalar) else value.as_py()
-            for name, value in values.items()
-        }
 
 
 _CHECKED_DOCUMENTS = 8
@@ -244,8 +219,9 @@ class FreshDropoutCollator:
     def text(self, row: Mapping[str, Any], epoch: int | None = None) -> str:
         """The text that a document gives in one epoch (None: the present one)."""
         epoch = self._epoch.get() if epoch is None else epoch
-        first = copy_generator(self.maker.settings.seed, row["document_id"], 0).integers(self.maker.slots)
-        return self.maker.text(row, (int(first) + epoch) % self.maker.slots, epoch // self.maker.slots)
+        slots = self.maker.slots
+        first = int(copy_generator(self.maker.settings.seed, row["document_id"], 0).integers(slots))
+        return self.maker.text(RankedDocument.of(row), (first + epoch) % slots, epoch // slots)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """One batch: input_ids, attention_mask and labels (-100 on padding), int64 (rows, longest).
@@ -259,13 +235,13 @@ class FreshDropoutCollator:
                 "FreshDropoutCollator was not told the epoch, so every epoch would have the same texts. Give the "
                 "trainer callbacks=[FreshEpochs(collator)], or call set_epoch before each epoch."
             )
-        if missing := [name for name in _COLUMNS if name not in rows[0]]:
+        if missing := [name for name in RANKING_SCHEMA.names if name not in rows[0]]:
             raise ElusiveError(
                 f"Expected rows of ranking.parquet, got rows without {', '.join(missing)}. Train on ranking.parquet "
                 "as it is, with remove_unused_columns=False."
             )
         if not self._checked:
-            self.maker.check_tokenizer(rows[0])
+            self.maker.check_tokenizer(RankedDocument.of(rows[0]))
             self._checked = True
         tokens = list(token_rows((self.text(row) for row in rows), self.maker.tokenizer))
         for row, found in zip(rows, tokens, strict=True):
@@ -342,8 +318,8 @@ def ranking_beside(texts: str | Path) -> Path:
     Raises:
         ElusiveError: if there is none.
     """
-    path = Path(texts).with_name("ranking.parquet")
-    _settings_of(path)
+    path = Path(texts).with_name(RANKING)
+    _ranking_file(path)
     return path
 
 

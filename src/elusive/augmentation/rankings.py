@@ -1,0 +1,159 @@
+"""ranking.parquet: each document's tokens with their ranks and drop probabilities, as an arm's copies were drawn."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elusive.config.run import AugmentSettings
+from elusive.config.toml import from_table, to_table
+from elusive.errors import ElusiveError
+
+if TYPE_CHECKING:
+    from .copies import AugmentedDocument
+
+RANKING = "ranking.parquet"
+
+
+SETTINGS_KEY = b"elusive.augment"
+"""Where the file keeps its arm and settings, as JSON in the schema's metadata."""
+
+
+RANKING_SCHEMA = pa.schema(
+    [("document_id", pa.string()), ("text", pa.string())]
+    + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
+    + [("drop_probability", pa.list_(pa.float64()))]  # as drawn with: rounded, a draw could fall on its other side
+)
+
+
+_BATCH_DOCUMENTS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class RankedDocument:
+    """A document's tokens as an arm ranked them.
+
+    Attributes:
+        document_id: the document.
+        text: its text.
+        token_ids: int32 (tokens,).
+        offsets: int32 (tokens, 2), each token's first character and the one after its last.
+        ranks: int32 (tokens,), 1 for the best; 0 for tokens that are never ranked.
+        drop_probability: float64 (tokens,).
+    """
+
+    document_id: str
+    text: str
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    ranks: np.ndarray
+    drop_probability: np.ndarray
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "RankedDocument":
+        """A row of the file, as lists or arrays by the names of its columns."""
+        starts, ends = (np.asarray(row[name], dtype=np.int32) for name in ("starts", "ends"))
+        return cls(
+            row["document_id"],
+            row["text"],
+            np.asarray(row["token_ids"], dtype=np.int32),
+            np.stack([starts, ends], axis=1),
+            np.asarray(row["ranks"], dtype=np.int32),
+            np.asarray(row["drop_probability"], dtype=np.float64),
+        )
+
+
+class RankingFile:
+    """A ranking.parquet, from which documents are read one at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ElusiveError: if it is missing, unreadable, or of a version that kept neither texts nor settings.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.arm, self.settings = _arm_and_settings(self.path)
+
+    def documents(self, ids: Collection[str] | None = None) -> Iterator[RankedDocument]:
+        """The documents in the order of the corpus; those with these ids alone where any are given."""
+        for batch in pq.ParquetFile(self.path).iter_batches(batch_size=_BATCH_DOCUMENTS):
+            places = range(len(batch))
+            if ids is not None:
+                places = [place for place, one in enumerate(batch.column("document_id").to_pylist()) if one in ids]
+            yield from (_at(batch, place) for place in places)
+
+    def longest_rank(self) -> int:
+        """The last rank that any token has; 0 where none is ranked."""
+        ranks = pq.read_table(self.path, columns=["ranks"]).column("ranks")
+        return max((int(chunk.flatten().to_numpy().max(initial=0)) for chunk in ranks.chunks), default=0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, number: int) -> RankedDocument:
+        """One document by its place in the corpus; the file is then held in memory."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return _at(self._table, number)
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        return pq.read_table(self.path, columns=RANKING_SCHEMA.names)
+
+
+def ranking_schema(arm: str, settings: AugmentSettings) -> pa.Schema:
+    """The file's columns, with its arm and settings as metadata."""
+    return RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps({"arm": arm, **to_table(settings)})})
+
+
+def ranking_rows(items: "Sequence[AugmentedDocument]", schema: pa.Schema) -> pa.Table:
+    """Augmented documents as rows of the file."""
+    columns = {
+        "document_id": [item.ranking.document_id for item in items],
+        "text": [item.texts[0].text for item in items],
+        "token_ids": [item.ranking.token_ids for item in items],
+        "starts": [item.ranking.offsets[:, 0] for item in items],
+        "ends": [item.ranking.offsets[:, 1] for item in items],
+        "ranks": [item.ranking.ranks for item in items],
+        "drop_probability": [item.probability for item in items],
+    }
+    return pa.table(columns, schema)
+
+
+def _at(table: pa.Table | pa.RecordBatch, number: int) -> RankedDocument:
+    values = {name: table.column(name)[number] for name in RANKING_SCHEMA.names}
+    return RankedDocument.of(
+        {
+            name: value.values.to_numpy() if isinstance(value, pa.ListScalar) else value.as_py()
+            for name, value in values.items()
+        }
+    )
+
+
+def _arm_and_settings(path: Path) -> tuple[str, AugmentSettings]:
+    if not path.exists():
+        raise ElusiveError(
+            f"No {path.name} in {path.parent}. It is what `elusive augment`, or the stage 'augment' of a run, writes "
+            "with train.jsonl: run that first, and give the folder that it wrote."
+        )
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ElusiveError(f"{path} cannot be read ({error}). Delete its folder and augment again.") from None
+    kept = (schema.metadata or {}).get(SETTINGS_KEY)
+    if kept is None or not set(RANKING_SCHEMA.names) <= set(schema.names):
+        raise ElusiveError(
+            f"{path} was written by an older version of Elusive, which kept neither texts nor settings in it. "
+            "Augment again into another folder."
+        )
+    table = json.loads(kept)
+    return table.pop("arm"), from_table(AugmentSettings, table, str(path))

@@ -1,0 +1,205 @@
+"""The numbers of a run, gathered from the files of its stages."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elusive.config.run import EvaluateSettings, Recipe
+from elusive.corpus.documents import Document
+from elusive.corpus.questions import QuestionItem, read_questions
+from elusive.evaluation.predictions import Questions, Scores, read_metrics, read_predictions, read_scores_of_seeds
+from elusive.experiments.trials import UNTRAINED
+from elusive.runs.files import read_json, read_jsonl
+from elusive.stats.estimates import Difference, Estimate, difference, estimate
+
+from .results import (
+    ArmDifference,
+    ArmResults,
+    CorpusSize,
+    EpochScores,
+    FieldScores,
+    KnownScores,
+    ModelNames,
+    Results,
+)
+from .tokens import missing
+from .verdict import verdict
+
+
+def collect(run: Path, recipe: Recipe, documents: Collection[Document], distances: Mapping[str, float]) -> Results:
+    """Gather the figures of a run's stages, with intervals and paired differences.
+
+    Intervals resample documents and, where arms were trained with several seeds, seeds too. Where every model was also
+    evaluated on people known before training (evaluation/<arm>/seed-<n>/known), each arm has `known`.
+
+    Args:
+        run: the run folder.
+        recipe: its recipe.
+        documents: its corpus.
+        distances: mean head-to-tail distance of each field in tokens; may be empty.
+
+    Returns:
+        The results, without cue_ranks and clue_recall.
+
+    Raises:
+        ElusiveError: if a stage's files are missing or arms were evaluated on different questions.
+    """
+    items = _read_questions(run)
+    results = Results(
+        title=recipe.title,
+        corpus=CorpusSize(
+            source=recipe.corpus.source,
+            documents=len(documents),
+            questions=len(items),
+            quarantined=_count_lines(run / "corpus" / "quarantine.jsonl"),
+        ),
+        models=ModelNames(recipe.models.large, recipe.models.small, recipe.train.model),
+        read={side: _chosen(recipe, side) for side in ("large", "small")},
+        train=recipe.train,
+        augment=recipe.augment,
+        seeds=recipe.seeds,
+        arms={arm: _training_figures(run, arm, recipe.seeds) for arm in recipe.arms},
+    )
+    if items:
+        results = _with_evaluation(results, run, recipe, Questions.of(items), distances)
+    return dataclasses.replace(results, verdict=verdict(results))
+
+
+def _chosen(recipe: Recipe, side: str) -> str:
+    """Whose mean a model's attention is, in words."""
+    layers, heads = (getattr(recipe.models, f"{side}_{kind}") for kind in ("layers", "heads"))
+    parts = [f"layers {', '.join(map(str, layers))}" if layers else "", f"heads {', '.join(heads)}" if heads else ""]
+    chosen = " and ".join(part for part in parts if part) or "all heads"
+    return chosen + (", rows over the ranked tokens alone" if recipe.score.renormalise else "")
+
+
+def _read_questions(run: Path) -> list[QuestionItem]:
+    path = run / "corpus" / "questions.jsonl"
+    return read_questions(path) if path.exists() and path.stat().st_size else []
+
+
+def _count_lines(path: Path) -> int:
+    return sum(1 for _ in read_jsonl(path)) if path.exists() else 0
+
+
+def _stage_file(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise missing(path, stage)
+    return path
+
+
+def _training_figures(run: Path, arm: str, seeds: Sequence[int]) -> ArmResults:
+    dropped = read_json(_stage_file(run / "augmented" / arm / "done.json", "augment"))
+    done = [read_json(_stage_file(run / "models" / arm / f"seed-{seed}" / "done.json", "train")) for seed in seeds]
+    steps, texts, seconds, loss = (
+        float(np.mean([row[key] for row in done])) for key in ("steps", "texts", "seconds", "loss")
+    )
+    return ArmResults(float(dropped["mean_drop_rate"]), steps, texts, seconds, loss)
+
+
+def _by_epoch(run: Path, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:
+    """EM and F1 in training, after each epoch of train.evaluate_at, averaged over seeds."""
+    found = []
+    for epoch in sorted(recipe.train.evaluate_at):
+        seeds = [read_metrics(folder / f"epoch-{epoch:g}") for folder in _answers(run, recipe)[arm]]
+        em, f1 = (float(np.mean([getattr(one, metric) for one in seeds])) for metric in ("em", "f1"))
+        found.append(EpochScores(epoch, em, f1))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Every arm's scores on the same questions, and how their intervals are drawn."""
+
+    scores: Mapping[str, Scores]
+    questions: Questions
+    settings: EvaluateSettings
+
+    def estimate(self, arm: str, metric: str, here: np.ndarray | slice = slice(None)) -> Estimate:
+        """An arm's mean over the questions that `here` takes."""
+        values, about = self.scores[arm].of(metric)[:, here], self.questions.documents[here].tolist()
+        return estimate([values], [about], resamples=self.settings.resamples, seed=self.settings.seed)
+
+    def difference(self, a: str, b: str, here: np.ndarray | slice = slice(None)) -> Difference:
+        """EM of arm a minus that of arm b, over the questions that `here` takes."""
+        values_a, values_b = (self.scores[arm].em[:, here] for arm in (a, b))
+        about = self.questions.documents[here].tolist()
+        return difference([values_a], [values_b], [about], resamples=self.settings.resamples, seed=self.settings.seed)
+
+
+def _with_evaluation(
+    results: Results, run: Path, recipe: Recipe, questions: Questions, distances: Mapping[str, float]
+) -> Results:
+    ids = questions.ids.tolist()
+    scores = {arm: read_scores_of_seeds(folders, ids) for arm, folders in _answers(run, recipe).items()}
+    scored = _Scored(scores, questions, recipe.evaluate)
+    fields = list(dict.fromkeys(questions.fields.tolist()))
+    measured = {field: distances[field] for field in fields if field in distances}
+    fields.sort(key=lambda field: measured.get(field, math.inf))
+    farthest = max(measured, key=lambda field: measured[field]) if measured else None
+    known = _known_scores(run, recipe)
+    arms = {UNTRAINED: ArmResults(), **results.arms}
+    parts: dict[str, np.ndarray | slice] = {"all": slice(None)}
+    if farthest is not None and len(fields) > 1:
+        parts[farthest] = questions.fields == farthest
+    return dataclasses.replace(
+        results,
+        fields=tuple(fields),
+        distances=measured,
+        farthest_field=farthest,
+        arms={
+            arm: dataclasses.replace(
+                row,
+                by_epoch=() if arm == UNTRAINED else _by_epoch(run, arm, recipe),
+                em=scored.estimate(arm, "em"),
+                f1=scored.estimate(arm, "f1"),
+                em_per_seed=tuple(scores[arm].em.mean(axis=1).tolist()),
+                fields={field: _field_scores(scored, arm, field) for field in fields},
+                known=known.get(arm),
+            )
+            for arm, row in arms.items()
+        },
+        pairs=tuple(
+            ArmDifference(*dataclasses.astuple(scored.difference(a, b, here)), a=a, b=b, field=name)
+            for name, here in parts.items()
+            for b, a in itertools.combinations(scores, 2)
+        ),
+    )
+
+
+def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:
+    here = scored.questions.fields == field
+    return FieldScores(int(here.sum()), scored.estimate(arm, "em", here), scored.estimate(arm, "f1", here))
+
+
+def _known_scores(run: Path, recipe: Recipe) -> dict[str, KnownScores]:
+    """What every model still answers about people known before training; empty unless every model was evaluated."""
+    answers = {arm: [folder / "known" for folder in folders] for arm, folders in _answers(run, recipe).items()}
+    if not all((folder / "predictions.jsonl").exists() for folders in answers.values() for folder in folders):
+        return {}
+    questions = read_predictions(answers[UNTRAINED][0]).questions
+    ids = questions.ids.tolist()
+    scored = _Scored(
+        {arm: read_scores_of_seeds(folders, ids) for arm, folders in answers.items()}, questions, recipe.evaluate
+    )
+    return {
+        arm: KnownScores(
+            questions=len(ids),
+            documents=questions.document_count,
+            em=scored.estimate(arm, "em"),
+            f1=scored.estimate(arm, "f1"),
+            lost=None if arm == UNTRAINED else scored.difference(arm, UNTRAINED),
+        )
+        for arm in answers
+    }
+
+
+def _answers(run: Path, recipe: Recipe) -> dict[str, list[Path]]:
+    """Every model's evaluation folders, one a seed; the model before training has one."""
+    seeds = {UNTRAINED: (0,)} | dict.fromkeys(recipe.arms, recipe.seeds)
+    return {arm: [run / "evaluation" / arm / f"seed-{seed}" for seed in of_arm] for arm, of_arm in seeds.items()}
