@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +26,7 @@ from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
-from elusive.models.loading import special_token_ids
+from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.positions import query_positions
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
@@ -472,3 +474,10 @@ class TestFiles:
             else:
                 assert sorted(ranks[ranks > 0]) == list(range(1, (ranks > 0).sum() + 1))
                 assert chance == pytest.approx(drop_probability(ranks, 0.7, 0.05), abs=1e-6)
+
+
+def test_workers_need_no_torch() -> None:
+    """Each loads the libraries of this module before its first document: with torch four times as long."""
+    code = "import sys, elusive.augmentation.copies; print({'torch', 'peft'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -8,6 +8,7 @@ from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
 from elusive.errors import ElusiveError
 from elusive.models import loading
+from elusive.models.special_tokens import special_token_ids
 
 
 def save_tiny(folder, tokenizer, **options):
@@ -66,6 +67,4 @@ def test_the_context_is_read_from_the_configuration():
 
 
 def test_unknown_words_are_part_of_the_text(tokenizer):
-    assert set(loading.special_token_ids(tokenizer)) == set(
-        tokenizer.convert_tokens_to_ids(["<bos>", "<eos>", "<pad>"])
-    )
+    assert set(special_token_ids(tokenizer)) == set(tokenizer.convert_tokens_to_ids(["<bos>", "<eos>", "<pad>"]))

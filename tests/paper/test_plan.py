@@ -166,7 +166,14 @@ def test_a_real_run_takes_what_was_planned(tmp_path):
         output=str(tmp_path),
         people=6,
         cohorts=2,
-        set={"train.max_steps": 3, "train.evaluate_at": [], "evaluate.known": "none"},
+        set={
+            "train.max_steps": 3,
+            "train.evaluate_at": [],
+            # What is looked at is the training; its answers may be short.
+            "evaluate.known": "none",
+            "evaluate.shots": 1,
+            "evaluate.max_new_tokens": 1,
+        },
     )
     rows = _rows(plan(["figure4"], settings))
     arms = ("plain", "contrast-cues")

@@ -15,7 +15,7 @@ from elusive.clues.ranks import Ranking
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
-from elusive.models.loading import special_token_ids
+from elusive.models.special_tokens import special_token_ids
 from elusive.runs.files import ProgressFunction, silent
 from elusive.scoring.positions import rankable_tokens
 from elusive.scoring.sets import ScoreSet

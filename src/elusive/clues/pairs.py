@@ -8,7 +8,8 @@ from pathlib import Path
 from elusive.config.run import AugmentSettings, ModelSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
-from elusive.models.loading import load_tokenizer, special_token_ids
+from elusive.models.loading import load_tokenizer
+from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores, read_scores
 from elusive.scoring.stage import score_sets

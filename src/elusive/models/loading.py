@@ -90,12 +90,6 @@ def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
     return file_hash(*(path for path, _, _ in files))
 
 
-def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Ids that are no part of a text: bos, eos, pad and the like, but not unk, which stands for a word of the text."""
-    controls = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
-    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id or i in controls]
-
-
 @contextlib.contextmanager
 def without_future_warnings() -> Iterator[None]:
     """Hide what peft and transformers tell each other of coming changes; users can do nothing about it."""

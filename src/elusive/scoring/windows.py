@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from elusive.config.run import Queries
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
-from elusive.models import loading
+from elusive.models.special_tokens import special_token_ids
 
 from .positions import query_positions, rankable_tokens
 
@@ -60,7 +60,7 @@ def _tokenise(
         return_attention_mask=False,
         verbose=False,  # longer than the model's context is fine: windows take care of it
     )
-    special_ids = loading.special_token_ids(tokenizer)
+    special_ids = special_token_ids(tokenizer)
     texts = []
     for document, ids, offsets, added in zip(
         documents, rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True

@@ -23,7 +23,7 @@ from elusive.augmentation.decoding import text_decoder
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.errors import ElusiveError
-from elusive.models.loading import special_token_ids
+from elusive.models.special_tokens import special_token_ids
 from elusive.runs.files import read_jsonl
 
 from .sequences import pad_right, pieces_of, token_rows
