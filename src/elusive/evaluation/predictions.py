@@ -13,6 +13,8 @@ import numpy as np
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, read_jsonl
 
+PREDICTIONS = "predictions.jsonl"
+
 
 class _Item(Protocol):
     @property
@@ -127,13 +129,18 @@ class Metrics(MeanScores):
     seconds: float
 
 
+def has_predictions(folder: str | Path) -> bool:
+    """Whether a folder holds predictions."""
+    return (Path(folder) / PREDICTIONS).exists()
+
+
 def read_predictions(folder: str | Path) -> Predictions:
     """The predictions of an evaluation folder.
 
     Raises:
         ElusiveError: if predictions.jsonl is missing, or a line of it is no prediction.
     """
-    path = Path(folder) / "predictions.jsonl"
+    path = Path(folder) / PREDICTIONS
     _refuse_missing(path)
     items = []
     for number, row in enumerate(read_jsonl(path), 1):

@@ -160,10 +160,14 @@ def _as_choice(outcome: Outcome) -> Choice:
     return Choice(outcome.arm, outcome_words(outcome), outcome.cohorts)
 
 
+def has_settings(own: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether chosen settings are these, as far as they were chosen."""
+    return all(own[key] == value for key, value in settings.items() if key in own)
+
+
 def _with(settings: Mapping[str, Any], arm: str, tried: Sequence[Outcome]) -> Outcome:
     for outcome in tried:
-        own = dict(outcome.chosen)
-        if outcome.epoch is None and all(own[key] == value for key, value in settings.items() if key in own):
+        if outcome.epoch is None and has_settings(dict(outcome.chosen), settings):
             return outcome
     raise ElusiveError(f"Expected a trial of {arm} with {words(settings)}, got none. Add these values to the grid.")
 

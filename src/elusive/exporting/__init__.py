@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from elusive import __version__
+from elusive.augmentation.rankings import RANKING, RankingFile
 from elusive.config.run import EvaluateSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import ExportSettings
@@ -116,26 +116,12 @@ def _earlier_files(folder: Path, source: Source) -> set[str]:
 
 def _refuse_other_tokens(source: Source, base: BaseModel) -> None:
     """Nobody named the base model: make sure that it is the one whose tokens were dropped."""
-    table = pq.ParquetFile(source.folder / "ranking.parquet")
-    first = next(table.iter_batches(batch_size=1, columns=["document_id", "token_ids"]), pa.RecordBatch.from_pylist([]))
-    for row in first.to_pylist():
-        text = _original(source, row["document_id"])
-        if base.tokenizer(text, verbose=False)["input_ids"] != row["token_ids"]:
-            raise ElusiveError(
-                f"{source.folder} was not made with the tokens of {base.name}. Say with --base-model which model is to "
-                "be trained on it: a folder or a hub name."
-            )
-
-
-def _original(source: Source, document_id: str) -> str:
-    rows = pq.ParquetFile(source.folder / "train.parquet").iter_batches(columns=["text", "id", "copy"])
-    found = (row for batch in rows for row in batch.to_pylist() if row["id"] == document_id and row["copy"] == 0)
-    try:
-        return next(found)["text"]
-    except StopIteration:
+    ranked = next(RankingFile(source.folder / RANKING).documents(), None)
+    if ranked and base.tokenizer(ranked.text, verbose=False)["input_ids"] != ranked.token_ids.tolist():
         raise ElusiveError(
-            f"{source.folder / 'train.parquet'} lacks document {document_id!r}. Run `elusive augment` again."
-        ) from None
+            f"{source.folder} was not made with the tokens of {base.name}. Say with --base-model which model is to "
+            "be trained on it: a folder or a hub name."
+        )
 
 
 def _evaluate_settings(source: Source, settings: ExportSettings) -> EvaluateSettings:

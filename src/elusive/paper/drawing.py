@@ -8,6 +8,7 @@ from typing import Any
 from elusive.augmentation.rankings import RANKING, RankingFile
 from elusive.config.verbs import ReproduceSettings
 from elusive.corpus.documents import load_corpus
+from elusive.experiments.selection import has_settings
 from elusive.experiments.trials import Trial, grid_trials
 from elusive.reporting.clues import rank_shares
 from elusive.reporting.tokens import Piece, token_pieces
@@ -16,7 +17,7 @@ from .comparison import Block, Cell
 from .experiments import Done, experiments_of
 from .families import Family, Role
 from .published import published_rows
-from .tables import has_settings, table_numbers
+from .tables import table_numbers
 
 FIGURES = {1: 1, 2: 1, 3: 1, 4: 4, 5: 1, 6: 1, 7: 1}
 """The table whose experiments a figure is drawn from (see `table_of`)."""

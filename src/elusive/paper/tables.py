@@ -9,8 +9,18 @@ import numpy as np
 
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import load_corpus
-from elusive.evaluation.predictions import Questions, read_predictions
-from elusive.experiments.selection import WAYS, Choice, Outcome, choices, difference, estimate, read_outcomes, words
+from elusive.evaluation.predictions import Questions, has_predictions, read_predictions
+from elusive.experiments.selection import (
+    WAYS,
+    Choice,
+    Outcome,
+    choices,
+    difference,
+    estimate,
+    has_settings,
+    read_outcomes,
+    words,
+)
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.reporting.tokens import field_distances, head_drop_rate, read_documents
 from elusive.runs.files import read_json, read_jsonl
@@ -224,7 +234,7 @@ def _known(done: Done) -> dict[str, dict[str, KnownEM]]:
     folders = [Path(recipe.output) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
     answers = [here[0].answers_folder(folder, 0) / "known" for folder, here in zip(folders, trials, strict=True)]
-    if not all((folder / "predictions.jsonl").exists() for folder in answers):
+    if not all(map(has_predictions, answers)):
         return {}
     questions = [read_predictions(folder).questions for folder in answers]
     outcomes = read_outcomes(folders, trials, questions, known=True)
@@ -316,11 +326,6 @@ def _steps_at(folder: Path, recipe: SweepRecipe, outcome: Outcome) -> list[tuple
         seconds = done["seconds"] * steps / done["steps"]
         found.append((epochs, steps, tokens, seconds))
     return found
-
-
-def has_settings(own: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether chosen settings are these, as far as they were chosen."""
-    return all(own[key] == value for key, value in settings.items() if key in own)
 
 
 def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> Attempts:

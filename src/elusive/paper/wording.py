@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
-from elusive.reporting.formatting import cell, estimate_text, markdown_row, remarked_text, score, signed
+from elusive.reporting.formatting import cell, estimate_text, markdown_table, remarked_text, score, signed, whole
 
 from .comparison import Attempts, Block, Cell, DropRates, KnownEM, PaperTable, RivalDifference
 
@@ -55,14 +55,15 @@ def _scores(block: Block) -> list[str]:
     head += ["all EM"] if columns[0] != "em" else []
     head += ["known EM"] if known else []
     head += ["dropped, of the name"] if dropped else []
-    lines = [markdown_row([*head, "settings"]), "| --- " * (len(head) + 1) + "|"]
+    table = []
     for row in rows:
         cells = [arm_words(row.arm), *(_cell(row.cells[name]) for name in columns)]
         cells += [estimate_text(row.all)] if columns[0] != "em" else []
         cells += [_known(row.known)] if known else []
         cells += [_dropped(row.dropped)] if dropped else []
         paper = f"; paper: {row.paper_settings}" if row.paper_settings else ""
-        lines.append(markdown_row([*cells, row.settings + paper]))
+        table.append([*cells, row.settings + paper])
+    lines = markdown_table([*head, "settings"], table)
     if block.distances is not None:
         away = ", ".join(f"{field} {tokens:.1f}" for field, tokens in block.distances.items())
         lines += ["", f"Mean distance from the name in tokens: {cell(away)}."]
@@ -89,14 +90,13 @@ def _dropped(rates: DropRates | None) -> str:
 
 def _by_epochs(block: Block) -> list[str]:
     head = ["arm", "passes", "steps", "tokens", "seconds", "company EM", "company F1", "all EM"]
-    lines = [markdown_row(head), "| --- " * len(head) + "|"]
+    table = []
     for row in block.epoch_rows:
         name = ("paper: " if row.paper else "") + arm_words(row.arm)
-        cells = [name, f"{row.epoch:.3g}", f"{row.steps:,.0f}"]
-        cells += ["-" if number is None else f"{number:,.0f}" for number in (row.tokens, row.seconds)]
+        cells = [name, f"{row.epoch:.3g}", *map(whole, (row.steps, row.tokens, row.seconds))]
         cells += [estimate_text(one) if one.low is not None else score(one.value) for one in row.cells.values()]
-        lines.append(markdown_row([*cells, estimate_text(row.all) if row.all else "-"]))
-    return [*lines, ""]
+        table.append([*cells, estimate_text(row.all) if row.all else "-"])
+    return [*markdown_table(head, table), ""]
 
 
 def _pairs(pairs: Sequence[RivalDifference]) -> list[str]:
@@ -104,12 +104,12 @@ def _pairs(pairs: Sequence[RivalDifference]) -> list[str]:
         return []
     groups = list(dict.fromkeys(pair.over for pair in pairs))
     head = ["EM, paired differences", *groups]
-    lines = [markdown_row(head), "| --- " * len(head) + "|"]
+    table = []
     for names in dict.fromkeys((pair.a, pair.b) for pair in pairs):
         found = {pair.over: pair for pair in pairs if (pair.a, pair.b) == names}
         label = f"{arm_words(names[0])} minus {arm_words(names[1])}"
-        lines.append(markdown_row([label, *(remarked_text(found[over]) for over in groups)]))
-    return lines
+        table.append([label, *(remarked_text(found[over]) for over in groups)])
+    return markdown_table(head, table)
 
 
 def _reading(pairs: Sequence[RivalDifference]) -> list[str]:
@@ -135,7 +135,7 @@ def attempts_markdown(numbers: Attempts) -> str:
     arms = ("plain", "random-matched", "attention", "contrast-cues")
     head = ["attempt", *(arm_words(arm) for arm in arms), "contrast minus random", "contrast minus attention"]
     head += ["known EM after contrast, lost"]
-    lines = [f"## {numbers.title}", "", markdown_row(head), "| --- " * len(head) + "|"]
+    table = []
     borrowed = False
     for row in numbers.rows:
         cells = [row.attempt]
@@ -144,8 +144,8 @@ def attempts_markdown(numbers: Attempts) -> str:
             borrowed = borrowed or bool(one and not one.own)
             cells.append("-" if one is None else estimate_text(one) + ("" if one.own else " *"))
         cells += [remarked_text(row.pairs[rival]) for rival in ("random-matched", "attention")]
-        cells.append(_known(row.known))
-        lines.append(markdown_row(cells))
+        table.append([*cells, _known(row.known)])
+    lines = [f"## {numbers.title}", "", *markdown_table(head, table)]
     if borrowed:
         lines += ["", "\\* the same training as in the first row, which the attempt does not change."]
     return "\n".join([*lines, ""])

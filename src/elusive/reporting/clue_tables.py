@@ -5,7 +5,7 @@ import json
 from elusive.clues.heads import ChosenHeads, HeadSearch
 from elusive.clues.recall import RANKED, RecallTable
 
-from .formatting import change_text, estimate_text, markdown_row, score
+from .formatting import change_text, estimate_text, markdown_table, score, whole
 
 NAMES = {"large": "large", "small": "small", "contrast": "large minus small"}
 """What tokens are ranked by, in words."""
@@ -41,14 +41,17 @@ def recall_markdown(found: RecallTable) -> list[str]:
     """The same as lines of Markdown."""
     lines = [f"## Clue recall@{found.k}, with 95% intervals", ""]
     lines.append(f"Share of the {', '.join(found.head_fields)} tokens among the {found.k} best ranked at a cue.")
-    lines += ["", markdown_row(["cue", "documents", *NAMES.values(), "chance"]), "| --- " * 6 + "|"]
-    for name, row in found.rows.items():
-        cells = [estimate_text(row.by(one)) for one in RANKED]
-        lines.append(markdown_row([name, f"{row.documents:,}", *cells, score(row.chance.value)]))
-    lines += ["", "| cue | a minus b | difference, 95% interval |", "| --- " * 3 + "|"]
-    for name, row in found.rows.items():
-        for pair, one in row.differences.items():
-            lines.append(markdown_row([name, pair.replace("-", " minus "), change_text(one)]))
+    recalls = [
+        [name, whole(row.documents), *(estimate_text(row.by(one)) for one in RANKED), score(row.chance.value)]
+        for name, row in found.rows.items()
+    ]
+    differences = [
+        [name, pair.replace("-", " minus "), change_text(one)]
+        for name, row in found.rows.items()
+        for pair, one in row.differences.items()
+    ]
+    lines += ["", *markdown_table(["cue", "documents", *NAMES.values(), "chance"], recalls)]
+    lines += ["", *markdown_table(["cue", "a minus b", "difference, 95% interval"], differences)]
     return [*lines, ""]
 
 

@@ -12,7 +12,14 @@ import numpy as np
 from elusive.config.run import EvaluateSettings, Recipe
 from elusive.corpus.documents import Document
 from elusive.corpus.questions import QuestionItem, read_questions
-from elusive.evaluation.predictions import Questions, Scores, read_metrics, read_predictions, read_scores_of_seeds
+from elusive.evaluation.predictions import (
+    Questions,
+    Scores,
+    has_predictions,
+    read_metrics,
+    read_predictions,
+    read_scores_of_seeds,
+)
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
 from elusive.stats.estimates import Difference, Estimate, difference, estimate
@@ -180,7 +187,7 @@ def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:
 def _known_scores(run: Path, recipe: Recipe) -> dict[str, KnownScores]:
     """What every model still answers about people known before training; empty unless every model was evaluated."""
     answers = {arm: [folder / "known" for folder in folders] for arm, folders in _answers(run, recipe).items()}
-    if not all((folder / "predictions.jsonl").exists() for folders in answers.values() for folder in folders):
+    if not all(has_predictions(folder) for folders in answers.values() for folder in folders):
         return {}
     questions = read_predictions(answers[UNTRAINED][0]).questions
     ids = questions.ids.tolist()

@@ -1,6 +1,6 @@
 """Numbers as text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from elusive.stats.estimates import Difference, Estimate
 
@@ -50,8 +50,22 @@ def remarked_text(one: Difference) -> str:
     return difference_text(one) + ("" if one.separated else ", not separated")
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
+def whole(number: float | None) -> str:
+    """A count with commas: 1,234; a dash where there is none."""
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table.
+
+    Example:
+        >>> markdown_table(["arm", "EM"], [["a|b", ".250"]])
+        ['| arm | EM |', '| --- | --- |', '| a\\\\|b | .250 |']
+    """
+    return [_markdown_row(head), "| --- " * len(head) + "|", *map(_markdown_row, rows)]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell(one) for one in cells) + " |"
 
 

@@ -44,7 +44,7 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
         "range": formatting.range_text,
         "signed_range": lambda pair: _minus(formatting.range_text(pair, formatting.signed)),
         "minus": _minus,
-        "whole": lambda value: "-" if value is None else f"{value:,.0f}",
+        "whole": formatting.whole,
     }
     svgs = {
         name: {

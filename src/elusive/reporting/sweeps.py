@@ -8,7 +8,7 @@ from elusive.experiments.selection import WAYS, Choice, Outcome, difference, est
 from elusive.experiments.sweep import Swept
 from elusive.experiments.trials import UNTRAINED
 
-from .formatting import cell, estimate_text, markdown_row, remarked_text, score
+from .formatting import cell, estimate_text, markdown_table, remarked_text, score
 
 _SEARCHED = (
     "The search saw all questions, also those of the halves: what it found is optimistic in each of the ways below."
@@ -32,7 +32,7 @@ def sweep_markdown(swept: Swept, metric: str) -> str:
     ]
     title = f": {cell(swept.recipe.title)}" if swept.recipe.title != SweepRecipe.title else ""
     lines = [f"# Sweep{title}", "", _counts(swept), "", "## Every trial", ""]
-    lines += [*_table(["arm", "settings", "EM", "F1"], rows), ""]
+    lines += [*markdown_table(["arm", "settings", "EM", "F1"], rows), ""]
     if swept.recipe.sweep.search == "tpe":
         lines += [_SEARCHED, ""]
     for way, chosen in swept.choices(metric).items():
@@ -63,7 +63,7 @@ def _chosen(chosen: Mapping[str, Choice], questions: Sequence[Questions]) -> lis
     for arm, choice in chosen.items():
         found = [estimate(choice, questions, name) for name in ("em", "f1")]
         rows.append([arm, choice.settings, *map(estimate_text, found)])
-    return _table(["arm", "settings", "EM", "F1"], rows)
+    return markdown_table(["arm", "settings", "EM", "F1"], rows)
 
 
 def _differences(chosen: Mapping[str, Choice], questions: Sequence[Questions], metric: str) -> list[str]:
@@ -73,8 +73,4 @@ def _differences(chosen: Mapping[str, Choice], questions: Sequence[Questions], m
         for b in arms[:place]:
             pair = difference(chosen[a], chosen[b], questions, metric)
             rows.append([f"{a} minus {b}", remarked_text(pair)])
-    return _table(["arms", f"{metric.upper()}, paired differences"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [markdown_row(head), "| --- " * len(head) + "|", *map(markdown_row, rows)]
+    return markdown_table(["arms", f"{metric.upper()}, paired differences"], rows)

@@ -5,8 +5,8 @@ import itertools
 from elusive.experiments.trials import UNTRAINED
 
 from .clue_tables import recall_markdown
-from .formatting import cell, estimate_text, markdown_row, range_text, score, separated_text, signed
-from .results import Results
+from .formatting import cell, estimate_text, markdown_table, range_text, score, separated_text, signed, whole
+from .results import ArmDifference, Results
 
 TABLE_COLUMNS = 120
 """Width that the command line's table keeps to."""
@@ -31,17 +31,17 @@ def results_table(results: Results) -> str:
     header += (f"{'known':>{KNOWN_WIDTH}}" if known else "") + f"{'dropped':>9}{'steps':>8}"
     lines = [header.rstrip(), "-" * len(header)]
     for arm, row in results.arms.items():
-        training = f"{score(row.mean_drop_rate):>9}{_whole(row.steps):>8}"
+        training = f"{score(row.mean_drop_rate):>9}{whole(row.steps):>8}"
         if not results.evaluated:
             lines.append(f"{arm:<{left}}  {training}")
             continue
         for metric, label in (("em", "EM"), ("f1", "F1")):
             cells = "".join(f"{score(row.field_score(field, metric).value):>{widths[field]}}" for field in fields)
             overall = row.score(metric)
-            whole = f"{score(overall.value):>7}  {range_text(overall):<14}" if overall else f"{'-':>7}  {'':<14}"
-            whole += f"{score(known[arm].score(metric).value):>{KNOWN_WIDTH}}" if known else ""
+            cells += f"{score(overall.value):>7}  {range_text(overall):<14}" if overall else f"{'-':>7}  {'':<14}"
+            cells += f"{score(known[arm].score(metric).value):>{KNOWN_WIDTH}}" if known else ""
             name, tail = (arm, training) if metric == "em" else ("", "")
-            lines.append(f"{name:<{left}}  {label}{cells}{whole}{tail}".rstrip())
+            lines.append(f"{name:<{left}}  {label}{cells}{tail}".rstrip())
     return "\n".join(lines)
 
 
@@ -58,18 +58,20 @@ def results_markdown(results: Results) -> str:
     lines += _markdown_known(results) + _markdown_by_epoch(results)
     if results.clue_recall:
         lines += recall_markdown(results.clue_recall)
-    lines += ["## Training", "", "| arm | mean drop rate | texts | steps | seconds |", "| --- " * 5 + "|"]
-    for arm, row in results.arms.items():
-        cells = [arm, score(row.mean_drop_rate), _whole(row.texts), _whole(row.steps), _whole(row.seconds)]
-        lines.append(markdown_row(cells))
+    training = [
+        [arm, score(row.mean_drop_rate), *map(whole, (row.texts, row.steps, row.seconds))]
+        for arm, row in results.arms.items()
+    ]
+    lines += ["## Training", "", *markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)]
     if results.pairs:
-        lines += ["", "## Paired differences in EM", ""]
-        lines.append("| a minus b | field | difference | 95% interval | separated |")
-        lines.append("| --- " * 5 + "|")
-    for pair in results.pairs:
-        cells = [f"{pair.a} minus {pair.b}", pair.field, signed(pair.value), range_text(pair, signed)]
-        lines.append(markdown_row([*cells, "yes" if pair.separated else "no"]))
+        head = ["a minus b", "field", "difference", "95% interval", "separated"]
+        lines += ["", "## Paired differences in EM", "", *markdown_table(head, map(_pair_cells, results.pairs))]
     return "\n".join(lines) + "\n"
+
+
+def _pair_cells(pair: ArmDifference) -> list[str]:
+    cells = [f"{pair.a} minus {pair.b}", pair.field, signed(pair.value), range_text(pair, signed)]
+    return [*cells, "yes" if pair.separated else "no"]
 
 
 def _fields_that_fit(results: Results) -> list[str]:
@@ -80,19 +82,13 @@ def _fields_that_fit(results: Results) -> list[str]:
     return [field for field, width in zip(fields, widths, strict=True) if width <= room]
 
 
-def _whole(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.0f}"
-
-
 def _markdown_by_epoch(results: Results) -> list[str]:
     rows = {arm: row.by_epoch for arm, row in results.arms.items() if row.by_epoch}
     if not rows:
         return []
     epochs = [f"{one.epoch:g}" for one in next(iter(rows.values()))]
-    lines = ["## EM after a number of epochs, in training", "", markdown_row(["arm", *epochs])]
-    lines.append("| --- " * (len(epochs) + 1) + "|")
-    lines += [markdown_row([arm, *[score(one.em) for one in row]]) for arm, row in rows.items()]
-    return [*lines, ""]
+    cells = [[arm, *(score(one.em) for one in row)] for arm, row in rows.items()]
+    return ["## EM after a number of epochs, in training", "", *markdown_table(["arm", *epochs], cells), ""]
 
 
 def _markdown_known(results: Results) -> list[str]:
@@ -102,13 +98,14 @@ def _markdown_known(results: Results) -> list[str]:
     before = known[UNTRAINED]
     lines = ["## Known before training", ""]
     lines.append(f"{before.questions:,} questions about {before.documents:,} people. Lost: EM minus that before.")
-    lines += ["", markdown_row(["arm", "EM", "F1", "lost", "95% interval", "separated"]), "| --- " * 6 + "|"]
+    cells = []
     for arm, row in known.items():
         lost = ["-", "-", "-"]
         if paired := row.lost:
             lost = [signed(paired.value), range_text(paired, signed), separated_text(paired)]
-        lines.append(markdown_row([arm, estimate_text(row.em), estimate_text(row.f1), *lost]))
-    return [*lines, ""]
+        cells.append([arm, estimate_text(row.em), estimate_text(row.f1), *lost])
+    head = ["arm", "EM", "F1", "lost", "95% interval", "separated"]
+    return [*lines, "", *markdown_table(head, cells), ""]
 
 
 def _markdown_scores(results: Results, metric: str, name: str) -> list[str]:
@@ -116,9 +113,8 @@ def _markdown_scores(results: Results, metric: str, name: str) -> list[str]:
     if not rows:
         return []
     fields = results.fields if len(results.fields) > 1 else ()
-    lines = [f"## {name}, with 95% intervals", "", markdown_row(["arm", *fields, "all"])]
-    lines.append("| --- " * (len(fields) + 2) + "|")
-    for arm, (row, overall) in rows.items():
-        numbers = [*(row.field_score(field, metric) for field in fields), overall]
-        lines.append(markdown_row([arm, *map(estimate_text, numbers)]))
-    return [*lines, ""]
+    cells = [
+        [arm, *(estimate_text(row.field_score(field, metric)) for field in fields), estimate_text(overall)]
+        for arm, (row, overall) in rows.items()
+    ]
+    return [f"## {name}, with 95% intervals", "", *markdown_table(["arm", *fields, "all"], cells), ""]

@@ -11,7 +11,7 @@ from elusive.augmentation.rankings import RANKING, RankedDocument, RankingFile
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, StoredDocuments
 from elusive.errors import ElusiveError
-from elusive.evaluation.predictions import read_predictions
+from elusive.evaluation.predictions import has_predictions, read_predictions
 from elusive.experiments.trials import UNTRAINED
 from elusive.scoring.positions import head_tokens, token_fields
 from elusive.scoring.sets import sets_in
@@ -225,7 +225,7 @@ def _answers(run: Path, recipe: Recipe, documents: Collection[str]) -> dict[str,
     answers: dict[str, dict[str, ShownQuestion]] = {}
     for arm in (UNTRAINED, *recipe.arms):
         folder = run / "evaluation" / arm / f"seed-{0 if arm == UNTRAINED else recipe.seeds[0]}"
-        for item in read_predictions(folder).items if (folder / "predictions.jsonl").exists() else ():
+        for item in read_predictions(folder).items if has_predictions(folder) else ():
             if item.document_id in documents:
                 of_document = answers.setdefault(item.document_id, {})
                 shown = of_document.setdefault(item.id, ShownQuestion(item.question, item.answers))
