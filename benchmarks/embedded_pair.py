@@ -14,7 +14,8 @@ from pathlib import Path
 
 from elusive.clues.pairs import pair_recall
 from elusive.clues.recall import ALL_CUES, RANKED
-from elusive.config.run import AugmentSettings, EvaluateSettings, ModelSettings, ScoreSettings
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import AugmentSettings, EvaluateSettings, ScoreSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.people.biographies import (
@@ -51,7 +52,7 @@ def exact_match_rows(name: str, groups: dict[str, list[Person]]) -> None:
 def name_shares(large: str, small: str, count: int) -> None:
     """Print Markdown rows of the name's share of the ten best ranked tokens, by cue."""
     documents, _ = biography_corpus(count, seed=1)
-    pair = ModelSettings(large=large, small=small)
+    pair = Models(ModelRef(large), ModelRef(small))
     with tempfile.TemporaryDirectory() as folder:
         found = pair_recall(documents, folder, pair=pair, settings=ScoreSettings(), augment=AugmentSettings(), k=BEST)
     rows = found["rows"]
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=200, help="people asked about in each group")
     arguments = parser.parse_args()
     settings = load_recipe(Path(resolve(arguments.large)) / RECIPE_NAME, PretrainSettings)
-    told, asked = pretraining_people(settings.seed, settings.people, settings.asked_share)
+    told, asked = pretraining_people(settings.seed, settings.people, settings.questioned_ratio)
     new = list(itertools.islice(people(1), arguments.people))
     groups = {"told only": told[: arguments.people], "asked": asked[: arguments.people], "new": new}
     print("| model | people | " + " | ".join(FIELDS) + " | all |\n|" + " --- |" * 8)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from scoring import Ways, alternate, llama, print_table
 
+from elusive.config.models import ModelRef
 from elusive.config.run import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.corpus.questions import QuestionItem, read_questions
@@ -71,7 +72,9 @@ def prompts_alone(model, tokenizer, prompts: list[str]) -> None:
 def speed_table(arguments: argparse.Namespace) -> None:
     own_model = arguments.model == "100M"
     tokenizer = loading.load_tokenizer("elusive/large" if own_model else arguments.model)
-    model = llama(torch.float32, 1, "sdpa") if own_model else loading.load_model(arguments.model, device="cpu")
+    model = (
+        llama(torch.float32, 1, "sdpa") if own_model else loading.load_model(ModelRef(arguments.model, device="cpu"))
+    )
     _, items = biography_corpus(-(-arguments.questions // 5), seed=3)
     items, examples = items[: arguments.questions], well_known_examples()
     own = [few_shot_prompt(item, examples, SHOTS, 0) for item in items]

@@ -33,7 +33,8 @@ from elusive.attention import capture
 from elusive.attention.architectures import attention_to_load
 from elusive.attention.interface import ATTENTION, recorded_attention
 from elusive.attention.recorder import Recorder, recording
-from elusive.config.run import Queries
+from elusive.config.models import ModelRef
+from elusive.config.run import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models import loading
@@ -290,7 +291,7 @@ def corpus_ways(model_name: str, documents: list[Document], tokenizer) -> Ways:
     ours = (
         llama(torch.float32, 1, ATTENTION)
         if own
-        else loading.load_model(model_name, attention=attention_to_load, device="cpu")
+        else loading.load_model(ModelRef(model_name, device="cpu"), attention=attention_to_load)
     )
     eager, bare = with_attention(ours, "eager"), with_attention(ours, "sdpa")
 
@@ -305,7 +306,9 @@ def corpus_ways(model_name: str, documents: list[Document], tokenizer) -> Ways:
             bare.get_decoder()(torch.nn.utils.rnn.pad_sequence(ids, batch_first=True), use_cache=False)
 
     def score(queries: Queries, budget: int, packed: bool = False) -> object:
-        return score_documents(documents, ours, tokenizer, queries=queries, max_batch_tokens=budget, packed=packed)
+        return score_documents(
+            documents, ours, tokenizer, ScoreSettings(queries=queries, max_batch_tokens=budget, packed=packed)
+        )
 
     queries: Queries
     ways: Ways = {"authors": authors}

@@ -25,6 +25,7 @@ from scoring import Ways, alternate, llama, print_table
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
+from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.corpus.readers import read_corpus
@@ -75,7 +76,7 @@ def authors(model: Any, rows: list[np.ndarray], folder: str) -> None:
         max_steps=len(rows) // BATCH,
         per_device_train_batch_size=BATCH,
         learning_rate=1e-5,
-        activation_checkpointing=True,
+        gradient_checkpointing=True,
         use_cpu=True,
         bf16=False,
         save_strategy="no",
@@ -93,10 +94,10 @@ def authors(model: Any, rows: list[np.ndarray], folder: str) -> None:
 def ours(model: Any, rows: list[np.ndarray], packed: bool) -> None:
     settings = FitSettings(
         learning_rate=1e-5,
-        schedule="linear",
-        warmup_share=0.1,
+        lr_scheduler="linear",
+        warmup_ratio=0.1,
         weight_decay=0.0,
-        clip_norm=1.0,
+        max_grad_norm=1.0,
         precision="fp32",
         seed=0,
         save_steps=0,
@@ -128,7 +129,7 @@ def main() -> None:
     first = (
         llama(torch.float32, 1, "sdpa")
         if arguments.model == "100M"
-        else loading.load_model(arguments.model, device="cpu", attention="sdpa")
+        else loading.load_model(ModelRef(arguments.model, device="cpu"), attention="sdpa")
     )
     assert packs(first, 512)
 

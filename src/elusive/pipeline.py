@@ -13,7 +13,7 @@ from elusive.config.toml import dump_recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import summary_lines
 from elusive.experiments.jobs import jobs_in_words, train_and_evaluate
-from elusive.experiments.needs import needed_scores, other_models
+from elusive.experiments.needs import needed_scores
 from elusive.experiments.stages import augment_for, corpus_of
 from elusive.experiments.trials import trials_of
 from elusive.reporting import write_report
@@ -40,7 +40,7 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     Raises:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
-    check_arguments(recipe.train.arguments)  # better now than after hours of scoring
+    check_arguments(recipe.train.training_arguments)  # better now than after hours of scoring
     folder, trials = Path(recipe.output), trials_of(recipe)
     if not (folder / "recipe.toml").exists():
         write_text(folder / "recipe.toml", dump_recipe(recipe))
@@ -48,7 +48,7 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     corpus = corpus_of(recipe, trials, folder)
     for line in summary_lines(folder / "corpus"):
         announce(f"    {line}")
-    announce(f"2/6 score: attention of {recipe.models.large} and {recipe.models.small}")
+    announce(f"2/6 score: attention of {recipe.models.large.name} and {recipe.models.small.name}")
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
     for trial in trials[1:]:
@@ -81,9 +81,7 @@ def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]
         corpus.documents,
         folder / "scores",
         needed_scores(recipe, corpus.documents),
-        loading=recipe.models,
+        models=recipe.models.by_role(),
         settings=recipe.score,
-        excluded_tokens=recipe.augment.excluded_tokens,
-        others=other_models(recipe),
         field_documents=recipe.report.cue_documents,
     )

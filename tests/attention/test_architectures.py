@@ -12,6 +12,7 @@ from elusive.attention import architectures as ways
 from elusive.attention import capture, recorder, tiles
 from elusive.attention.forward import check_layers
 from elusive.attention.recorder import Recorder
+from elusive.config.run import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.score import score_documents
 
@@ -101,7 +102,7 @@ def test_a_layer_that_hands_out_nothing_is_noticed():
     silent = bloom.transformer.h[1].self_attention
     silent.register_forward_hook(lambda module, inputs, output: (output[0], None))
     with pytest.raises(ElusiveError, match="expected one report from each of its 2 layers, got 1 from 1 attention mod"):
-        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), queries="all", max_length=256)
+        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), ScoreSettings(queries="all", max_length=256))
 
 
 def test_a_hybrid_that_declares_nothing_is_noticed(monkeypatch):
@@ -126,7 +127,7 @@ def test_a_hooked_model_with_another_attention_is_refused():
     bloom = AutoModelForCausalLM.from_config(tiny_config("bloom"), attn_implementation="elusive").eval()
     message = r"runs the attention 'elusive', expected 'eager'. Load it with elusive.scoring.stage.load_for_scoring"
     with pytest.raises(ElusiveError, match=message):
-        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), queries="all", max_length=256)
+        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), ScoreSettings(queries="all", max_length=256))
 
 
 @pytest.mark.parametrize("name", ["falcon_alibi", "mpt"])
@@ -134,9 +135,9 @@ def test_a_hooked_model_with_another_attention_is_refused():
 def test_a_batch_through_hooks_scores_as_one_text_at_a_time(name, queries):
     model, _ = model_pair(name)
     documents = tiny_documents(5)
-    batched = score_documents(documents, model, tiny_tokenizer(), queries=queries, max_length=256)
+    batched = score_documents(documents, model, tiny_tokenizer(), ScoreSettings(queries=queries, max_length=256))
     for document, one in zip(documents, batched, strict=True):
-        alone = score_documents([document], model, tiny_tokenizer(), queries=queries, max_length=256)[0]
+        alone = score_documents([document], model, tiny_tokenizer(), ScoreSettings(queries=queries, max_length=256))[0]
         np.testing.assert_allclose(one.scores, alone.scores, rtol=0, atol=1e-6)
 
 

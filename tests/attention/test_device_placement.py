@@ -11,7 +11,8 @@ from accelerate import cpu_offload, disk_offload, dispatch_model
 from elusive.attention import capture
 from elusive.attention.architectures import attention_to_load
 from elusive.attention.recorder import HeadShard, Recorder
-from elusive.config.run import ModelSettings, Recipe, TrainSettings
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import Recipe, ScoreSettings, TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.greedy import continue_greedily
 from elusive.models.loading import load_model
@@ -114,8 +115,10 @@ def test_documents_are_scored_with_weights_on_disk(tmp_path):
     documents, tokenizer = tiny_documents(3), tiny_tokenizer()
     model = offloaded("llama", "disk", tmp_path)
     assert model.device.type == "meta"
-    expected = score_documents(documents, tiny_model("llama"), tokenizer, queries="all")
-    for one, two in zip(expected, score_documents(documents, model, tokenizer, queries="all"), strict=True):
+    expected = score_documents(documents, tiny_model("llama"), tokenizer, ScoreSettings(queries="all"))
+    for one, two in zip(
+        expected, score_documents(documents, model, tokenizer, ScoreSettings(queries="all")), strict=True
+    ):
         np.testing.assert_array_equal(one.scores, two.scores)
 
 
@@ -147,14 +150,14 @@ def with_adapters(name):
 def test_adapters_on_and_off_are_both_read_right(name):
     """The trained model against the original, as in Figures 6 and 7, out of one model with adapters."""
     documents, tokenizer = tiny_documents(4), tiny_tokenizer()
-    settings = {"queries": "spans", **CONTEXT}
+    settings = ScoreSettings(queries="spans", **CONTEXT)
     adapted = with_adapters(name)
-    original = score_documents(documents, tiny_model(name), tokenizer, **settings)
-    trained = score_documents(documents, adapted, tokenizer, **settings)
+    original = score_documents(documents, tiny_model(name), tokenizer, settings)
+    trained = score_documents(documents, adapted, tokenizer, settings)
     with adapted.disable_adapter():
-        off = score_documents(documents, adapted, tokenizer, **settings)
-    again = score_documents(documents, adapted, tokenizer, **settings)
-    merged = score_documents(documents, adapted.merge_and_unload(), tokenizer, **settings)
+        off = score_documents(documents, adapted, tokenizer, settings)
+    again = score_documents(documents, adapted, tokenizer, settings)
+    merged = score_documents(documents, adapted.merge_and_unload(), tokenizer, settings)
     assert max(np.abs(a.scores - b.scores).max() for a, b in zip(original, trained, strict=True)) > 1e-2
     for one, two, three, four, five in zip(original, off, trained, again, merged, strict=True):
         np.testing.assert_array_equal(one.scores, two.scores)
@@ -169,9 +172,11 @@ def test_a_saved_adapter_is_loaded_onto_its_model_and_scored(name, tmp_path):
     adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     adapted.save_pretrained(tmp_path / "adapter")
     documents, tokenizer = tiny_documents(3), tiny_tokenizer()
-    expected = score_documents(documents, adapted, tokenizer, queries="all", **CONTEXT)
-    loaded = load_model(str(tmp_path / "adapter"), device="cpu", attention=attention_to_load)
-    for one, two in zip(expected, score_documents(documents, loaded, tokenizer, queries="all", **CONTEXT), strict=True):
+    expected = score_documents(documents, adapted, tokenizer, ScoreSettings(queries="all", **CONTEXT))
+    loaded = load_model(ModelRef(str(tmp_path / "adapter"), device="cpu"), attention=attention_to_load)
+    for one, two in zip(
+        expected, score_documents(documents, loaded, tokenizer, ScoreSettings(queries="all", **CONTEXT)), strict=True
+    ):
         np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-6)
 
 
@@ -181,18 +186,22 @@ def test_quantised_weights_score_as_their_own_eager_attention(name, quantization
     pytest.importorskip("bitsandbytes", reason="pip install 'elusive[quantized]'")
     whole = tiny_model(name)
     whole.save_pretrained(tmp_path)
-    model = load_model(str(tmp_path), device="cpu", quantization=quantization, attention=attention_to_load)
-    eager = load_model(str(tmp_path), device="cpu", quantization=quantization, attention="eager")
+    model = load_model(ModelRef(str(tmp_path), quantization=quantization, device="cpu"), attention=attention_to_load)
+    eager = load_model(ModelRef(str(tmp_path), quantization=quantization, device="cpu"), attention="eager")
     assert model.get_memory_footprint() < 0.8 * whole.get_memory_footprint()
     documents, tokenizer = tiny_documents(3), tiny_tokenizer()
     # LLM.int8 chooses its outlier columns over the whole batch: one text at a time there.
     batches = [documents] if quantization == "4bit" else [[document] for document in documents]
-    got = [scores for batch in batches for scores in score_documents(batch, model, tokenizer, queries="all", **CONTEXT)]
+    got = [
+        scores
+        for batch in batches
+        for scores in score_documents(batch, model, tokenizer, ScoreSettings(queries="all", **CONTEXT))
+    ]
     for document, scores in zip(documents, got, strict=True):
         ids = tokenizer(document.text)["input_ids"]
         expected, _ = scores_by_hand(eager_attention(eager, ids), list(range(1, len(ids))), True)
         np.testing.assert_allclose(scores.scores, expected, rtol=0, atol=1e-6)
-    unquantised = score_documents(documents, whole, tokenizer, queries="all", **CONTEXT)
+    unquantised = score_documents(documents, whole, tokenizer, ScoreSettings(queries="all", **CONTEXT))
     differences = [np.abs(a.scores - b.scores).max() for a, b in zip(got, unquantised, strict=True)]
     assert 1e-4 < max(differences) < 0.2
 
@@ -205,12 +214,16 @@ def test_adapters_on_quantised_weights_are_read(quantization, tmp_path):
     adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     adapted.save_pretrained(tmp_path / "adapter")
     document, tokenizer = tiny_documents(1), tiny_tokenizer()
-    settings = {"device": "cpu", "quantization": quantization, "attention": "elusive"}
-    base = score_documents(document, load_model(str(tmp_path / "base"), **settings), tokenizer, queries="all")[0]
-    model = load_model(str(tmp_path / "adapter"), **settings)
-    trained = score_documents(document, model, tokenizer, queries="all")[0]
+
+    def loaded(name):
+        ref = ModelRef(str(tmp_path / name), device="cpu", quantization=quantization)
+        return load_model(ref, attention=attention_to_load)
+
+    base = score_documents(document, loaded("base"), tokenizer, ScoreSettings(queries="all"))[0]
+    model = loaded("adapter")
+    trained = score_documents(document, model, tokenizer, ScoreSettings(queries="all"))[0]
     with model.disable_adapter():
-        off = score_documents(document, model, tokenizer, queries="all")[0]
+        off = score_documents(document, model, tokenizer, ScoreSettings(queries="all"))[0]
     np.testing.assert_allclose(off.scores, base.scores, rtol=0, atol=1e-6)
     assert np.abs(trained.scores - off.scores).max() > 1e-2
 
@@ -219,17 +232,17 @@ def test_quantised_weights_without_bitsandbytes_are_refused(tmp_path, monkeypatc
     tiny_model("llama").save_pretrained(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ElusiveError, match=r"Weights in 4bit need bitsandbytes.*pip install 'elusive\[quantized\]'"):
-        load_model(str(tmp_path), device="cpu", quantization="4bit")
+        load_model(ModelRef(str(tmp_path), quantization="4bit", device="cpu"))
 
 
 def test_quantised_weights_themselves_are_not_trained(tmp_path):
-    loading, settings = ModelSettings(quantization="8bit"), TrainSettings(method="full")
+    model, settings = ModelRef("elusive/large", quantization="8bit"), TrainSettings(method="full")
     with pytest.raises(ElusiveError, match="Weights in 8bit cannot be trained themselves: expected method = lora"):
-        train(tmp_path / "x.jsonl", tmp_path / "out", model="elusive/small", loading=loading, settings=settings)
+        train(tmp_path / "x.jsonl", tmp_path / "out", model=model, settings=settings)
     assert not (tmp_path / "out").exists()
     with pytest.raises(ElusiveError, match=r'quantization: expected none with train.method = "full", got .8bit'):
-        Recipe(models=loading, train=settings)
-    assert Recipe(models=loading).train.method == "lora"
+        Recipe(models=Models(large=model), train=settings)
+    assert Recipe(models=Models(large=model)).train.method == "lora"
 
 
 def test_a_device_map_by_module_is_taken(tmp_path):
@@ -237,7 +250,7 @@ def test_a_device_map_by_module_is_taken(tmp_path):
     tiny_model("llama").save_pretrained(tmp_path)
     places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
     places |= {"model.layers.0": "disk", "model.layers.1": "cpu"}
-    model = load_model(str(tmp_path), device=places, attention=attention_to_load)
+    model = load_model(str(tmp_path), device_map=places, attention=attention_to_load)
     assert set(devices(model).values()) == {"meta", "cpu"}
     assert torch.equal(sums(model), expected)
     assert torch.equal(sums(model), expected)

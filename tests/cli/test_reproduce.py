@@ -48,7 +48,8 @@ WANTED = {
 """Tables and figures that are made of each family."""
 GRID = {"train.learning_rate": [1e-3], "augment.alpha": [0.6], "augment.beta": [0.05]}
 RUNS = {
-    "train.epochs": 2.0, "train.evaluate_at": [1.0], "train.save_steps": 0, "augment.copies": 1, "evaluate.shots": 1,
+    "train.epochs": 2.0, "train.evaluate_at_epochs": [1.0], "train.save_steps": 0, "augment.copies": 1,
+    "evaluate.shots": 1,
     "evaluate.max_new_tokens": 4,
 }  # fmt: skip
 EQUAL = (
@@ -257,7 +258,7 @@ def check_training(pair: Pair, tables: Sequence[int]) -> None:
                 assert (asked["quantization"], asked["dtype"]) == ("8bit", "bfloat16")
                 train = asked["train"]
                 assert (train["method"], train["batch_size"]) == ("lora", 8)
-                assert (train["warmup_share"], train["clip_norm"], train["learning_rate"]) == (0.1, 1.0, 1e-3)
+                assert (train["warmup_ratio"], train["max_grad_norm"], train["learning_rate"]) == (0.1, 1.0, 1e-3)
                 assert read_json(folder / "adapter_config.json")["r"] == 16
                 assert (folder / "adapter_model.safetensors").stat().st_size > 1000
     kinds = {"llama-2": "LlamaTokenizer", "llama-3": "TokenizersBackend"}
@@ -513,7 +514,7 @@ def test_all_leaves_out_what_cannot_be_run_and_says_why(begun):
 
 def test_cohorts_of_the_embedded_pair_have_people_and_a_seed_of_their_own(tmp_path):
     said = {"grid": None, "large": None, "small": None, "seeds": None, "family": "embedded", "people": 3, "cohorts": 2}
-    runs = {"train.max_steps": 1, "train.evaluate_at": [], "augment.copies": 1, "evaluate.known": "none"}
+    runs = {"train.max_steps": 1, "train.evaluate_at_epochs": [], "augment.copies": 1, "evaluate.known": "none"}
     pair = Pair("embedded", tmp_path)
     pair.reproduce("table1", "table5", "figure6", **said, set=json.dumps({**RUNS, **runs}))
     blocks = read_json(pair.output / "tables" / "table1.json")["blocks"]
@@ -557,7 +558,7 @@ def untouched(tmp_path_factory) -> Pair:
         (["table1"], {"set": '{"train.epoch": 1}'}, "--set: train: unknown key 'epoch'. Did you mean 'epochs'?"),
         (["table1"], {"set": '{"training.epochs": 1}'}, "--set: expected settings of corpus, models, score, augment,"),
         (["table1"], {"set": '{"epochs": 1}'}, "by dotted name, e.g. \"train.epochs\", got 'epochs'."),
-        (["table1"], {"set": '{"train.epochs": 0.5}'}, "train.evaluate_at: expected passes up to"),
+        (["table1"], {"set": '{"train.epochs": 0.5}'}, "train.evaluate_at_epochs: expected passes up to"),
         (["table1"], {"set": '{"train.method": "full"}'}, 'models.quantization: expected none with train.method ='),
         (["table1"], {"grid": '{"train.rate": [1e-3]}'}, "train: unknown key 'rate'"),
         (["table1"], {"grid": '{"train.learning_rate": 1e-3}'}, "expected a list of values for 'train.learning_rate'"),

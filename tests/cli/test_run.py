@@ -11,14 +11,11 @@ import pytest
 import torch
 
 from elusive.cli.main import main
+from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
-    AugmentSettings,
     CorpusSettings,
-    ModelSettings,
     Recipe,
     ScoreSettings,
-    TrainSettings,
-    model_to_train,
 )
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
@@ -180,7 +177,7 @@ def test_scores_read_in_two_ways_are_not_contrasted(tmp_path, capsys):
         main(["score", corpus, "--output", str(tmp_path / name), "--model", "elusive/small", *flags])
     reasons = {
         "small": "were scored in two ways (renormalise: True and False)",
-        "other": "was renormalised without ['!'], but augment.excluded_tokens is ['.', ',']",
+        "other": "was renormalised without ['!'], but score.excluded_tokens is ['.', ',']",
     }
     for name, reason in reasons.items():
         folders = ["--large", str(tmp_path / "large"), "--small", str(tmp_path / name)]
@@ -223,8 +220,8 @@ def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
     (tmp_path / "r.toml").write_text(recipe + stanza + "\n")
     chosen = load_recipe(tmp_path / "r.toml", Recipe).models
     contrast = found["contrast"]
-    assert list(chosen.large_heads) == contrast["large"]["heads"]
-    assert list(chosen.large_layers) == contrast["large"]["layers"]
+    assert list(chosen.large.heads) == contrast["large"]["heads"]
+    assert list(chosen.large.layers) == contrast["large"]["layers"]
     assert list(chosen.small_heads) == contrast["small"]["heads"]
     # Read again at just these heads, the whole corpus gives what the two halves gave together.
     flags = []
@@ -270,10 +267,13 @@ def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
     recipe = Recipe(
         arms=("contrast-cues",),
         corpus=CorpusSettings(people=2),
-        models=ModelSettings(large_layers=(1,), small_heads=("0.1", "1.0")),
-        score=ScoreSettings(renormalise=True),
-        augment=AugmentSettings(excluded_tokens=(".",)),
-        train=TrainSettings(model="elusive/small"),
+        models=Models(
+            large=ModelRef("elusive/large", layers=(1,)),
+            small=ModelRef("elusive/small", heads=("0.1", "1.0")),
+            other=ModelRef("elusive/small"),
+            trained="other",
+        ),
+        score=ScoreSettings(renormalise=True, excluded_tokens=(".",)),
     )
     _score(recipe, make_corpus(recipe.corpus, tmp_path / "corpus"), tmp_path)
     for name, layers, heads in (
@@ -281,7 +281,7 @@ def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
         ("large-cue-company", [1], []),
         ("small-cues", [], ["0.1", "1.0"]),
         ("small-cue-company", [], ["0.1", "1.0"]),
-        ("trained-cues", [], []),  # neither large nor small: all its heads
+        ("other-cues", [], []),  # neither large nor small
     ):
         asked = read_json(tmp_path / "scores" / name / "settings.json")
         assert (asked["layers"], asked["heads"], asked["renormalise"]) == (layers, heads, True)
@@ -340,10 +340,9 @@ def test_what_a_run_scores_follows_from_its_arms(tmp_path):
         field[1],
     ]
 
-    small = dataclasses.replace(Recipe().train, model="small")
-    assert model_to_train(ModelSettings(), small) == ("small", "elusive/small", "")
-    other = dataclasses.replace(Recipe().train, model="org/other", revision="abc")
-    assert model_to_train(ModelSettings(), other) == ("trained", "org/other", "abc")
+    assert Recipe(models=Models(trained="small")).trained == ModelRef("elusive/small")
+    other = ModelRef("org/other", revision="abc")
+    assert Recipe(models=Models(other=other, trained="other")).trained == other
 
 
 def test_the_readmes_shell_commands_run(tmp_path, monkeypatch, capsys):
@@ -392,7 +391,7 @@ def test_the_readmes_file_tree_is_true():
 def test_pretraining_makes_a_model_that_loads_and_resumes(tmp_path):
     settings = PretrainSettings(
         output=str(tmp_path / "model"), people=10, tokens=4096, vocabulary=400, hidden_size=16, layers=1, heads=2,
-        intermediate_size=16, context=64, row_tokens=64, batch_size=8, save_steps=4,
+        intermediate_size=16, context=64, sequence_length=64, batch_size=8, save_steps=4,
     )  # fmt: skip
 
     class StoppedError(Exception):
@@ -410,7 +409,7 @@ def test_pretraining_makes_a_model_that_loads_and_resumes(tmp_path):
     model, tokenizer = load_model(str(folder)), load_tokenizer(str(folder))
     assert model.config.use_cache
     assert not list(folder.glob("*.bin"))
-    assert load_model(str(folder), dtype="auto").dtype == torch.bfloat16
+    assert load_model(ModelRef(str(folder), dtype="auto")).dtype == torch.bfloat16
     assert len(tokenizer) == 400
     assert load_recipe(folder / "pretrain.toml", PretrainSettings) == settings
     assert not (folder / "checkpoints").exists()
@@ -428,6 +427,6 @@ def test_the_embedded_pair_is_small_and_shares_one_tokenizer():
     assert sum(path.stat().st_size for path in weights) < 8e6
     assert (folder / "large" / "tokenizer.json").read_bytes() == (folder / "small" / "tokenizer.json").read_bytes()
     for name in ("large", "small"):
-        assert load_model(f"elusive/{name}", dtype="auto").dtype == torch.bfloat16
+        assert load_model(ModelRef(f"elusive/{name}", dtype="auto")).dtype == torch.bfloat16
         recipe = load_recipe(ROOT / "recipes" / f"embedded-{name}.toml", PretrainSettings)
         assert load_recipe(folder / name / "pretrain.toml", PretrainSettings) == recipe

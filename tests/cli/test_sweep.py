@@ -32,7 +32,7 @@ method = "full"
 learning_rate = 2e-3
 max_steps = 3
 batch_size = 6
-evaluate_at = [1.0]
+evaluate_at_epochs = [1.0]
 [evaluate]
 known = "none"
 shots = 1
@@ -308,7 +308,7 @@ def test_a_search_goes_on_to_the_trials_of_one_that_was_not_stopped(recipe, tmp_
             ["sweep.search=tpe", 'sweep.ranges."train.epochs"=[3]'],
             "expected [low, high] for 'train.epochs'",
         ),
-        (["train.arguments.learning_rate=1"], "learning_rate"),
+        (["train.training_arguments.learning_rate=1"], "learning_rate"),
     ],
 )
 def test_what_cannot_be_swept_stops_before_anything_is_written(recipe, tmp_path, capsys, flags, message):
@@ -327,7 +327,7 @@ def test_a_corpus_without_questions_is_refused_before_anything_long(recipe, tmp_
     (tmp_path / "text.txt").write_text("Ada Lovelace was born in 1815.")
     corpus = ["--set", f"corpus.source={tmp_path / 'text.txt'}", "arms=[plain]", "sweep.grid={}"]
     folder = tmp_path / "sweep"
-    for evaluate_at in ([], ["train.evaluate_at=[]"]):
+    for evaluate_at in ([], ["train.evaluate_at_epochs=[]"]):
         message = stopped(capsys, str(recipe), "--output", str(folder), *corpus, *evaluate_at)
         assert "expected a corpus with questions" in message or "expects a corpus with questions" in message
         assert "corpus.questions" in message

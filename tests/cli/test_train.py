@@ -96,7 +96,15 @@ def assert_same_bits(folder, other):
 @pytest.fixture(scope="module")
 def whole(corpus):
     """Two passes without a stop, questions after each."""
-    flags = ["--epochs", "2", "--evaluate-at", "1", "2", "--questions", str(corpus / "corpus" / "questions.jsonl")]
+    flags = [
+        "--epochs",
+        "2",
+        "--evaluate-at-epochs",
+        "1",
+        "2",
+        "--questions",
+        str(corpus / "corpus" / "questions.jsonl"),
+    ]
     printed = run(command(corpus, corpus / "whole", *flags))
     assert "8 steps, packed" in printed
     return corpus / "whole", flags
@@ -192,7 +200,7 @@ def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
 
 @pytest.mark.parametrize("method", ["full", "lora"])  # with adapters, also loaded by the main process alone
 def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, method):
-    flags = ["--epochs", "2", "--method", method, "--evaluate-at", "2"]
+    flags = ["--epochs", "2", "--method", method, "--evaluate-at-epochs", "2"]
     flags += ["--questions", str(corpus / "corpus" / "questions.jsonl")]
     finished(command(corpus, tmp_path / "one", *flags), tmp_path / "printed")
     shares = {**FSDP, "FSDP_CPU_RAM_EFFICIENT_LOADING": "true" if method == "lora" else "false"}
@@ -219,7 +227,7 @@ def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
 
 def test_any_training_argument_passes_through(corpus, tmp_path):
     arguments = {"report_to": "tensorboard", "logging_steps": 1, "optim": "sgd"}
-    flags = ["--epochs", "1", "--arguments", json.dumps(arguments)]
+    flags = ["--epochs", "1", "--training-arguments", json.dumps(arguments)]
     board = {"TENSORBOARD_LOGGING_DIR": str(tmp_path / "board")}
     finished(command(corpus, tmp_path / "out", *flags), tmp_path / "printed", **board)
     assert len(curve(tmp_path / "out")) == 4
@@ -230,14 +238,20 @@ def test_any_training_argument_passes_through(corpus, tmp_path):
     ("flags", "message"),
     [
         (
-            ["--arguments", '{"optm": "sgd"}'],
+            ["--training-arguments", '{"optm": "sgd"}'],
             "'optm' is no field of transformers' TrainingArguments. Did you mean 'optim'?",
         ),
-        (["--arguments", '{"learning_rate": 1}'], "expected no 'learning_rate'. Set train.learning_rate instead"),
-        (["--arguments", '{"dataloader_drop_last": true}'], "It would change which tokens are seen"),
-        (["--arguments", '{"fsdp": true}'], "Weights are spread by `accelerate launch` with FSDP"),
-        (["--arguments", '{"optim": "nothing"}'], "nothing is not a valid OptimizerNames"),
-        (["--evaluate-at", "1"], "train.evaluate_at: expected questions to ask, got none. Give --questions"),
+        (
+            ["--training-arguments", '{"learning_rate": 1}'],
+            "expected no 'learning_rate'. Set train.learning_rate instead",
+        ),
+        (["--training-arguments", '{"dataloader_drop_last": true}'], "It would change which tokens are seen"),
+        (["--training-arguments", '{"fsdp": true}'], "Weights are spread by `accelerate launch` with FSDP"),
+        (["--training-arguments", '{"optim": "nothing"}'], "nothing is not a valid OptimizerNames"),
+        (
+            ["--evaluate-at-epochs", "1"],
+            "train.evaluate_at_epochs: expected questions to ask, got none. Give --questions",
+        ),
         (["--quantization", "8bit"], "cannot be trained themselves: expected method = lora, got full"),
     ],
 )
@@ -249,10 +263,10 @@ def test_what_cannot_be_trained_is_refused(corpus, tmp_path, capsys, flags, mess
 
 
 def test_questions_after_the_end_are_refused(corpus, tmp_path, capsys):
-    flags = ["--epochs", "2", "--evaluate-at", "3", "--questions", str(corpus / "corpus" / "questions.jsonl")]
+    flags = ["--epochs", "2", "--evaluate-at-epochs", "3", "--questions", str(corpus / "corpus" / "questions.jsonl")]
     with pytest.raises(SystemExit):
         main(command(corpus, tmp_path / "out", *flags)[3:])
-    assert "train.evaluate_at: expected passes up to train.epochs (2), got 3" in capsys.readouterr().err
+    assert "train.evaluate_at_epochs: expected epochs up to train.epochs (2), got 3" in capsys.readouterr().err
     flags = ["--max-steps", "2", *flags[2:]]
     with pytest.raises(SystemExit):
         main(command(corpus, tmp_path / "out", *flags)[3:])
@@ -272,7 +286,7 @@ def test_verbs_that_are_no_team_work_are_refused_to_several_processes(monkeypatc
 def test_a_recipe_without_questions_is_told_before_anything_is_scored(tmp_path, capsys):
     (tmp_path / "texts.jsonl").write_text('{"text": "Ann was born in Oslo."}\n')
     recipe = f'output = "{tmp_path}/run"\narms = ["plain"]\n[corpus]\nsource = "{tmp_path}/texts.jsonl"\n'
-    (tmp_path / "r.toml").write_text(recipe + '[score]\nqueries = "all"\n[train]\nevaluate_at = [1]\n')
+    (tmp_path / "r.toml").write_text(recipe + '[score]\nqueries = "all"\n[train]\nevaluate_at_epochs = [1]\n')
     with pytest.raises(SystemExit):
         main(["run", str(tmp_path / "r.toml")])
     assert "expected a corpus with questions to ask, got one without any" in capsys.readouterr().err

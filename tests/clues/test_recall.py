@@ -225,7 +225,7 @@ class TestHeads:
         documents = [clues(f"d{number}", large, [1, 2, 3, 4], [1, 1, 0, 0]) for number in range(4)]
         found = choose_heads(documents, (2, 2), (1, 1), k=2)
         assert found.own.large == HeadChoice("layer 1", layers=(1,))
-        assert "large_layers = [1]" in heads_table(found)
+        assert "    [models.large]\n    layers = [1]" in heads_table(found)
 
     def test_a_choice_that_does_not_hold_is_not_hidden(self) -> None:
         """A head that finds the clue on the first half alone is chosen, and its failure on the second is shown."""
@@ -256,5 +256,5 @@ class TestHeads:
         lines = heads_table(found).splitlines()
         assert lines[0] == "Clue recall@1 at cues: chosen on 4 documents, shown on 4 others"
         assert "  chosen minus all heads, second half: +1.000 [+1.000, +1.000] separated" in lines
-        start = lines.index("    [models]")
-        assert tomllib.loads("\n".join(lines[start : start + 2])) == {"models": {"large_heads": ["1.0"]}}
+        start = lines.index("    [models.large]")
+        assert tomllib.loads("\n".join(lines[start : start + 2])) == {"models": {"large": {"heads": ["1.0"]}}}

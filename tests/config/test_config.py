@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from elusive.config.describe import describe
+from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
     AugmentSettings,
     CorpusSettings,
     EvaluateSettings,
-    ModelSettings,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -24,7 +24,6 @@ from elusive.errors import ElusiveError
 
 KINDS = [
     CorpusSettings,
-    ModelSettings,
     ScoreSettings,
     AugmentSettings,
     TrainSettings,
@@ -60,7 +59,7 @@ class TestDefaults:
     def test_the_paper_s_training(self) -> None:
         train = TrainSettings()
         assert (train.method, train.lora_rank, train.lora_alpha, train.batch_size) == ("lora", 16, 16.0, 8)
-        assert (train.warmup_share, train.schedule, train.clip_norm) == (0.1, "linear", 1.0)
+        assert (train.warmup_ratio, train.lr_scheduler, train.max_grad_norm) == (0.1, "linear", 1.0)
         assert (AugmentSettings().copies, EvaluateSettings().shots) == (10, 5)
 
     def test_an_empty_recipe_is_all_defaults(self, tmp_path: Path) -> None:
@@ -79,23 +78,33 @@ class TestRoundTrip:
                 arms=("random", "contrast-all", "distance"),
                 seeds=(3, 0, 2),
                 corpus=CorpusSettings(source="a.jsonl", format="jsonl", limit=5, name_position="random"),
-                models=ModelSettings(
-                    large="some/model",
-                    large_revision="abc",
-                    dtype="bfloat16",
-                    device="cuda:1",
-                    large_layers=(3, 0),
-                    large_heads=("3.1", "10.0"),
-                    small_heads=("0.0",),
+                models=Models(
+                    large=ModelRef(
+                        "some/model",
+                        revision="abc",
+                        dtype="bfloat16",
+                        device="cuda:1",
+                        layers=(3, 0),
+                        heads=("3.1", "10.0"),
+                    ),
+                    small=ModelRef("other/model", heads=("0.0",)),
+                    other=ModelRef("a/third", quantization="8bit"),
+                    trained="other",
                 ),
-                score=ScoreSettings(queries="all", head_fields=(), include_self=False, renormalise=True),
-                augment=AugmentSettings(alpha=0.7, beta=0.005, unseen_tokens="keep", excluded_tokens=(".", '"', "\n")),
-                train=TrainSettings(method="full", learning_rate=1e-5, epochs=0.5, activation_checkpointing=True),
+                score=ScoreSettings(
+                    queries="all",
+                    head_fields=(),
+                    include_self=False,
+                    renormalise=True,
+                    excluded_tokens=(".", '"', "\n"),
+                ),
+                augment=AugmentSettings(alpha=0.7, beta=0.005, unseen_tokens="keep"),
+                train=TrainSettings(method="lora", learning_rate=1e-5, epochs=0.5, gradient_checkpointing=True),
                 evaluate=EvaluateSettings(shots=0),
                 report=ReportSettings(cue_field="company"),
             ),
             PretrainSettings(),
-            PretrainSettings(seed=4, tokens=123_456, asked_share=1.0, question_share=0.0, precision="fp32"),
+            PretrainSettings(seed=4, tokens=123_456, questioned_ratio=1.0, question_ratio=0.0, precision="fp32"),
         ],
     )
     def test_toml(self, tmp_path: Path, settings: Any) -> None:
@@ -104,7 +113,7 @@ class TestRoundTrip:
     def test_table_holds_json_types_only(self) -> None:
         table = to_table(Recipe())
         assert table["arms"] == ["plain", "random-matched", "attention", "contrast-cues"]
-        assert table["augment"]["excluded_tokens"] == [".", ","]
+        assert table["score"]["excluded_tokens"] == [".", ","]
 
     def test_integers_stand_for_floats(self, tmp_path: Path) -> None:
         alpha = load_recipe(write(tmp_path, "[augment]\nalpha = 1"), Recipe).augment.alpha
@@ -133,8 +142,9 @@ class TestRefusals:
             ("arms = 'plain'", "arms: expected a list, got 'plain'."),
             ("seeds = [0, '1']", "seeds: expected int, got '1'."),
             ("[score]\nhead_fields = [1]", "score: head_fields: expected str, got 1."),
-            ("[models]\nlarge_layers = ['1']", "models: large_layers: expected int, got '1'."),
-            ("[models]\nsmall_heads = [1.0]", "models: small_heads: expected str, got 1.0."),
+            ("[models.large]\nlayers = ['1']", "models: large: layers: expected int, got '1'."),
+            ("[models.small]\nheads = [1.0]", "models: small: heads: expected str, got 1.0."),
+            ("[models]\ntrained = 'other'", "models.other.name: expected a folder or hub name, got ''."),
             (
                 "[score]\nqueries = 'cue'",
                 "score: queries: expected one of cues, spans, all, got 'cue'. Did you mean 'cues'?",
@@ -197,11 +207,15 @@ class TestOverrides:
             assigned(assignment)
 
     def test_the_table_is_changed_in_a_copy(self) -> None:
-        table: dict[str, Any] = {"train": {"seed": 1, "arguments": {"a": 1, "b": 2}}}
-        changed = with_overrides(table, ["train.arguments.a=3", "train.seed=4", "train.seed=5", "score.packed=true"])
-        assert changed == {"train": {"seed": 5, "arguments": {"a": 3, "b": 2}}, "score": {"packed": True}}
-        assert table == {"train": {"seed": 1, "arguments": {"a": 1, "b": 2}}}
-        assert with_overrides(table, ["train.arguments={c=1}"])["train"]["arguments"] == {"c": 1}, "the whole value"
+        table: dict[str, Any] = {"train": {"seed": 1, "training_arguments": {"a": 1, "b": 2}}}
+        changed = with_overrides(
+            table, ["train.training_arguments.a=3", "train.seed=4", "train.seed=5", "score.packed=true"]
+        )
+        assert changed == {"train": {"seed": 5, "training_arguments": {"a": 3, "b": 2}}, "score": {"packed": True}}
+        assert table == {"train": {"seed": 1, "training_arguments": {"a": 1, "b": 2}}}
+        assert with_overrides(table, ["train.training_arguments={c=1}"])["train"]["training_arguments"] == {"c": 1}, (
+            "the whole value"
+        )
 
     def test_a_value_has_no_settings(self) -> None:
         with pytest.raises(ElusiveError, match=r"--set train\.seed\.x=1: train\.seed is 2, which has no settings"):
@@ -231,7 +245,7 @@ class TestDescription:
     def test_sections_stand_in_order(self) -> None:
         sections = {section.name: section for section in describe(Recipe)}
         assert list(sections)[:2] == ["", "corpus"]
-        assert sections["train"].settings[0].path == "train.model"
+        assert sections["train"].settings[0].path == "train.method"
         assert [setting.name for setting in sections[""].settings if setting.is_list] == ["arms", "seeds"]
 
 
@@ -241,10 +255,10 @@ class TestRanges:
         [
             (CorpusSettings, {"people": 0}, "corpus.people: expected at least 1, got 0."),
             (CorpusSettings, {"limit": -1}, "corpus.limit: expected 0 or more, got -1."),
-            (ModelSettings, {"large_layers": (0, -1)}, "models.large_layers: expected layers from 0, got (0, -1)."),
+            (ModelRef, {"layers": (0, -1)}, "layers: expected layers from 0, got (0, -1)."),
             (
-                ModelSettings,
-                {"small_heads": ("1.0", "3")},
+                ModelRef,
+                {"heads": ("1.0", "3")},
                 """Expected a head as "layer.head" (e.g. "3.1"), both from 0, got '3'.""",
             ),
             (ScoreSettings, {"max_length": -1}, "score.max_length: expected 0 or more, got -1."),
@@ -259,9 +273,9 @@ class TestRanges:
             (TrainSettings, {"lora_rank": 0}, "train.lora_rank: expected at least 1, got 0."),
             (TrainSettings, {"learning_rate": 0.0}, "train.learning_rate: expected above 0, got 0.0."),
             (TrainSettings, {"learning_rate": math.inf}, "train.learning_rate: expected above 0, got inf."),
-            (TrainSettings, {"warmup_share": 1.1}, "train.warmup_share: expected a share in [0, 1], got 1.1."),
+            (TrainSettings, {"warmup_ratio": 1.1}, "train.warmup_ratio: expected a share in [0, 1], got 1.1."),
             (TrainSettings, {"weight_decay": -0.1}, "train.weight_decay: expected 0 or more, got -0.1."),
-            (TrainSettings, {"clip_norm": -1.0}, "train.clip_norm: expected 0 or more, got -1.0."),
+            (TrainSettings, {"max_grad_norm": -1.0}, "train.max_grad_norm: expected 0 or more, got -1.0."),
             (TrainSettings, {"epochs": 0.0}, "train.epochs: expected above 0, got 0.0."),
             (TrainSettings, {"epochs": math.inf}, "train.epochs: expected above 0, got inf."),
             (TrainSettings, {"max_steps": -1}, "train.max_steps: expected 0 or more, got -1."),
@@ -278,13 +292,17 @@ class TestRanges:
             (PretrainSettings, {"people": 0}, "pretrain.people: expected at least 1, got 0."),
             (PretrainSettings, {"heads": 0}, "pretrain.heads: expected at least 1, got 0."),
             (PretrainSettings, {"seed": -1}, "pretrain.seed: expected at least 0, got -1."),
-            (PretrainSettings, {"vocabulary": 258}, "pretrain.vocabulary: expected at least 259, got 258."),
+            (PretrainSettings, {"vocab_size": 258}, "pretrain.vocab_size: expected at least 259, got 258."),
             (PretrainSettings, {"tokens": 4095}, "pretrain.tokens: expected at least 4096, got 4095."),
-            (PretrainSettings, {"asked_share": 1.1}, "pretrain.asked_share: expected a share in [0, 1], got 1.1."),
             (
                 PretrainSettings,
-                {"question_share": 1.0},
-                "pretrain.question_share: expected a share in [0, 1), got 1.0.",
+                {"questioned_ratio": 1.1},
+                "pretrain.questioned_ratio: expected a share in [0, 1], got 1.1.",
+            ),
+            (
+                PretrainSettings,
+                {"question_ratio": 1.0},
+                "pretrain.question_ratio: expected a share in [0, 1), got 1.0.",
             ),
             (
                 PretrainSettings,
@@ -292,8 +310,12 @@ class TestRanges:
                 "pretrain.hidden_size: expected a multiple of twice the heads (8), got 100.",
             ),
             (PretrainSettings, {"learning_rate": 0.0}, "pretrain.learning_rate: expected above 0, got 0.0."),
-            (PretrainSettings, {"warmup_share": -0.1}, "pretrain.warmup_share: expected a share in [0, 1], got -0.1."),
-            (PretrainSettings, {"row_tokens": 513}, "pretrain.row_tokens: expected at most context, got 513."),
+            (PretrainSettings, {"warmup_ratio": -0.1}, "pretrain.warmup_ratio: expected a share in [0, 1], got -0.1."),
+            (
+                PretrainSettings,
+                {"sequence_length": 513},
+                "pretrain.sequence_length: expected at most context, got 513.",
+            ),
             (Recipe, {"arms": ()}, "arms: expected at least one arm, got ()."),
             (Recipe, {"arms": ("plain", "plain")}, "arms: expected each arm once, got ('plain', 'plain')."),
             (Recipe, {"seeds": ()}, "seeds: expected at least one seed, got ()."),
@@ -301,8 +323,16 @@ class TestRanges:
             (Recipe, {"seeds": (0, -1)}, "seeds: expected 0 or more, got (0, -1)."),
             (Recipe, {"parallel": -1}, "parallel: expected 0 or more, got -1."),
             (Recipe, {"threads": -1}, "threads: expected 0 or more, got -1."),
-            (TrainSettings, {"accumulation": 0}, "train.accumulation: expected at least 1, got 0."),
-            (TrainSettings, {"evaluate_at": (1.0, 0.0)}, "train.evaluate_at: expected passes above 0, got (1.0, 0.0)."),
+            (
+                TrainSettings,
+                {"gradient_accumulation_steps": 0},
+                "train.gradient_accumulation_steps: expected at least 1, got 0.",
+            ),
+            (
+                TrainSettings,
+                {"evaluate_at_epochs": (1.0, 0.0)},
+                "train.evaluate_at_epochs: expected epochs above 0, got (1.0, 0.0).",
+            ),
         ],
     )
     def test_message(self, kind: Any, values: dict[str, Any], message: str) -> None:
@@ -313,5 +343,5 @@ class TestRanges:
     def test_limits_are_allowed(self) -> None:
         AugmentSettings(alpha=0.0, beta=0.0, copies=0)
         AugmentSettings(alpha=1.0)
-        TrainSettings(max_length=2, warmup_share=1.0, clip_norm=0.0, save_steps=0)
-        PretrainSettings(tokens=4096, vocabulary=259, row_tokens=256, context=256)
+        TrainSettings(max_length=2, warmup_ratio=1.0, max_grad_norm=0.0, save_steps=0)
+        PretrainSettings(tokens=4096, vocab_size=259, sequence_length=256, context=256)

@@ -45,7 +45,7 @@ def documents(items: list[QuestionItem]) -> list[str]:
 
 class TestPretrainedHere:
     def test_fifty_of_each_kind(self, tmp_path: Path) -> None:
-        items = known_questions("auto", pretrained(tmp_path / "m", seed=5, people=150, asked_share=0.4))
+        items = known_questions("auto", pretrained(tmp_path / "m", seed=5, people=150, questioned_ratio=0.4))
         numbers = [f"{number:05d}" for number in range(1, 51)]
         kinds = ("known-asked", "known-told")
         assert documents(items) == [f"{kind}-{number}" for kind in kinds for number in numbers]
@@ -58,7 +58,7 @@ class TestPretrainedHere:
         assert len({item.id for item in items}) == 500
 
     def test_as_many_as_there_are(self, tmp_path: Path) -> None:
-        items = known_questions("auto", pretrained(tmp_path / "m", people=10, asked_share=0.3))
+        items = known_questions("auto", pretrained(tmp_path / "m", people=10, questioned_ratio=0.3))
         assert documents(items) == [
             *(f"known-asked-{number:05d}" for number in range(1, 4)),
             *(f"known-told-{number:05d}" for number in range(1, 8)),

@@ -1,6 +1,7 @@
 """Greedy answers of real (tiny) transformers models: some with random weights, some programmed token by token."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import shutil
@@ -13,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from elusive.config.models import ModelRef
 from elusive.config.run import EvaluateSettings
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
@@ -344,12 +346,7 @@ def saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
 def run(folder: Path, model: Path, items: list[QuestionItem] | None = None, **settings: Any) -> dict[str, Any]:
     options: dict[str, Any] = {"shots": 1, "max_new_tokens": 8} | settings
     return evaluate_model(
-        items or ITEMS,
-        EXAMPLES,
-        folder,
-        model=str(model),
-        device="cpu",
-        settings=EvaluateSettings(**options),
+        items or ITEMS, EXAMPLES, folder, model=ModelRef(str(model), device="cpu"), settings=EvaluateSettings(**options)
     )
 
 
@@ -379,17 +376,18 @@ def test_quantised_weights_are_another_evaluation(saved: Path, tmp_path: Path, m
     loaded: list[Any] = []
     load_model = loading.load_model
 
-    def load(name: str, *, quantization: str, **options: Any) -> Any:
-        loaded.append(quantization)
-        return load_model(name, **options)
+    def load(model: ModelRef) -> Any:
+        loaded.append(model.quantization)
+        return load_model(dataclasses.replace(model, quantization="none"))
 
-    monkeypatch.setattr(stage.models, "load_model", load)
+    monkeypatch.setattr(stage.loading, "load_model", load)
     run(tmp_path / "evaluation", saved)
-    assert "quantization" not in json.loads((tmp_path / "evaluation" / "settings.json").read_text())
     settings = EvaluateSettings(shots=1, max_new_tokens=8)
-    for folder, message in (("quantised", None), ("evaluation", "quantization: was None, now '4bit'")):
+    for folder, message in (("quantised", None), ("evaluation", "quantization: was 'none', now '4bit'")):
         with pytest.raises(ElusiveError, match=message) if message else contextlib.nullcontext():
-            evaluate_model(ITEMS, EXAMPLES, tmp_path / folder, model=str(saved), quantization="4bit", settings=settings)
+            evaluate_model(
+                ITEMS, EXAMPLES, tmp_path / folder, model=ModelRef(str(saved), quantization="4bit"), settings=settings
+            )
     assert loaded == ["none", "4bit"]
 
 
@@ -399,8 +397,8 @@ def test_finished_stage_loads_no_model(saved: Path, tmp_path: Path, monkeypatch:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(stage.models, "load_model", refuse)
-    monkeypatch.setattr(stage.models, "load_tokenizer", refuse)
+    monkeypatch.setattr(stage.loading, "load_model", refuse)
+    monkeypatch.setattr(stage.loading, "load_tokenizer", refuse)
     assert run(tmp_path / "evaluation", saved) == figures
     # Neither the batch size nor the bootstrap changes an answer.
     assert run(tmp_path / "evaluation", saved, max_batch_tokens=7, resamples=9) == figures
@@ -455,7 +453,7 @@ def test_missing_model_is_an_error(tmp_path: Path):
 def test_adapter_folder_is_loaded_with_its_base(saved: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast):
     from peft import LoraConfig, get_peft_model
 
-    base = loading.load_model(str(saved), device="cpu")
+    base = loading.load_model(ModelRef(str(saved), device="cpu"))
     wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], base_model_name_or_path=str(saved)))
     wrapped.save_pretrained(str(tmp_path / "adapter"))
     tokenizer.save_pretrained(tmp_path / "adapter")

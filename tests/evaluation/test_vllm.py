@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from elusive.config.models import ModelRef
 from elusive.config.run import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.errors import ElusiveError
@@ -217,7 +218,7 @@ EXAMPLES = list(well_known_examples())
 def adapters(folder: Path, rank: int = 4, **options: Any) -> Path:
     """LoRA adapters of the embedded large model that change what it says."""
     torch.manual_seed(1)
-    base = loading.load_model("elusive/large", device="cpu")
+    base = loading.load_model(ModelRef("elusive/large", device="cpu"))
     wrapped = get_peft_model(base, LoraConfig(r=rank, target_modules="all-linear", init_lora_weights=False, **options))
     for name, weight in wrapped.named_parameters():
         if "lora_" in name:
@@ -233,7 +234,7 @@ def both(folder: Path, model: str, **settings: Any) -> list[list[dict[str, Any]]
     rows = []
     for name in ("transformers", "vllm"):
         options: dict[str, Any] = {"shots": 2, "max_new_tokens": 12, "engine": name} | settings
-        evaluate_model(ITEMS, EXAMPLES, folder / name, model=model, settings=EvaluateSettings(**options))
+        evaluate_model(ITEMS, EXAMPLES, folder / name, model=ModelRef(model), settings=EvaluateSettings(**options))
         rows.append([json.loads(line) for line in (folder / name / "predictions.jsonl").read_text().splitlines()])
     return rows
 
@@ -265,26 +266,26 @@ def test_the_largest_rank_counts(engine: type[LLM], tmp_path: Path):
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"r": 600}))
     with pytest.raises(ElusiveError, match="have rank 600, and vLLM takes 512 at most"):
-        continue_by_vllm(str(folder), [[3, 4]], stops=[], max_new_tokens=1)
+        continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4])
 def test_adapters_that_are_ignored_are_refused(engine: type[LLM], tmp_path: Path, noise: float):
     folder = adapters(tmp_path / "adapters")
     engine.noise = noise
-    assert continue_by_vllm(str(folder), [[3, 4]], stops=[], max_new_tokens=1)
+    assert continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
     engine.applies_adapters = False
     with pytest.raises(ElusiveError, match=r"adapters in .* change nothing under vLLM: .*'transformers'"):
-        continue_by_vllm(str(folder), [[3, 4]], stops=[], max_new_tokens=1)
+        continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
 
 
 def test_adapters_of_zeros_are_refused(engine: type[LLM], tmp_path: Path):
-    base = loading.load_model("elusive/large", device="cpu")
+    base = loading.load_model(ModelRef("elusive/large", device="cpu"))
     fresh = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))  # B starts at zero
     fresh.peft_config["default"].base_model_name_or_path = "elusive/large"
     fresh.save_pretrained(str(tmp_path))
     with pytest.raises(ElusiveError, match="change nothing under vLLM"):
-        continue_by_vllm(str(tmp_path), [[3, 4]], stops=[], max_new_tokens=1)
+        continue_by_vllm(ModelRef(str(tmp_path)), [[3, 4]], stops=[], max_new_tokens=1)
 
 
 def test_adapters_of_other_kinds_and_files_are_refused(engine: type[LLM], tmp_path: Path):
@@ -292,10 +293,10 @@ def test_adapters_of_other_kinds_and_files_are_refused(engine: type[LLM], tmp_pa
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
     with pytest.raises(ElusiveError, match="type IA3, and vLLM takes LORA only"):
-        continue_by_vllm(str(folder), [[3, 4]], stops=[], max_new_tokens=1)
+        continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ElusiveError, match=r"Expected adapter_model\.safetensors"):
-        continue_by_vllm(str(folder), [[3, 4]], stops=[], max_new_tokens=1)
+        continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
 
 
 def test_without_vllm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -311,34 +312,34 @@ def test_arguments_of_the_engine(engine: type[LLM], tmp_path: Path):
     assert (engine.made["tensor_parallel_size"], engine.made["max_num_seqs"]) == (2, 8)
     for taken in ("dtype", "max_model_len", "enable_lora", "load_format", "trust_remote_code"):
         with pytest.raises(ElusiveError, match=rf"evaluate\.vllm: {taken} cannot be changed there"):
-            continue_by_vllm("elusive/large", [[3]], stops=[], max_new_tokens=1, arguments={taken: 1})
+            continue_by_vllm(ModelRef("elusive/large"), [[3]], stops=[], max_new_tokens=1, arguments={taken: 1})
     with pytest.raises(ElusiveError, match=r"vLLM 0\.20\.2 refuses .* unexpected keyword argument 'max_seqs'"):
-        continue_by_vllm("elusive/large", [[3]], stops=[], max_new_tokens=1, arguments={"max_seqs": 1})
+        continue_by_vllm(ModelRef("elusive/large"), [[3]], stops=[], max_new_tokens=1, arguments={"max_seqs": 1})
     with pytest.raises(ElusiveError, match=r'evaluate\.vllm: expected nothing, unless evaluate\.engine = "vllm"'):
         EvaluateSettings(vllm={"max_num_seqs": 8})
 
 
 def test_saved_types_are_named(engine: type[LLM], tmp_path: Path):
-    loading.load_model("elusive/small", device="cpu").to(torch.bfloat16).save_pretrained(tmp_path)
+    loading.load_model(ModelRef("elusive/small", device="cpu")).to(torch.bfloat16).save_pretrained(tmp_path)
     loading.load_tokenizer("elusive/small").save_pretrained(tmp_path)
-    continue_by_vllm(str(tmp_path), [[3]], stops=[], max_new_tokens=1, dtype="auto")
+    continue_by_vllm(ModelRef(str(tmp_path), dtype="auto"), [[3]], stops=[], max_new_tokens=1)
     assert engine.made["dtype"] == "bfloat16"
 
 
 def test_what_is_known_of_a_model_that_is_not_loaded(tmp_path: Path):
     for name in ("elusive/large", str(adapters(tmp_path))):
-        loaded = loading.innermost(loading.load_model(name, device="cpu"))
-        assert context_and_ends(name) == (
+        loaded = loading.innermost(loading.load_model(ModelRef(name, device="cpu")))
+        assert context_and_ends(ModelRef(name)) == (
             loaded.config.max_position_embeddings,
             {loaded.generation_config.eos_token_id},
         )
     alone = tmp_path / "alone"
-    loaded = loading.load_model("elusive/small", device="cpu")
+    loaded = loading.load_model(ModelRef("elusive/small", device="cpu"))
     loaded.generation_config.eos_token_id = [1, 7]
     loaded.save_pretrained(alone)
-    assert context_and_ends(str(alone))[1] == {1, 7}
+    assert context_and_ends(ModelRef(str(alone)))[1] == {1, 7}
     (alone / "generation_config.json").unlink()
-    assert context_and_ends(str(alone))[1] == {loaded.config.eos_token_id}
+    assert context_and_ends(ModelRef(str(alone)))[1] == {loaded.config.eos_token_id}
 
 
 def test_a_base_that_is_not_there(engine: type[LLM], tmp_path: Path):
@@ -361,7 +362,7 @@ def test_a_stop_token_that_is_left_out_is_put_back():
 def test_engines_are_never_mixed(engine: type[LLM], tmp_path: Path):
     def run(**settings: Any) -> None:
         options = EvaluateSettings(shots=0, max_new_tokens=1, **settings)
-        evaluate_model(ITEMS, EXAMPLES, tmp_path, model="elusive/large", settings=options)
+        evaluate_model(ITEMS, EXAMPLES, tmp_path, model=ModelRef("elusive/large"), settings=options)
 
     run()
     kept = json.loads((tmp_path / "settings.json").read_text())
@@ -373,6 +374,8 @@ def test_engines_are_never_mixed(engine: type[LLM], tmp_path: Path):
 def test_what_vllm_does_in_its_own_ways_is_refused(engine: type[LLM], tmp_path: Path):
     settings = EvaluateSettings(shots=0, engine="vllm")
     with pytest.raises(ElusiveError, match=r"quantization: expected none .* got '4bit'"):
-        evaluate_model(ITEMS, EXAMPLES, tmp_path, model="elusive/large", settings=settings, quantization="4bit")
+        evaluate_model(
+            ITEMS, EXAMPLES, tmp_path, model=ModelRef("elusive/large", quantization="4bit"), settings=settings
+        )
     with pytest.raises(ElusiveError, match=r"device: expected auto or cuda .* got 'cpu'"):
-        evaluate_model(ITEMS, EXAMPLES, tmp_path, model="elusive/large", settings=settings, device="cpu")
+        evaluate_model(ITEMS, EXAMPLES, tmp_path, model=ModelRef("elusive/large", device="cpu"), settings=settings)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from elusive.config.run import ModelSettings, Recipe, TrainSettings
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import Recipe, TrainSettings
 from elusive.experiments import placement
 from elusive.experiments.placement import gpu_places, processes_at_once, take_place
 
@@ -45,7 +46,7 @@ def test_a_larger_model_takes_more_of_the_memory(machine, monkeypatch):
 
 def test_a_model_of_unknown_size_is_trained_alone(machine):
     machine()
-    assert processes_at_once(Recipe(models=ModelSettings(large="google/gemma-2-9b")), 20) == 1
+    assert processes_at_once(Recipe(models=Models(large=ModelRef("google/gemma-2-9b"))), 20) == 1
 
 
 def test_each_gpu_trains_an_arm(machine):
@@ -53,14 +54,14 @@ def test_each_gpu_trains_an_arm(machine):
     assert processes_at_once(Recipe(), 20) == 4
     assert processes_at_once(Recipe(parallel=6), 20) == 6
     assert gpu_places(Recipe(), 6) == [0, 1, 2, 3, 0, 1]
-    assert processes_at_once(Recipe(models=ModelSettings(device="cpu")), 20) == 16
-    assert gpu_places(Recipe(models=ModelSettings(device="cpu")), 2) == [None, None]
+    assert processes_at_once(Recipe(models=Models(large=ModelRef("elusive/large", device="cpu"))), 20) == 16
+    assert gpu_places(Recipe(models=Models(large=ModelRef("elusive/large", device="cpu"))), 2) == [None, None]
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "balanced"])
 def test_a_device_that_was_named_is_taken_as_it_is(machine, device):
     machine(gpus=4)
-    recipe = Recipe(models=ModelSettings(device=device))
+    recipe = Recipe(models=Models(large=ModelRef("elusive/large", device=device)))
     assert processes_at_once(recipe, 20) == 1
     assert gpu_places(recipe, 1) == [None]
 

@@ -54,11 +54,11 @@ def test_settings_are_drawn_alike_whatever_their_order_in_the_recipe():
 
 
 def test_ranges_far_apart_are_searched_by_their_logarithm():
-    recipe = recipe_of("plain", ranges={"train.learning_rate": [1e-5, 1e-2], "train.warmup_share": [0.0, 0.5]})
+    recipe = recipe_of("plain", ranges={"train.learning_rate": [1e-5, 1e-2], "train.warmup_ratio": [0.0, 0.5]})
     found = [dict(trial.chosen) for trial, _ in searched(recipe, "plain", lambda chosen: 0.0, 10)]
     rates = [math.log10(one["train.learning_rate"]) for one in found]
     assert -5 <= min(rates) < -4 < -3 < max(rates) <= -2
-    shares = [one["train.warmup_share"] for one in found]
+    shares = [one["train.warmup_ratio"] for one in found]
     assert 0 <= min(shares) < 0.2 < 0.3 < max(shares) <= 0.5
     # Three digits, so that folders have short names.
     assert all(float(f"{one:.3g}") == one for one in [*shares, *(found[0].values())])
@@ -78,12 +78,12 @@ def test_whole_numbers_stay_whole_and_fractions_do_not_become_whole():
 
 def test_values_of_a_grid_are_choices_lists_too():
     heads = [[], ["2.3", "0.1"], ["0.0"]]
-    recipe = recipe_of("contrast-cues", grid={"models.large_heads": heads, "augment.beta": [0.02, 0.05, 0.05]})
+    recipe = recipe_of("contrast-cues", grid={"models.large.heads": heads, "augment.beta": [0.02, 0.05, 0.05]})
     best = [["2.3", "0.1"], 0.02]
     found = searched(recipe, "contrast-cues", lambda chosen: float(list(chosen.values())[::-1] == best), 12)
-    assert {tuple(dict(trial.chosen)["models.large_heads"]) for trial, _ in found} == {tuple(one) for one in heads}
+    assert {tuple(dict(trial.chosen)["models.large.heads"]) for trial, _ in found} == {tuple(one) for one in heads}
     assert {trial.recipe.augment.beta for trial, _ in found} == {0.02, 0.05}
-    assert all(isinstance(dict(trial.chosen)["models.large_heads"], list) for trial, _ in found)
+    assert all(isinstance(dict(trial.chosen)["models.large.heads"], list) for trial, _ in found)
 
 
 def test_each_arm_is_searched_in_what_it_depends_on():
@@ -136,7 +136,10 @@ def test_it_finds_a_maximum_better_than_its_first_random_draws():
         ({"ranges": {"train.learning_rate": ["a", "b"]}}, r"expected \[low, high\]"),
         ({"ranges": {"augment.copies": [1.5, 3]}}, r"'augment\.copies', two whole numbers, got \[1\.5, 3\]"),
         ({"ranges": {"augment.blank": [False, True]}}, r"settings that are numbers, got 'augment\.blank'"),
-        ({"ranges": {"train.schedule": ["linear", "cosine"]}}, r"settings that are numbers, got 'train\.schedule'"),
+        (
+            {"ranges": {"train.lr_scheduler": ["linear", "cosine"]}},
+            r"settings that are numbers, got 'train\.lr_scheduler'",
+        ),
         ({"ranges": {"evaluate.shots": [1, 2]}}, r"got 'evaluate\.shots' in sweep\.ranges"),
         ({"ranges": {"train": {"learning_rate": [1, 2]}}}, r"in quotes.*got 'train'"),
         ({"ranges": {"train.seed": [1, 2]}}, r"Give training seeds in `seeds`"),
@@ -145,8 +148,8 @@ def test_it_finds_a_maximum_better_than_its_first_random_draws():
         ({"ranges": {"augment.alpha": [0.2, 1.2]}}, r"augment\.alpha: expected a probability in \[0, 1\], got 1\.2"),
         ({"ranges": {"train.learning_rate": [0.0, 1.0]}}, r"train\.learning_rate: expected above 0, got 0\.0"),
         (
-            {"ranges": {"train.epochs": [1.0, 9.0]}, "settings": {"plain": {"train.evaluate_at": [3.0]}}},
-            r"train\.evaluate_at: expected passes up to train\.epochs \(1\), got 3\.0",
+            {"ranges": {"train.epochs": [1.0, 9.0]}, "settings": {"plain": {"train.evaluate_at_epochs": [3.0]}}},
+            r"train\.evaluate_at_epochs: expected epochs up to train\.epochs \(1\), got 3\.0",
         ),
         (
             {"ranges": LEARNING_RATE, "grid": {"train.learning_rate": [1e-3]}},

@@ -267,10 +267,10 @@ def test_one_document_gives_no_interval():
 
 
 def test_settings_in_words():
-    assert words({"train.learning_rate": 0.002, "models.large_heads": ["2.3", "0.1"], "augment.copies": 3}) == (
+    assert words({"train.learning_rate": 0.002, "models.large.heads": ["2.3", "0.1"], "augment.copies": 3}) == (
         "learning_rate 0.002, large_heads 2.3 0.1, copies 3"
     )
-    assert words({"models.large_heads": [], "augment.blank": True}) == "large_heads all, blank True"
+    assert words({"models.large.heads": [], "augment.blank": True}) == "large_heads all, blank True"
     assert outcome_words(outcome("plain", {}, [0])) == "-"
     assert outcome_words(outcome("plain", {}, [0], epoch=2.5)) == "after 2.5 passes"
     assert outcome_words(outcome("plain", A, [0], epoch=1.0)) == "epochs 1, after 1 pass"
@@ -292,7 +292,7 @@ def write_questions(folder: Path, documents: list[str]) -> None:
 
 
 def test_outcomes_are_read_pass_by_pass_in_the_order_of_the_questions(tmp_path):
-    recipe = Recipe(arms=("plain",), seeds=(0, 5), train=TrainSettings(evaluate_at=(2.0, 1.0)))
+    recipe = Recipe(arms=("plain",), seeds=(0, 5), train=TrainSettings(evaluate_at_epochs=(2.0, 1.0)))
     trials = [Trial(UNTRAINED, recipe), Trial("plain", recipe, name="epochs-1", chosen=(("train.epochs", 1.0),))]
     write_questions(tmp_path, ["a", "b"])
     write_answers(tmp_path, trials[0], 0, "", {"q0": 0.0, "q1": 1.0})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from elusive.augmentation.arms import ARMS
+from elusive.config.models import Models
 from elusive.config.run import AugmentSettings, Recipe, ScoreSettings, TrainSettings
 from elusive.config.toml import dump_recipe, from_table, load_recipe
 from elusive.config.verbs import ReproduceSettings, SweepRecipe, SweepSettings
@@ -22,8 +23,8 @@ ALL = tuple(ARMS)
 ROOT = Path(__file__).parents[2]
 
 
-def recipe_of(*arms: str, train: dict[str, Any] | None = None, **sweep: Any) -> SweepRecipe:
-    table = {"arms": list(arms or ALL), "train": train or {}, "sweep": sweep}
+def recipe_of(*arms: str, models: dict[str, Any] | None = None, **sweep: Any) -> SweepRecipe:
+    table = {"arms": list(arms or ALL), "models": models or {}, "sweep": sweep}
     return from_table(SweepRecipe, table, "test")
 
 
@@ -64,7 +65,7 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
     ("key", "arms"),
     [
         ("train.learning_rate", ALL),
-        ("train.model", (UNTRAINED, *ALL)),
+        ("models.trained", (UNTRAINED, *ALL)),
         ("augment.alpha", ALL[1:]),
         ("augment.copies", ALL[1:]),
         ("augment.beta", ALL[2:]),
@@ -74,12 +75,14 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
         ("score.head_fields", ALL[2:]),
         ("score.include_self", ALL[2:]),
         ("score.renormalise", ("attention", "contrast-all", "contrast-cues")),
-        ("models.large_heads", ("attention", "contrast-all", "contrast-cues")),
-        ("models.small_heads", ("contrast-all", "contrast-cues")),
-        ("models.large", (UNTRAINED, *ALL)),
-        ("models.small", ("contrast-all", "contrast-cues")),
-        ("models.small_revision", ("contrast-all", "contrast-cues")),
-        ("models.dtype", (UNTRAINED, *ALL)),
+        ("models.large.heads", ("attention", "contrast-all", "contrast-cues")),
+        ("models.small.heads", ("contrast-all", "contrast-cues")),
+        ("models.large.name", (UNTRAINED, *ALL)),
+        ("models.small.name", ("contrast-all", "contrast-cues")),
+        ("models.small.revision", ("contrast-all", "contrast-cues")),
+        ("models.large.dtype", (UNTRAINED, *ALL)),
+        ("models.other.name", ()),
+        ("score.excluded_tokens", ALL[1:]),
     ],
 )
 def test_what_each_arm_depends_on(key, arms):
@@ -92,18 +95,18 @@ def test_what_random_and_the_small_model_count_for_hangs_on_other_settings():
     assert depends_on(keep, "random", "score.queries")
     assert not depends_on(keep, "random", "augment.beta")
     assert depends_on(recipe_of(grid={"augment.unseen_tokens": ["last", "keep"]}), "random", "score.queries")
-    small = replace(recipe_of(), train=TrainSettings(model="small"))
-    assert depends_on(small, "plain", "models.small")
-    assert not depends_on(small, "plain", "models.large")
-    assert not depends_on(small, "plain", "models.small_heads")
-    assert depends_on(small, "attention", "models.small_heads")
-    assert not depends_on(small, "attention", "models.large_heads")
-    assert depends_on(small, "contrast-cues", "models.large_heads")
-    both = recipe_of(grid={"train.model": ["large", "small"]})
-    assert depends_on(both, "plain", "models.small")
-    fixed = recipe_of(settings={"plain": {"train.model": "small"}})
-    assert depends_on(fixed, "plain", "models.small")
-    assert not depends_on(fixed, "random", "models.small")
+    small = replace(recipe_of(), models=Models(trained="small"))
+    assert depends_on(small, "plain", "models.small.name")
+    assert not depends_on(small, "plain", "models.large.name")
+    assert not depends_on(small, "plain", "models.small.heads")
+    assert depends_on(small, "attention", "models.small.heads")
+    assert not depends_on(small, "attention", "models.large.heads")
+    assert depends_on(small, "contrast-cues", "models.large.heads")
+    both = recipe_of(grid={"models.trained": ["large", "small"]})
+    assert depends_on(both, "plain", "models.small.name")
+    fixed = recipe_of(settings={"plain": {"models.trained": "small"}})
+    assert depends_on(fixed, "plain", "models.small.name")
+    assert not depends_on(fixed, "random", "models.small.name")
 
 
 def test_an_arm_s_own_grid_takes_the_place_of_all_arms():
@@ -118,18 +121,18 @@ def test_an_arm_s_fixed_settings_are_not_tried():
         "plain",
         "random",
         grid={"train.epochs": [3.0, 6.0]},
-        settings={"plain": {"train.epochs": 40, "train.evaluate_at": [10.0, 20.0]}},
+        settings={"plain": {"train.epochs": 40, "train.evaluate_at_epochs": [10.0, 20.0]}},
     )
     trials = {(trial.arm, trial.name): trial for trial in grid_trials(recipe)}
     assert list(trials) == [(UNTRAINED, ""), ("plain", ""), ("random", "epochs-3.0"), ("random", "epochs-6.0")]
-    assert trials["plain", ""].recipe.train == TrainSettings(epochs=40.0, evaluate_at=(10.0, 20.0))
+    assert trials["plain", ""].recipe.train == TrainSettings(epochs=40.0, evaluate_at_epochs=(10.0, 20.0))
     assert trials["random", "epochs-3.0"].recipe.train == TrainSettings(epochs=3.0)
 
 
 def test_lists_are_values():
-    recipe = recipe_of("contrast-cues", "plain", grid={"models.large_heads": [[], ["2.3", "0.1"]]})
+    recipe = recipe_of("contrast-cues", "plain", grid={"models.large.heads": [[], ["2.3", "0.1"]]})
     trials = [trial for trial in grid_trials(recipe) if trial.arm == "contrast-cues"]
-    assert [trial.recipe.models.large_heads for trial in trials] == [(), ("2.3", "0.1")]
+    assert [trial.recipe.models.large.heads for trial in trials] == [(), ("2.3", "0.1")]
     assert [trial.name for trial in trials] == ["large_heads-all", "large_heads-2.3+0.1"]
     assert named(recipe)["plain"] == [""]
 
@@ -164,11 +167,11 @@ def test_names_stand_in_one_order_whatever_the_recipe_s():
 
 
 VALUES = {
-    "train.model": ["org/name", "org-name", "org name", "./a", "ä/b", "large"],
+    "models.other.name": ["org/name", "org-name", "org name", "./a", "ä/b", "large"],
     "score.head_fields": [[], ["all"], [""], ["a", "b"], ["a+b"], ["a,b"], ["a", "b", ""], ["name"]],
     "train.learning_rate": [0.1, 0.01, 1e-5, 1e-05 + 1e-20, 0.1 + 1e-17, 0.30000000000000004, 0.3],
-    "train.arguments": [{}, {"optim": "a"}, {"optim": "b"}, {"optim": "a", "b": [1]}],
-    "models.large_heads": [[f"{layer}.{head}" for layer in range(9) for head in range(9)][:n] for n in range(60)],
+    "train.training_arguments": [{}, {"optim": "a"}, {"optim": "b"}, {"optim": "a", "b": [1]}],
+    "models.large.heads": [[f"{layer}.{head}" for layer in range(9) for head in range(9)][:n] for n in range(60)],
 }
 
 
@@ -185,7 +188,7 @@ def test_different_values_never_share_a_name_and_names_are_folders(key):
 
 def test_a_long_name_ends_in_a_hash_of_all_settings():
     heads = [f"{layer}.{head}" for layer in range(8) for head in range(8)]
-    one, other = (name_of({"models.large_heads": [*heads, last], "augment.alpha": 0.6}) for last in ("8.0", "8.1"))
+    one, other = (name_of({"models.large.heads": [*heads, last], "augment.alpha": 0.6}) for last in ("8.0", "8.1"))
     assert one.startswith("alpha-0.6,large_heads-0.0+0.1")
     assert one[:100] == other[:100]
     assert one != other
@@ -211,7 +214,7 @@ def test_trials_that_differ_in_training_alone_share_texts_and_scores():
     trials = [trial for trial in grid_trials(recipe_of("attention", grid=grid)) if trial.arm == "attention"]
     assert [trial.texts for trial in trials] == ["beta-0.02", "beta-0.05"] * 2
     assert {trial.reading for trial in trials} == {""}
-    grid |= {"models.large_heads": [["0.0"], ["1.1"]], "score.queries": ["cues", "all"]}
+    grid |= {"models.large.heads": [["0.0"], ["1.1"]], "score.queries": ["cues", "all"]}
     trials = [trial for trial in grid_trials(recipe_of("attention", grid=grid)) if trial.arm == "attention"]
     assert len({trial.texts for trial in trials}) == 8
     assert {trial.reading for trial in trials} == {
@@ -227,21 +230,22 @@ def test_what_is_read_otherwise_has_scores_of_its_own():
     fixed = readings(recipe_of("attention", "contrast-cues", settings={"attention": {"score.renormalise": True}}))
     assert fixed == {"attention": "renormalise-True", "contrast-cues": ""}
     # Tokens that are never ranked change scores where rows are scaled without them.
-    grid = {"augment.excluded_tokens": [["."], [","]]}
+    grid = {"score.excluded_tokens": [["."], [","]]}
     recipe = recipe_of("contrast-cues", grid=grid)
     assert set(readings(recipe).values()) == {""}
     renormalised = readings(replace(recipe, score=ScoreSettings(renormalise=True)))
     assert sorted(renormalised.values()) == sorted(f"excluded_tokens-{one}" for one in folder_words(grid))
     # Another model that learns is read too; large and small are read anyway.
-    assert readings(recipe_of("plain", grid={"train.model": ["large", "small", "own"]})) == {
-        "plainmodel-large": "",
-        "plainmodel-small": "",
-        "plainmodel-own": "model-own",
+    own = {"other": {"name": "own"}}
+    assert readings(recipe_of("plain", models=own, grid={"models.trained": ["large", "small", "other"]})) == {
+        "plaintrained-large": "",
+        "plaintrained-small": "",
+        "plaintrained-other": "trained-other",
     }
-    revisions = {"train.revision": ["a", "b"]}
-    assert set(readings(recipe_of("plain", train={"model": "own"}, grid=revisions)).values()) == {
-        "revision-a",
-        "revision-b",
+    revisions = {"models.other.revision": ["a", "b"]}
+    assert set(readings(recipe_of("plain", models=own | {"trained": "other"}, grid=revisions)).values()) == {
+        "other_revision-a",
+        "other_revision-b",
     }
 
 
@@ -265,19 +269,19 @@ def folder_words(grid: dict[str, Any]) -> list[str]:
         ({"grid": {"train.seed": [0, 1]}}, r"train\.seed.*Give training seeds in `seeds`"),
         ({"grid": {"train.learning_rat": [1]}}, r"unknown key 'learning_rat'\. Did you mean 'learning_rate'"),
         ({"grid": {"augment.gamma": [1]}}, r"unknown key 'gamma'"),
-        ({"grid": {"models.larg": ["a"]}}, r"unknown key 'larg'\. Did you mean 'large'"),
+        ({"grid": {"models.larg.name": ["a"]}}, r"unknown key 'larg'\. Did you mean 'large'"),
         ({"grid": {"train.learning_rate": 1e-3}}, r"expected a list of values for 'train\.learning_rate', got 0\.001"),
         ({"grid": {"train.learning_rate": []}}, r"expected a list of values for 'train\.learning_rate', got \[\]"),
         ({"grid": {"train.learning_rate": ["1e-3"]}}, r"learning_rate: expected float, got '1e-3'"),
         ({"grid": {"train.learning_rate": [-1.0]}}, r"train\.learning_rate: expected above 0, got -1\.0"),
         ({"grid": {"train.method": ["loraa"]}}, r"method: expected one of lora, full, got 'loraa'"),
         ({"grid": {"augment.alpha": [0.5, 1.5]}}, r"augment\.alpha: expected a probability in \[0, 1\], got 1\.5"),
-        ({"grid": {"models.large_heads": ["2.3"]}}, r"large_heads: expected a list, got '2\.3'"),
-        ({"grid": {"models.large_heads": [["x"]]}}, r'"layer\.head"'),
+        ({"grid": {"models.large.heads": ["2.3"]}}, r"heads: expected a list, got '2\.3'"),
+        ({"grid": {"models.large.heads": [["x"]]}}, r'"layer\.head"'),
         ({"grids": {"random": {"augment.alpha": 0.5}}}, r"sweep\.grids\.random: expected a list of values"),
         ({"grids": {"random": {"evaluate.shots": [1]}}}, r"got 'evaluate\.shots' in sweep\.grids\.random"),
         ({"grids": {"randm": {"augment.alpha": [0.5]}}}, r"sweep\.grids: expected tables of arms \(.*got 'randm'"),
-        ({"grids": {"untrained": {"models.dtype": ["auto"]}}}, r"sweep\.grids: expected tables of arms"),
+        ({"grids": {"untrained": {"models.large.dtype": ["auto"]}}}, r"sweep\.grids: expected tables of arms"),
         ({"settings": {"random": 3}}, r"sweep\.settings\.random: expected a table"),
         ({"settings": {"random": {"evaluate.shots": 1}}}, r"got 'evaluate\.shots' in sweep\.settings\.random"),
         ({"settings": {"random": {"train.epochs": -1.0}}}, r"train\.epochs: expected above 0"),
@@ -332,9 +336,9 @@ def test_a_sweep_s_recipe_comes_back_from_its_toml(tmp_path):
     recipe = recipe_of(
         "plain",
         "contrast-cues",
-        grid={"train.learning_rate": [1e-3, 2e-3], "models.large_heads": [[], ["0.1"]]},
+        grid={"train.learning_rate": [1e-3, 2e-3], "models.large.heads": [[], ["0.1"]]},
         grids={"plain": {"train.epochs": [3, 10.0]}},
-        settings={"contrast-cues": {"train.evaluate_at": [1.0]}},
+        settings={"contrast-cues": {"train.evaluate_at_epochs": [1.0]}},
         equal={"train.learning_rate": 1e-3},
     )
     (tmp_path / "sweep.toml").write_text(dump_recipe(recipe))

@@ -349,8 +349,8 @@ def plan(**changes: Any) -> Plan:
 
 PLANS = [
     plan(),
-    plan(revision="abc", train={"method": "full", "max_steps": 33, "precision": "fp32", "clip_norm": 0.0}),
-    plan(rows=16, train={"schedule": "cosine", "learning_rate": 2e-5, "activation_checkpointing": True}),
+    plan(revision="abc", train={"method": "full", "max_steps": 33, "precision": "fp32", "max_grad_norm": 0.0}),
+    plan(rows=16, train={"lr_scheduler": "cosine", "learning_rate": 2e-5, "gradient_checkpointing": True}),
 ]
 
 

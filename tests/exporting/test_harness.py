@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elusive.config.models import ModelRef
 from elusive.config.run import EvaluateSettings, TrainSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
@@ -34,7 +35,7 @@ LARGE = loading.EMBEDDED["elusive/large"]
 def questions() -> list[QuestionItem]:
     """40 questions that the embedded model answers rightly, in part, or wrongly; some with several references."""
     settings = load_recipe(LARGE / "pretrain.toml", PretrainSettings)
-    told, asked = pretraining_people(settings.seed, settings.people, settings.asked_share)
+    told, asked = pretraining_people(settings.seed, settings.people, settings.questioned_ratio)
     new = itertools.islice(people(5), 4)  # the model has never read of them
     items = [item for person in [*told[:2], *asked[:2], *new] for item in questions_about(person, person.name)]
     several = {2: ("nobody knows", *items[2].answers), 7: (*items[7].answers, "nobody knows"), 12: ("Paris", "Rome")}
@@ -82,7 +83,7 @@ def test_em_and_f1_are_ours_question_by_question(tmp_path: Path, adapted: bool):
     settings = EvaluateSettings(shots=5, seed=3)
     items = questions()
     model = adapted_model(tmp_path / "adapted", items, settings) if adapted else LARGE
-    evaluate_model(items, EXAMPLES, tmp_path / "ours", model=str(model), device="cpu", settings=settings)
+    evaluate_model(items, EXAMPLES, tmp_path / "ours", model=ModelRef(str(model), device="cpu"), settings=settings)
     ours = list(read_jsonl(tmp_path / "ours" / "predictions.jsonl"))
     assert {row["em"] for row in ours} == {0.0, 1.0}
     assert len({row["f1"] for row in ours}) > 2
@@ -107,7 +108,7 @@ def adapted_model(folder: Path, items: list[QuestionItem], settings: EvaluateSet
         encoding="utf-8",
     )
     training = TrainSettings(method="full", learning_rate=2e-3, max_steps=8, batch_size=4, precision="fp32")
-    train(texts, folder, model="elusive/large", settings=training)
+    train(texts, folder, model=ModelRef("elusive/large"), settings=training)
     return folder
 
 

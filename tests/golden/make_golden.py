@@ -11,6 +11,7 @@ from typing import Any
 
 from elusive.attention.architectures import attention_to_load
 from elusive.augmentation.copies import augment
+from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models.loading import load_model, load_tokenizer
@@ -29,9 +30,9 @@ def golden() -> dict[str, Any]:
     found = {
         ScoreSet(name, queries): score_documents(
             documents,
-            load_model(f"elusive/{name}", attention=attention_to_load, device="cpu"),
+            load_model(ModelRef(f"elusive/{name}", device="cpu"), attention=attention_to_load),
             tokenizer,
-            queries=queries,
+            ScoreSettings(queries=queries),
         )
         for name in ("large", "small")
         for queries in QUERIES

@@ -17,7 +17,8 @@ from elusive.attention.interface import ATTENTION, recorded_attention, recorded_
 from elusive.attention.masks import KeyRanges
 from elusive.attention.recorder import Recorder, recording
 from elusive.attention.request import CaptureRequest, Softmax
-from elusive.config.run import TrainSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import ScoreSettings, TrainSettings
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.scoring.score import score_documents
@@ -164,8 +165,8 @@ def test_memory_grows_with_tokens_alone():
 def test_models_score_as_on_a_cpu(name, queries):
     model, _ = model_pair(name)
     documents, tokenizer = tiny_documents(5), tiny_tokenizer()
-    expected = score_documents(documents, model, tokenizer, queries=queries)
-    got = score_documents(documents, model.to(DEVICE), tokenizer, queries=queries)
+    expected = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
+    got = score_documents(documents, model.to(DEVICE), tokenizer, ScoreSettings(queries=queries))
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_array_equal(one.queries, other.queries)
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
@@ -176,11 +177,11 @@ def test_models_score_as_on_a_cpu(name, queries):
 def test_the_embedded_model_on_a_device_and_by_device_map(device, queries):
     documents, _ = elusive.biography_corpus(4, seed=3)
     tokenizer = load_tokenizer("elusive/large")
-    on_cpu = load_model("elusive/large", device="cpu", attention=attention_to_load)
-    expected = score_documents(documents, on_cpu, tokenizer, queries=queries)
+    on_cpu = load_model(ModelRef("elusive/large", device="cpu"), attention=attention_to_load)
+    expected = score_documents(documents, on_cpu, tokenizer, ScoreSettings(queries=queries))
     for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 2e-2)):
-        model = load_model("elusive/large", device=device, dtype=dtype, attention=attention_to_load)
-        got = score_documents(documents, model, tokenizer, queries=queries)
+        model = load_model(ModelRef("elusive/large", dtype=dtype, device=device), attention=attention_to_load)
+        got = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
         for one, other in zip(expected, got, strict=True):
             np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=tolerance)
 
@@ -190,10 +191,10 @@ def test_layers_offloaded_to_main_memory():
 
     model, _ = model_pair("mistral")
     documents, tokenizer = tiny_documents(5), tiny_tokenizer()
-    expected = score_documents(documents, model, tokenizer, queries="all")
+    expected = score_documents(documents, model, tokenizer, ScoreSettings(queries="all"))
     places = {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": "cpu"}
     rest = dict.fromkeys(("model.norm", "model.rotary_emb", "lm_head"), 0)
-    got = score_documents(documents, dispatch_model(model, places | rest), tokenizer, queries="all")
+    got = score_documents(documents, dispatch_model(model, places | rest), tokenizer, ScoreSettings(queries="all"))
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
 
@@ -205,8 +206,8 @@ def test_lora_adapters():
     settings = LoraConfig(r=4, target_modules=["q_proj", "k_proj"], init_lora_weights=False)
     adapted = get_peft_model(model, settings).eval()
     documents, tokenizer = tiny_documents(5), tiny_tokenizer()
-    expected = score_documents(documents, adapted, tokenizer, queries="all")
-    got = score_documents(documents, adapted.to(DEVICE), tokenizer, queries="all")
+    expected = score_documents(documents, adapted, tokenizer, ScoreSettings(queries="all"))
+    got = score_documents(documents, adapted.to(DEVICE), tokenizer, ScoreSettings(queries="all"))
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
 
@@ -265,8 +266,8 @@ def test_training_runs_and_goes_on_in_bf16(method, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(texts, tmp_path / "out", model="elusive/large", settings=settings, progress=stop)
-    figures = train(texts, tmp_path / "out", model="elusive/large", settings=settings)
+        train(texts, tmp_path / "out", model=ModelRef("elusive/large"), settings=settings, progress=stop)
+    figures = train(texts, tmp_path / "out", model=ModelRef("elusive/large"), settings=settings)
     assert (figures["steps"], figures["packed"]) == (12, True)
     losses = [row["loss"] for row in read_jsonl(tmp_path / "out" / "metrics.jsonl")]
     assert losses[-1] < losses[0]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
+from elusive.config.models import ModelRef
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.special_tokens import special_token_ids
@@ -22,7 +23,7 @@ def save_tiny(folder, tokenizer, **options):
 
 def test_a_local_folder_loads_in_evaluation_mode_as_asked(tokenizer, tmp_path):
     name = save_tiny(tmp_path, tokenizer)
-    model = loading.load_model(name, dtype="bfloat16", device="cpu")
+    model = loading.load_model(ModelRef(name, dtype="bfloat16", device="cpu"))
     assert not model.training
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert loading.load_tokenizer(name).is_fast

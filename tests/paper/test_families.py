@@ -67,7 +67,7 @@ def test_every_experiment_builds_its_recipes_and_trials(name, key, role):
     for recipe in recipes:
         trials = grid_trials(recipe)
         assert {trial.arm for trial in trials} == {UNTRAINED, *arms}
-        assert recipe.train.model == role
+        assert recipe.models.trained == role
         # The settings at which all are compared are tried, by every arm.
         assert equal_settings(experiment, recipe) == experiment.equal
         for settings, arm in itertools.product(experiment.equal, arms):
@@ -83,15 +83,16 @@ def test_the_papers_pairs_are_trained_as_in_the_paper(name):
         (recipe,) = recipes_of(pair, key, role)
         assert experiment.people in (0, 100)
         assert len(recipe.seeds) >= 3
-        assert (recipe.models.large, recipe.models.small) == (pair.large.model, pair.small.model)
+        assert (recipe.models.large.name, recipe.models.small.name) == (pair.large.model, pair.small.model)
         trials = [trial for trial in grid_trials(recipe) if trial.arm != UNTRAINED]
         for trial in trials:
             train, models, augment = trial.recipe.train, trial.recipe.models, trial.recipe.augment
-            assert (models.quantization, models.dtype) == ("8bit", "bfloat16")
+            for model in (models.large, models.small):
+                assert (model.quantization, model.dtype) == ("8bit", "bfloat16")
             assert (train.method, train.lora_rank, train.batch_size) == ("lora", 16, 8)
-            assert (train.schedule, train.warmup_share, train.clip_norm) == ("linear", 0.1, 1.0)
+            assert (train.lr_scheduler, train.warmup_ratio, train.max_grad_norm) == ("linear", 0.1, 1.0)
             assert (train.epochs, train.max_steps, train.max_tokens, train.replay) == (30.0, 0, 0, "")
-            assert {10.0, 20.0} <= set(train.evaluate_at)
+            assert {10.0, 20.0} <= set(train.evaluate_at_epochs)
             assert augment.copies == 10
             assert trial.recipe.evaluate.shots == 5
         for arm in arms_of(experiment):
@@ -250,14 +251,18 @@ def test_passes_after_a_shorter_training_are_not_asked_after():
 
     def asked(**said: Any) -> dict[str, tuple[float, ...]]:
         (recipe,) = recipes_of(pair, "biographies", "large", set=said)
-        return {trial.arm: trial.recipe.train.evaluate_at for trial in grid_trials(recipe) if trial.arm != UNTRAINED}
+        return {
+            trial.arm: trial.recipe.train.evaluate_at_epochs for trial in grid_trials(recipe) if trial.arm != UNTRAINED
+        }
 
     assert asked(**{"train.epochs": 6})["contrast-cues"] == (3.0,)
     assert asked(**{"train.epochs": 6})["plain"] == ()
     assert asked(**{"train.epochs": 15})["plain"] == (10.0,)
-    assert asked(**{"train.epochs": 2, "train.evaluate_at": [1]}) == dict.fromkeys(ARMS_OF_TABLES[2], (1.0,))
-    with pytest.raises(ElusiveError, match=r"train.evaluate_at: expected passes up to train.epochs \(2\), got 3"):
-        asked(**{"train.epochs": 2, "train.evaluate_at": [3]})
+    assert asked(**{"train.epochs": 2, "train.evaluate_at_epochs": [1]}) == dict.fromkeys(ARMS_OF_TABLES[2], (1.0,))
+    with pytest.raises(
+        ElusiveError, match=r"train.evaluate_at_epochs: expected epochs up to train.epochs \(2\), got 3"
+    ):
+        asked(**{"train.epochs": 2, "train.evaluate_at_epochs": [3]})
 
 
 @pytest.mark.parametrize(
@@ -304,7 +309,8 @@ def test_what_a_command_line_says_reaches_every_run():
     assert [recipe.corpus.people for recipe in recipes] == [7, 7]
     assert [recipe.seeds for recipe in recipes] == [(1,), (2,)]
     for recipe in recipes:
-        assert (recipe.models.large, recipe.models.small, recipe.evaluate.shots) == ("my/large", "my/small", 1)
+        names = recipe.models.large.name, recipe.models.small.name
+        assert (*names, recipe.evaluate.shots) == ("my/large", "my/small", 1)
     (recipe,) = recipes_of(family("llama-3"), "biographies", "small", seeds=2)
     assert recipe.seeds == (0, 1)
     # The same paragraphs again would be no other cohort.

@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from elusive.clues.recall import RANKED
-from elusive.config.run import AugmentSettings, ModelSettings, ScoreSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.errors import ElusiveError
@@ -39,7 +40,7 @@ from elusive.reporting.tokens import Piece
 from elusive.runs.files import write_json
 from elusive.scoring.shards import TokenScores, write_shard
 
-EXCLUDED = AugmentSettings.excluded_tokens
+EXCLUDED = ScoreSettings.excluded_tokens
 TEXT = "Ada, a poet in Rome"
 OFFSETS = np.array([(0, 0), (0, 3), (3, 4), (4, 6), (6, 11), (11, 14), (14, 19)], np.int32)
 LARGE = [9.0, 0.3, 8.0, 0.1, 0.2, 0.3, 0.0]
@@ -147,16 +148,17 @@ def test_other_families_stand_beside_each_other_but_in_no_difference(tmp_path: P
 def test_any_models_are_read_at_one_cue(tmp_path: Path) -> None:
     documents, _ = biography_corpus(12, 0)
     trained = tmp_path / "trained"
-    model = load_model("elusive/small", device="cpu")
+    model = load_model(ModelRef("elusive/small", device="cpu"))
     for weight in model.parameters():
         weight.data *= 1.1
     model.save_pretrained(trained)
     load_tokenizer("elusive/small").save_pretrained(trained)
-    models = {"large": "elusive/large", "small": "elusive/small", "trained": trained}
-    options: dict[str, Any] = {"loading": ModelSettings(device="cpu"), "settings": ScoreSettings(), "limit": 10}
+    names = {"large": "elusive/large", "small": "elusive/small", "trained": str(trained)}
+    models = {role: ModelRef(name, device="cpu") for role, name in names.items()}
+    options: dict[str, Any] = {"settings": ScoreSettings(), "limit": 10}
 
     def read() -> dict[str, Path]:
-        return score_at_cue(documents, tmp_path / "scores", models, "company", excluded_tokens=EXCLUDED, **options)
+        return score_at_cue(documents, tmp_path / "scores", models, "company", **options)
 
     folders = read()
     assert {name: folder.name for name, folder in folders.items()} == {
@@ -175,9 +177,7 @@ def test_any_models_are_read_at_one_cue(tmp_path: Path) -> None:
     assert read() == folders
     assert before == {name: (folders[name] / "part-00000.parquet").stat().st_mtime_ns for name in before}
     with pytest.raises(ElusiveError, match="begun with other settings"):
-        score_at_cue(
-            documents, tmp_path / "scores", {"large": "elusive/small"}, "company", excluded_tokens=EXCLUDED, **options
-        )
+        score_at_cue(documents, tmp_path / "scores", {"large": ModelRef("elusive/small")}, "company", **options)
 
 
 # ---- drawing

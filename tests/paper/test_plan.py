@@ -168,7 +168,7 @@ def test_a_real_run_takes_what_was_planned(tmp_path):
         cohorts=2,
         set={
             "train.max_steps": 3,
-            "train.evaluate_at": [],
+            "train.evaluate_at_epochs": [],
             # What is looked at is the training; its answers may be short.
             "evaluate.known": "none",
             "evaluate.shots": 1,

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen2Config
 
+from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_configs, load_model
@@ -96,7 +97,7 @@ def test_flops_by_hand():
     layers, head, attention, adapters = 2 * 168 * 3, 2 * 20 * 3, 2 * 144, 2 * 98 * 3
     assert training_flops(HAND, [3], method="full") == 3 * (layers + head + attention)
     assert training_flops(HAND, [3], lora_rank=1) == 2 * (layers + head) + 3 * (attention + adapters)
-    again = training_flops(HAND, [3], method="full", activation_checkpointing=True)
+    again = training_flops(HAND, [3], method="full", gradient_checkpointing=True)
     assert again == 4 * (layers + attention) + 3 * head
     assert training_flops(HAND, [3], passes=2.5) == 2.5 * training_flops(HAND, [3])
     # Two tokens are read; two answered, which see three and four.
@@ -123,7 +124,7 @@ def test_checkpointed_activations_are_one_layers_and_the_inputs_of_all():
         return training_bytes(LLAMA_8B, tokens=1000, longest_row=100, dtype="bfloat16", **options)["activations"]
 
     inputs = 1000 * 32 * 4096 * 2
-    assert activations(activation_checkpointing=True) == pytest.approx(activations() / 32 + inputs)
+    assert activations(gradient_checkpointing=True) == pytest.approx(activations() / 32 + inputs)
 
 
 # Beside real models.
@@ -253,7 +254,7 @@ def test_activations_are_those_that_autograd_keeps(kind, method, dtype, precisio
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
 def test_quantised_weights_are_those_of_bitsandbytes(quantization):
     pytest.importorskip("bitsandbytes")
-    model = load_model("elusive/large", dtype="bfloat16", quantization=quantization, device="cpu")
+    model = load_model(ModelRef("elusive/large", dtype="bfloat16", quantization=quantization, device="cpu"))
     shape = shape_of(load_configs("elusive/large")[0], "elusive/large")
     scales = [one.quant_state.absmax for one in model.parameters() if getattr(one, "quant_state", None)]
     planned = scoring_bytes(shape, batch_tokens=1, longest=1, dtype="bfloat16", quantization=quantization)["weights"]

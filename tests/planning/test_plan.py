@@ -7,10 +7,10 @@ import pytest
 
 from elusive.augmentation.arms import drop_probability
 from elusive.augmentation.copies import Augmenter
+from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
     AugmentSettings,
     EvaluateSettings,
-    ModelSettings,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -62,7 +62,7 @@ def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method):
     write_jsonl(texts, ({"text": one.text, "id": one.id, "copy": 0, "arm": "plain"} for one in documents))
     settings = TrainSettings(method=method, epochs=4, batch_size=4, precision="fp32", save_steps=0)
     with counting() as counter:
-        done = train(texts, tmp_path / "model", model="elusive/large", settings=settings)
+        done = train(texts, tmp_path / "model", model=ModelRef("elusive/large"), settings=settings)
     corpus = CORPUS | {"documents": 6, "document_tokens": lengths, "questions": 0}
     [stage] = _named(plan_recipe(Recipe(arms=("plain",), train=settings), shapes=shapes, **corpus), "train")
     assert stage.tokens == done["tokens_trained"]
@@ -75,7 +75,7 @@ def test_real_answers_take_what_was_planned(embedded):
     _, questions, tokenizer, _, shapes = embedded
     examples, settings = list(well_known_examples()), EvaluateSettings(max_new_tokens=12)
     prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in questions]
-    model = load_model("elusive/large", device="cpu")
+    model = load_model(ModelRef("elusive/large", device="cpu"))
     with counting() as counter:
         rows = evaluate(model, tokenizer, questions, examples, settings)
     asked = np.mean([len(ids) for ids in tokenizer(prompts)["input_ids"]])
@@ -88,9 +88,9 @@ def test_real_answers_take_what_was_planned(embedded):
 @pytest.mark.parametrize("queries", ["all", "cues"])
 def test_real_scores_take_what_was_planned(embedded, queries):
     documents, _, tokenizer, lengths, shapes = embedded
-    model = load_for_scoring("elusive/large", "", "float32", "cpu")
+    model = load_for_scoring(ModelRef("elusive/large", device="cpu"))
     with counting() as counter:
-        score_documents(documents, model, tokenizer, queries=queries)
+        score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
     # Padding of the batch is not planned, and texts are cut after their last cue.
     assert scoring_flops(shapes["large"], lengths) == pytest.approx(counter.get_total_flops(), rel=0.15)
 
@@ -99,8 +99,8 @@ def test_copies_have_as_many_tokens_as_planned(embedded):
     documents, _, tokenizer, lengths, shapes = embedded
     scores = {one.id: {} for one in documents}
     for model in ("large", "small"):
-        loaded = load_for_scoring(f"elusive/{model}", "", "float32", "cpu")
-        for one in score_documents(documents, loaded, tokenizer, queries="cues"):
+        loaded = load_for_scoring(ModelRef(f"elusive/{model}", device="cpu"))
+        for one in score_documents(documents, loaded, tokenizer, ScoreSettings(queries="cues")):
             scores[one.document_id][ScoreSet(model, "cues")] = one
     for arm in ("random", "contrast-cues"):
         augmenter = Augmenter(
@@ -125,7 +125,7 @@ def test_stages_of_a_run():
     recipe = Recipe(
         arms=("plain", "contrast-cues", "contrast-all"),
         seeds=(0, 1),
-        train=TrainSettings(evaluate_at=(3, 6), epochs=10),
+        train=TrainSettings(evaluate_at_epochs=(3, 6), epochs=10),
         report=ReportSettings(cue_documents=40),
     )
     stages = plan_recipe(recipe, shapes=PAIR, known=20, **CORPUS)
@@ -226,7 +226,11 @@ def test_trials_of_an_arm_are_one_stage():
 
 def test_what_stages_take_at_least():
     # A pass of 80 layers for each batch or token, or a step's three passes; in 8 bit the first of these takes longer.
-    recipe = Recipe(arms=("plain",), train=TrainSettings(epochs=1), models=ModelSettings(quantization="8bit"))
+    recipe = Recipe(
+        arms=("plain",),
+        train=TrainSettings(epochs=1),
+        models=Models(large=ModelRef("elusive/large", quantization="8bit")),
+    )
     stages = plan_recipe(recipe, shapes=PAIR, **CORPUS)
     scored, [trained], [asked] = (_named(stages, name) for name in ("score large", "train", "evaluate"))
     assert scored[0].least_seconds == pytest.approx(0.4)
@@ -236,15 +240,15 @@ def test_what_stages_take_at_least():
 
 
 def test_trials_that_read_other_heads_are_scored_again():
-    base = Recipe(models=ModelSettings(large_layers=(0,)))
-    other = dataclasses.replace(base, models=ModelSettings(large_layers=(1,)))
+    base = Recipe(models=Models(large=ModelRef("elusive/large", layers=(0,))))
+    other = dataclasses.replace(base, models=Models(large=ModelRef("elusive/large", layers=(1,))))
     stages = plan_recipe(base, shapes=PAIR, trials=[("contrast-cues", base), ("contrast-cues", other)], **CORPUS)
     assert [stage.times for stage in _named(stages, "score")] == [2, 1]
 
 
 def test_a_missing_shape_or_corpus_is_refused():
-    with pytest.raises(ElusiveError, match="expected the shape of the trained model, got large, small"):
-        plan_recipe(Recipe(train=TrainSettings(model="other/model")), shapes=PAIR, **CORPUS)
+    with pytest.raises(ElusiveError, match="expected the shape of the other model, got large, small"):
+        plan_recipe(Recipe(models=Models(other=ModelRef("other/model"), trained="other")), shapes=PAIR, **CORPUS)
     with pytest.raises(ElusiveError, match="expected the tokens of 100 documents or of a sample of them, got 0"):
         plan_recipe(Recipe(), shapes=PAIR, **CORPUS | {"document_tokens": []})
 
@@ -281,7 +285,10 @@ def test_without_a_device_there_are_no_hours():
 
 
 def test_the_table_of_a_large_run_is_narrow():
-    recipe = Recipe(models=ModelSettings(dtype="bfloat16"), seeds=tuple(range(10)))
+    recipe = Recipe(
+        models=Models(*(ModelRef(name, dtype="bfloat16") for name in ("elusive/large", "elusive/small"))),
+        seeds=tuple(range(10)),
+    )
     text = plan_text(plan_recipe(recipe, shapes=PAIR, **CORPUS))
     assert max(map(len, text.splitlines())) <= 110
     assert "H100, 989 TFLOP/s, 80 GB. Assumed, not measured: 40% of its speed" in " ".join(text.split())

@@ -277,7 +277,7 @@ def test_scores_are_those_worked_by_hand(finished: tuple[Path, dict[str, Any]]) 
 
 def test_answers_in_the_midst_of_training_are_averaged_over_seeds_and_drawn(tmp_path: Path) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
-    text = (run / "recipe.toml").read_text().replace("evaluate_at = []", "evaluate_at = [2.0, 0.5]")
+    text = (run / "recipe.toml").read_text().replace("evaluate_at_epochs = []", "evaluate_at_epochs = [2.0, 0.5]")
     write_text(run / "recipe.toml", text)
     for number, arm in enumerate(ARMS):
         for seed in (0, 1):
@@ -864,9 +864,9 @@ def test_the_page_says_which_heads_were_read(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     recipe = (run / "recipe.toml").read_text()
     assert "read at" not in (write_report(run, ReportSettings()).read_text())
-    for name, value in (("large_layers = []", "large_layers = [3]"), ("large_heads = []", 'large_heads = ["2.1"]')):
+    for name, value in (("layers = []", "layers = [3]"), ("heads = []", 'heads = ["2.1"]')):
         assert name in recipe
-        recipe = recipe.replace(name, value)
+        recipe = recipe.replace(name, value, 1)  # the large model's, which comes first
     write_text(run / "recipe.toml", recipe.replace("renormalise = false", "renormalise = true"))
     text = write_report(run, ReportSettings()).read_text()
     assert ", read at layers 3 and heads 2.1, rows over the ranked tokens alone</dd>" in text

@@ -7,6 +7,7 @@ import torch
 from elusive.attention import tiles
 from elusive.attention.received import received_attention
 from elusive.attention.recorder import Recorder, recording
+from elusive.config.run import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import query_positions
 from elusive.scoring.score import score_documents
@@ -55,7 +56,9 @@ def test_streaming_scores_equal_eager_attention(name):
     assert max(attention_QK[20:].max() for attention_QK in maps) > 0.2
     for queries in ("cues", "spans", "all"):
         for include_self in (True, False):
-            got = score_documents(documents, model, tokenizer, queries=queries, include_self=include_self)
+            got = score_documents(
+                documents, model, tokenizer, ScoreSettings(queries=queries, include_self=include_self)
+            )
             for document, row, attention_QK, scores in zip(documents, ids, maps, got, strict=True):
                 by_hand, counts = scores_by_hand(attention_QK, positions_by_hand(document, True, queries), include_self)
                 assert scores.document_id == document.id
@@ -110,10 +113,12 @@ def test_a_batch_scores_as_one_text_at_a_time(name, queries):
     model, _ = model_pair(name)
     tokenizer = tiny_tokenizer()
     documents = tiny_documents(7)
-    batched = score_documents(documents, model, tokenizer, queries=queries)
-    alone = [score_documents([document], model, tokenizer, queries=queries)[0] for document in documents]
-    small = score_documents(documents, model, tokenizer, queries=queries, max_batch_tokens=130)
-    packed = score_documents(documents, model, tokenizer, queries=queries, max_batch_tokens=130, packed=True)
+    batched = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
+    alone = [score_documents([document], model, tokenizer, ScoreSettings(queries=queries))[0] for document in documents]
+    small = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries, max_batch_tokens=130))
+    packed = score_documents(
+        documents, model, tokenizer, ScoreSettings(queries=queries, max_batch_tokens=130, packed=True)
+    )
     for one, *others in zip(batched, alone, small, packed, strict=True):
         for other in others:
             assert one.document_id == other.document_id
@@ -150,7 +155,7 @@ def test_windows_of_long_texts(name, bos):
     for queries in ("cues", "spans", "all"):
         for include_self in (True, False):
             got = score_documents(
-                documents, model, tokenizer, queries=queries, include_self=include_self, max_length=20
+                documents, model, tokenizer, ScoreSettings(queries=queries, include_self=include_self, max_length=20)
             )
             for document, scores in zip(documents, got, strict=True):
                 positions = positions_by_hand(document, bos, queries)
@@ -167,7 +172,7 @@ def test_rows_of_the_recorded_attention_sum_to_one():
     model, _ = model_pair("llama")
     tokenizer = tiny_tokenizer()
     documents = tiny_documents(3)
-    for scores in score_documents(documents, model, tokenizer, queries="cues"):
+    for scores in score_documents(documents, model, tokenizer, ScoreSettings(queries="cues")):
         # sum over k of (score times seeing queries) = the sum of all selected rows = their number.
         assert abs(float((scores.scores * scores.queries).sum()) - scores.queries[0]) < 1e-5
 
@@ -195,10 +200,10 @@ def test_a_lora_wrapped_model_scores_as_its_merged_weights():
     model, _ = model_pair("llama")
     tokenizer = tiny_tokenizer()
     documents = tiny_documents(3)
-    before = score_documents(documents, model, tokenizer, queries="spans")
+    before = score_documents(documents, model, tokenizer, ScoreSettings(queries="spans"))
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).eval()
-    got = score_documents(documents, adapted, tokenizer, queries="spans")
-    merged = score_documents(documents, adapted.merge_and_unload(), tokenizer, queries="spans")
+    got = score_documents(documents, adapted, tokenizer, ScoreSettings(queries="spans"))
+    merged = score_documents(documents, adapted.merge_and_unload(), tokenizer, ScoreSettings(queries="spans"))
     assert max(np.abs(a.scores - b.scores).max() for a, b in zip(before, got, strict=True)) > 1e-2
     for one, two in zip(got, merged, strict=True):
         np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-5)
@@ -207,7 +212,7 @@ def test_a_lora_wrapped_model_scores_as_its_merged_weights():
 def test_another_attention_is_refused():
     _, eager = model_pair("llama")
     with pytest.raises(ElusiveError, match="runs the attention 'eager', expected 'elusive'"):
-        score_documents(tiny_documents(2), eager, tiny_tokenizer(), queries="all")
+        score_documents(tiny_documents(2), eager, tiny_tokenizer(), ScoreSettings(queries="all"))
 
 
 @pytest.mark.parametrize("bos", [True, False])
@@ -225,7 +230,7 @@ def test_positions_agree_with_the_character_map(bos, trim_offsets):
 
 def test_scores_hold_the_types_they_promise():
     model, _ = model_pair("llama")
-    scores = score_documents(tiny_documents(1), model, tiny_tokenizer(), queries="cues")[0]
+    scores = score_documents(tiny_documents(1), model, tiny_tokenizer(), ScoreSettings(queries="cues"))[0]
     assert isinstance(scores, TokenScores)
     tokens = len(scores.token_ids)
     assert scores.token_ids.dtype == scores.offsets.dtype == scores.queries.dtype == np.int32

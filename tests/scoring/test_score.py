@@ -1,5 +1,6 @@
 """Query positions, windows, batches and the resumable shards, on hand-worked cases and a tiny model."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     T5Config,
 )
 
+from elusive.config.models import ModelRef
 from elusive.config.run import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
@@ -209,14 +211,16 @@ def test_seeing_queries_by_hand():
 
 def test_arrays_cover_the_whole_text_and_are_zero_behind_the_last_query():
     document = Document("ann", TEXT, SPANS[:2])
-    scores = score_documents([document], tiny_llama(), word_tokenizer(), queries="cues")[0]
+    scores = score_documents([document], tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"))[0]
     assert scores.token_ids.tolist() == [0, 2, 3, 4, 5, 6, 7, 8, 9, 11]
     assert scores.offsets.tolist() == OFFSETS.tolist()
     assert scores.queries.tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
     assert (scores.scores[:5] > 0).all()
     assert not scores.scores[5:].any()
     assert float(scores.scores.sum()) == pytest.approx(1.0, abs=1e-6)  # one query: one row of probabilities
-    alone = score_documents([document], tiny_llama(), word_tokenizer(), queries="cues", include_self=False)[0]
+    alone = score_documents(
+        [document], tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues", include_self=False)
+    )[0]
     assert alone.queries.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     assert not alone.scores[4:].any()
 
@@ -228,7 +232,11 @@ def test_text_behind_the_last_query_does_not_run(monkeypatch):
     documents = [Document("none", TEXT, SPANS[:1]), Document("ann", TEXT, SPANS[:2]), DOCUMENT]
     seen = []
     got = score_documents(
-        documents, tiny_llama(), word_tokenizer(), queries="cues", progress=lambda *counts: seen.append(counts)
+        documents,
+        tiny_llama(),
+        word_tokenizer(),
+        ScoreSettings(queries="cues"),
+        progress=lambda *counts: seen.append(counts),
     )
     assert lengths == [8, 5], "longest first; the text without a query never runs"
     assert not got[0].queries.any()
@@ -241,24 +249,24 @@ def test_text_behind_the_last_query_does_not_run(monkeypatch):
 def test_the_language_model_head_does_not_run():
     model = tiny_llama()
     model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("the head ran"))
-    assert len(score_documents([DOCUMENT], model, word_tokenizer(), queries="all")) == 1
+    assert len(score_documents([DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="all"))) == 1
 
 
 def test_longer_than_the_models_context_is_never_cut():
     document = Document("long", " ".join([TEXT] * 8), ())
-    scores = score_documents([document], tiny_llama(context=16), word_tokenizer(), queries="all")[0]
+    scores = score_documents([document], tiny_llama(context=16), word_tokenizer(), ScoreSettings(queries="all"))[0]
     assert len(scores.token_ids) == 73
     assert (scores.queries > 0).all()
     assert (scores.scores[1:] > 0).all()
     assert scores.queries[0] == 72, "bos stands in every window"
     assert scores.queries[1:].max() <= 15
-    same = score_documents([document], tiny_llama(), word_tokenizer(), queries="all", max_length=16)[0]
+    same = score_documents([document], tiny_llama(), word_tokenizer(), ScoreSettings(queries="all", max_length=16))[0]
     np.testing.assert_allclose(same.scores, scores.scores, rtol=0, atol=1e-6)
 
 
 def test_unknown_words_are_words_and_control_tokens_are_not():
     document = Document("x", "Ann zzz <s> was", ())
-    scores = score_documents([document], tiny_llama(), word_tokenizer(), queries="all")[0]
+    scores = score_documents([document], tiny_llama(), word_tokenizer(), ScoreSettings(queries="all"))[0]
     assert scores.token_ids.tolist() == [0, 2, 1, 0, 3]
     assert scores.queries.tolist() == [3, 3, 2, 1, 1], "the <s> in the text is no query"
 
@@ -266,11 +274,11 @@ def test_unknown_words_are_words_and_control_tokens_are_not():
 def test_what_cannot_be_scored_is_refused():
     tokenizer = word_tokenizer()
     with pytest.raises(ElusiveError, match=r"Document 'blank' has no token: its text is '  '. Remove it"):
-        score_documents([Document("blank", "  ")], tiny_llama(), tokenizer, queries="all")
+        score_documents([Document("blank", "  ")], tiny_llama(), tokenizer, ScoreSettings(queries="all"))
     with pytest.raises(ElusiveError, match="token id 11, but LlamaForCausalLM embeds only 10 ids"):
-        score_documents([DOCUMENT], tiny_llama(vocabulary=10), tokenizer, queries="all")
+        score_documents([DOCUMENT], tiny_llama(vocabulary=10), tokenizer, ScoreSettings(queries="all"))
     with pytest.raises(ElusiveError, match="training mode, where dropout changes its attention"):
-        score_documents([DOCUMENT], tiny_llama().train(), tokenizer, queries="all")
+        score_documents([DOCUMENT], tiny_llama().train(), tokenizer, ScoreSettings(queries="all"))
 
 
 def test_running_out_of_memory_names_the_setting(monkeypatch):
@@ -282,7 +290,7 @@ def test_running_out_of_memory_names_the_setting(monkeypatch):
 
     model.model.register_forward_pre_hook(fail, with_kwargs=True)
     with pytest.raises(ElusiveError, match=r"batch of 1 x 10 tokens. Lower score.max_batch_tokens"):
-        score_documents([DOCUMENT], model, word_tokenizer(), queries="all")
+        score_documents([DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="all"))
 
 
 def test_prompt_tuning_is_refused():
@@ -291,7 +299,7 @@ def test_prompt_tuning_is_refused():
     config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2)
     tuned = get_peft_model(tiny_llama(), config).eval()
     with pytest.raises(ElusiveError, match="add tokens that are not in the text"):
-        score_documents([DOCUMENT], tuned, word_tokenizer(), queries="all")
+        score_documents([DOCUMENT], tuned, word_tokenizer(), ScoreSettings(queries="all"))
 
 
 # --- chosen heads, every head, and rows over the ranked tokens alone
@@ -307,8 +315,8 @@ def eager_attention(document=DOCUMENT):
 
 
 def one(**options) -> TokenScores:
-    given = {"queries": "cues"} | options
-    return score_documents([DOCUMENT], tiny_llama(), word_tokenizer(), **given)[0]
+    captured = {name: options.pop(name) for name in ("fields", "layers", "heads", "per_head") if name in options}
+    return score_documents([DOCUMENT], tiny_llama(), word_tokenizer(), ScoreSettings(**options), **captured)[0]
 
 
 def by_hand(rows_HQK, queries=(4, 7)):
@@ -339,10 +347,12 @@ def test_chosen_layers_and_heads_are_averaged_alike(layers, heads, chosen):
 
 def test_layers_behind_the_last_chosen_one_do_not_run():
     model = tiny_llama()
-    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues")  # all layers are seen to report, once
+    score_documents(
+        [DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="cues")
+    )  # all layers are seen to report, once
     model.model.layers[1].register_forward_pre_hook(lambda *_: pytest.fail("layer 1 ran"))
-    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", layers=(0,))
-    score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", heads=("0.1",))
+    score_documents([DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="cues"), layers=(0,))
+    score_documents([DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="cues"), heads=("0.1",))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +375,7 @@ def test_a_layer_that_reports_other_heads_than_the_configuration_is_refused():
     model = tiny_llama()
     model.config.num_attention_heads = 3
     with pytest.raises(ElusiveError, match=r"Expected 3 query heads in layer 0, as .* says, got 2"):
-        score_documents([DOCUMENT], model, word_tokenizer(), queries="cues", heads=("0.0",))
+        score_documents([DOCUMENT], model, word_tokenizer(), ScoreSettings(queries="cues"), heads=("0.0",))
 
 
 def test_every_heads_scores_beside_those_of_the_chosen_ones():
@@ -385,8 +395,8 @@ def test_every_heads_scores_beside_those_of_the_chosen_ones():
 @pytest.mark.parametrize("options", [{}, {"renormalise": True}, {"include_self": False}])
 def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
     documents = [Document("long", " ".join([TEXT] * 4), ()), Document("short", TEXT, ())]
-    given = {"queries": "all", "per_head": True, "max_length": 12} | options
-    for got in score_documents(documents, tiny_llama(), word_tokenizer(), **given):
+    settings = ScoreSettings(queries="all", max_length=12, **options)
+    for got in score_documents(documents, tiny_llama(), word_tokenizer(), settings, per_head=True):
         assert got.per_head.shape == (2, 2, len(got.token_ids))
         np.testing.assert_allclose(got.per_head.mean((0, 1)), got.scores, rtol=0, atol=1e-6)
         assert got.scores[1:].any()
@@ -394,7 +404,9 @@ def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
 
 def test_a_text_without_a_query_has_heads_of_zeros():
     documents = [Document("none", TEXT, SPANS[:1]), DOCUMENT]
-    none, other = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues", per_head=True)
+    none, other = score_documents(
+        documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True
+    )
     assert none.per_head.shape == other.per_head.shape == (2, 2, 10)
     assert not none.per_head.any()
 
@@ -422,10 +434,10 @@ def test_excluded_tokens_are_left_out_of_the_rows():
 
 def test_rows_are_renormalised_alike_in_a_padded_batch():
     documents = [DOCUMENT, Document("other", "Ann . was Rome", (Span("name", 0, 3), Span("city", 10, 14)))]
-    options = {"queries": "cues", "renormalise": True}
-    together = score_documents(documents, tiny_llama(), word_tokenizer(), **options)
+    settings = ScoreSettings(renormalise=True)
+    together = score_documents(documents, tiny_llama(), word_tokenizer(), settings)
     for document, got in zip(documents, together, strict=True):
-        (alone,) = score_documents([document], tiny_llama(), word_tokenizer(), **options)
+        (alone,) = score_documents([document], tiny_llama(), word_tokenizer(), settings)
         np.testing.assert_allclose(got.scores, alone.scores, rtol=0, atol=1e-6)
 
 
@@ -433,17 +445,8 @@ def test_rows_are_renormalised_alike_in_a_padded_batch():
 
 
 def score(documents, folder, model, queries: Queries = "cues", fields=(), shard=2, include_self=True, progress=silent):
-    settings = ScoreSettings(shard_documents=shard, include_self=include_self)
-    score_corpus(
-        documents,
-        folder,
-        model=model,
-        device="cpu",
-        queries=queries,
-        fields=fields,
-        settings=settings,
-        progress=progress,
-    )
+    settings = ScoreSettings(queries=queries, shard_documents=shard, include_self=include_self)
+    score_corpus(documents, folder, ModelRef(model, device="cpu"), settings, fields=fields, progress=progress)
 
 
 def test_shards_hold_what_score_documents_gives(tmp_path, model_folder):
@@ -453,7 +456,7 @@ def test_shards_hold_what_score_documents_gives(tmp_path, model_folder):
     names = sorted(path.name for path in (tmp_path / "scores").iterdir())
     assert names == ["done.json", *(f"part-0000{i}.parquet" for i in range(3)), "settings.json"]
     assert seen[-1] == (5, 5)
-    expected = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues")
+    expected = score_documents(documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"))
     got = read_scores(tmp_path / "scores")
     assert [row.document_id for row in got] == [document.id for document in documents]
     for one, two in zip(got, expected, strict=True):
@@ -470,10 +473,10 @@ def test_shards_hold_every_heads_scores_only_where_asked_for(tmp_path, model_fol
 
     documents = corpus()
     settings = ScoreSettings(shard_documents=2)
-    options = {"model": model_folder, "device": "cpu", "queries": "cues", "settings": settings}
-    score_corpus(documents, tmp_path / "heads", per_head=True, **options)
-    score_corpus(documents, tmp_path / "plain", heads=("1.1",), **options)
-    expected = score_documents(documents, tiny_llama(), word_tokenizer(), queries="cues", per_head=True)
+    model = ModelRef(model_folder, device="cpu")
+    score_corpus(documents, tmp_path / "heads", model, settings, per_head=True)
+    score_corpus(documents, tmp_path / "plain", dataclasses.replace(model, heads=("1.1",)), settings)
+    expected = score_documents(documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True)
     for got, wanted in zip(read_scores(tmp_path / "heads"), expected, strict=True):
         assert got.per_head is not None
         assert got.per_head.dtype == np.float32
@@ -488,19 +491,21 @@ def test_shards_hold_every_heads_scores_only_where_asked_for(tmp_path, model_fol
 
 
 def test_scores_of_other_heads_or_rows_are_refused(tmp_path, model_folder):
-    options = {"model": model_folder, "device": "cpu", "queries": "cues"}
+    model = ModelRef(model_folder, device="cpu")
     plain, over_ranked = ScoreSettings(), ScoreSettings(renormalise=True)
-    score_corpus(corpus(), tmp_path / "plain", settings=plain, **options)
-    for name, given in (("layers", {"layers": (1,)}), ("heads", {"heads": ("0.1",)}), ("per_head", {"per_head": True})):
+    score_corpus(corpus(), tmp_path / "plain", model, plain)
+    for name, heads in (("layers", {"layers": (1,)}), ("heads", {"heads": ("0.1",)})):
         with pytest.raises(ElusiveError, match=f"{name}: was"):
-            score_corpus(corpus(), tmp_path / "plain", settings=plain, **given, **options)
+            score_corpus(corpus(), tmp_path / "plain", dataclasses.replace(model, **heads), plain)
+    with pytest.raises(ElusiveError, match="per_head: was"):
+        score_corpus(corpus(), tmp_path / "plain", model, plain, per_head=True)
     with pytest.raises(ElusiveError, match="renormalise: was False, now True"):
-        score_corpus(corpus(), tmp_path / "plain", settings=over_ranked, **options)
+        score_corpus(corpus(), tmp_path / "plain", model, over_ranked)
     # Which tokens are excluded matters where rows are renormalised, and nowhere else.
-    score_corpus(corpus(), tmp_path / "plain", settings=plain, excluded_tokens=(), **options)
-    score_corpus(corpus(), tmp_path / "over", settings=over_ranked, **options)
+    score_corpus(corpus(), tmp_path / "plain", model, dataclasses.replace(plain, excluded_tokens=()))
+    score_corpus(corpus(), tmp_path / "over", model, over_ranked)
     with pytest.raises(ElusiveError, match=r"excluded_tokens: was .*, now .'was'"):
-        score_corpus(corpus(), tmp_path / "over", settings=over_ranked, excluded_tokens=("was",), **options)
+        score_corpus(corpus(), tmp_path / "over", model, dataclasses.replace(over_ranked, excluded_tokens=("was",)))
 
 
 def test_a_run_begun_again_scores_only_the_missing_shard(tmp_path, model_folder):

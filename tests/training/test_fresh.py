@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from elusive.augmentation.copies import augment
 from elusive.augmentation.stage import write_augmented
+from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, ScoreSettings, TrainSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography, people
@@ -363,7 +364,7 @@ class TestOwnTrainer:
             )
             for name in ("static", "fresh")
         ):
-            figures = train(train_jsonl, tmp_path / settings.copies, model=model_folder, settings=settings)
+            figures = train(train_jsonl, tmp_path / settings.copies, model=ModelRef(model_folder), settings=settings)
             assert (figures["steps"], figures["texts"], figures["rows"]) == (15, 24, 24)
         (static, shape, replayed), (fresh, fresh_shape, fresh_replayed) = given["static"], given["fresh"]
         assert shape == fresh_shape == (15, 5)
@@ -380,7 +381,7 @@ class TestOwnTrainer:
         texts = write(tmp_path / "plain", tokenizer, "plain")
         for name in ("static", "fresh"):
             settings = TrainSettings(method="full", copies=name, epochs=3, batch_size=4, save_steps=0, precision="fp32")
-            train(texts, tmp_path / name, model=model_folder, settings=settings)
+            train(texts, tmp_path / name, model=ModelRef(model_folder), settings=settings)
         static, fresh = (LlamaForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("static", "fresh"))
         assert all(torch.equal(static[name], fresh[name]) for name in static)
 
@@ -415,7 +416,7 @@ class TestOwnTrainer:
         with pytest.raises(
             ElusiveError, match=r"No ranking\.parquet in .*alone: fresh copies .*train\.copies = static"
         ):
-            train(tmp_path / "alone" / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+            train(tmp_path / "alone" / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)
         ranking = train_jsonl.with_name("ranking.parquet").read_bytes()
         (tmp_path / "alone" / "ranking.parquet").write_bytes(ranking)
         rows[5]["text"] = "Changed by hand."
@@ -424,7 +425,12 @@ class TestOwnTrainer:
             with pytest.raises(
                 ElusiveError, match=rf"train\.jsonl, line {line}: expected what ranking\.parquet beside it"
             ):
-                train(tmp_path / "alone" / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+                train(
+                    tmp_path / "alone" / "train.jsonl",
+                    tmp_path / "out",
+                    model=ModelRef(model_folder),
+                    settings=settings,
+                )
             assert not (tmp_path / "out" / "done.json").exists()
 
     def test_another_ranking_is_another_run(
@@ -432,10 +438,10 @@ class TestOwnTrainer:
     ) -> None:
         settings = TrainSettings(copies="fresh", max_steps=1, batch_size=2)
         folder = write(tmp_path / "own", tokenizer).parent
-        train(folder / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+        train(folder / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)
         asked = json.loads((tmp_path / "out" / "settings.json").read_text())
         assert len(asked["ranking"]) == 64
         table = pq.read_table(folder / "ranking.parquet")
         pq.write_table(table, folder / "ranking.parquet", compression="none")
         with pytest.raises(ElusiveError, match="ranking: was '"):
-            train(folder / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+            train(folder / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)

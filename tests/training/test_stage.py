@@ -20,22 +20,23 @@ from transformers import (
     Trainer,
 )
 
-from elusive.config.run import ModelSettings, TrainSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.generation import generate_answers
 from elusive.models.loading import load_model
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.training.checkpoints import discard_partial, newest_checkpoint
 from elusive.training.sequences import pack_rows, pad_right, row_order, split_step, tokenize_rows
-from elusive.training.stage import Asking, default_row_length, steps_for, train, with_adapters, with_steps
+from elusive.training.stage import Evaluator, default_row_length, steps_for, train, with_adapters, with_steps
 from elusive.training.trainer import FitSettings, Steps, fit
 
 FIT = FitSettings(
     learning_rate=1e-2,
-    schedule="linear",
-    warmup_share=0.1,
+    lr_scheduler="linear",
+    warmup_ratio=0.1,
     weight_decay=0.0,
-    clip_norm=1.0,
+    max_grad_norm=1.0,
     precision="fp32",
     seed=0,
     save_steps=2,
@@ -151,7 +152,7 @@ def test_no_text_is_dropped_or_cut_however_small_the_corpus(model_folder, tokeni
             "compute_loss",
             lambda self, model, inputs, **o: (count_tokens(inputs), own(self, model, inputs, **o))[1],
         )
-        figures = train(tmp_path / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings)
+        figures = train(tmp_path / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)
     texts = Counter(tokenizer.decode(ids[1:-1]) for ids in seen)
     assert texts == dict.fromkeys(TEXTS[:count], 3)
     assert figures["steps"] == math.ceil(3 * count / 8)
@@ -160,14 +161,20 @@ def test_no_text_is_dropped_or_cut_however_small_the_corpus(model_folder, tokeni
 
 def test_passes_that_one_step_completes_are_all_asked_after(model_folder, tmp_path):
     write_jsonl(tmp_path / "train.jsonl", ({"text": text} for text in TEXTS[:3]))
-    settings = TrainSettings(method="full", epochs=4, batch_size=8, save_steps=0, evaluate_at=(1, 2, 3, 4))
+    settings = TrainSettings(method="full", epochs=4, batch_size=8, save_steps=0, evaluate_at_epochs=(1, 2, 3, 4))
     asked = []
 
     def ask(model, tokenizer, epoch):
         asked.append(epoch)
         return {"em": 0.0}
 
-    train(tmp_path / "train.jsonl", tmp_path / "out", model=model_folder, settings=settings, asking=Asking(ask))
+    train(
+        tmp_path / "train.jsonl",
+        tmp_path / "out",
+        model=ModelRef(model_folder),
+        settings=settings,
+        evaluator=Evaluator(ask),
+    )
     assert asked == [1, 2, 3, 4]
     steps = [row["step"] for row in read_jsonl(tmp_path / "out" / "metrics.jsonl") if "em" in row]
     assert steps == [1, 1, 2, 2]  # 8 of 12 texts in the first
@@ -177,12 +184,12 @@ def trained_weights(model_folder, texts_file, folder, **settings):
     settings = TrainSettings(
         **{"method": "full", "epochs": 2, "batch_size": 4, "save_steps": 0, "precision": "fp32", **settings}
     )
-    figures = train(texts_file, folder, model=model_folder, settings=settings)
+    figures = train(texts_file, folder, model=ModelRef(model_folder), settings=settings)
     return figures, dict(load_model(str(folder)).named_parameters())
 
 
 @pytest.mark.parametrize(
-    "other", [{"packing": False}, {"accumulation": 3}, {"activation_checkpointing": True}], ids=str
+    "other", [{"packing": False}, {"gradient_accumulation_steps": 3}, {"gradient_checkpointing": True}], ids=str
 )
 def test_how_a_step_is_computed_changes_nothing_of_it(model_folder, texts_file, tmp_path, other):
     packed, weights = trained_weights(model_folder, texts_file, tmp_path / "packed")
@@ -204,7 +211,9 @@ def test_an_architecture_that_does_not_pack_trains_on_padded_texts(tokenizer, te
     tokenizer.save_pretrained(tmp_path / "gptj")
     figures, weights = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "one")
     assert not figures["packed"]
-    _, parts = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "parts", accumulation=accumulation)
+    _, parts = trained_weights(
+        str(tmp_path / "gptj"), texts_file, tmp_path / "parts", gradient_accumulation_steps=accumulation
+    )
     assert max((weights[name] - parts[name]).abs().max().item() for name in weights) < 1e-5
 
 
@@ -230,8 +239,7 @@ def test_other_families_are_trained_and_asked(tokenizer, texts_file, tmp_path, k
 @pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
 def test_adapters_are_trained_on_quantised_weights_and_asking_changes_nothing(texts_file, tmp_path, quantization):
     """A forward pass in evaluation mode once put 4-bit weights in a form that has no gradients."""
-    loading = ModelSettings(quantization=quantization)
-    settings = TrainSettings(max_steps=6, learning_rate=1e-2, precision="fp32", evaluate_at=(1.0, 2.0))
+    settings = TrainSettings(max_steps=6, learning_rate=1e-2, precision="fp32", evaluate_at_epochs=(1.0, 2.0))
     asked = []
 
     def ask(model, tokenizer, epoch):
@@ -243,16 +251,20 @@ def test_adapters_are_trained_on_quantised_weights_and_asking_changes_nothing(te
         asked.append(epoch)
         return {"em": 0.5}
 
-    folders = {"asked": Asking(ask), "silent": Asking(lambda model, tokenizer, epoch: {"em": 0.0})}
+    folders = {"asked": Evaluator(ask), "silent": Evaluator(lambda model, tokenizer, epoch: {"em": 0.0})}
 
-    def learn(name, loading):
+    def learn(name, quantization):
         output = tmp_path / name
         return train(
-            texts_file, output, model="elusive/large", loading=loading, settings=settings, asking=folders[name]
+            texts_file,
+            output,
+            model=ModelRef("elusive/large", quantization=quantization),
+            settings=settings,
+            evaluator=folders[name],
         )
 
-    assert learn("asked", loading)["packed"]
-    assert learn("silent", loading)["packed"]
+    assert learn("asked", quantization)["packed"]
+    assert learn("silent", quantization)["packed"]
     assert asked == [1.0, 2.0]
     found = list(read_jsonl(tmp_path / "asked" / "metrics.jsonl"))
     assert [row["step"] for row in found if "em" in row] == [2, 3]
@@ -260,18 +272,17 @@ def test_adapters_are_trained_on_quantised_weights_and_asking_changes_nothing(te
     assert losses[-1] < losses[0]
     one, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in folders)
     assert one == other
-    learned = load_model(str(tmp_path / "asked"), quantization=quantization)
+    learned = load_model(ModelRef(str(tmp_path / "asked"), quantization=quantization))
     assert ("Linear8bitLt" in str(learned) or "Linear4bit" in str(learned)) == (quantization != "none")
     assert any(weight.abs().sum() > 0 for name, weight in learned.named_parameters() if "lora_B" in name)
-    other_loading = ModelSettings(quantization="4bit" if quantization == "none" else "none")
     with pytest.raises(ElusiveError, match="quantization: was"):
-        learn("asked", other_loading)
+        learn("asked", "4bit" if quantization == "none" else "none")
 
 
 def test_lines_of_steps_that_are_trained_again_are_dropped(tokenizer, tmp_path):
     rows = tokenize_rows(TEXTS, tokenizer, 64)
     order = row_order([len(row) for row in rows], batch_size=2, draws=12, seed=0)
-    settings = dataclasses.replace(FIT, arguments={"logging_steps": 1})
+    settings = dataclasses.replace(FIT, training_arguments={"logging_steps": 1})
 
     def stop(done, total):
         if done == 4:  # its line is not written yet, but those of steps 1 to 3 are; checkpoint 2 is whole
@@ -338,8 +349,8 @@ def test_two_arms_of_equal_tokens(texts_file, tmp_path):
     settings = TrainSettings(method="full", max_tokens=600, batch_size=4, precision="fp32", save_steps=0)
     half = tmp_path / "half.jsonl"
     half.write_text("".join(texts_file.read_text().splitlines(keepends=True)[::2]))
-    whole = train(texts_file, tmp_path / "whole", model="elusive/small", settings=settings)
-    part = train(half, tmp_path / "part", model="elusive/small", settings=settings)
+    whole = train(texts_file, tmp_path / "whole", model=ModelRef("elusive/small"), settings=settings)
+    part = train(half, tmp_path / "part", model=ModelRef("elusive/small"), settings=settings)
     for figures in (whole, part):
         a_step = 4 * figures["tokens"] / figures["rows"]
         assert abs(figures["tokens_trained"] - 600) < 2 * a_step
@@ -370,7 +381,11 @@ def test_training_lowers_the_loss_and_a_done_folder_is_not_touched(model_folder,
     settings = TrainSettings(method="full", learning_rate=1e-2, max_steps=30, batch_size=4, save_steps=0)
     seen = []
     figures = train(
-        texts_file, tmp_path / "out", model=model_folder, settings=settings, progress=lambda *p: seen.append(p)
+        texts_file,
+        tmp_path / "out",
+        model=ModelRef(model_folder),
+        settings=settings,
+        progress=lambda *p: seen.append(p),
     )
     assert figures["steps"] == 30
     assert figures["texts"] == figures["rows"] == 10
@@ -378,20 +393,20 @@ def test_training_lowers_the_loss_and_a_done_folder_is_not_touched(model_folder,
     assert seen[-1] == (30, 30)
     weights = tmp_path / "out" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    assert train(texts_file, tmp_path / "out", model=model_folder, settings=settings) == figures
+    assert train(texts_file, tmp_path / "out", model=ModelRef(model_folder), settings=settings) == figures
     assert weights.stat().st_mtime_ns == before
     with pytest.raises(ElusiveError, match=r"train.learning_rate: was 0.01, now 0.5"):
         train(
             texts_file,
             tmp_path / "out",
-            model=model_folder,
+            model=ModelRef(model_folder),
             settings=dataclasses.replace(settings, learning_rate=0.5),
         )
 
 
 def test_an_adapter_is_saved_by_the_models_name_and_loads_again(model_folder, texts_file, tmp_path):
     settings = TrainSettings(learning_rate=1e-2, max_steps=5, batch_size=4, save_steps=0)
-    train(texts_file, tmp_path / "out", model=model_folder, settings=settings)
+    train(texts_file, tmp_path / "out", model=ModelRef(model_folder), settings=settings)
     assert not (tmp_path / "out" / "model.safetensors").exists()
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == model_folder
@@ -460,7 +475,6 @@ def test_replay_of_pretraining_text_needs_a_model_that_has_some(model_folder, te
         train(
             texts_file,
             tmp_path / "out",
-            model=model_folder,
+            model=ModelRef(model_folder, device="cpu"),
             settings=TrainSettings(replay="pretraining", max_steps=1),
-            loading=ModelSettings(device="cpu"),
         )

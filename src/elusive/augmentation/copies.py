@@ -77,8 +77,8 @@ class Augmenter:
         arm: its name, a key of arms.ARMS.
         trained: the name of the model to be trained among the score sets (`large`, `small` or another).
         tokenizer: the tokenizer of its scores.
-        score: queries and head fields.
-        settings: alpha, beta, copies, seed, excluded tokens, ...
+        score: queries, head fields and excluded tokens.
+        settings: alpha, beta, copies, seed, ...
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Augmenter:
     def _tokens(self, scored: ScoredDocument) -> Tokens:
         own = scored.own
         rankable = rankable_tokens(
-            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.settings.excluded_tokens
+            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
         )
         return Tokens(rankable, own.queries > 0, self.arm.signal(scored) if self.arm.signal else None)
 

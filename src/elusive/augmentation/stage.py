@@ -115,6 +115,7 @@ def augment_corpus(
     asked = {
         "arm": arm,
         "augment": to_table(settings),
+        "excluded_tokens": list(score.excluded_tokens),
         "queries": score.queries,
         "trained": trained,
         "corpus": corpus,

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from elusive.config.models import Dtype, ModelRef, Models, Quantization
 from elusive.config.run import (
     AugmentSettings,
     CorpusSettings,
     EvaluateSettings,
-    ModelSettings,
     Recipe,
     ReportSettings,
     ScoreSettings,
@@ -79,14 +79,13 @@ def score(
     output: Path,
     model: str = "elusive/large",
     revision: str = "",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
-    quantization: Literal["none", "8bit", "4bit"] = "none",
+    dtype: Dtype = "float32",
+    quantization: Quantization = "none",
     device: str = "auto",
     fields: tuple[str, ...] = (),
     layers: tuple[int, ...] = (),
     heads: tuple[str, ...] = (),
     per_head: bool = False,
-    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
     """Score each token of a corpus by the attention that it receives.
@@ -103,7 +102,6 @@ def score(
         layers: layers whose heads are averaged, from 0 (with --heads empty too: all).
         heads: single heads "layer.head", e.g. 3.1, that are averaged beside those of --layers.
         per_head: write every head's scores too, for study.
-        excluded_tokens: never ranked; with --renormalise, attention to them is left out.
         settings: queries and batches.
     """
     from elusive.runs.progress import shown
@@ -113,18 +111,10 @@ def score(
         score_corpus(
             _corpus(corpus).documents,
             output,
-            model=model,
-            revision=revision,
-            dtype=dtype,
-            quantization=quantization,
-            device=device,
-            queries=settings.queries,
+            ModelRef(model, revision, dtype, quantization, device, layers, heads),
+            settings,
             fields=fields,
-            layers=layers,
-            heads=heads,
             per_head=per_head,
-            excluded_tokens=excluded_tokens,
-            settings=settings,
             progress=progress,
         )
     print(f"{output}: scored")
@@ -137,6 +127,7 @@ def augment(
     small: Path | None = None,
     arm: str = "contrast-cues",
     trained: Literal["large", "small"] = "large",
+    excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
     settings: Annotated[AugmentSettings, _FLAT] = AugmentSettings(),
 ) -> None:
     """Write one arm's texts: originals and copies with dropped tokens.
@@ -148,6 +139,7 @@ def augment(
         small: folder of the small model's scores; contrast arms need it.
         arm: how tokens are chosen.
         trained: whose own attention the arm `attention` ranks by.
+        excluded_tokens: never ranked and never dropped, in addition to special tokens and white space.
         settings: dropout.
     """
     from elusive.augmentation.arms import arm_named
@@ -162,8 +154,11 @@ def augment(
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
     asked = {name: read_json(folder / "settings.json") for name, folder in folders.items()}
-    _check_scores({folders[name]: one for name, one in asked.items()}, settings)
+    _check_scores({folders[name]: one for name, one in asked.items()}, excluded_tokens)
     own = asked[trained]
+    score = ScoreSettings(
+        queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
+    )
     with shown(f"augment {arm}") as progress:
         figures = augment_corpus(
             _corpus(corpus).documents,
@@ -171,15 +166,15 @@ def augment(
             arm,
             {ScoreSet(name, own["queries"]): folder for name, folder in folders.items()},
             trained=trained,
-            tokenizer=load_tokenizer(own["model"], own["revision"]),
-            score=ScoreSettings(queries=own["queries"], head_fields=tuple(own["head_fields"])),
+            tokenizer=load_tokenizer(ModelRef(own["model"], own["revision"])),
+            score=score,
             settings=settings,
             progress=progress,
         )
     print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")
 
 
-def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) -> None:
+def _check_scores(asked: dict[Path, dict[str, Any]], excluded_tokens: tuple[str, ...]) -> None:
     """Refuse scores that were read out in two ways, or renormalised over other tokens than those to be ranked."""
     first, *others = asked.items()
     for folder, other in others:
@@ -191,10 +186,10 @@ def _check_scores(asked: dict[Path, dict[str, Any]], settings: AugmentSettings) 
                     "Score the corpus with both models alike."
                 )
     for folder, one in asked.items():
-        if one.get("renormalise") and tuple(one["excluded_tokens"]) != settings.excluded_tokens:
+        if one.get("renormalise") and tuple(one["excluded_tokens"]) != excluded_tokens:
             raise ElusiveError(
-                f"{folder} was renormalised without {one['excluded_tokens']}, but augment.excluded_tokens is "
-                f"{list(settings.excluded_tokens)}. Give the same --excluded-tokens, or score again."
+                f"{folder} was renormalised without {one['excluded_tokens']}, but score.excluded_tokens is "
+                f"{list(excluded_tokens)}. Give the same --excluded-tokens, or score again."
             )
 
 
@@ -203,8 +198,7 @@ def recall(
     output: Path | None = None,
     k: int = 10,
     across_tokenizers: bool = AugmentSettings.across_tokenizers,
-    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
-    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    pair: Annotated[Models, _FLAT] = Models(),
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
     """Measure how well a pair of models finds clues, before training.
@@ -216,14 +210,13 @@ def recall(
         output: folder for recall.json and the scores (none: nothing is kept).
         k: how many of the best ranked tokens count.
         across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
-        excluded_tokens: never ranked, beside special tokens and white space.
         pair: the two models, and the layers and heads that are averaged.
         settings: how attention is read out.
     """
     from elusive.clues.pairs import pair_recall
     from elusive.reporting.clue_tables import recall_table
 
-    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    augment = AugmentSettings(across_tokenizers=across_tokenizers)
     documents = _corpus(corpus).documents
     with _scores_kept(output) as folder:
         found = pair_recall(documents, folder, pair=pair, settings=settings, augment=augment, k=k)
@@ -236,8 +229,7 @@ def heads(
     k: int = 10,
     seed: int = 0,
     across_tokenizers: bool = AugmentSettings.across_tokenizers,
-    excluded_tokens: tuple[str, ...] = AugmentSettings.excluded_tokens,
-    pair: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    pair: Annotated[Models, _FLAT] = Models(),
     settings: Annotated[ScoreSettings, _FLAT] = ScoreSettings(),
 ) -> None:
     """Choose a pair's layers and heads by their clue recall.
@@ -250,14 +242,13 @@ def heads(
         k: how many of the best ranked tokens count.
         seed: seed of the halves.
         across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
-        excluded_tokens: never ranked, beside special tokens and white space.
         pair: the two models.
         settings: how attention is read out.
     """
     from elusive.clues.pairs import pair_heads
     from elusive.reporting.clue_tables import heads_table
 
-    augment = AugmentSettings(across_tokenizers=across_tokenizers, excluded_tokens=excluded_tokens)
+    augment = AugmentSettings(across_tokenizers=across_tokenizers)
     documents = _corpus(corpus).documents
     with _scores_kept(output) as folder:
         found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
@@ -288,7 +279,11 @@ def train(
     texts: tyro.conf.Positional[Path],
     output: Path,
     questions: Path | None = None,
-    models: Annotated[ModelSettings, _FLAT] = ModelSettings(),
+    model: str = "elusive/large",
+    revision: str = "",
+    dtype: Dtype = "float32",
+    quantization: Quantization = "none",
+    device: str = "auto",
     settings: Annotated[TrainSettings, _FLAT] = TrainSettings(),
     evaluate: EvaluateSettings = EvaluateSettings(),
 ) -> None:
@@ -298,34 +293,34 @@ def train(
 
     Args:
         texts: a train.jsonl.
-        output: folder for the model or its adapters, metrics.jsonl, and the answers of --evaluate-at.
-        questions: JSONL of questions that are asked in the midst of training (see --evaluate-at).
-        models: what `--model large` and `--model small` stand for; dtype, quantisation and device.
+        output: folder for the model or its adapters, metrics.jsonl, and the answers of --evaluate-at-epochs.
+        questions: JSONL of questions that are asked in the midst of training (see --evaluate-at-epochs).
+        model: folder, hub name, elusive/large or elusive/small.
+        revision: commit or branch of a hub model.
+        dtype: type of the weights.
+        quantization: hold the weights in 8 or 4 bit (needs elusive[quantized]).
+        device: cpu, cuda, auto or a device map.
         settings: how to train.
         evaluate: how the questions are asked.
     """
-    from elusive.config.run import model_to_train
     from elusive.corpus.questions import read_questions
-    from elusive.evaluation.in_training import asking_in_training
+    from elusive.evaluation.in_training import evaluator_of
     from elusive.evaluation.prompts import few_shot_examples
     from elusive.runs.files import silent
     from elusive.runs.progress import shown
     from elusive.training.stage import train as train_model
 
-    _, model, revision = model_to_train(models, settings)
-    asking = None
+    evaluator = None
     if questions:
         examples = few_shot_examples(evaluate.examples)
-        asking = asking_in_training(read_questions(questions), examples, evaluate, output)
+        evaluator = evaluator_of(read_questions(questions), examples, evaluate, output)
     with shown(f"train {model}") as progress:
         figures = train_model(
             texts,
             output,
-            model=model,
-            revision=revision,
-            loading=models,
+            model=ModelRef(model, revision, dtype, quantization, device),
             settings=settings,
-            asking=asking,
+            evaluator=evaluator,
             progress=progress if processes.is_main() else silent,
         )
     if processes.is_main():
@@ -347,8 +342,8 @@ def evaluate(
     questions: Path,
     output: Path,
     revision: str = "",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32",
-    quantization: Literal["none", "8bit", "4bit"] = "none",
+    dtype: Dtype = "float32",
+    quantization: Quantization = "none",
     device: str = "auto",
     settings: Annotated[EvaluateSettings, _FLAT] = EvaluateSettings(),
 ) -> None:
@@ -379,11 +374,7 @@ def evaluate(
             read_questions(questions),
             list(few_shot_examples(settings.examples)),
             output,
-            model=model,
-            revision=revision,
-            dtype=dtype,
-            quantization=quantization,
-            device=device,
+            model=ModelRef(model, revision, dtype, quantization, device),
             settings=settings,
             known=known,
             progress=progress,

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elusive.config.run import AugmentSettings, ModelSettings, ScoreSettings
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
@@ -62,7 +63,7 @@ def pair_recall(
     documents: Collection[Document],
     folder: str | Path,
     *,
-    pair: ModelSettings,
+    pair: Models,
     settings: ScoreSettings,
     augment: AugmentSettings,
     k: int = 10,
@@ -74,7 +75,7 @@ def pair_recall(
         folder: where the scores are kept; begun again, only what is missing is scored.
         pair: the two models, and the layers and heads that are averaged.
         settings: how attention is captured; queries must be cues.
-        augment: excluded_tokens and across_tokenizers.
+        augment: across_tokenizers.
         k: how many of the best ranked tokens count.
 
     Returns:
@@ -101,7 +102,7 @@ def pair_heads(
     documents: Collection[Document],
     folder: str | Path,
     *,
-    pair: ModelSettings,
+    pair: Models,
     settings: ScoreSettings,
     augment: AugmentSettings,
     k: int = 10,
@@ -114,7 +115,7 @@ def pair_heads(
         folder: where the scores, with each head's, are kept.
         pair: the two models.
         settings: how attention is captured; queries must be cues.
-        augment: excluded_tokens and across_tokenizers.
+        augment: across_tokenizers.
         k: how many of the best ranked tokens count.
         seed: seed of the halves.
 
@@ -157,7 +158,7 @@ def _scores_at_cues(
     documents: Collection[Document],
     folder: str | Path,
     fields: Sequence[str],
-    pair: ModelSettings,
+    pair: Models,
     settings: ScoreSettings,
     augment: AugmentSettings,
     *,
@@ -168,9 +169,8 @@ def _scores_at_cues(
         documents,
         folder,
         needed,
-        loading=pair,
+        models=pair.by_role(),
         settings=settings,
-        excluded_tokens=augment.excluded_tokens,
         per_head=per_head,
     )
     return {one: {item.document_id: item for item in read_scores(path)} for one, path in folders.items()}
@@ -180,7 +180,7 @@ def _clues(
     documents: Collection[Document],
     large: ScoresById,
     small: ScoresById,
-    pair: ModelSettings,
+    pair: Models,
     settings: ScoreSettings,
     augment: AugmentSettings,
     *,
@@ -191,16 +191,16 @@ def _clues(
         large,
         small,
         head_fields=settings.head_fields,
-        excluded_tokens=augment.excluded_tokens,
-        special_ids=_special_ids(pair.large, pair.large_revision),
+        excluded_tokens=settings.excluded_tokens,
+        special_ids=_special_ids(pair.large),
         across_tokenizers=augment.across_tokenizers,
         per_head=per_head,
     )
 
 
 @functools.lru_cache(maxsize=1)
-def _special_ids(name: str, revision: str) -> tuple[int, ...]:
-    return tuple(special_token_ids(load_tokenizer(name, revision)))
+def _special_ids(model: ModelRef) -> tuple[int, ...]:
+    return tuple(special_token_ids(load_tokenizer(model)))
 
 
 def _fields_in_order(documents: Collection[Document], head_fields: Sequence[str]) -> list[str]:
@@ -216,9 +216,9 @@ def _shape(scores: TokenScores) -> tuple[int, int]:
     return scores.per_head.shape[0], scores.per_head.shape[1]
 
 
-def _read_models(pair: ModelSettings) -> dict[str, ReadModel]:
+def _read_models(pair: Models) -> dict[str, ReadModel]:
     """What the figures are of: the models, and what is averaged."""
     return {
-        "large": ReadModel(pair.large, pair.large_layers, pair.large_heads),
-        "small": ReadModel(pair.small, pair.small_layers, pair.small_heads),
+        role: ReadModel(model.name, model.layers, model.heads)
+        for role, model in (("large", pair.large), ("small", pair.small))
     }

@@ -4,15 +4,13 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from elusive.errors import ElusiveError
+from .checks import check, check_each
+from .models import ModelRef, Models
 
 Queries = Literal["cues", "spans", "all"]
 
 
 UnseenTokens = Literal["last", "keep"]
-
-
-Quantization = Literal["none", "8bit", "4bit"]
 
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -24,35 +22,6 @@ Draw = Literal["question", "field"]
 CorpusFormat = Literal[
     "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
 ]
-
-
-def check(condition: bool, setting: str, expected: str, value: object) -> None:
-    """Raise an ElusiveError that says what was expected, unless the condition holds."""
-    if not condition:
-        raise ElusiveError(f"{setting}: expected {expected}, got {value!r}.")
-
-
-def layer_and_head(name: str) -> tuple[int, int]:
-    """The numbers of a head written as "layer.head", both from 0.
-
-    Raises:
-        ElusiveError: if it is written otherwise.
-
-    Example:
-        >>> layer_and_head("3.1")
-        (3, 1)
-    """
-    layer, _, head = name.partition(".")
-    if not (layer.isdecimal() and head.isdecimal()):
-        raise ElusiveError(f'Expected a head as "layer.head" (e.g. "3.1"), both from 0, got {name!r}.')
-    return int(layer), int(head)
-
-
-def check_each(section: str, settings: Any, names: tuple[str, ...], least: int) -> None:
-    """The same for several numbers that are to be at least so large."""
-    for name in names:
-        value = getattr(settings, name)
-        check(value >= least, f"{section}.{name}", f"at least {least}", value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +39,7 @@ class CorpusSettings:
     tags: bool = True
     """Take balanced tags such as <date>..</date> out of CSV and TSV texts and make them spans."""
     chunk_tokens: int = 256
-    """Cut text and Markdown files at paragraph borders into documents of at most so many tokens (0: never)."""
+    """Cut text and Markdown files at paragraph borders into documents of at most this many tokens (0: never)."""
     tokenizer: str = ""
     """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
     subset: str = ""
@@ -90,9 +59,9 @@ class CorpusSettings:
     filler_sentences: int = 0
     """Sentences without facts before each fact but the first: more distance from the name (source = biographies)."""
     limit: int = 0
-    """Read only the first so many documents (0: all)."""
+    """Read only the first documents, up to this number (0: all)."""
     skip_bad: bool = False
-    """Set bad rows aside in quarantine.jsonl and go on, however many there are."""
+    """Quarantine bad rows in quarantine.jsonl and continue, however many there are."""
     max_bad_share: float = 0.0
     """Stop if more than this share of the rows is bad (0: stop at any)."""
     mark_answers: bool = True
@@ -112,50 +81,17 @@ class CorpusSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings:
-    """The pair of one family, and how it is loaded."""
-
-    large: str = "elusive/large"
-    """Folder or hub name of the large model; elusive/large ships with the package."""
-    small: str = "elusive/small"
-    """Folder or hub name of the small model."""
-    large_revision: str = ""
-    """Commit or branch of a hub model (empty: its default)."""
-    small_revision: str = ""
-    """Commit or branch of a hub model (empty: its default)."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Weights' type; float32 is exact; bfloat16 halves the memory, and its rounding moves the contrast."""
-    quantization: Quantization = "none"
-    """Hold the weights in 8 or 4 bit (needs `elusive[quantized]`); of these, adapters alone can be trained."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, a transformers device map (e.g. `balanced`), or auto: cuda where there is one."""
-    large_layers: tuple[int, ...] = ()
-    """Layers of the large model, from 0, whose attention is averaged (with large_heads empty too: all)."""
-    large_heads: tuple[str, ...] = ()
-    """Single heads of the large model, "layer.head", that are averaged beside those of large_layers."""
-    small_layers: tuple[int, ...] = ()
-    """Layers of the small model (with small_heads empty too: all)."""
-    small_heads: tuple[str, ...] = ()
-    """Single heads of the small model."""
-
-    def __post_init__(self) -> None:
-        for layers in ("large_layers", "small_layers"):
-            given = getattr(self, layers)
-            check(all(layer >= 0 for layer in given), f"models.{layers}", "layers from 0", given)
-        for head in (*self.large_heads, *self.small_heads):
-            layer_and_head(head)
-
-
-@dataclasses.dataclass(frozen=True)
 class ScoreSettings:
-    """How attention is read out."""
+    """Whose attention is captured, and how it is averaged."""
 
     queries: Queries = "cues"
-    """Positions read by the attention and distance arms: before each answer span, all that predict it, or all."""
+    """Query positions of the attention and distance arms: before each answer span, all that predict it, or all."""
     head_fields: tuple[str, ...] = ("name",)
     """Span fields that are head entities: clues, not answers, so never queries."""
     include_self: bool = True
     """Count a token's attention to itself (q >= k); false leaves it out (q > k)."""
+    excluded_tokens: tuple[str, ...] = (".", ",")
+    """Never ranked and never dropped, in addition to special tokens and white space."""
     renormalise: bool = False
     """Leave attention to tokens that are never ranked out, and scale the rest of each row to sum to 1."""
     max_length: int = 0
@@ -163,7 +99,7 @@ class ScoreSettings:
     max_batch_tokens: int = 0
     """Tokens in one forward pass, padding included (0: what suits the device, from 1,024 on a CPU to 16,384)."""
     packed: bool = False
-    """Put the texts of a batch in one row, without padding, instead of a row each; slower on sorted texts."""
+    """Pack the texts of a batch into one sequence without padding; slower on sorted texts."""
     shard_documents: int = 256
     """Documents in one Parquet file; an interrupted run loses at most one."""
 
@@ -182,13 +118,11 @@ class AugmentSettings:
     beta: float = 0.05
     """How fast the drop probability grows with the rank."""
     copies: int = 10
-    """Augmented copies of each document, beside the original."""
+    """Augmented copies of each document, in addition to the original."""
     seed: int = 0
     """A copy's draws derive from (seed, document id, copy number) alone."""
     unseen_tokens: UnseenTokens = "last"
-    """Tokens that no query can see, alike in every guided arm and random-matched: ranked last, or kept."""
-    excluded_tokens: tuple[str, ...] = (".", ",")
-    """Never ranked and never dropped, beside special tokens and white space."""
+    """Tokens that no query can see, the same in every guided arm and in random-matched: ranked last, or kept."""
     across_tokenizers: bool = False
     """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
     blank: bool = False
@@ -204,10 +138,6 @@ class AugmentSettings:
 class TrainSettings:
     """Continual pretraining on one arm's texts."""
 
-    model: str = "large"
-    """Which model learns: large, small, or a folder or hub name of its own."""
-    revision: str = ""
-    """Commit or branch of a hub model of its own."""
     method: Literal["lora", "full"] = "lora"
     """Low-rank adapters, or all weights."""
     lora_rank: int = 16
@@ -216,72 +146,77 @@ class TrainSettings:
     """Scale of the adapters: their product is multiplied by lora_alpha / lora_rank."""
     learning_rate: float = 5e-4
     """Peak learning rate."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Shape of the learning rate after the warm-up."""
-    warmup_share: float = 0.1
+    warmup_ratio: float = 0.1
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
-    clip_norm: float = 1.0
+    max_grad_norm: float = 1.0
     """Gradients longer than this are scaled down to it (0: none)."""
     epochs: float = 10.0
-    """Passes over the arm's texts, where max_steps is 0."""
+    """Epochs over the arm's texts, where max_steps is 0."""
     copies: Literal["static", "fresh"] = "static"
-    """Copies as augmentation wrote them, or drawn anew in each pass from ranking.parquet, at the same rates."""
+    """Copies as augmentation wrote them, or drawn anew in each epoch from ranking.parquet, at the same rates."""
     max_steps: int = 0
     """Optimizer steps, the same for every arm (0: by epochs)."""
     max_tokens: int = 0
     """Tokens of the arm's texts to train on, to within a step, the same for every arm (0: by max_steps or epochs)."""
     batch_size: int = 8
     """Texts of the arm in one step, over all processes; the last step may have fewer."""
-    accumulation: int = 1
-    """Parts that a step's texts are taken in, one after the other, where all at once do not fit the memory."""
+    gradient_accumulation_steps: int = 1
+    """Batches that a step is split into where it does not fit the memory at once; batch_size stays the whole step's."""
     packing: bool = True
-    """Put the texts of a step in one row without padding, none seeing another, where the architecture allows it."""
+    """Pack a step's texts into one sequence without padding, none seeing another, where the architecture allows it."""
     replay: str = ""
     """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
     replay_batch_size: int = 4
     """Texts of the replay corpus added to each step, where there is one."""
     max_length: int = 0
-    """Longest row in tokens; longer texts become several rows (0: the model's context, at most 1,024)."""
+    """Longest sequence in tokens; longer texts become several (0: the model's context, at most 1,024)."""
     precision: Precision = "auto"
     """bf16 autocast, fp32, or auto: bf16 where the hardware computes in it."""
     seed: int = 0
-    """Order of the rows and start of the adapters."""
+    """Seed of the order of the sequences and of the adapters' first weights."""
     save_steps: int = 200
     """Steps between checkpoints (0: none)."""
-    activation_checkpointing: bool = False
-    """Less memory, more time."""
-    evaluate_at: tuple[float, ...] = ()
-    """Passes over the texts after which the questions are asked, in the midst of training (beside the end)."""
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Any other field of transformers' TrainingArguments, as a table (a JSON object on the command line)."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time."""
+    evaluate_at_epochs: tuple[float, ...] = ()
+    """Epochs after which the questions are evaluated during training, in addition to the end."""
+    training_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Any other field of transformers' TrainingArguments, as a table."""
 
     def __post_init__(self) -> None:
         check(self.lora_rank > 0, "train.lora_rank", "at least 1", self.lora_rank)
         check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
-        check(0 <= self.warmup_share <= 1, "train.warmup_share", "a share in [0, 1]", self.warmup_share)
+        check(0 <= self.warmup_ratio <= 1, "train.warmup_ratio", "a share in [0, 1]", self.warmup_ratio)
         check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
-        check(self.clip_norm >= 0, "train.clip_norm", "0 or more", self.clip_norm)
+        check(self.max_grad_norm >= 0, "train.max_grad_norm", "0 or more", self.max_grad_norm)
         check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
         check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)
         check(self.max_tokens >= 0, "train.max_tokens", "0 or more", self.max_tokens)
         check(not (self.max_steps and self.max_tokens), "train.max_tokens", "0 with max_steps", self.max_tokens)
         check(self.batch_size > 0, "train.batch_size", "at least 1", self.batch_size)
-        check(self.accumulation > 0, "train.accumulation", "at least 1", self.accumulation)
+        check_each("train", self, ("gradient_accumulation_steps",), 1)
         check(
-            all(0 < epoch < math.inf for epoch in self.evaluate_at),
-            "train.evaluate_at",
-            "passes above 0",
-            self.evaluate_at,
+            all(0 < epoch < math.inf for epoch in self.evaluate_at_epochs),
+            "train.evaluate_at_epochs",
+            "epochs above 0",
+            self.evaluate_at_epochs,
         )
         check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
-        if self.evaluate_at and not (self.max_steps or self.max_tokens):
-            latest = max(self.evaluate_at)
-            check(latest <= self.epochs, "train.evaluate_at", f"passes up to train.epochs ({self.epochs:g})", latest)
+        if self.evaluate_at_epochs and not (self.max_steps or self.max_tokens):
+            latest = max(self.evaluate_at_epochs)
+            check(
+                latest <= self.epochs,
+                "train.evaluate_at_epochs",
+                f"epochs up to train.epochs ({self.epochs:g})",
+                latest,
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,16 +232,16 @@ class EvaluateSettings:
     seed: int = 0
     """Which examples each question gets, together with the question's id (or its field, see draw)."""
     draw: Draw = "question"
-    """Draw examples for each question (as in the paper), or once for each field: a beginning that is read once."""
+    """Draw examples for each question (as in the paper), or once for each field: a prefix that is prefilled once."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
     known: str = "auto"
     """Questions that measure forgetting: a JSONL file; none; or auto: people of the model's own pretraining text where
     `elusive pretrain` made it (as it made the embedded pair), else well-known people."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What answers: transformers, or vLLM on a machine with its GPUs (needs `elusive[vllm]`)."""
+    """What generates the answers: transformers, or vLLM on its GPUs (needs `elusive[vllm]`)."""
     vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """More arguments of vLLM's engine, e.g. tensor_parallel_size, as a table (a JSON object on the command line)."""
+    """More arguments of vLLM's engine, e.g. tensor_parallel_size, as a table."""
     resamples: int = 10_000
     """Bootstrap resamples of documents behind each 95% interval."""
 
@@ -325,11 +260,11 @@ class ReportSettings:
     """Tables, plots and the page."""
 
     documents: int = 3
-    """Documents shown with each token coloured by its chance to stay."""
+    """Documents shown with each token coloured by its probability to stay."""
     cue_field: str = ""
     """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
     cue_documents: int = 100
-    """Documents behind the rank bars; these are read once more, at that cue alone."""
+    """Documents behind the rank bars; these are scored once more, at that cue alone."""
 
     def __post_init__(self) -> None:
         check(self.documents >= 0, "report.documents", "0 or more", self.documents)
@@ -349,11 +284,11 @@ class Recipe:
     seeds: tuple[int, ...] = (0,)
     """Training seeds; each arm is trained once with each."""
     parallel: int = 0
-    """Arms trained and asked side by side (0: one on each GPU; on a CPU one on each core that there is memory for)."""
+    """Arms trained and evaluated in parallel (0: one on each GPU, or on each CPU core that there is memory for)."""
     threads: int = 1
-    """torch threads of each of these on a CPU, the same however many run (0: torch's choice); changes the last bits."""
+    """torch threads of each of these on a CPU, however many run (0: torch's choice); it changes the last bits."""
     corpus: CorpusSettings = dataclasses.field(default_factory=CorpusSettings)
-    models: ModelSettings = dataclasses.field(default_factory=ModelSettings)
+    models: Models = dataclasses.field(default_factory=Models)
     score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
     augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
     train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
@@ -369,19 +304,16 @@ class Recipe:
         check(self.parallel >= 0, "parallel", "0 or more", self.parallel)
         check(self.threads >= 0, "threads", "0 or more", self.threads)
         # Better now than after hours of scoring and training.
-        trainable = self.models.quantization == "none" or self.train.method == "lora"
-        check(trainable, "models.quantization", 'none with train.method = "full"', self.models.quantization)
+        trained, where = self.trained, f"models.{self.models.trained}"
+        trainable = trained.quantization == "none" or self.train.method == "lora"
+        check(trainable, f"{where}.quantization", 'none with train.method = "full"', trained.quantization)
         if self.evaluate.engine == "vllm":
             for name, expected in (("quantization", ("none",)), ("device", ("auto", "cuda"))):
-                value = getattr(self.models, name)
+                value = getattr(trained, name)
                 words = f'{" or ".join(expected)} with evaluate.engine = "vllm"'
-                check(value in expected, f"models.{name}", words, value)
+                check(value in expected, f"{where}.{name}", words, value)
 
-
-def model_to_train(models: ModelSettings, settings: TrainSettings) -> tuple[str, str, str]:
-    """Which model learns: its name in score sets (large, small, trained), its folder or hub name, its revision."""
-    if settings.model == "large":
-        return "large", models.large, models.large_revision
-    if settings.model == "small":
-        return "small", models.small, models.small_revision
-    return "trained", settings.model, settings.revision
+    @property
+    def trained(self) -> ModelRef:
+        """The model that is trained."""
+        return self.models[self.models.trained]

@@ -15,6 +15,8 @@ import tomli_w
 
 from elusive.errors import ElusiveError
 
+from .renamed import refuse_renamed
+
 SettingsT = TypeVar("SettingsT")
 
 
@@ -115,7 +117,22 @@ def _value(text: str) -> Any:
 
 
 def from_table(kind: type[SettingsT], table: Mapping[str, Any], where: str) -> SettingsT:
-    """Build a settings dataclass from nested tables, refusing unknown keys and wrong types."""
+    """Build a settings dataclass from nested tables; what a table leaves out keeps its default.
+
+    Args:
+        kind: a dataclass.
+        table: its settings, tables of further dataclasses in it.
+        where: named in errors.
+
+    Raises:
+        ElusiveError: on an unknown key (an old name gets the new one), a wrong type, or a value out of range.
+    """
+    return _filled(kind, table, where, None)
+
+
+def _filled(kind: type[SettingsT], table: Mapping[str, Any], where: str, default: SettingsT | None) -> SettingsT:
+    """The dataclass with a table's settings in the place of `default`'s, or of its own defaults."""
+    refuse_renamed(kind.__name__, table, where)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
     values = {}
@@ -124,16 +141,25 @@ def from_table(kind: type[SettingsT], table: Mapping[str, Any], where: str) -> S
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else f" Known keys: {', '.join(fields)}."
             raise ElusiveError(f"{where}: unknown key '{key}'.{hint}")
-        values[key] = _convert(hints[key], value, f"{where}: {key}")
-    return kind(**values)
+        values[key] = _convert(hints[key], value, f"{where}: {key}", _default_of(fields[key], default))
+    return kind(**values) if default is None else dataclasses.replace(typing.cast(Any, default), **values)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _default_of(field: dataclasses.Field, settings: Any) -> Any:
+    """What a field has in given settings, or by default."""
+    if settings is not None:
+        return getattr(settings, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def _convert(hint: Any, value: Any, where: str, default: Any = None) -> Any:
     """One TOML value as the type that its dataclass field declares."""
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ElusiveError(f"{where}: expected a table, got {value!r}.")
-        return from_table(typing.cast(type, hint), value, where)
+        return _filled(typing.cast(type, hint), value, where, default)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in arguments:
@@ -154,6 +180,29 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ElusiveError(f"{where}: expected {hint.__name__}, got {value!r}.")
     return value
+
+
+def with_setting(table: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Nested tables with one setting, by dotted name, in the place of what they have; the given tables do not change.
+
+    Example:
+        >>> with_setting({"models": {"large": {"name": "a"}}}, "models.large.name", "b")
+        {'models': {'large': {'name': 'b'}}}
+    """
+    first, _, rest = key.partition(".")
+    if not rest:
+        return {**table, first: value}
+    inner = table.get(first, {})
+    if not isinstance(inner, Mapping):
+        raise ElusiveError(f"{key}: expected {first} to be a table of settings, got {inner!r}.")
+    return {**table, first: with_setting(inner, rest, value)}
+
+
+def setting_of(table: Mapping[str, Any], key: str) -> Any:
+    """One setting of nested tables, by dotted name."""
+    for part in key.split("."):
+        table = table[part]
+    return table
 
 
 def to_table(settings: Any) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from elusive.errors import ElusiveError
 
-from .run import Precision, Recipe, check, check_each
+from .checks import check, check_each
+from .run import Precision, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,25 +19,25 @@ class LlmSettings:
     """Where the server's /chat/completions is found."""
     model: str = ""
     """Name of the model on the server."""
-    key_variable: str = ""
+    api_key_variable: str = ""
     """Name of the environment variable that holds the server's key (empty: no key is sent)."""
     temperature: float = 1.0
     """Sampling temperature of the biographies; the second question is asked at 0."""
-    extra: str = ""
+    extra_body: str = ""
     """JSON object merged into every request, e.g. {"max_completion_tokens": 4000, "seed": null}; null leaves out."""
     people_per_request: int = 10
     """People asked for, and people checked, in one request."""
-    in_flight: int = 4
-    """Requests under way at once."""
-    asked_at_most: float = 3.0
-    """Give up once so many times the people wanted were asked for."""
+    max_concurrent_requests: int = 4
+    """Requests at the same time."""
+    max_requested_ratio: float = 3.0
+    """Give up once this many times the people wanted have been requested."""
     timeout: float = 300.0
     """Seconds until a request that is not answered is given up and sent again."""
     retries: int = 6
     """How often a request is sent again after a rate limit, a server error, a time-out or a lost connection."""
-    first_wait: float = 1.0
+    initial_backoff: float = 1.0
     """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
-    longest_wait: float = 120.0
+    max_backoff: float = 120.0
     """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
     input_price: float = 0.0
     """Price of a million prompt tokens, in any currency (0: no cost is said)."""
@@ -45,19 +46,19 @@ class LlmSettings:
 
     def __post_init__(self) -> None:
         # A key given by mistake must not be printed.
-        if self.key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key_variable):
+        if self.api_key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.api_key_variable):
             raise ElusiveError(
-                "llm.key_variable: expected the NAME of an environment variable (capitals, digits and _), "
+                "llm.api_key_variable: expected the NAME of an environment variable (capitals, digits and _), "
                 "got something else. Put the key itself into that variable, never into settings."
             )
-        check_each("llm", self, ("temperature", "retries", "first_wait", "input_price", "output_price"), 0)
-        check_each("llm", self, ("people_per_request", "in_flight", "asked_at_most"), 1)
+        check_each("llm", self, ("temperature", "retries", "initial_backoff", "input_price", "output_price"), 0)
+        check_each("llm", self, ("people_per_request", "max_concurrent_requests", "max_requested_ratio"), 1)
         check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
         check(
-            self.first_wait <= self.longest_wait < math.inf,
-            "llm.longest_wait",
-            "at least first_wait",
-            self.longest_wait,
+            self.initial_backoff <= self.max_backoff < math.inf,
+            "llm.max_backoff",
+            "at least initial_backoff",
+            self.max_backoff,
         )
 
 
@@ -82,11 +83,11 @@ class ExportSettings:
     learning_rate: float | None = None
     """Peak learning rate."""
     epochs: float | None = None
-    """Passes over the texts; takes the place of the run's max_steps too."""
+    """Epochs over the texts; takes the place of the run's max_steps too."""
     batch_size: int | None = None
     """Texts in one step."""
     max_length: int | None = None
-    """Longest row in tokens; longer texts become several rows."""
+    """Longest sequence in tokens; longer texts become several."""
     shots: int | None = None
     """Solved examples before each question (none: as in evaluate, like the next three)."""
     max_new_tokens: int | None = None
@@ -110,13 +111,13 @@ class PretrainSettings:
     """Seed of the people, their text, the weights and the order."""
     people: int = 400
     """Fictional people in the text."""
-    asked_share: float = 0.5
-    """Share of them about whom the text asks questions; the others appear in biographies only."""
+    questioned_ratio: float = 0.5
+    """Share of them about whom the text holds questions; the others appear in biographies only."""
     tokens: int = 8_000_000
     """Tokens of text to train on; the text never repeats word for word, the people do."""
-    question_share: float = 0.3
+    question_ratio: float = 0.3
     """Share of the text that is blocks of questions and answers."""
-    vocabulary: int = 2048
+    vocab_size: int = 2048
     """Byte-level BPE entries."""
     hidden_size: int = 128
     """Width of the model."""
@@ -128,13 +129,13 @@ class PretrainSettings:
     """Width of the feed-forward layers."""
     context: int = 512
     """Longest context in tokens."""
-    row_tokens: int = 256
-    """Tokens in one packed training row."""
+    sequence_length: int = 256
+    """Tokens in one packed training sequence."""
     batch_size: int = 16
-    """Rows in one step."""
+    """Sequences in one step."""
     learning_rate: float = 3e-3
     """Peak learning rate of a cosine schedule."""
-    warmup_share: float = 0.03
+    warmup_ratio: float = 0.03
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.05
     """AdamW's weight decay."""
@@ -145,12 +146,12 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         check_each("pretrain", self, ("seed", "save_steps"), 0)
-        sizes = ("people", "hidden_size", "layers", "heads", "intermediate_size", "row_tokens", "batch_size")
+        sizes = ("people", "hidden_size", "layers", "heads", "intermediate_size", "sequence_length", "batch_size")
         check_each("pretrain", self, sizes, 1)
-        check_each("pretrain", self, ("vocabulary",), 256 + 3)  # every byte, <bos>, <eos>, <pad>
-        check_each("pretrain", self, ("tokens",), self.row_tokens * self.batch_size)  # one step
-        check(0 <= self.asked_share <= 1, "pretrain.asked_share", "a share in [0, 1]", self.asked_share)
-        check(0 <= self.question_share < 1, "pretrain.question_share", "a share in [0, 1)", self.question_share)
+        check_each("pretrain", self, ("vocab_size",), 256 + 3)  # every byte, <bos>, <eos>, <pad>
+        check_each("pretrain", self, ("tokens",), self.sequence_length * self.batch_size)  # one step
+        check(0 <= self.questioned_ratio <= 1, "pretrain.questioned_ratio", "a share in [0, 1]", self.questioned_ratio)
+        check(0 <= self.question_ratio < 1, "pretrain.question_ratio", "a share in [0, 1)", self.question_ratio)
         check(
             self.hidden_size % (2 * self.heads) == 0,  # rotary positions turn pairs of numbers
             "pretrain.hidden_size",
@@ -158,8 +159,8 @@ class PretrainSettings:
             self.hidden_size,
         )
         check(0 < self.learning_rate < math.inf, "pretrain.learning_rate", "above 0", self.learning_rate)
-        check(0 <= self.warmup_share <= 1, "pretrain.warmup_share", "a share in [0, 1]", self.warmup_share)
-        check(self.row_tokens <= self.context, "pretrain.row_tokens", "at most context", self.row_tokens)
+        check(0 <= self.warmup_ratio <= 1, "pretrain.warmup_ratio", "a share in [0, 1]", self.warmup_ratio)
+        check(self.sequence_length <= self.context, "pretrain.sequence_length", "at most context", self.sequence_length)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from elusive.config.models import ModelRef
 from elusive.config.run import EvaluateSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
@@ -92,9 +93,7 @@ def generate_answers(
 
 
 def _generate_by_vllm(
-    model: str,
-    revision: str,
-    dtype: str,
+    model: ModelRef,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     settings: EvaluateSettings,
@@ -102,14 +101,12 @@ def _generate_by_vllm(
     """The same by vLLM, for a model that is not loaded yet: its prompts, stops and cuts are those of transformers."""
     from .vllm import context_and_ends, continue_by_vllm
 
-    asked = _Asked.of(tokenizer, prompts, *context_and_ends(model, revision), settings.max_new_tokens)
+    asked = _Asked.of(tokenizer, prompts, *context_and_ends(model), settings.max_new_tokens)
     answers = continue_by_vllm(
         model,
         asked.token_ids,
         stops=asked.stops,
         max_new_tokens=settings.max_new_tokens,
-        revision=revision,
-        dtype=dtype,
         arguments=settings.vllm,
     )
     return asked.texts(tokenizer, answers)

@@ -10,19 +10,21 @@ from elusive.corpus.questions import Example, QuestionItem
 from elusive.models import processes
 from elusive.models.loading import is_sharded
 from elusive.runs.files import ProgressFunction, silent
-from elusive.training.stage import Asking
+from elusive.training.stage import Evaluator
 
 from .stage import evaluate, questions_identity, write_answers
 
 
-def asking_in_training(
+def evaluator_of(
     items: Sequence[QuestionItem],
     examples: Sequence[Example],
     settings: EvaluateSettings,
     folder: str | Path,
     progress: ProgressFunction = silent,
-) -> Asking:
-    """Questions for a model in its training; answers and measures go to FOLDER/epoch-N/, whatever evaluate.engine says.
+) -> Evaluator:
+    """How a model is evaluated during its training, by transformers whatever evaluate.engine says.
+
+    Answers and measures go to FOLDER/epoch-N/.
 
     Processes that train together share the questions, or answer all of them where weights are spread over them.
 
@@ -34,7 +36,7 @@ def asking_in_training(
         progress: called with (questions done, questions in all).
     """
 
-    def ask(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
+    def evaluate_now(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
         began = time.perf_counter()
         together = is_sharded(model)
         share = items if together else processes.own_share(items)
@@ -45,4 +47,4 @@ def asking_in_training(
         found = write_answers(rows, Path(folder) / f"epoch-{epoch:g}", began)
         return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
 
-    return Asking(ask, questions_identity(items, examples, settings))
+    return Evaluator(evaluate_now, questions_identity(items, examples, settings))

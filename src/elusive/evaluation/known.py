@@ -42,7 +42,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
     if not recipe.exists():
         return _asked_about(well_known_people(), "well-known")
     text = load_recipe(recipe, PretrainSettings)
-    told, asked = pretraining_people(text.seed, text.people, text.asked_share)
+    told, asked = pretraining_people(text.seed, text.people, text.questioned_ratio)
     return [
         *_asked_about(asked[:PEOPLE_OF_EACH_KIND], "known-asked"),
         *_asked_about(told[:PEOPLE_OF_EACH_KIND], "known-told"),

@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from elusive.config.run import EvaluateSettings, Quantization
+from elusive.config.models import ModelRef
+from elusive.config.run import EvaluateSettings
 from elusive.config.toml import to_table
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
@@ -114,11 +115,7 @@ def evaluate_model(
     examples: Sequence[Example],
     folder: str | Path,
     *,
-    model: str,
-    revision: str = "",
-    dtype: str = "float32",
-    quantization: Quantization = "none",
-    device: str = "auto",
+    model: ModelRef,
     settings: EvaluateSettings | None = None,
     known: Sequence[QuestionItem] = (),
     progress: ProgressFunction = silent,
@@ -131,11 +128,7 @@ def evaluate_model(
         items: the questions.
         examples: question-answer pairs that the shots are drawn from.
         folder: the stage's folder, e.g. RUN/evaluation/contrast-cues/seed-0.
-        model: folder or hub name, adapters included.
-        revision: commit or branch of a hub model.
-        dtype: weights' type, see `loading.load_model`.
-        quantization: see `loading.load_model`; not with evaluate.engine = "vllm".
-        device: see `loading.load_model`; vLLM chooses its own.
+        model: the model, adapters included; vLLM takes no quantization and no device of it.
         settings: shots, seed, lengths, engine; the defaults where None.
         known: questions about what was known before training; their answers go to FOLDER/known/.
         progress: called with (questions done, questions in all).
@@ -147,12 +140,11 @@ def evaluate_model(
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    loading = (model, revision, dtype, quantization)
-    asked = [(items, folder), *([(known, folder / "known")] if known else [])]
-    stages = [(Stage(place, _identity(group, examples, *loading, settings)), group) for group, place in asked]
+    groups = [(items, folder), *([(known, folder / "known")] if known else [])]
+    stages = [(Stage(place, _identity(group, examples, model, settings)), group) for group, place in groups]
     missing = [(stage, group) for stage, group in stages if not stage.done]
     start = time.perf_counter()
-    answers = _answers([group for _, group in missing], examples, *loading, device, settings, progress)
+    answers = _answers([group for _, group in missing], examples, model, settings, progress)
     for (stage, _), rows in zip(missing, answers, strict=True):
         figures, start = write_answers(rows, stage.folder, start), time.perf_counter()
         stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
@@ -162,11 +154,7 @@ def evaluate_model(
 def _answers(
     groups: Sequence[Sequence[QuestionItem]],
     examples: Sequence[Example],
-    model: str,
-    revision: str,
-    dtype: str,
-    quantization: Quantization,
-    device: str,
+    model: ModelRef,
     settings: EvaluateSettings,
     progress: ProgressFunction,
 ) -> Iterator[list[dict[str, Any]]]:
@@ -174,20 +162,21 @@ def _answers(
     if not groups:
         return
     prompts = [_prompts(items, examples, settings) for items in groups]
-    tokenizer = loading.load_tokenizer(model, revision)
+    tokenizer = loading.load_tokenizer(model)
     if settings.engine == "vllm":
-        _refuse_for_vllm(quantization, device)
-        texts = iter(_generate_by_vllm(model, revision, dtype, tokenizer, list(itertools.chain(*prompts)), settings))
+        _refuse_for_vllm(model)
+        texts = iter(_generate_by_vllm(model, tokenizer, list(itertools.chain(*prompts)), settings))
         for items in groups:
             progress(len(items), len(items))
             yield [_row(item, next(texts)) for item in items]
         return
-    loaded = loading.load_model(model, revision=revision, dtype=dtype, quantization=quantization, device=device)
+    loaded = loading.load_model(model)
     for items in groups:
         yield evaluate(loaded, tokenizer, items, examples, settings, progress)
 
 
-def _refuse_for_vllm(quantization: Quantization, device: str) -> None:
+def _refuse_for_vllm(model: ModelRef) -> None:
+    quantization, device = model.quantization, model.device
     if quantization != "none":
         raise ElusiveError(
             f"quantization: expected none with evaluate.engine = 'vllm', got {quantization!r}. vLLM quantises in its "
@@ -203,25 +192,16 @@ def _refuse_for_vllm(quantization: Quantization, device: str) -> None:
 def _identity(
     items: Sequence[QuestionItem],
     examples: Sequence[Example],
-    model: str,
-    revision: str,
-    dtype: str,
-    quantization: Quantization,
+    model: ModelRef,
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
-    folder = Path(loading.resolve(model))
-    identity = {
-        "model": folder.name if folder.is_dir() and model not in loading.EMBEDDED else model,
-        "model_hash": loading.model_hash(model),
-        "revision": revision,
-        "dtype": dtype,
-        **questions_identity(items, examples, settings),
-    }
-    # What came later is named only where it is used, so that earlier folders stay valid.
+    folder = Path(loading.resolve(model.name))
+    named = model.name if model.name in loading.EMBEDDED or not folder.is_dir() else folder.name
+    identity = loading.model_identity(model) | {"model": named, **questions_identity(items, examples, settings)}
     if settings.engine != "transformers":
         identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
-    return identity | ({"quantization": quantization} if quantization != "none" else {})
+    return identity
 
 
 def questions_identity(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from elusive.config.models import ModelRef
 from elusive.errors import ElusiveError
 from elusive.models import loading
 
@@ -24,13 +25,11 @@ _LOG_PROBABILITIES = 20
 
 
 def continue_by_vllm(
-    model: str,
+    model: ModelRef,
     token_ids: Sequence[Sequence[int]],
     *,
     stops: Sequence[int],
     max_new_tokens: int,
-    revision: str = "",
-    dtype: str = "float32",
     arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[list[int]]:
     """The most likely next token, again and again, until a stop token or the limit.
@@ -40,12 +39,10 @@ def continue_by_vllm(
     of its own, so a token that is as likely as another within rounding may differ from what transformers says.
 
     Args:
-        model: folder (of a model, or of LoRA adapters), hub name, elusive/large or elusive/small.
+        model: a model or LoRA adapters, whose revision is that of their base model; its dtype may be auto (as saved).
         token_ids: prompts, of at least one token.
         stops: tokens that end an answer; vLLM's own ends of text are not looked at.
         max_new_tokens: longest answer in tokens.
-        revision: commit or branch of a hub model (with adapters: of the base model).
-        dtype: weights' type, or auto (as saved).
         arguments: more arguments of vLLM's engine, e.g. {"tensor_parallel_size": 2}.
 
     Returns:
@@ -63,10 +60,10 @@ def continue_by_vllm(
             f"evaluate.engine = 'vllm' needs vLLM, which cannot be imported ({error}). "
             "Run: pip install 'elusive[vllm]', or leave evaluate.engine at 'transformers'."
         ) from error
-    path = loading.resolve(model)
+    path = loading.resolve(model.name)
     adapter = _lora_config(path)
     longest = max(len(ids) for ids in token_ids) + max_new_tokens
-    options = _options(path, adapter, revision, _saved_dtype(model, revision) if dtype == "auto" else dtype, longest)
+    options = _options(model, path, adapter, longest)
     if taken := sorted(options.keys() & arguments.keys()):
         raise ElusiveError(
             f"evaluate.vllm: {', '.join(taken)} cannot be changed there; elusive sets what the answers and the safety "
@@ -95,14 +92,14 @@ def continue_by_vllm(
     return [_new_tokens(output.outputs[0]) for output in outputs]
 
 
-def _options(path: str, adapter: Mapping[str, Any], revision: str, dtype: str, longest: int) -> dict[str, Any]:
+def _options(model: ModelRef, path: str, adapter: Mapping[str, Any], longest: int) -> dict[str, Any]:
     """The arguments of vLLM's engine that are set here."""
     return {
         "model": loading.base_of(path),
         "tokenizer": path,  # vLLM wants one, although prompts and answers are token ids
-        "revision": revision or None,
-        "tokenizer_revision": None if adapter else revision or None,
-        "dtype": dtype,
+        "revision": model.revision or None,
+        "tokenizer_revision": None if adapter else model.revision or None,
+        "dtype": _saved_dtype(model) if model.dtype == "auto" else model.dtype,
         "max_model_len": longest,
         "generation_config": "vllm",  # not the model's own settings of sampling
         "load_format": "safetensors",
@@ -112,14 +109,14 @@ def _options(path: str, adapter: Mapping[str, Any], revision: str, dtype: str, l
     }
 
 
-def context_and_ends(model: str, revision: str = "") -> tuple[int, set[int]]:
+def context_and_ends(model: ModelRef) -> tuple[int, set[int]]:
     """The context in tokens of a model that is not loaded, and the ends of text that it names itself.
 
     The same as a loaded transformers model knows: from generation_config.json, or else from config.json.
     """
-    config, generation = loading.load_configs(model, revision)
+    config, generation = loading.load_configs(model)
     ends = generation.eos_token_id
-    return loading.config_context(config, model), set(ends if isinstance(ends, list) else [ends]) - {None}
+    return loading.config_context(config, model.name), set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
 def _lora_config(path: str) -> Mapping[str, Any]:
@@ -143,9 +140,9 @@ def _rank(adapter: Mapping[str, Any], path: str) -> int:
     return next(known for known in _RANKS if known >= rank)
 
 
-def _saved_dtype(model: str, revision: str) -> str:
+def _saved_dtype(model: ModelRef) -> str:
     """The type that weights are saved in: vLLM's own `auto` would halve float32."""
-    kept = loading.load_configs(model, revision)[0].dtype
+    kept = loading.load_configs(model)[0].dtype
     return "auto" if kept is None else str(kept).removeprefix("torch.")
 
 

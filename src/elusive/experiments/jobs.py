@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from elusive.config.run import Recipe, model_to_train
+from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.questions import QuestionItem
-from elusive.evaluation.in_training import asking_in_training
+from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import evaluate_model
@@ -88,8 +88,7 @@ def _is_done(folder: Path, trial: Trial, seed: int, *, asked: bool) -> bool:
 
 def _known(trial: Trial) -> list[QuestionItem]:
     """Questions about people known before training."""
-    _, model, _ = model_to_train(trial.recipe.models, trial.recipe.train)
-    return known_questions(trial.recipe.evaluate.known, model)
+    return known_questions(trial.recipe.evaluate.known, trial.recipe.trained.name)
 
 
 def _in_processes(
@@ -135,15 +134,15 @@ def _train_and_evaluate_one(
     """Train one trial with one seed and ask it all questions; the trial `untrained` is only asked."""
     done = _is_done(folder, trial, seed, asked=bool(corpus.questions))
     recipe = trial.recipe
-    _, model, revision = model_to_train(recipe.models, recipe.train)
+    model = recipe.trained
     label = trial.label + (f", seed {seed}" if len(trial.seeds) > 1 else "")
     answers = trial.answers_folder(folder, seed)
     known = _known(trial)
     if trial.arm != UNTRAINED:
         learned = trial.model_folder(folder, seed)
-        asking = None
+        evaluator = None
         if corpus.questions:
-            asking = asking_in_training(
+            evaluator = evaluator_of(
                 list(corpus.questions),
                 few_shot_examples(recipe.evaluate.examples),
                 recipe.evaluate,
@@ -154,25 +153,19 @@ def _train_and_evaluate_one(
             trial.texts_folder(folder) / "train.jsonl",
             learned,
             model=model,
-            revision=revision,
-            loading=recipe.models,
             settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
-            asking=asking,
+            evaluator=evaluator,
             progress=functools.partial(show, f"train {label}"),
         )
         if done and not has_weights(learned):
             return  # a sweep that keeps answers alone
-        model, revision = str(learned), ""
+        model = dataclasses.replace(model, name=str(learned))
     if corpus.questions:
         evaluate_model(
             list(corpus.questions),
             list(few_shot_examples(recipe.evaluate.examples)),
             answers,
             model=model,
-            revision=revision,
-            dtype=recipe.models.dtype,
-            quantization=recipe.models.quantization,
-            device=recipe.models.device,
             settings=recipe.evaluate,
             known=known,
             progress=functools.partial(show, f"evaluate {label}"),

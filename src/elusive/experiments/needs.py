@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from elusive.augmentation.arms import arm_named
-from elusive.config.run import Recipe, model_to_train
+from elusive.config.run import Recipe
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, pair_sets
-from elusive.scoring.stage import ModelToScore
 
 
 def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:
@@ -16,8 +15,7 @@ def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSe
     Raises:
         ElusiveError: if cues are asked for and no document has an answer span.
     """
-    trained, _, _ = model_to_train(recipe.models, recipe.train)
-    needed: list[ScoreSet] = [ScoreSet(trained, recipe.score.queries)]
+    needed: list[ScoreSet] = [ScoreSet(recipe.models.trained, recipe.score.queries)]
     needed += [one for arm in recipe.arms for one in scores_of_arm(arm, recipe)]
     if field := cue_field(recipe, documents):
         needed += pair_sets("cues", field)
@@ -26,8 +24,7 @@ def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSe
 
 def scores_of_arm(arm: str, recipe: Recipe) -> list[ScoreSet]:
     """Which scores an arm's texts are made with."""
-    trained, _, _ = model_to_train(recipe.models, recipe.train)
-    return list(arm_named(arm, "arms").needs(trained, recipe.score.queries))
+    return list(arm_named(arm, "arms").needs(recipe.models.trained, recipe.score.queries))
 
 
 def checked_scores(needed: Sequence[ScoreSet], recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:
@@ -61,9 +58,3 @@ def cue_field(recipe: Recipe, documents: Iterable[Document]) -> str:
             if span.field not in heads:
                 starts.setdefault(span.field, []).append(span.start - min(head))
     return max(starts, key=lambda field: sum(starts[field]) / len(starts[field])) if starts else ""
-
-
-def other_models(recipe: Recipe) -> dict[str, ModelToScore]:
-    """The model to be trained where it is neither large nor small; it is read at all heads."""
-    trained, name, revision = model_to_train(recipe.models, recipe.train)
-    return {} if trained in ("large", "small") else {trained: (name, revision, (), ())}

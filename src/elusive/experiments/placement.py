@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from elusive.config.run import Recipe, model_to_train
+from elusive.config.run import Recipe
 from elusive.models.loading import resolve
 
 _BYTES_A_WEIGHT = {"full": 16, "lora": 4}
@@ -32,9 +32,10 @@ def processes_at_once(recipe: Recipe, jobs: int) -> int:
     """
     if recipe.parallel:
         return min(recipe.parallel, jobs)
-    if recipe.models.device not in ("auto", "cpu"):
+    device = recipe.trained.device
+    if device not in ("auto", "cpu"):
         return min(1, jobs)  # a device was named, or a map of several
-    if recipe.models.device == "auto" and torch.cuda.is_available():
+    if device == "auto" and torch.cuda.is_available():
         return min(torch.cuda.device_count(), jobs)
     return min(cores(), _held_by_memory(recipe), jobs)
 
@@ -42,8 +43,7 @@ def processes_at_once(recipe: Recipe, jobs: int) -> int:
 def _held_by_memory(recipe: Recipe) -> int:
     import psutil
 
-    _, name, _ = model_to_train(recipe.models, recipe.train)
-    weights = _weights(Path(resolve(name)))
+    weights = _weights(Path(resolve(recipe.trained.name)))
     if not weights:
         return 1  # a hub name: its size is not known here
     needed = _PROCESS_BYTES + weights * _BYTES_A_WEIGHT[recipe.train.method]
@@ -76,5 +76,5 @@ def take_place(places: Any, threads: int) -> None:
 
 def gpu_places(recipe: Recipe, at_once: int) -> list[int | None]:
     """For each process the GPU that it takes, in turn; None on a CPU, or where a device was named."""
-    on_gpus = recipe.models.device == "auto" and torch.cuda.is_available()
+    on_gpus = recipe.trained.device == "auto" and torch.cuda.is_available()
     return [place % torch.cuda.device_count() if on_gpus else None for place in range(at_once)]

@@ -71,7 +71,7 @@ def read_outcomes(
     for folder, here, asked in zip(folders, trials, questions, strict=True):
         for trial in here:
             settings[trial.arm, trial.name] = trial.chosen
-            epochs = () if trial.arm == UNTRAINED or known else sorted(trial.recipe.train.evaluate_at)
+            epochs = () if trial.arm == UNTRAINED or known else sorted(trial.recipe.train.evaluate_at_epochs)
             for epoch in (*epochs, None):
                 part = "known" if known else "" if epoch is None else f"epoch-{epoch:g}"
                 answers = [trial.answers_folder(folder, seed) / part for seed in trial.seeds]
@@ -146,7 +146,7 @@ def words(settings: Mapping[str, Any]) -> str:
             return " ".join(map(str, one)) or "all"
         return f"{one:g}" if isinstance(one, float) else str(one)
 
-    return ", ".join(f"{key.split('.', 1)[1]} {value(one)}" for key, one in settings.items())
+    return ", ".join(f"{key.split('.', 1)[1].replace('.', '_')} {value(one)}" for key, one in settings.items())
 
 
 def outcome_words(outcome: Outcome) -> str:

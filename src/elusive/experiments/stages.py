@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elusive.augmentation.stage import augment_corpus
-from elusive.config.run import Recipe, model_to_train
+from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
@@ -22,11 +22,10 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
     Raises:
         ElusiveError: if questions are to be asked in training and it brings none.
     """
-    _, trained, _ = model_to_train(recipe.models, recipe.train)
-    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=trained)
-    if any(trial.recipe.train.evaluate_at for trial in trials) and not corpus.questions:
+    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=recipe.trained.name)
+    if any(trial.recipe.train.evaluate_at_epochs for trial in trials) and not corpus.questions:
         raise ElusiveError(
-            "train.evaluate_at: expected a corpus with questions to ask, got one without any. Give corpus.questions."
+            "train.evaluate_at_epochs: expected a corpus with questions, got one without any. Give corpus.questions."
         )
     return corpus
 
@@ -41,15 +40,14 @@ def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, P
         folder: RUN.
     """
     recipe = trial.recipe
-    trained, model, revision = model_to_train(recipe.models, recipe.train)
     with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
         augment_corpus(
             corpus.documents,
             trial.texts_folder(folder),
             trial.arm,
             {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)},
-            trained=trained,
-            tokenizer=load_tokenizer(model, revision),
+            trained=recipe.models.trained,
+            tokenizer=load_tokenizer(recipe.trained),
             score=recipe.score,
             settings=recipe.augment,
             progress=progress,

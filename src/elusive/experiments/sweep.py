@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import model_to_train
-from elusive.config.toml import dump_recipe, to_table
+from elusive.config.toml import dump_recipe, setting_of, to_table
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import summary_lines
@@ -23,7 +22,7 @@ from elusive.scoring.stage import score_sets
 from elusive.training.trainer import check_arguments
 
 from .jobs import has_weights, jobs_in_words, train_and_evaluate
-from .needs import checked_scores, other_models, scores_of_arm
+from .needs import checked_scores, scores_of_arm
 from .selection import Choice, Outcome, choices, pooled, questions_of, read_outcomes
 from .stages import augment_for, corpus_of
 from .trials import UNTRAINED, Trial, grid_trials
@@ -73,7 +72,7 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
         check_search(recipe)
     equal_settings(recipe, trials)
     for trial in trials:
-        check_arguments(trial.recipe.train.arguments)
+        check_arguments(trial.recipe.train.training_arguments)
     folder = Path(recipe.output)
     if not (folder / "sweep.toml").exists():
         write_text(folder / "sweep.toml", dump_recipe(recipe))
@@ -118,7 +117,7 @@ def equal_settings(recipe: SweepRecipe, trials: Sequence[Trial]) -> dict[str, An
                 f"sweep.equal: expected values that are tried, got {value!r} for {key!r}. Add it to sweep.grid."
             )
     own = to_table(recipe)
-    settings = {key: own[section][name] for key in tried for section, name in [key.split(".", 1)]}
+    settings = {key: setting_of(own, key) for key in tried}
     settings |= recipe.sweep.equal
     for arm in dict.fromkeys(trial.arm for trial in trials):
         if not any(_has(trial, settings) for trial in trials if trial.arm == arm):
@@ -165,8 +164,10 @@ def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, folder: Path) 
             continue
         settings = trial.recipe.evaluate
         examples = few_shot_examples(settings.examples)
-        _, model, _ = model_to_train(trial.recipe.models, trial.recipe.train)
-        for part, items in (("", corpus.questions), ("known", known_questions(settings.known, model))):
+        for part, items in (
+            ("", corpus.questions),
+            ("known", known_questions(settings.known, trial.recipe.trained.name)),
+        ):
             if items and not (answers / part / "done.json").exists():
                 raise ElusiveError(
                     f"{answers / part}: expected answers, got none, and nothing can be asked any more: the weights of "
@@ -186,10 +187,8 @@ def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSe
         corpus.documents,
         folder,
         checked_scores(needed, recipe, corpus.documents),
-        loading=recipe.models,
+        models=recipe.models.by_role(),
         settings=recipe.score,
-        excluded_tokens=recipe.augment.excluded_tokens,
-        others=other_models(recipe),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from elusive.augmentation.arms import ARMS, arm_named
 from elusive.config.run import Recipe
-from elusive.config.toml import from_table, to_table
+from elusive.config.toml import from_table, setting_of, to_table, with_setting
 from elusive.config.verbs import SweepRecipe
 from elusive.errors import ElusiveError
 
@@ -26,7 +26,7 @@ _WEIGHED = ("score.renormalise", "score.max_batch_tokens", "score.packed", "scor
 """Settings of `score` that change scores at most; the others change which tokens a query sees too."""
 
 
-_SIDE = re.compile(r"models\.(large|small)(_revision|_layers|_heads)?$")
+_MODEL = re.compile(r"models\.(large|small|other)\.(\w+)$")
 
 
 _LONGEST_NAME = 100
@@ -151,28 +151,29 @@ def changed(recipe: SweepRecipe, settings: Mapping[str, Any], where: str) -> Rec
     table = to_table(recipe)
     del table["sweep"]
     for key, value in settings.items():
-        section, _, name = key.partition(".")
-        if not isinstance(table.get(section), dict):
+        if not isinstance(table.get(key.partition(".")[0]), dict):
             sections = ", ".join(one for one, inside in table.items() if isinstance(inside, dict))
             raise ElusiveError(f"{where}: expected settings of {sections} by dotted name, got {key!r}.")
-        table[section][name] = value
+        table = with_setting(table, key, value)
     return from_table(Recipe, table, where)
 
 
 def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
     """Whether an arm's result depends on a setting, by dotted name."""
-    section, name = key.split(".", 1)
+    section = key.partition(".")[0]
     if section == "train":
-        return arm != UNTRAINED or name in ("model", "revision")
-    if found := _SIDE.match(key):
-        # A model counts where its attention is read, and where it learns.
-        learns = found[1] in _possible(recipe, arm, "train.model")
-        read_by_head = found[2] in ("_layers", "_heads")
-        return found[1] in _models_read(recipe, arm) or (learns and not read_by_head)
+        return arm != UNTRAINED
+    if found := _MODEL.match(key):
+        # A model counts where its attention is captured, and where it is trained.
+        trained = found[1] in _possible(recipe, arm, "models.trained")
+        by_head = found[2] in ("layers", "heads")
+        return found[1] in _models_read(recipe, arm) or (trained and not by_head)
     if section == "models":
         return True
     if arm == UNTRAINED or not ARMS[arm].copies:
         return False
+    if key == "score.excluded_tokens":  # never dropped, in whichever way the others are
+        return True
     if key in _WEIGHED:
         return bool(_models_read(recipe, arm))
     if key == "augment.across_tokenizers":
@@ -188,8 +189,7 @@ def _models_read(recipe: SweepRecipe, arm: str) -> set[str]:
     """Roles of the models whose attention decides what an arm drops."""
     if arm == UNTRAINED:
         return set()
-    models = _possible(recipe, arm, "train.model")
-    roles = {model if model in ("large", "small") else "trained" for model in models}
+    roles = _possible(recipe, arm, "models.trained")
     return {one.model for role in roles for one in ARMS[arm].reads(role, recipe.score.queries)}
 
 
@@ -199,7 +199,7 @@ def name_of(chosen: Mapping[str, Any]) -> str:
     A hash ends a name that would be too long, or that other values would have too.
     """
     in_order = {key: chosen[key] for key in sorted(chosen, key=_place)}
-    name = ",".join(f"{key.split('.', 1)[1]}-{_word(value)}" for key, value in in_order.items())
+    name = ",".join(f"{_short(key)}-{_word(value)}" for key, value in in_order.items())
     if len(name) > _LONGEST_NAME or not all(map(_is_exact, chosen.values())):
         name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]}"
     return name
@@ -222,6 +222,11 @@ def _place(key: str) -> tuple[int, str]:
     return SECTIONS.index(key.partition(".")[0]), key
 
 
+def _short(key: str) -> str:
+    """A setting's name without its section: learning_rate, large_heads."""
+    return key.split(".", 1)[1].replace(".", "_")
+
+
 def _word(value: Any) -> str:
     words = "+".join(map(str, value)) or "all" if isinstance(value, Sequence) and not isinstance(value, str) else value
     return _UNSAFE.sub("-", str(words))
@@ -240,14 +245,14 @@ def _comparable(chosen: Sequence[tuple[str, Any]]) -> Any:
 
 
 def _shapes_texts(key: str) -> bool:
-    return not key.startswith("train.") or key in ("train.model", "train.revision")
+    return not key.startswith("train.") or key == "models.trained"
 
 
 def _changes_scores(key: str, run: Recipe) -> bool:
-    # Large and small are read anyway; another model that learns is read beside them.
-    if key in ("train.model", "train.revision"):
-        return run.train.model not in ("large", "small")
-    if key == "augment.excluded_tokens":
+    # Large and small are scored anyway; the other model only where it is trained.
+    if key == "models.trained":
+        return run.models.trained == "other"
+    if key == "score.excluded_tokens":
         return run.score.renormalise
     return key.startswith(("score.", "models."))
 
@@ -261,8 +266,7 @@ def _choices(recipe: SweepRecipe, arm: str) -> Iterator[dict[str, Any]]:
 
 def _possible(recipe: SweepRecipe, arm: str, key: str) -> list[Any]:
     """The values that a setting may have for an arm."""
-    section, name = key.split(".", 1)
-    tried = [getattr(getattr(recipe, section), name)]
+    tried = [setting_of(to_table(recipe), key)]
     if key in recipe.sweep.settings.get(arm, {}):
         return [recipe.sweep.settings[arm][key]]
     return recipe.sweep.grids.get(arm, {}).get(key) or recipe.sweep.grid.get(key) or tried

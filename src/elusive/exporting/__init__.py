@@ -76,7 +76,7 @@ def export(
         found.folder / "train.jsonl", folder, base.tokens_of, max_length, found.figures["texts"], progress
     )
     task = _task_name(title) if asked else ""
-    texts = trainer_files(plan(base, train, found.recipe.models.dtype, counts), _slug(title))
+    texts = trainer_files(plan(base, train, found.recipe.trained.dtype, counts), _slug(title))
     texts["README.md"] = dataset_card(
         found, settings, base, counts, title=title, max_length=max_length, task=task, questions=len(asked)
     )

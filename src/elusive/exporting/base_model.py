@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast
 
+from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
@@ -70,7 +71,7 @@ def load_base_model(name: str, revision: str = "") -> BaseModel:
     Raises:
         ElusiveError: if they cannot be read.
     """
-    tokenizer = loading.load_tokenizer(name, revision)
+    tokenizer = loading.load_tokenizer(ModelRef(name, revision))
     place = loading.resolve(name)
     options: dict[str, Any] = {"revision": revision} if revision else {}
     try:

@@ -130,7 +130,7 @@ def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: Ro
         ("copies of each document", f"{augment['copies'] if arm.copies else 0}, beside the original"),
         ("mean drop rate of the copies", f"{source.figures['mean_drop_rate']:.4f}"),
         ("tokens behind the last query", f"{code(augment['unseen_tokens'])} (unseen_tokens)"),
-        ("never dropped", " ".join(map(code, augment["excluded_tokens"])) or "-"),
+        ("never dropped", " ".join(map(code, source.asked["excluded_tokens"])) or "-"),
         ("seed of the copies", str(augment["seed"])),
     ]
     if run:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.augmentation.arms import arm_named
-from elusive.config.run import ModelSettings, Recipe, TrainSettings
+from elusive.config.run import Recipe, TrainSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
@@ -105,11 +105,8 @@ def base_model_of(source: Source, settings: ExportSettings) -> tuple[str, str]:
     """Name and revision of the model to be trained."""
     if settings.base_model:
         return settings.base_model, settings.base_revision
-    models: ModelSettings = source.recipe.models
-    trained = source.asked.get("trained", "large") if not source.run else source.recipe.train.model
-    if trained in ("large", "small"):
-        return getattr(models, trained), getattr(models, f"{trained}_revision")
-    return source.recipe.train.model, source.recipe.train.revision
+    trained = source.recipe.models[source.asked.get("trained", "large")] if not source.run else source.recipe.trained
+    return trained.name, trained.revision
 
 
 def _is_augmented(folder: Path) -> bool:

@@ -54,12 +54,12 @@ class Plan:
     @property
     def warmup_steps(self) -> int:
         """Steps in which the learning rate rises."""
-        return round(self.settings.warmup_share * self.steps)
+        return round(self.settings.warmup_ratio * self.steps)
 
     @property
     def scheduler(self) -> str:
         """transformers' name of the schedule."""
-        return self.settings.schedule if self.settings.schedule != "constant" else "constant_with_warmup"
+        return self.settings.lr_scheduler if self.settings.lr_scheduler != "constant" else "constant_with_warmup"
 
 
 def plan(base: BaseModel, settings: TrainSettings, dtype: str, counts: RowCounts) -> Plan:
@@ -116,10 +116,10 @@ def _llama_factory(plan: Plan, name: str) -> str:
             "lr_scheduler_type": plan.scheduler,
             "warmup_steps": plan.warmup_steps,
             "weight_decay": train.weight_decay,
-            "max_grad_norm": train.clip_norm,
+            "max_grad_norm": train.max_grad_norm,
             "optim": _OPTIMIZER,
             "bf16": train.precision != "fp32",
-            "disable_gradient_checkpointing": not train.activation_checkpointing,
+            "disable_gradient_checkpointing": not train.gradient_checkpointing,
             "seed": train.seed,
             "logging_steps": 10,
             "save_strategy": "epoch",
@@ -164,10 +164,10 @@ def _axolotl(plan: Plan) -> str:
             "lr_scheduler": plan.scheduler,
             "warmup_steps": plan.warmup_steps,
             "weight_decay": train.weight_decay,
-            "max_grad_norm": train.clip_norm,
+            "max_grad_norm": train.max_grad_norm,
             "optimizer": _OPTIMIZER,
             "bf16": "auto" if train.precision == "auto" else train.precision == "bf16",
-            "gradient_checkpointing": train.activation_checkpointing,
+            "gradient_checkpointing": train.gradient_checkpointing,
             "seed": train.seed,
             "logging_steps": 10,
             "save_strategy": "epoch",
@@ -208,9 +208,9 @@ def _torchtune(plan: Plan) -> str:
         "optimizer.weight_decay": train.weight_decay,
         "lr_scheduler._component_": "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup",
         "lr_scheduler.num_warmup_steps": plan.warmup_steps,
-        "clip_grad_norm": train.clip_norm or "null",
+        "clip_grad_norm": train.max_grad_norm or "null",
         "dtype": "fp32" if train.precision == "fp32" else "bf16",
-        "enable_activation_checkpointing": train.activation_checkpointing,
+        "enable_activation_checkpointing": train.gradient_checkpointing,
         "seed": train.seed,
         # A full training's configurations have it, and then refuse summed gradients and clipping.
         **(lora if train.method == "lora" else {"optimizer_in_bwd": False}),
@@ -227,7 +227,7 @@ def _torchtune(plan: Plan) -> str:
             exact=steps_per_epoch > 0 or (not train.max_steps and epochs == train.epochs),
             recipe=f"{train.method}_finetune_single_device",
             example=f"llama3_2/1B_{train.method}_single_device",
-            cosine=train.schedule == "cosine",
+            cosine=train.lr_scheduler == "cosine",
         )
     )
 

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from elusive.config.run import Quantization
+from elusive.config.models import ModelRef, Quantization
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash
 
@@ -44,12 +44,14 @@ def resolve(name: str) -> str:
     return str(EMBEDDED.get(name, name))
 
 
-def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerFast:
-    """Load a fast tokenizer; only these give the character offsets that scores are tied to.
+def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
+    """Load a model's fast tokenizer; only these give the character offsets that scores are tied to.
 
     Raises:
-        ElusiveError: if there is no tokenizer at `name`, or only a slow one.
+        ElusiveError: if there is no tokenizer, or only a slow one.
     """
+    model = ModelRef.of(model)
+    name, revision = model.name, model.revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -84,6 +86,17 @@ def model_hash(name: str) -> str:
     return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)) if files else ""
 
 
+def model_identity(model: ModelRef) -> dict[str, str]:
+    """What a model's weights are known by in a stage's settings.json."""
+    return {
+        "model": model.name,
+        "model_hash": model_hash(model.name),
+        "revision": model.revision,
+        "dtype": model.dtype,
+        "quantization": model.quantization,
+    }
+
+
 @functools.lru_cache(maxsize=8)
 def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
     # Remembered by size and time, because each stage of a run asks, and large weights take a while to read.
@@ -100,27 +113,21 @@ def without_future_warnings() -> Iterator[None]:
 
 @without_future_warnings()
 def load_model(
-    name: str,
+    model: ModelRef | str,
     *,
-    revision: str = "",
-    dtype: str | torch.dtype = "float32",
-    quantization: Quantization = "none",
-    device: str | dict[str, Any] = "auto",
     attention: str | Callable[[PreTrainedConfig], str] | None = None,
+    device_map: Mapping[str, int | str] | None = None,
 ) -> Any:
-    """Load a causal language model, with its peft adapter where `name` is a folder that holds one.
+    """Load a causal language model, with its peft adapters where it is a folder that holds some.
+
+    LLM.int8 (quantization 8bit) picks its outlier columns over a whole batch, so what a text reads depends a little
+    on the other texts of its batch; NF4 (4bit) does not.
 
     Args:
-        name: folder, hub name, or elusive/large, elusive/small.
-        revision: commit or branch of a hub model.
-        dtype: float32, bfloat16, float16, or auto (as saved).
-        quantization: hold the linear layers' weights in 8 or 4 bit (bitsandbytes' LLM.int8 and NF4), what is left in
-            `dtype`. LLM.int8 picks its outlier columns over a whole batch, so what a text reads depends a little on
-            the texts beside it; NF4 does not.
-        device: cpu, cuda, cuda:N, auto (cuda where there is one), or a transformers device map (its name, or a
-            dictionary that names modules and devices).
+        model: which one, and its dtype, quantization and device. The revision of adapters is that of their base model.
         attention: transformers' attn_implementation (None: its choice, SDPA unless an architecture such as Gemma 2
             has no form in it), or a function that names one for the model's configuration.
+        device_map: modules and their devices, in the place of the model's device.
 
     Returns:
         A PreTrainedModel, or the PeftModel around it, in evaluation mode.
@@ -131,10 +138,12 @@ def load_model(
     """
     # Bars for weights that load in a moment would bury the stages' own progress.
     transformers.utils.logging.disable_progress_bar()
+    model = ModelRef.of(model)
+    name, quantization = model.name, model.quantization
     path = resolve(name)
-    device = default_device() if device == "auto" else device
+    device = device_map or (default_device() if model.device == "auto" else model.device)
     options: dict[str, Any] = {
-        "dtype": dtype if isinstance(dtype, torch.dtype) or dtype == "auto" else getattr(torch, dtype),
+        "dtype": model.dtype if model.dtype == "auto" else getattr(torch, model.dtype),
         "use_safetensors": True,
         "trust_remote_code": False,
     }
@@ -147,19 +156,19 @@ def load_model(
         options["quantization_config"] = _quantization(quantization, options["dtype"])
     try:
         base = base_of(name)
-        weights = {"pretrained_model_name_or_path": base, "revision": revision or None}
+        weights = {"pretrained_model_name_or_path": base, "revision": model.revision or None}
         if callable(attention):
             attention = attention(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
-        model: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
-        _keep_trainable_form(model)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
+        _keep_trainable_form(loaded)
         if adapter_config(path):
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, path)
+            loaded = PeftModel.from_pretrained(loaded, path)
     except (OSError, ValueError, KeyError) as error:
         raise _loading_error("model", name, error) from error
-    model = model.to(device) if on_one_device and quantization == "none" else model
-    return model.eval()
+    loaded = loaded.to(device) if on_one_device and quantization == "none" else loaded
+    return loaded.eval()
 
 
 def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
@@ -206,15 +215,16 @@ def base_of(name: str) -> str:
     return resolve(adapters["base_model_name_or_path"]) if adapters else path
 
 
-def load_configs(name: str, revision: str = "") -> tuple[Any, Any]:
+def load_configs(model: ModelRef | str) -> tuple[Any, Any]:
     """A model's configuration and that of its generation, without its weights.
 
     The latter is what a loaded model has: from generation_config.json, or else from config.json.
 
     Raises:
-        ElusiveError: if there is no configuration at `name`.
+        ElusiveError: if there is no configuration for the model.
     """
-    base = base_of(name)
+    model = ModelRef.of(model)
+    base, revision = base_of(model.name), model.revision
     try:
         config = AutoConfig.from_pretrained(base, revision=revision or None, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.augmentation.rankings import RANKING, RankingFile
+from elusive.config.models import ModelRef
 from elusive.config.verbs import ReproduceSettings
 from elusive.corpus.documents import load_corpus
 from elusive.experiments.selection import has_settings
@@ -15,7 +16,7 @@ from elusive.reporting.tokens import Piece, token_pieces
 
 from .comparison import Block, Cell
 from .experiments import Done, experiments_of
-from .families import Family, Role
+from .families import ROLES, Family, Role
 from .published import published_rows
 from .tables import table_numbers
 
@@ -101,9 +102,9 @@ def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: Rep
     from .figures import rank_panels, score_at_cue
 
     first = experiments[0].recipes[0]
-    members: dict[Role, str] = {"large": first.models.large, "small": first.models.small}
-    titles = {role: pair.member(role).title for role in members}
-    models: dict[str, Any] = {titles[role]: model for role, model in members.items()}
+    titles: dict[Role, str] = {role: pair.member(role).title for role in ROLES}
+    # All heads, as in the paper.
+    models = {titles[role]: dataclasses.replace(first.models[role], layers=(), heads=()) for role in ROLES}
     trained = {} if number in (2, 3) else _trained(experiments, titles)
     documents = load_corpus(Path(first.output) / "corpus").documents
     scores = score_at_cue(
@@ -111,9 +112,7 @@ def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: Rep
         Path(first.output) / "scores" / "figures",
         models | trained,
         settings.cue_field,
-        loading=first.models,
         settings=first.score,
-        excluded_tokens=first.augment.excluded_tokens,
         limit=_SHOWN,
     )
     rankings: dict[str, tuple[str, str | None]] = {}
@@ -133,19 +132,21 @@ def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: Rep
         rankings,
         field=settings.cue_field,
         head_fields=first.score.head_fields,
-        excluded_tokens=first.augment.excluded_tokens,
+        excluded_tokens=first.score.excluded_tokens,
         across_tokenizers=first.augment.across_tokenizers,
     )
     differences = [title for title, (_, minus) in rankings.items() if minus]
     return rank_panels(shares, columns=2 if len(rankings) > 1 else 1, differences=differences)
 
 
-def _trained(experiments: Sequence[Done], titles: Mapping[str, str]) -> dict[str, Path]:
+def _trained(experiments: Sequence[Done], titles: Mapping[Role, str]) -> dict[str, ModelRef]:
     """Each model after plain training on the first cohort, with its first seed."""
     found = {}
     for one in experiments:
         trial = _at_equal_settings(one)["plain"]
-        found[f"{titles[one.role]}, trained"] = trial.model_folder(Path(one.recipes[0].output), trial.seeds[0])
+        folder = trial.model_folder(Path(one.recipes[0].output), trial.seeds[0])
+        of_role = one.recipes[0].models[one.role]
+        found[f"{titles[one.role]}, trained"] = dataclasses.replace(of_role, name=str(folder), layers=(), heads=())
     return found
 
 

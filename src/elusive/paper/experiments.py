@@ -96,13 +96,12 @@ def cohort_recipes(
     recipes = []
     for cohort in range(1, cohorts + 1):
         table = _merged(family.recipe, experiment.recipe)
-        models = {"large": settings.large or family.large.model, "small": settings.small or family.small.model}
-        models = _merged(models, table.get("models", {}))
-        for side in ("large", "small"):
-            models[side] = models[side].replace("pretrained:", f"{settings.output}/pretrained/")
-        table["models"] = models
+        named = {"large": settings.large or family.large.model, "small": settings.small or family.small.model}
+        models = _merged({side: {"name": name} for side, name in named.items()}, table.get("models", {}))
+        for side in named:
+            models[side]["name"] = models[side]["name"].replace("pretrained:", f"{settings.output}/pretrained/")
+        table["models"] = models | {"trained": role}
         table["corpus"] = _corpus(experiment, cohort, settings) | table.get("corpus", {})
-        table["train"] = table.get("train", {}) | {"model": role}
         table["arms"] = list(arms) or ["contrast-cues"]
         table["seeds"] = seeds if cohorts == 1 else [cohort]
         place = f"{settings.output}/{name}-{role}"
@@ -135,12 +134,9 @@ def check_experiment(family: Family, name: str, role: Role, arms: Sequence[str],
     if recipe.corpus.source == settings.wikipedia:
         with opened_source(settings.wikipedia):
             pass
-    for model, revision in (
-        (recipe.models.large, recipe.models.large_revision),
-        (recipe.models.small, recipe.models.small_revision),
-    ):
-        if not model.startswith(f"{settings.output}/pretrained/"):
-            load_configs(model, revision)
+    for model in (recipe.models.large, recipe.models.small):
+        if not model.name.startswith(f"{settings.output}/pretrained/"):
+            load_configs(model)
 
 
 def run_experiment(
@@ -204,7 +200,7 @@ def _marks(folder: Path) -> set[Path]:
 
 def _pretrain(family: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> None:
     """Make the family's own models that a recipe names."""
-    for model in (recipe.models.large, recipe.models.small):
+    for model in (recipe.models.large.name, recipe.models.small.name):
         name = Path(model).name
         if model != f"{settings.output}/pretrained/{name}":
             continue
@@ -226,12 +222,12 @@ def _corpus(experiment: Experiment, cohort: int, settings: ReproduceSettings) ->
 
 
 def _sweep(experiment: Experiment, published: Mapping[str, str], arms: Sequence[str]) -> dict[str, Any]:
-    at = experiment.evaluate_at
+    at = experiment.evaluate_at_epochs
     fixed = {arm: at.get("plain" if arm == "plain" else "augmented", []) for arm in arms}
     return {
         "grid": experiment.grid,
         "grids": _published_grids(experiment, published, arms) if experiment.published_grid else {},
-        "settings": {arm: {"train.evaluate_at": epochs} for arm, epochs in fixed.items() if epochs},
+        "settings": {arm: {"train.evaluate_at_epochs": epochs} for arm, epochs in fixed.items() if epochs},
     }
 
 
@@ -284,10 +280,11 @@ def _overridden_sweep(tried: SweepSettings, run: Recipe, settings: ReproduceSett
     grid = tried.grid | settings.grid | fixed
     said = settings.grid.keys() | fixed.keys()
     grids = {arm: {key: own[key] for key in own if key not in said} for arm, own in tried.grids.items()}
-    asked = {} if "train.evaluate_at" in settings.set else tried.settings
+    asked = {} if "train.evaluate_at_epochs" in settings.set else tried.settings
     if "train.epochs" in settings.set and not run.train.max_steps:
         asked = {
-            arm: one | {"train.evaluate_at": [at for at in one["train.evaluate_at"] if at < run.train.epochs]}
+            arm: one
+            | {"train.evaluate_at_epochs": [at for at in one["train.evaluate_at_epochs"] if at < run.train.epochs]}
             for arm, one in asked.items()
         }
     return dataclasses.replace(tried, grid=grid, grids=grids, settings=asked)

@@ -52,7 +52,7 @@ class Experiment:
     """Try each arm's alpha and beta of the paper too."""
     equal: tuple[dict[str, Any], ...] = ()
     """Settings at which all arms are compared."""
-    evaluate_at: dict[str, Any] = field(default_factory=dict)
+    evaluate_at_epochs: dict[str, Any] = field(default_factory=dict)
     """Passes after which questions are asked: plain = [...], augmented = [...]."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """Settings of its runs beside the family's."""

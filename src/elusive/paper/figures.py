@@ -25,7 +25,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
 from elusive.augmentation.arms import drop_probability
-from elusive.config.run import ModelSettings, ScoreSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.reporting import plots
 from elusive.reporting.plots import FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE, arm_looks
@@ -189,12 +190,10 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> None:
 def score_at_cue(
     documents: Collection[Document],
     folder: str | Path,
-    models: Mapping[str, str | Path],
+    models: Mapping[str, ModelRef],
     field: str,
     *,
-    loading: ModelSettings,
     settings: ScoreSettings,
-    excluded_tokens: Sequence[str],
     limit: int = 100,
 ) -> dict[str, Path]:
     """Read the first documents at the cue before a field with any models, doing only what is not there yet.
@@ -202,11 +201,9 @@ def score_at_cue(
     Args:
         documents: the corpus.
         folder: gets a folder for each model, `<model>-cue-<field>`.
-        models: name: a folder (trained models and adapters too) or hub name; all heads are read, as in the paper.
+        models: the models by name, trained ones and adapters too; the paper averages all heads.
         field: whose cue to look from.
-        loading: how models are loaded; the revisions of its pair hold for these and for adapters on them.
-        settings: how attention is read out.
-        excluded_tokens: strings that are never ranked, for `settings.renormalise`.
+        settings: how attention is averaged.
         limit: how many documents.
 
     Returns:
@@ -215,20 +212,15 @@ def score_at_cue(
     Raises:
         ElusiveError: as `scoring.score_corpus`.
     """
-    from elusive.models.loading import base_of, resolve
     from elusive.scoring.sets import ScoreSet
     from elusive.scoring.stage import score_sets
 
-    revisions = {resolve(loading.small): loading.small_revision, resolve(loading.large): loading.large_revision}
-    others = {name: (str(path), revisions.get(base_of(str(path)), ""), (), ()) for name, path in models.items()}
     made = score_sets(
         documents,
         folder,
         [ScoreSet(name, "cues", field) for name in models],
-        loading=loading,
+        models=models,
         settings=settings,
-        excluded_tokens=excluded_tokens,
-        others=others,
         field_documents=limit,
     )
     return {name: made[ScoreSet(name, "cues", field)] for name in models}

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from elusive.config.run import CorpusSettings, model_to_train
+from elusive.config.models import ModelRef
+from elusive.config.run import CorpusSettings
 from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
 from elusive.corpus.documents import Document, load_corpus
@@ -126,18 +127,18 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
     recipe = recipes[0]
     to_make = _to_make(pair, recipe, settings)
     titles = {side: _title(pair, side, recipe, to_make) for side in ROLES}
-    trained, model, revision = model_to_train(recipe.models, recipe.train)
-    tokens = _Tokens.of(model, revision, estimated=not _is_local(model) and model not in to_make)
-    corpora = [_corpus(one.corpus, model) for one in recipes]
+    trained, model = recipe.models.trained, recipe.trained
+    tokens = _Tokens.of(model, estimated=not _is_local(model.name) and model.name not in to_make)
+    corpora = [_corpus(one.corpus, model.name) for one in recipes]
     lengths = [count for documents, _ in corpora for count in tokens.of_texts([one.text for one in documents])]
     questions = [item for _, asked in corpora for item in asked]
     prompts, answers = tokens.of_questions(questions, recipe)
     shapes = {
-        "large": _shape(recipe.models.large, recipe.models.large_revision, titles["large"], to_make),
-        "small": _shape(recipe.models.small, recipe.models.small_revision, titles["small"], to_make),
+        "large": _shape(recipe.models.large, titles["large"], to_make),
+        "small": _shape(recipe.models.small, titles["small"], to_make),
     }
     if trained not in shapes:
-        shapes[trained] = _shape(model, revision, model, to_make)
+        shapes[trained] = _shape(model, model.name, to_make)
     trials = grid_trials(recipe)
     stages = plan_recipe(
         recipe,
@@ -148,8 +149,8 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
         prompt_tokens=prompts,
         answer_tokens=answers,
         trials=[(trial.arm, trial.recipe) for trial in trials],
-        replay_tokens=tokens.of_replay(recipe, model, to_make),
-        known=_known(recipe, model, to_make),
+        replay_tokens=tokens.of_replay(recipe, model.name, to_make),
+        known=_known(recipe, model.name, to_make),
     )
     many = len(recipes)
     made = [_pretraining_stage(model, own) for model, own in to_make.items()]
@@ -176,25 +177,25 @@ def _is_local(model: str) -> bool:
 
 
 def _title(pair: Family, side: Role, recipe: SweepRecipe, to_make: Mapping[str, PretrainSettings]) -> str:
-    model, member = getattr(recipe.models, side), pair.member(side)
+    model, member = recipe.models[side].name, pair.member(side)
     return member.title if model == member.model else Path(model).name if model in to_make else model
 
 
 def _to_make(pair: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> dict[str, PretrainSettings]:
     """Models of the family's own, by folder, that the experiment makes first."""
     places = {f"{settings.output}/pretrained/{name}": own for name, own in pair.pretrain.items()}
-    used = [model for model in (recipe.models.large, recipe.models.small) if model in places]
+    used = [model for model in (recipe.models.large.name, recipe.models.small.name) if model in places]
     return {model: from_table(PretrainSettings, places[model], f"families.toml: {Path(model).name}") for model in used}
 
 
-def _shape(model: str, revision: str, title: str, to_make: Mapping[str, PretrainSettings]) -> ModelShape:
+def _shape(model: ModelRef, title: str, to_make: Mapping[str, PretrainSettings]) -> ModelShape:
     """From settings or its configuration; the paper's models, if not at hand, from families.toml."""
-    if model in to_make:
-        return shape_to_make(title, to_make[model])
-    base = base_of(model)
+    if model.name in to_make:
+        return shape_to_make(title, to_make[model.name])
+    base = base_of(model.name)
     if not Path(base).is_dir() and (sizes := _published_sizes(base)):
         return ModelShape(name=title, **sizes)
-    return shape_of(load_configs(model, revision)[0], title)
+    return shape_of(load_configs(model)[0], title)
 
 
 def _published_sizes(model: str) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def shape_to_make(title: str, own: PretrainSettings) -> ModelShape:
         own.heads,
         own.hidden_size // own.heads,
         own.intermediate_size,
-        own.vocabulary,
+        own.vocab_size,
         tied=True,
         others=(2 * own.layers + 1) * own.hidden_size,
         context=own.context,
@@ -221,19 +222,19 @@ def shape_to_make(title: str, own: PretrainSettings) -> ModelShape:
 
 def _pretraining_stage(model: str, own: PretrainSettings) -> PlannedStage:
     shape = shape_to_make(Path(model).name, own)
-    rows = own.tokens // (own.row_tokens * own.batch_size) * own.batch_size
+    rows = own.tokens // (own.sequence_length * own.batch_size) * own.batch_size
     peak = training_bytes(
         shape,
-        tokens=own.row_tokens * own.batch_size,
-        longest_row=own.row_tokens,
+        tokens=own.sequence_length * own.batch_size,
+        longest_row=own.sequence_length,
         method="full",
         precision=own.precision,
     )
     return PlannedStage(
         name=f"pretrain {Path(model).name}",
         times=1,
-        tokens=rows * own.row_tokens,
-        flops=training_flops(shape, [own.row_tokens], passes=rows, method="full"),
+        tokens=rows * own.sequence_length,
+        flops=training_flops(shape, [own.sequence_length], passes=rows, method="full"),
         peak_bytes=sum(peak.values()),
         note=f"from scratch, {rows // own.batch_size:,} steps",
     )
@@ -266,7 +267,7 @@ def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettin
     """How many questions are asked about people known before."""
     if recipe.evaluate.known == "auto" and model in to_make:
         own = to_make[model]
-        groups = pretraining_people(own.seed, own.people, own.asked_share)
+        groups = pretraining_people(own.seed, own.people, own.questioned_ratio)
         return len(FIELDS) * sum(min(len(people), PEOPLE_OF_EACH_KIND) for people in groups)
     return len(known_questions(recipe.evaluate.known, model))
 
@@ -278,11 +279,11 @@ class _Tokens:
     tokenizer: Any = None
 
     @classmethod
-    def of(cls, model: str, revision: str, *, estimated: bool) -> "_Tokens":
+    def of(cls, model: ModelRef, *, estimated: bool) -> "_Tokens":
         """Of a model at hand, or one that is made as the embedded pair was."""
         if estimated:
             return cls()
-        return cls(load_tokenizer(model, revision) if _is_local(model) else load_tokenizer(DEFAULT_TOKENIZER))
+        return cls(load_tokenizer(model) if _is_local(model.name) else load_tokenizer(DEFAULT_TOKENIZER))
 
     @property
     def estimated(self) -> bool:

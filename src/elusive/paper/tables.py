@@ -317,7 +317,7 @@ def _steps_at(folder: Path, recipe: SweepRecipe, outcome: Outcome) -> list[tuple
         steps, tokens = done["steps"], done["tokens_trained"]
         if outcome.epoch is not None:
             asked_after = [row for row in read_jsonl(trial.model_folder(folder, seed) / "metrics.jsonl") if "em" in row]
-            at = asked_after[sorted(trial.recipe.train.evaluate_at).index(outcome.epoch)]
+            at = asked_after[sorted(trial.recipe.train.evaluate_at_epochs).index(outcome.epoch)]
             steps, tokens = at["step"], at["tokens"]
         train = trial.recipe.train
         epochs = train.batch_size * steps / done["rows"]

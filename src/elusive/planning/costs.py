@@ -16,7 +16,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from elusive.config.run import Precision, Quantization
+from elusive.config.models import Quantization
+from elusive.config.run import Precision
 from elusive.errors import ElusiveError
 from elusive.models.loading import config_context
 
@@ -221,7 +222,7 @@ def training_flops(
     passes: float = 1.0,
     method: Literal["lora", "full"] = "lora",
     lora_rank: int = 16,
-    activation_checkpointing: bool = False,
+    gradient_checkpointing: bool = False,
 ) -> float:
     """FLOPs of training: forward, backward for activations, backward for weights, of what has them.
 
@@ -231,7 +232,7 @@ def training_flops(
         passes: over these rows: rows trained on in all, divided by those of a pass.
         method: all weights are trained, or adapters on frozen ones, which get no gradients.
         lora_rank: rank of the adapters.
-        activation_checkpointing: the layers run forward twice.
+        gradient_checkpointing: the layers run forward twice.
     """
     tokens, squares = _sums(lengths)
     layers, head = 2.0 * shape.linear_parameters * tokens, 2.0 * shape.head_parameters * tokens
@@ -239,7 +240,7 @@ def training_flops(
     adapters = 2.0 * shape.lora_parameters(lora_rank) * tokens if method == "lora" else 0.0
     runs_of_weights = 2 if method == "lora" else 3
     flops = runs_of_weights * (layers + head) + 3 * (attention + adapters)
-    again = layers + attention + adapters if activation_checkpointing else 0.0
+    again = layers + attention + adapters if gradient_checkpointing else 0.0
     return passes * (flops + again)
 
 
@@ -280,7 +281,7 @@ def training_bytes(
     dtype: str = "float32",
     precision: Precision = "auto",
     lora_rank: int = 16,
-    activation_checkpointing: bool = False,
+    gradient_checkpointing: bool = False,
 ) -> dict[str, int]:
     """Memory of training by what takes it; the sum is the peak, or a little more.
 
@@ -293,7 +294,7 @@ def training_bytes(
         dtype: weights' type otherwise.
         precision: of training; auto counts as bf16.
         lora_rank: rank of the adapters, which are float32.
-        activation_checkpointing: of each layer its input alone is kept.
+        gradient_checkpointing: of each layer its input alone is kept.
 
     Returns:
         Bytes of weights (adapters among them), casts (weights in the type that products are taken in), gradients,
@@ -304,13 +305,13 @@ def training_bytes(
     trained = shape.parameters * held if method == "full" else shape.lora_parameters(lora_rank) * 4
     weights = _weight_bytes(shape, quantization, held) + (trained if method == "lora" else 0)
     of_layer = tokens * _kept_bytes(shape, longest_row, held, computed, method)
-    if activation_checkpointing:
+    if gradient_checkpointing:
         activations = of_layer + tokens * shape.layers * shape.hidden_size * held
     else:
         activations = of_layer * shape.layers
     return {
         "weights": weights,
-        "casts": _cast_bytes(shape, quantization, held, computed, method == "lora" and activation_checkpointing),
+        "casts": _cast_bytes(shape, quantization, held, computed, method == "lora" and gradient_checkpointing),
         "gradients": trained,
         "optimizer": 2 * trained,
         "activations": round(activations),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from elusive.augmentation.arms import ARMS, Tokens, arm_named
-from elusive.config.run import AugmentSettings, Recipe, TrainSettings, model_to_train
+from elusive.config.run import AugmentSettings, Recipe, TrainSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.experiments.needs import needed_scores, scores_of_arm
@@ -105,7 +105,7 @@ def plan_recipe(
 
     Args:
         recipe: the run.
-        shapes: of the models by their names in it: large, small, and trained where that is neither of the two.
+        shapes: of the models by their roles: large, small, and other where that one is trained.
         documents: how many there are.
         document_tokens: tokens of each, special ones included, or of a sample that stands for all.
         questions: how many are asked (0: none).
@@ -173,13 +173,12 @@ def _marked_document(recipe: Recipe) -> Document:
 
 
 def _chosen_heads(recipe: Recipe, model: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    models = recipe.models
-    pair = {"large": (models.large_layers, models.large_heads), "small": (models.small_layers, models.small_heads)}
-    return pair.get(model, ((), ()))
+    one = recipe.models[model]
+    return one.layers, one.heads
 
 
 def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) -> PlannedStage:
-    shape = sizes.shape(needed.model)
+    shape, loaded = sizes.shape(needed.model), recipe.models[needed.model]
     documents = min(sizes.documents, recipe.report.cue_documents) if needed.field else sizes.documents
     windows = _windows(sizes.lengths_N, recipe.score.max_length or shape.context)
     share, longest = documents / len(sizes.lengths_N), float(windows.max())
@@ -192,8 +191,8 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
         shape,
         batch_tokens=in_a_batch,
         longest=longest,
-        quantization=recipe.models.quantization,
-        dtype=recipe.models.dtype,
+        quantization=loaded.quantization,
+        dtype=loaded.dtype,
     )
     return PlannedStage(
         name=f"score {needed.model}, {'one cue' if needed.field else needed.queries}",
@@ -202,7 +201,7 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
         flops=share * scoring_flops(shape, windows, layers=chosen_layers),
         peak_bytes=sum(peak.values()),
         note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if needed.field else ""),
-        least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, recipe.models.quantization),
+        least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, loaded.quantization),
     )
 
 
@@ -221,7 +220,7 @@ def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> lis
     """One for each arm and model that is trained."""
     trained: dict[str, Counter[_Training]] = {}
     for arm, recipe in trials:
-        model, *_ = model_to_train(recipe.models, recipe.train)
+        model = recipe.models.trained
         one = _training(arm, model, recipe, sizes)
         trained.setdefault(f"train {model}: {arm}", Counter())[one] += len(recipe.seeds)
     return [_joined(name, kinds) for name, kinds in trained.items()]
@@ -279,7 +278,7 @@ def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
     costs: dict[str, Any] = {
         "method": settings.method,
         "lora_rank": settings.lora_rank,
-        "activation_checkpointing": settings.activation_checkpointing,
+        "gradient_checkpointing": settings.gradient_checkpointing,
     }
     flops = training_flops(shape, rows, passes=draws / len(rows), **costs)
     flops += training_flops(shape, replay, passes=replayed, **costs)
@@ -288,8 +287,8 @@ def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
         flops=flops,
         peak_bytes=sum(_training_peak(recipe, shape, rows, sizes).values()),
         least_seconds=steps
-        * settings.accumulation
-        * step_seconds(shape.layers, recipe.models.quantization, again=settings.activation_checkpointing),
+        * settings.gradient_accumulation_steps
+        * step_seconds(shape.layers, recipe.trained.quantization, again=settings.gradient_checkpointing),
         method=settings.method,
         passes=draws / in_a_pass,
         rows=in_a_pass,
@@ -308,14 +307,14 @@ def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _
     tokens += sizes.replay_tokens * settings.replay_batch_size if settings.replay else 0
     return training_bytes(
         shape,
-        tokens=tokens / settings.accumulation,
+        tokens=tokens / settings.gradient_accumulation_steps,
         longest_row=float(longest[-1]),
         method=settings.method,
-        quantization=recipe.models.quantization,
-        dtype=recipe.models.dtype,
+        quantization=recipe.trained.quantization,
+        dtype=recipe.trained.dtype,
         precision=settings.precision,
         lora_rank=settings.lora_rank,
-        activation_checkpointing=settings.activation_checkpointing,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 
@@ -360,9 +359,9 @@ def _answering_stages(recipe: Recipe, trials: Sequence[tuple[str, Recipe]], size
     """All questions in the midst of training, and at the end, to the untrained model too."""
     trained, asked = Counter[str](), Counter[str]()
     for _, one in trials if sizes.questions else ():
-        model, *_ = model_to_train(one.models, one.train)
+        model = one.models.trained
         trained[model] += len(one.seeds)
-        asked[model] += len(one.seeds) * len(one.train.evaluate_at)
+        asked[model] += len(one.seeds) * len(one.train.evaluate_at_epochs)
     for model, times in trained.items():
         if asked[model]:
             beside = _training_peak(recipe, sizes.shape(model), sizes.lengths_N, sizes)["optimizer"]
@@ -383,8 +382,8 @@ def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, size
         shape,
         batch_tokens=in_a_batch,
         longest=longest,
-        quantization=recipe.models.quantization,
-        dtype=recipe.models.dtype,
+        quantization=recipe.models[model].quantization,
+        dtype=recipe.models[model].dtype,
     )
     return PlannedStage(
         name=name,
@@ -393,7 +392,7 @@ def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, size
         flops=questions * answering_flops(shape, sizes.prompt_tokens, sizes.answer_tokens),
         peak_bytes=sum(peak.values()),
         note=f"{questions:,} questions" + (", at most (shots of a field are read once)" if shared else ""),
-        least_seconds=passes * pass_seconds(shape.layers, recipe.models.quantization),
+        least_seconds=passes * pass_seconds(shape.layers, recipe.models[model].quantization),
     )
 
 
@@ -469,7 +468,7 @@ def _too_large(peak: int, device: Device) -> str:
     return (
         f"Peaks above {device.memory_bytes / 1e9:g} GB do not fit one {device.name}: up to "
         f"{math.ceil(peak / device.memory_bytes)} are needed, with the weights spread over them. Training takes less "
-        "with train.activation_checkpointing or train.accumulation."
+        "with train.gradient_checkpointing or train.gradient_accumulation_steps."
     )
 
 

@@ -75,12 +75,9 @@ def heads_table(found: HeadSearch, ranked: int = 6) -> str:
 
 
 def _stanza(one: ChosenHeads) -> str:
-    settings = {
-        f"{side}_{kind}": list(values)
-        for side, choice in one.models.items()
-        for kind, values in (("layers", choice.layers), ("heads", choice.heads))
-        if values
-    }
-    if not settings:
-        return "# nothing to set: all heads are best"
-    return "\n".join(["[models]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())])
+    lines = []
+    for side, choice in one.models.items():
+        chosen = {"layers": choice.layers, "heads": choice.heads}
+        settings = [f"{key} = {json.dumps(list(values))}" for key, values in chosen.items() if values]
+        lines += [f"[models.{side}]", *settings] if settings else []
+    return "\n".join(lines) or "# nothing to set: all heads are best"

@@ -77,7 +77,7 @@ def cue_ranks(run: Path, documents: Collection[Document], field: str, recipe: Re
         {"large": ("large", None), "small": ("small", None), "contrast": ("large", "small")},
         field=field,
         head_fields=recipe.score.head_fields,
-        excluded_tokens=recipe.augment.excluded_tokens,
+        excluded_tokens=recipe.score.excluded_tokens,
         across_tokenizers=recipe.augment.across_tokenizers,
     )
     return ranks if ranks.documents else None
@@ -156,7 +156,7 @@ def _run_clues(run: Path, documents: Collection[Document], field: str, recipe: R
         large,
         small,
         head_fields=recipe.score.head_fields,
-        excluded_tokens=recipe.augment.excluded_tokens,
+        excluded_tokens=recipe.score.excluded_tokens,
         across_tokenizers=recipe.augment.across_tokenizers,
     )
 

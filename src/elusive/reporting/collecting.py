@@ -65,10 +65,11 @@ def collect(run: Path, recipe: Recipe, documents: Collection[Document], distance
             questions=len(items),
             quarantined=_count_lines(run / "corpus" / "quarantine.jsonl"),
         ),
-        models=ModelNames(recipe.models.large, recipe.models.small, recipe.train.model),
+        models=ModelNames(recipe.models.large.name, recipe.models.small.name, recipe.models.trained),
         read={side: _chosen(recipe, side) for side in ("large", "small")},
         train=recipe.train,
         augment=recipe.augment,
+        excluded_tokens=recipe.score.excluded_tokens,
         seeds=recipe.seeds,
         arms={arm: _training_figures(run, arm, recipe.seeds) for arm in recipe.arms},
     )
@@ -79,7 +80,7 @@ def collect(run: Path, recipe: Recipe, documents: Collection[Document], distance
 
 def _chosen(recipe: Recipe, side: str) -> str:
     """Whose mean a model's attention is, in words."""
-    layers, heads = (getattr(recipe.models, f"{side}_{kind}") for kind in ("layers", "heads"))
+    layers, heads = recipe.models[side].layers, recipe.models[side].heads
     parts = [f"layers {', '.join(map(str, layers))}" if layers else "", f"heads {', '.join(heads)}" if heads else ""]
     chosen = " and ".join(part for part in parts if part) or "all heads"
     return chosen + (", rows over the ranked tokens alone" if recipe.score.renormalise else "")
@@ -110,9 +111,9 @@ def _training_figures(run: Path, arm: str, seeds: Sequence[int]) -> ArmResults:
 
 
 def _by_epoch(run: Path, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:
-    """EM and F1 in training, after each epoch of train.evaluate_at, averaged over seeds."""
+    """EM and F1 in training, after each epoch of train.evaluate_at_epochs, averaged over seeds."""
     found = []
-    for epoch in sorted(recipe.train.evaluate_at):
+    for epoch in sorted(recipe.train.evaluate_at_epochs):
         seeds = [read_metrics(folder / f"epoch-{epoch:g}") for folder in _answers(run, recipe)[arm]]
         em, f1 = (float(np.mean([getattr(one, metric) for one in seeds])) for metric in ("em", "f1"))
         found.append(EpochScores(epoch, em, f1))

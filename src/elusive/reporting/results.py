@@ -181,6 +181,7 @@ class Results:
         augment: settings of dropout.
         seeds: training seeds.
         arms: figures of each arm, the model before training first where questions were evaluated.
+        excluded_tokens: strings that are never ranked.
         fields: fields of the questions, from near to far.
         distances: of each field the mean distance from the head entity in tokens.
         farthest_field: the last of these; None without distances.
@@ -198,6 +199,7 @@ class Results:
     augment: AugmentSettings
     seeds: tuple[int, ...]
     arms: dict[str, ArmResults]
+    excluded_tokens: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     distances: dict[str, float] = field(default_factory=dict)
     farthest_field: str | None = None

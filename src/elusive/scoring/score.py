@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.attention import Recorder, capture
 from elusive.attention.forward import check_layers
-from elusive.config.run import AugmentSettings, Queries, layer_and_head
+from elusive.config.checks import layer_and_head
+from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models import devices, loading
@@ -40,46 +41,31 @@ def score_documents(
     documents: Sequence[Document],
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
+    settings: ScoreSettings = ScoreSettings(),
     *,
-    queries: Queries,
-    head_fields: Sequence[str] = ("name",),
     fields: Sequence[str] = (),
-    include_self: bool = True,
     layers: Sequence[int] = (),
     heads: Sequence[str] = (),
     per_head: bool = False,
-    renormalise: bool = False,
-    excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
-    max_length: int = 0,
-    max_batch_tokens: int = 0,
-    packed: bool = False,
     progress: ProgressFunction = silent,
 ) -> list[TokenScores]:
     """Score each token by the mean attention that it receives from the queries that see it.
 
     Texts are batched by length and padded on the right (or packed in one row), and each is cut after its last query:
-    attention is causal, so neither changes a score. A text longer than `max_length` is read in overlapping windows,
-    each half a window on; every query is read in one window, with at least half a window of context before it, and a
-    token's count holds only the queries that share a window with it. Nothing after the last layer's attention runs.
+    attention is causal, so neither changes a score. A text longer than `settings.max_length` is read in overlapping
+    windows, each half a window on; every query is read in one window, with at least half a window of context before
+    it, and a token's count holds only the queries that share a window with it. Nothing after the last layer's
+    attention runs.
 
     Args:
         documents: the texts and their spans.
         model: a causal language model with attention `elusive`, in evaluation mode; LoRA adapters may be on it.
         tokenizer: its fast tokenizer.
-        queries: which positions are read: cues, spans or all (see `query_positions`).
-        head_fields: span fields that are head entities, never queries.
+        settings: which positions are queries (see `query_positions`), and how their attention is averaged and batched.
         fields: only spans of these fields (empty: all but the head fields).
-        include_self: count a token's attention to itself (q >= k); False leaves it out (q > k).
         layers: layers whose heads are averaged, from 0; layers behind the last chosen one do not run.
-        heads: single heads "layer.head" to average, beside those of `layers` (both empty: all).
+        heads: single heads "layer.head" to average, in addition to those of `layers` (both empty: all).
         per_head: keep every head's scores too, whatever `layers` and `heads` choose.
-        renormalise: leave attention to tokens that are never ranked out, and scale each head's rows to sum to 1 over
-            the others.
-        excluded_tokens: strings that are never ranked, beside special tokens and white space; for `renormalise`.
-        max_length: longest window in tokens (0: the model's own context).
-        max_batch_tokens: tokens in one forward pass, padding included; a longer text runs alone (0: as many as suit
-            the device: 1,024 on a CPU, more for models narrower than 256, and 16,384 elsewhere).
-        packed: put the texts of a batch in one row, one behind the other, rather than in a row of its own each.
         progress: called with (documents done, all documents).
 
     Returns:
@@ -93,9 +79,10 @@ def score_documents(
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
     """
     base = _base_model(model)
-    max_length = max_length or loading.config_context(base.config, base.config.name_or_path or type(base).__name__)
-    plan = _capture_plan(base, include_self, layers, heads, per_head)
-    texts = _tokenise(documents, tokenizer, queries, head_fields, fields, excluded_tokens if renormalise else None)
+    name = base.config.name_or_path or type(base).__name__
+    max_length = settings.max_length or loading.config_context(base.config, name)
+    plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
+    texts = _tokenise(documents, tokenizer, settings, fields)
     _check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
     sums = [np.zeros(len(text.token_ids)) for text in texts]
@@ -104,15 +91,15 @@ def score_documents(
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     lengths = [len(window.positions) for window in windows]
-    budget = max_batch_tokens or _default_budget(base)
-    for numbers in packed_batches(lengths, budget) if packed else length_batches(lengths, budget):
+    budget = settings.max_batch_tokens or _default_budget(base)
+    for numbers in packed_batches(lengths, budget) if settings.packed else length_batches(lengths, budget):
         batch = [windows[number] for number in numbers]
-        received_NT, received_NLHT = _forward(texts, batch, base, plan, packed)
+        received_NT, received_NLHT = _forward(texts, batch, base, plan, settings.packed)
         for number, window in enumerate(batch):
             sums[window.text][window.positions] += received_NT[number]
             if received_NLHT:
                 _add_heads(head_sums, window, received_NLHT[number], len(sums[window.text]))
-            counts[window.text][window.positions] += _seeing_queries(window.is_query, include_self)
+            counts[window.text][window.positions] += _seeing_queries(window.is_query, settings.include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
     return [

@@ -1,5 +1,6 @@
 """The stage that scores a corpus into a folder of Parquet shards."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -12,7 +13,8 @@ import torch
 import transformers
 
 from elusive.attention.architectures import attention_to_load
-from elusive.config.run import AugmentSettings, ModelSettings, Quantization, Queries, ScoreSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.models import loading
@@ -25,19 +27,14 @@ from .score import score_documents
 from .sets import ScoreSet
 from .shards import write_shard
 
-ModelToScore = tuple[str, str, tuple[int, ...], tuple[str, ...]]
-"""A model's name and revision, and the layers and heads that are averaged."""
-
 
 def score_sets(
     documents: Collection[Document],
     folder: str | Path,
     needed: Sequence[ScoreSet],
     *,
-    loading: ModelSettings,
+    models: Mapping[str, ModelRef],
     settings: ScoreSettings,
-    excluded_tokens: Sequence[str],
-    others: Mapping[str, ModelToScore] | None = None,
     field_documents: int | None = None,
     per_head: bool = False,
 ) -> dict[ScoreSet, Path]:
@@ -47,43 +44,27 @@ def score_sets(
         documents: the corpus.
         folder: RUN/scores; each score set gets a folder of its own, by its name.
         needed: model by model, so that each is loaded once.
-        loading: what large and small are, and how they are loaded and read.
-        settings: how attention is read out.
-        excluded_tokens: strings that are never ranked, for score.renormalise.
-        others: further models by name.
-        field_documents: how many documents are read at a single field's cue (None: all).
+        models: the models by their roles in `needed`, each with the layers and heads that are averaged.
+        settings: how attention is averaged and batched; the queries are those of `needed`.
+        field_documents: how many documents are scored at a single field's cue (None: all).
         per_head: keep each head's scores.
 
     Returns:
         The folder of each score set.
     """
-    models: dict[str, ModelToScore] = {
-        "large": (loading.large, loading.large_revision, loading.large_layers, loading.large_heads),
-        "small": (loading.small, loading.small_revision, loading.small_layers, loading.small_heads),
-        **(others or {}),
-    }
     made: dict[ScoreSet, Path] = {}
     for model, wanted in itertools.groupby(needed, key=lambda one: one.model):
         load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
-        name, revision, layers, heads = models[model]
         for score_set in wanted:
             made[score_set] = Path(folder) / score_set.name
             with shown(f"score {score_set}") as progress:
                 score_corpus(
                     list(itertools.islice(documents, field_documents)) if score_set.field else documents,
                     made[score_set],
-                    model=name,
-                    revision=revision,
-                    dtype=loading.dtype,
-                    quantization=loading.quantization,
-                    device=loading.device,
-                    queries=score_set.queries,
+                    models[model],
+                    dataclasses.replace(settings, queries=score_set.queries),
                     fields=(score_set.field,) if score_set.field else (),
-                    layers=layers,
-                    heads=heads,
                     per_head=per_head,
-                    excluded_tokens=excluded_tokens,
-                    settings=settings,
                     load=load,
                     progress=progress,
                 )
@@ -93,19 +74,11 @@ def score_sets(
 def score_corpus(
     documents: Collection[Document],
     folder: str | Path,
-    *,
-    model: str,
-    revision: str = "",
-    dtype: str = "float32",
-    quantization: Quantization = "none",
-    device: str = "auto",
-    queries: Queries,
-    fields: Sequence[str] = (),
-    layers: Sequence[int] = (),
-    heads: Sequence[str] = (),
-    per_head: bool = False,
-    excluded_tokens: Sequence[str] = AugmentSettings.excluded_tokens,
+    model: ModelRef,
     settings: ScoreSettings,
+    *,
+    fields: Sequence[str] = (),
+    per_head: bool = False,
     load: Callable[..., Any] | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
@@ -114,18 +87,10 @@ def score_corpus(
     Args:
         documents: the corpus; one shard of it is held at a time.
         folder: `RUN/scores/<model>-<queries>`.
-        model: folder or hub name of the model.
-        revision: commit or branch of a hub model.
-        dtype: the weights' type.
-        quantization: see `loading.load_model`.
-        device: see `loading.load_model`.
-        queries: which positions are read; stands in for `settings.queries`, as some arms need another set.
+        model: the model, and the layers and heads that are averaged.
+        settings: queries, and how their attention is averaged and batched.
         fields: only spans of these fields (empty: all but the head fields).
-        layers: layers whose heads are averaged, from 0 (with `heads` empty too: all).
-        heads: single heads "layer.head" to average.
         per_head: write every head's scores too, in a column of their own.
-        excluded_tokens: strings that are never ranked; used with `settings.renormalise`.
-        settings: how attention is captured.
         load: stands in for `load_for_scoring`, to keep a model that scores more than once.
         progress: called with (documents done, all documents).
 
@@ -133,26 +98,22 @@ def score_corpus(
         ElusiveError: if there are no documents or no spans to read from, the folder was begun with other settings,
             or as `score_documents`.
     """
-    _check_corpus(documents, queries, settings.head_fields, fields)
+    _check_corpus(documents, settings, fields)
     stage = Stage(
         folder,
         {
-            "model": model,
-            "model_hash": loading.model_hash(model),
-            "revision": revision,
-            "dtype": dtype,
-            "quantization": quantization,
+            **loading.model_identity(model),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "queries": queries,
+            "queries": settings.queries,
             "fields": list(fields),
             "head_fields": list(settings.head_fields),
             "include_self": settings.include_self,
-            "layers": list(layers),
-            "heads": list(heads),
+            "layers": list(model.layers),
+            "heads": list(model.heads),
             "per_head": per_head,
             "renormalise": settings.renormalise,
-            **({"excluded_tokens": list(excluded_tokens)} if settings.renormalise else {}),
+            **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
             "max_length": settings.max_length,
             "shard_documents": settings.shard_documents,
             "corpus": corpus_hash(documents),
@@ -164,8 +125,8 @@ def score_corpus(
     size = settings.shard_documents
     shards = [stage.folder / f"part-{number:05d}.parquet" for number in range(math.ceil(len(documents) / size))]
     if not all(path.exists() for path in shards):
-        loaded = (load or load_for_scoring)(model, revision, dtype, device, quantization)
-        tokenizer = loading.load_tokenizer(model, revision)
+        loaded = (load or load_for_scoring)(model)
+        tokenizer = loading.load_tokenizer(model)
         remaining = iter(documents)
         done = sum(min(size, len(documents) - number * size) for number, path in enumerate(shards) if path.exists())
         for path in shards:
@@ -176,18 +137,11 @@ def score_corpus(
                 part,
                 loaded,
                 tokenizer,
-                queries=queries,
-                head_fields=settings.head_fields,
+                settings,
                 fields=fields,
-                include_self=settings.include_self,
-                layers=layers,
-                heads=heads,
+                layers=model.layers,
+                heads=model.heads,
                 per_head=per_head,
-                renormalise=settings.renormalise,
-                excluded_tokens=excluded_tokens,
-                max_length=settings.max_length,
-                max_batch_tokens=settings.max_batch_tokens,
-                packed=settings.packed,
                 progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
             )
             write_shard(path, scores)
@@ -195,11 +149,10 @@ def score_corpus(
     stage.finish({"documents": len(documents), "shards": len(shards), "seconds": round(time.monotonic() - began, 3)})
 
 
-def _check_corpus(
-    documents: Collection[Document], queries: Queries, head_fields: Sequence[str], fields: Sequence[str]
-) -> None:
+def _check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str]) -> None:
     if len(documents) == 0:
         raise ElusiveError("Expected documents to score, got none.")
+    queries, head_fields = settings.queries, settings.head_fields
     if queries != "all" and not any(answer_spans(document, head_fields, fields) for document in documents):
         known = sorted({span.field for document in documents for span in document.spans})
         raise ElusiveError(
@@ -209,12 +162,10 @@ def _check_corpus(
         )
 
 
-def load_for_scoring(name: str, revision: str, dtype: str, device: str, quantization: Quantization = "none") -> Any:
+def load_for_scoring(model: ModelRef | str) -> Any:
     """Load a model whose layers report their attention.
 
     Raises:
         ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason.
     """
-    return loading.load_model(
-        name, revision=revision, dtype=dtype, quantization=quantization, device=device, attention=attention_to_load
-    )
+    return loading.load_model(model, attention=attention_to_load)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from elusive.config.run import Queries
+from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
@@ -43,10 +43,8 @@ class _Window:
 def _tokenise(
     documents: Sequence[Document],
     tokenizer: PreTrainedTokenizerFast,
-    queries: Queries,
-    head_fields: Sequence[str],
+    settings: ScoreSettings,
     fields: Sequence[str],
-    excluded: Sequence[str] | None,
 ) -> list[_Text]:
     if not documents:
         return []
@@ -70,10 +68,12 @@ def _tokenise(
         special_T = np.array(added, dtype=bool) | np.isin(ids_T, special_ids)
         if special_T.all():
             raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
-        queries_Q = query_positions(document, offsets_T2, special_T, queries, head_fields, fields)
+        queries_Q = query_positions(document, offsets_T2, special_T, settings.queries, settings.head_fields, fields)
         ranked_T = None
-        if excluded is not None:
-            ranked_T = rankable_tokens(document.text, ids_T, offsets_T2, special_ids, excluded) & ~special_T
+        if settings.renormalise:
+            ranked_T = (
+                rankable_tokens(document.text, ids_T, offsets_T2, special_ids, settings.excluded_tokens) & ~special_T
+            )
         texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
     return texts
 

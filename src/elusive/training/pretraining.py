@@ -35,8 +35,8 @@ def texts(settings: PretrainSettings, part: str = "training"):
     return pretraining_texts(
         seed=settings.seed,
         people_count=settings.people,
-        asked_share=settings.asked_share,
-        question_share=settings.question_share,
+        questioned_ratio=settings.questioned_ratio,
+        question_ratio=settings.question_ratio,
         part=part,
     )
 
@@ -64,7 +64,7 @@ def train_tokenizer(settings: PretrainSettings) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(
         itertools.islice(texts(settings, "tokenizer"), 20_000),
         trainers.BpeTrainer(
-            vocab_size=settings.vocabulary,
+            vocab_size=settings.vocab_size,
             special_tokens=["<bos>", "<eos>", "<pad>"],  # BOS, EOS, PAD
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -142,16 +142,16 @@ def _packed_rows(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast)
     rows, stream, batch = [], texts(settings), 2_000
     while sum(map(len, rows)) < settings.tokens:
         rows += tokenize_rows(itertools.islice(stream, batch), tokenizer, settings.context)
-    return pack_rows(rows, settings.row_tokens)[: settings.tokens // settings.row_tokens]
+    return pack_rows(rows, settings.sequence_length)[: settings.tokens // settings.sequence_length]
 
 
 def _fit_settings(settings: PretrainSettings) -> FitSettings:
     return FitSettings(
         learning_rate=settings.learning_rate,
-        schedule="cosine",
-        warmup_share=settings.warmup_share,
+        lr_scheduler="cosine",
+        warmup_ratio=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        clip_norm=1.0,
+        max_grad_norm=1.0,
         precision=settings.precision,
         seed=settings.seed,
         save_steps=settings.save_steps,

@@ -55,18 +55,18 @@ def pieces_of(row: np.ndarray, max_length: int) -> list[np.ndarray]:
     return [piece for piece in np.array_split(row, pieces) if len(piece)]
 
 
-def pack_rows(rows: Iterable[np.ndarray], row_tokens: int) -> list[np.ndarray]:
-    """Texts one after another in rows of exactly `row_tokens`; the last, shorter row is kept too.
+def pack_rows(rows: Iterable[np.ndarray], sequence_length: int) -> list[np.ndarray]:
+    """Texts one after another in rows of exactly `sequence_length`; the last, shorter row is kept too.
 
     Args:
         rows: int32 token arrays.
-        row_tokens: tokens in a packed row.
+        sequence_length: tokens in a packed row.
 
     Returns:
-        int32 arrays, (row_tokens,), the last one perhaps shorter.
+        int32 arrays, (sequence_length,), the last one perhaps shorter.
     """
     stream = np.concatenate(list(rows))
-    return [stream[start : start + row_tokens] for start in range(0, len(stream), row_tokens)]
+    return [stream[start : start + sequence_length] for start in range(0, len(stream), sequence_length)]
 
 
 def row_order(

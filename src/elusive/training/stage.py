@@ -13,13 +13,14 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from elusive.config.run import ModelSettings, TrainSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import TrainSettings
 from elusive.config.toml import to_table
 from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.models.devices import default_device
-from elusive.models.loading import config_context, load_model, load_tokenizer, model_hash, without_future_warnings
+from elusive.models.loading import config_context, load_model, load_tokenizer, model_identity, without_future_warnings
 from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
 from elusive.runs.stage import Stage
 
@@ -32,15 +33,15 @@ _LONGEST_DEFAULT_ROW = 1024
 
 
 @dataclass(frozen=True)
-class Asking:
-    """Questions that are asked in the midst of training.
+class Evaluator:
+    """How a model is evaluated during its training.
 
     Attributes:
-        ask: called with the model, its tokenizer and the passes so far, in every process; returns measures.
-        identity: all that its answers depend on beside the model; JSON types only.
+        evaluate: called with the model, its tokenizer and the epochs so far, in every process; returns measures.
+        identity: all that its answers depend on except the model; JSON types only.
     """
 
-    ask: Callable[[Any, PreTrainedTokenizerFast, float], Mapping[str, float]]
+    evaluate: Callable[[Any, PreTrainedTokenizerFast, float], Mapping[str, float]]
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,7 +81,7 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.activation_checkpointing)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
     transformers.set_seed(settings.seed)
     return get_peft_model(
         model,
@@ -111,11 +112,9 @@ def train(
     texts: str | Path,
     folder: str | Path,
     *,
-    model: str,
-    revision: str = "",
-    loading: ModelSettings | None = None,
+    model: ModelRef,
     settings: TrainSettings | None = None,
-    asking: Asking | None = None,
+    evaluator: Evaluator | None = None,
     progress: ProgressFunction = silent,
 ) -> dict[str, Any]:
     """Continue the pretraining of a model on one arm's texts.
@@ -125,11 +124,9 @@ def train(
     Args:
         texts: a `train.jsonl` (`text` in each line), with its `ranking.parquet` beside it for fresh copies.
         folder: where the model or its adapters, the tokenizer and metrics.jsonl go.
-        model: folder or hub name.
-        revision: commit or branch of a hub model.
-        loading: dtype, device and quantisation.
+        model: what is trained: its name, dtype, device and quantization.
         settings: how to train.
-        asking: what is asked after the passes of `settings.evaluate_at`.
+        evaluator: how it is evaluated after the epochs of `settings.evaluate_at_epochs`.
         progress: called with (steps done, steps).
 
     Returns:
@@ -141,25 +138,19 @@ def train(
             weights are to be trained, questions are to be asked after the end or where there are none, an argument
             of the Trainer's is refused, or fresh copies are asked for of texts that ranking.parquet does not give.
     """
-    loading, settings = loading or ModelSettings(), settings or TrainSettings()
-    _check_before_loading(loading, settings, asking)
-    asked = _identity(texts, model, revision, loading, settings, asking)
-    device = default_device() if loading.device == "auto" else loading.device
+    settings = settings or TrainSettings()
+    _check_before_loading(model, settings, evaluator)
+    identity = _identity(texts, model, settings, evaluator)
+    device = default_device() if model.device == "auto" else model.device
     with processes.main_first(cpu=device == "cpu"):
-        stage = Stage(folder, asked)
+        stage = Stage(folder, identity)
     if stage.done:
         return stage.summary
-    tokenizer = load_tokenizer(model, revision)
-    learner: Any = load_model(
-        model,
-        revision=revision,
-        dtype=loading.dtype,
-        quantization=loading.quantization,
-        # Weights that are to be spread over the processes may fit none of their devices.
-        device="cpu" if processes.share_weights() else device,
-    )
-    max_length = default_row_length(config_context(learner.config, model), settings)
-    steps = _steps(texts, model, tokenizer, max_length, settings)
+    tokenizer = load_tokenizer(model)
+    # Weights that are to be spread over the processes may fit none of their devices.
+    learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
+    max_length = default_row_length(config_context(learner.config, model.name), settings)
+    steps = _steps(texts, model.name, tokenizer, max_length, settings)
     ask_at = _ask_at(steps, settings)
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
     # Where weights are shared, the main process alone may have them yet.
@@ -171,7 +162,7 @@ def train(
         stage.folder,
         device=torch.device(device) if processes.share_weights() else learner.device,
         packed=packed,
-        ask=(lambda model, epoch: asking.ask(model, tokenizer, epoch)) if asking else None,
+        ask=(lambda model, epoch: evaluator.evaluate(model, tokenizer, epoch)) if evaluator else None,
         ask_at=ask_at,
         progress=progress,
     )
@@ -180,7 +171,7 @@ def train(
     if processes.is_main():
         learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
         if settings.method == "lora":
-            _name_base_model(stage.folder / "adapter_config.json", model)
+            _name_base_model(stage.folder / "adapter_config.json", model.name)
         tokenizer.save_pretrained(stage.folder)
         stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts))})
         shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
@@ -188,50 +179,29 @@ def train(
         return stage.summary
 
 
-def _check_before_loading(loading: ModelSettings, settings: TrainSettings, asking: Asking | None) -> None:
-    if loading.quantization != "none" and settings.method == "full":
+def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:
+    if model.quantization != "none" and settings.method == "full":
         raise ElusiveError(
-            f"Weights in {loading.quantization} cannot be trained themselves: expected method = lora, got full. Train "
+            f"Weights in {model.quantization} cannot be trained themselves: expected method = lora, got full. Train "
             "adapters, or set quantization = none."
         )
-    if settings.evaluate_at and asking is None:
+    if settings.evaluate_at_epochs and evaluator is None:
         raise ElusiveError(
-            "train.evaluate_at: expected questions to ask, got none. Give --questions, or a corpus that has some."
+            "train.evaluate_at_epochs: expected questions, got none. Give --questions, or a corpus that has some."
         )
-    check_arguments(settings.arguments)
+    check_arguments(settings.training_arguments)
 
 
 def _identity(
-    texts: str | Path,
-    model: str,
-    revision: str,
-    loading: ModelSettings,
-    settings: TrainSettings,
-    asking: Asking | None,
+    texts: str | Path, model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None
 ) -> dict[str, Any]:
     """All that the trained weights, and what is asked in their training, depend on."""
-    asked: dict[str, Any] = {
-        "texts": file_hash(texts),
-        "model": model,
-        "model_hash": model_hash(model),
-        "revision": revision,
-        "dtype": loading.dtype,
-        "quantization": loading.quantization,
-        "train": _named(settings),
-    }
+    identity: dict[str, Any] = {"texts": file_hash(texts), **model_identity(model), "train": to_table(settings)}
     if settings.copies == "fresh":
-        asked["ranking"] = file_hash(ranking_beside(texts))
-    if settings.evaluate_at and asking:
-        asked["asking"] = dict(asking.identity)
-    return asked
-
-
-def _named(settings: TrainSettings) -> dict[str, Any]:
-    """The settings; what came later is named only where it is used, so that earlier folders stay valid."""
-    table = to_table(settings)
-    if not settings.max_tokens:
-        del table["max_tokens"]
-    return table
+        identity["ranking"] = file_hash(ranking_beside(texts))
+    if settings.evaluate_at_epochs and evaluator:
+        identity["evaluation"] = dict(evaluator.identity)
+    return identity
 
 
 def _steps(
@@ -267,16 +237,16 @@ def _steps(
 
 
 def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, list[float]]:
-    """The steps after which passes of `evaluate_at` are reached: in a small corpus several in one."""
+    """The steps after which passes of `evaluate_at_epochs` are reached: in a small corpus several in one."""
     last = float(steps.passes_after[-1])
-    late = [epoch for epoch in settings.evaluate_at if epoch > last + 1e-9]
+    late = [epoch for epoch in settings.evaluate_at_epochs if epoch > last + 1e-9]
     if late:
         raise ElusiveError(
-            f"train.evaluate_at: expected passes up to the last of the training, {last:g}, got {late[0]:g}. "
+            f"train.evaluate_at_epochs: expected passes up to the last of the training, {last:g}, got {late[0]:g}. "
             "Train longer, or ask earlier."
         )
     at: dict[int, list[float]] = {}
-    for epoch in settings.evaluate_at:
+    for epoch in settings.evaluate_at_epochs:
         at.setdefault(int(np.searchsorted(steps.passes_after, epoch - 1e-9)) + 1, []).append(epoch)
     return at
 
@@ -306,14 +276,14 @@ def _replay_rows(
 def _fit_settings(settings: TrainSettings) -> FitSettings:
     return FitSettings(
         learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        warmup_share=settings.warmup_share,
+        lr_scheduler=settings.lr_scheduler,
+        warmup_ratio=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
+        max_grad_norm=settings.max_grad_norm,
         precision=settings.precision,
         seed=settings.seed,
         save_steps=settings.save_steps,
-        activation_checkpointing=settings.activation_checkpointing,
-        accumulation=settings.accumulation,
-        arguments=settings.arguments,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        training_arguments=settings.training_arguments,
     )

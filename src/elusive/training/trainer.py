@@ -47,16 +47,16 @@ class FitSettings:
     """What `fit` needs beside the rows; both kinds of training translate their settings to this."""
 
     learning_rate: float
-    schedule: Literal["linear", "cosine", "constant"]
-    warmup_share: float
+    lr_scheduler: Literal["linear", "cosine", "constant"]
+    warmup_ratio: float
     weight_decay: float
-    clip_norm: float
+    max_grad_norm: float
     precision: Precision
     seed: int
     save_steps: int
-    activation_checkpointing: bool = False
-    accumulation: int = 1
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: int = 1
+    training_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: boo
             data_collator=_Collator(packed),
         )
     except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
-        raise ElusiveError(f"train.arguments: transformers' Trainer refuses them: {error}") from error
+        raise ElusiveError(f"train.training_arguments: transformers' Trainer refuses them: {error}") from error
     if trainer.is_deepspeed_enabled:
         raise ElusiveError("Expected DDP or FSDP, got DeepSpeed, whose weights cannot be gathered here. Use FSDP.")
     if not trainer.model_accepts_loss_kwargs:
@@ -292,9 +292,9 @@ def _training_arguments(
     model: Any, steps: int, settings: FitSettings, folder: Path, device: torch.device
 ) -> TrainingArguments:
     bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
-    check_arguments(settings.arguments)
+    check_arguments(settings.training_arguments)
     chosen: dict[str, Any] = {
-        "lr_scheduler_type": settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        "lr_scheduler_type": settings.lr_scheduler if settings.lr_scheduler != "constant" else "constant_with_warmup",
         "optim": "adamw_torch_fused",
         "save_total_limit": 2,
         "logging_steps": max(1, min(50, steps // 10)),
@@ -302,30 +302,30 @@ def _training_arguments(
         "disable_tqdm": True,
         "dataloader_pin_memory": device.type == "cuda",
         "ddp_find_unused_parameters": False,
-        **settings.arguments,
+        **settings.training_arguments,
     }
     try:
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=steps,
             per_device_train_batch_size=1,  # one part of a step, whatever number of texts
-            gradient_accumulation_steps=settings.accumulation,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
             learning_rate=settings.learning_rate,
-            warmup_steps=round(settings.warmup_share * steps),
+            warmup_steps=round(settings.warmup_ratio * steps),
             weight_decay=settings.weight_decay,
-            max_grad_norm=settings.clip_norm,
+            max_grad_norm=settings.max_grad_norm,
             bf16=bfloat16,
             use_cpu=device.type == "cpu",
             seed=settings.seed,
             save_strategy="steps" if settings.save_steps else "no",
             save_steps=settings.save_steps or 500,
             remove_unused_columns=False,
-            activation_checkpointing=settings.activation_checkpointing,
+            gradient_checkpointing=settings.gradient_checkpointing,
             use_cache=model.config.use_cache,  # the Trainer writes it into the configuration that is saved
             **chosen,
         )
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise ElusiveError(f"train.arguments: transformers' TrainingArguments refuse them: {error}") from error
+        raise ElusiveError(f"train.training_arguments: transformers' TrainingArguments refuse them: {error}") from error
     # Without a launcher one process uses one device: DataParallel would take rows of its own for each.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
@@ -336,20 +336,19 @@ _SETTINGS = {
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
     "auto_find_batch_size": "batch_size",
-    "gradient_accumulation_steps": "accumulation",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
     "learning_rate": "learning_rate",
-    "warmup_steps": "warmup_share",
+    "warmup_steps": "warmup_ratio",
     "weight_decay": "weight_decay",
-    "max_grad_norm": "clip_norm",
+    "max_grad_norm": "max_grad_norm",
     "bf16": "precision",
     "fp16": "precision",
     "seed": "seed",
     "save_strategy": "save_steps",
     "save_steps": "save_steps",
-    "activation_checkpointing": "activation_checkpointing",
-    "gradient_checkpointing": "activation_checkpointing",
-    "eval_strategy": "evaluate_at",
-    "do_eval": "evaluate_at",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "eval_strategy": "evaluate_at_epochs",
+    "do_eval": "evaluate_at_epochs",
 }
 """TrainingArguments that settings of [train] stand for."""
 
@@ -385,18 +384,20 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
     for name in given:
         if name in _SETTINGS:
-            raise ElusiveError(f"train.arguments: expected no '{name}'. Set train.{_SETTINGS[name]} instead.")
+            raise ElusiveError(f"train.training_arguments: expected no '{name}'. Set train.{_SETTINGS[name]} instead.")
         if name in _KEPT:
             raise ElusiveError(
-                f"train.arguments: expected no '{name}'. It would change which tokens are seen, or how a run that was "
-                "stopped goes on."
+                f"train.training_arguments: expected no '{name}'. It would change which tokens are seen, or how a run "
+                "resumes."
             )
         if name in _LAUNCHED:
             raise ElusiveError(
-                f"train.arguments: expected no '{name}'. Weights are spread by `accelerate launch` with FSDP in its "
-                "configuration, before they are loaded."
+                f"train.training_arguments: expected no '{name}'. Weights are spread by `accelerate launch` with FSDP "
+                "in its configuration, before they are loaded."
             )
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise ElusiveError(f"train.arguments: '{name}' is no field of transformers' TrainingArguments.{hint}")
+            raise ElusiveError(
+                f"train.training_arguments: '{name}' is no field of transformers' TrainingArguments.{hint}"
+            )

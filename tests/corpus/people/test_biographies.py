@@ -376,7 +376,7 @@ class TestPretrainingText:
 
     @classmethod
     def texts(cls, count: int, **options) -> list[str]:
-        given = {"seed": 3, "people_count": cls.COUNT, "asked_share": 0.5, "question_share": 0.3, **options}
+        given = {"seed": 3, "people_count": cls.COUNT, "questioned_ratio": 0.5, "question_ratio": 0.3, **options}
         return list(itertools.islice(pretraining_texts(**given), count))
 
     @pytest.fixture(scope="class")
@@ -433,11 +433,11 @@ class TestPretrainingText:
         names = {person.name for person in [*told, *asked, *well_known_people()]}
         assert all(any(name in text for name in names) for text in self.texts(40, part="replay"))
 
-    @pytest.mark.parametrize("asked_share", [0.0, 1.0])
-    def test_none_or_all_are_asked_about(self, asked_share: float) -> None:
-        told, asked = pretraining_people(3, 10, asked_share)
-        assert (len(told), len(asked)) == (10 - 10 * asked_share, 10 * asked_share)
-        texts = self.texts(100, people_count=10, asked_share=asked_share, question_share=0.9)
+    @pytest.mark.parametrize("questioned_ratio", [0.0, 1.0])
+    def test_none_or_all_are_asked_about(self, questioned_ratio: float) -> None:
+        told, asked = pretraining_people(3, 10, questioned_ratio)
+        assert (len(told), len(asked)) == (10 - 10 * questioned_ratio, 10 * questioned_ratio)
+        texts = self.texts(100, people_count=10, questioned_ratio=questioned_ratio, question_ratio=0.9)
         blocks = [text for text in texts if text.startswith("Question: ")]
         found = {person.name for person in told + asked if any(f" {person.name} " in block for block in blocks)}
         assert found == {person.name for person in asked}

@@ -64,7 +64,13 @@ def server():
 
 def settings_of(server: Server, **changes) -> LlmSettings:
     quick = LlmSettings(
-        base_url=server.url, model="m", first_wait=0.01, longest_wait=0.2, retries=3, timeout=5, people_per_request=4
+        base_url=server.url,
+        model="m",
+        initial_backoff=0.01,
+        max_backoff=0.2,
+        retries=3,
+        timeout=5,
+        people_per_request=4,
     )
     return dataclasses.replace(quick, **changes)
 
@@ -155,7 +161,7 @@ class TestForm:
 class TestCorpus:
     def test_a_corpus_as_generate_writes_it(self, server, tmp_path):
         shown = []
-        summary = make(server, tmp_path, progress=lambda *at: shown.append(at), in_flight=1)
+        summary = make(server, tmp_path, progress=lambda *at: shown.append(at), max_concurrent_requests=1)
         some = first_people(10)
         corpus = load_corpus(tmp_path)
         assert list(corpus.documents) == [
@@ -193,10 +199,19 @@ class TestCorpus:
         ):
             with pytest.raises(ElusiveError, match=message):
                 make(server, tmp_path, **changes)
-        make(server, tmp_path, retries=0, in_flight=9, timeout=1, input_price=3, asked_at_most=9, key_variable="NO_KEY")
+        make(
+            server,
+            tmp_path,
+            retries=0,
+            max_concurrent_requests=9,
+            timeout=1,
+            input_price=3,
+            max_requested_ratio=9,
+            api_key_variable="NO_KEY",
+        )
 
     def test_names_in_random_sentences(self, server, tmp_path):
-        make(server, tmp_path, name_position="random", in_flight=1)
+        make(server, tmp_path, name_position="random", max_concurrent_requests=1)
         documents = list(load_corpus(tmp_path).documents)
         for document, person in zip(documents, first_people(10), strict=True):
             assert document.text.count(person.name) == 1
@@ -242,7 +257,7 @@ class TestRequirements:
             return "\n".join(verdicts) if len(server.asked) == 2 else good(asked)
 
         server.write = write
-        summary = make(server, tmp_path, people=4, in_flight=1)
+        summary = make(server, tmp_path, people=4, max_concurrent_requests=1)
         assert rejected(tmp_path) == [
             (by_llm.FORM, "<name>Half a Line</name> was born on <date>May 1"),
             (by_llm.WELL_KNOWN, bad[3]),
@@ -295,7 +310,7 @@ class TestRequirements:
             handler.say(200, completion("<think>Let me see", "length"))
 
         server.misbehave = [cut, status(503), all_cut]
-        summary = make(server, tmp_path, people=4, in_flight=1, retries=3, asked_at_most=5)
+        summary = make(server, tmp_path, people=4, max_concurrent_requests=1, retries=3, max_requested_ratio=5)
         assert summary["rejected"] == {by_llm.CUT_OFF: 1, by_llm.NOT_JUDGED: 3}
         assert len(list(load_corpus(tmp_path).documents)) == 4
 
@@ -321,10 +336,10 @@ class TestRequirements:
         with pytest.raises(ElusiveError, match="expected 6 people, got 0 after asking for 18") as error:
             make(server, tmp_path, people=6, notes=notes)
         assert "6 x an answer without a biography" in str(error.value)
-        assert "Raise --asked-at-most" in str(error.value)
+        assert "Raise --max-requested-ratio" in str(error.value)
         assert len(rejected(tmp_path)) == 6
         server.write = good
-        summary = make(server, tmp_path, people=6, asked_at_most=4)  # goes on where it stopped
+        summary = make(server, tmp_path, people=6, max_requested_ratio=4)  # goes on where it stopped
         assert (summary["asked"], summary["requests"], summary["sent"]) == (24, 10, 4)
 
     def test_initials_differ_from_request_to_request(self, server, tmp_path):
@@ -345,7 +360,7 @@ def test_a_server_that_misbehaves_in_every_way_gives_the_same_corpus(server, tmp
         return "\n".join(map(tagged_biography, place[: wanted(asked)]))
 
     server.write = by_prompt
-    make(server, tmp_path / "calm", people=20, in_flight=1)
+    make(server, tmp_path / "calm", people=20, max_concurrent_requests=1)
     server.misbehave = [
         status(429, Retry_After="0.1"),
         status(500),
@@ -355,7 +370,7 @@ def test_a_server_that_misbehaves_in_every_way_gives_the_same_corpus(server, tmp
         status(503, Retry_After="0"),
         raw(b""),
     ]
-    make(server, tmp_path / "wild", people=20, in_flight=3, timeout=0.3, retries=8)
+    make(server, tmp_path / "wild", people=20, max_concurrent_requests=3, timeout=0.3, retries=8)
     for name in ("documents.jsonl", "questions.jsonl", "rejected.jsonl"):
         assert (tmp_path / "wild" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
 
@@ -374,7 +389,7 @@ def test_no_more_requests_at_once_than_allowed(server, tmp_path):
         handler.say(200, completion(text))
 
     server.misbehave = [slow] * 20
-    make(server, tmp_path, people=20, in_flight=2)
+    make(server, tmp_path, people=20, max_concurrent_requests=2)
     assert most == [2]
 
 
@@ -395,11 +410,11 @@ def test_a_refusal_says_what_is_kept(server, tmp_path):
     notes = []
     server.misbehave = [lambda handler, body: handler.say(200, completion("nothing")), status(401)]
     with pytest.raises(ElusiveError, match="answered 401"):
-        make(server, tmp_path, people=8, in_flight=1, notes=notes)
+        make(server, tmp_path, people=8, max_concurrent_requests=1, notes=notes)
     assert notes == [
         f"kept in {tmp_path / 'llm_answers.jsonl'}: 1 answered request with 100 prompt tokens and 10 answered tokens"
     ]
-    make(server, tmp_path, people=8, in_flight=1)
+    make(server, tmp_path, people=8, max_concurrent_requests=1)
     assert len({str(asked.body) for asked in server.asked}) == len(server.asked) - 1  # only the refused one again
 
 
@@ -417,7 +432,16 @@ class TestCommand:
         server.write = write
         folder = tmp_path / "corpus"
         command = [sys.executable, "-m", "elusive", "generate", "--llm", "--output", str(folder), "--people", "12"]
-        command += ["--base-url", server.url, "--model", "m", "--people-per-request", "2", "--in-flight", "1"]
+        command += [
+            "--base-url",
+            server.url,
+            "--model",
+            "m",
+            "--people-per-request",
+            "2",
+            "--max-concurrent-requests",
+            "1",
+        ]
         server.misbehave = [lambda handler, body: handler.say(200, completion(good(Asked("", {}, body, 0.0))))] * 5
         server.misbehave.append(stuck)
         first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -449,7 +473,7 @@ class TestCommand:
 
     def test_a_key_in_place_of_its_variable_is_not_printed(self, capsys, tmp_path):
         with pytest.raises(SystemExit):
-            main(["generate", "--llm", "--model", "m", "--output", str(tmp_path), "--key-variable", "sk-abcdefgh"])
+            main(["generate", "--llm", "--model", "m", "--output", str(tmp_path), "--api-key-variable", "sk-abcdefgh"])
         said = capsys.readouterr()
         assert "sk-abcdefgh" not in said.out + said.err
         assert "expected the NAME of an environment variable" in " ".join(said.err.split())

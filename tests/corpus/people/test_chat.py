@@ -28,7 +28,7 @@ def server():
 
 
 def settings_of(server: Server, **changes) -> LlmSettings:
-    quick = LlmSettings(base_url=server.url, model="m", first_wait=0.01, longest_wait=0.2, retries=3, timeout=5)
+    quick = LlmSettings(base_url=server.url, model="m", initial_backoff=0.01, max_backoff=0.2, retries=3, timeout=5)
     return dataclasses.replace(quick, **changes)
 
 
@@ -105,7 +105,7 @@ def test_failures_are_sent_again(reply, server, tmp_path):
 
 def test_the_wait_doubles_up_to_the_longest(server, tmp_path):
     server.misbehave = [status(500)] * 8
-    ask(settings_of(server, first_wait=0.05, longest_wait=0.2, retries=8), tmp_path)
+    ask(settings_of(server, initial_backoff=0.05, max_backoff=0.2, retries=8), tmp_path)
     times = [asked.at for asked in server.asked]
     waits = [after - before for before, after in itertools.pairwise(times)]
     least = [0.75 * wait for wait in (0.05, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2)]  # a quarter is left to chance
@@ -122,7 +122,7 @@ def test_retry_after_is_honoured_by_every_request(as_date, server, tmp_path):
     server.misbehave = [busy]
 
     async def work():
-        async with Chat(settings_of(server, longest_wait=5), AnswerLog(tmp_path / "log.jsonl"), str) as chat:
+        async with Chat(settings_of(server, max_backoff=5), AnswerLog(tmp_path / "log.jsonl"), str) as chat:
             first = asyncio.create_task(chat.ask(REQUEST))
             while not chat._closed_until:
                 await asyncio.sleep(0.01)
@@ -136,7 +136,7 @@ def test_retry_after_is_honoured_by_every_request(as_date, server, tmp_path):
 
 def test_a_server_that_wants_too_long_a_rest(server, tmp_path):
     server.misbehave = [status(429, Retry_After="3600")]
-    with pytest.raises(ElusiveError, match=r"left alone for 3,600 s, longer than --longest-wait \(0\.2 s\)"):
+    with pytest.raises(ElusiveError, match=r"left alone for 3,600 s, longer than --max-backoff \(0\.2 s\)"):
         ask(settings_of(server), tmp_path)
     assert len(server.asked) == 1
 
@@ -168,7 +168,7 @@ def test_nobody_listens(server, tmp_path):
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (status(401), r"answered 401 \(no 401\): no key was sent \(--key-variable is empty\)"),
+        (status(401), r"answered 401 \(no 401\): no key was sent \(--api-key-variable is empty\)"),
         (status(403), "answered 403"),
         (status(404), "expected a server at --base-url .* with the model 'm'"),
         (status(400, {"error": "unknown parameter seed"}), r"400 \(unknown parameter seed\).* --extra"),
@@ -233,7 +233,7 @@ class TestKey:
 
         monkeypatch.setenv("MY_KEY", f" {KEY}\n")
         server.misbehave = [tells_it]
-        (answer,) = ask(settings_of(server, key_variable="MY_KEY"), tmp_path)
+        (answer,) = ask(settings_of(server, api_key_variable="MY_KEY"), tmp_path)
         assert server.asked[0].headers["Authorization"] == f"Bearer {KEY}"
         assert answer.text == "You sent Bearer [key]"
         assert KEY not in (tmp_path / "log.jsonl").read_text()
@@ -244,21 +244,21 @@ class TestKey:
         server.misbehave = [status(code, {"error": {"message": f"bad key {KEY}"}})] * 4
         notes = []
         with pytest.raises(ElusiveError, match=r"bad key \[key\]") as error:
-            ask(settings_of(server, key_variable="MY_KEY"), tmp_path, notes=notes)
+            ask(settings_of(server, api_key_variable="MY_KEY"), tmp_path, notes=notes)
         assert KEY not in repr(error.value) + "".join(notes)
 
     def test_it_must_be_set(self, server, tmp_path, monkeypatch):
         monkeypatch.delenv("MY_KEY", raising=False)
         with pytest.raises(ElusiveError, match="in the environment variable MY_KEY, which is not set"):
-            ask(settings_of(server, key_variable="MY_KEY"), tmp_path)
+            ask(settings_of(server, api_key_variable="MY_KEY"), tmp_path)
         monkeypatch.setenv("MY_KEY", "ключ-0123456789")
         with pytest.raises(ElusiveError, match="MY_KEY holds characters that no key has") as error:
-            ask(settings_of(server, key_variable="MY_KEY"), tmp_path)
+            ask(settings_of(server, api_key_variable="MY_KEY"), tmp_path)
         assert "ключ" not in str(error.value)
 
     def test_given_in_place_of_its_variable_it_is_not_printed(self):
         with pytest.raises(ElusiveError, match="expected the NAME of an environment variable") as error:
-            LlmSettings(key_variable=KEY)
+            LlmSettings(api_key_variable=KEY)
         assert KEY not in str(error.value)
 
     @pytest.mark.parametrize("url", [f"https://user:{KEY}@host/v1", f"https://host/v1?key={KEY}"])

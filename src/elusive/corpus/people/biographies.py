@@ -306,32 +306,32 @@ def _slot(person: Person, piece: str, by_name: bool) -> tuple[str, str]:
 
 
 def pretraining_texts(
-    *, seed: int, people_count: int, asked_share: float, question_share: float, part: str = "training"
+    *, seed: int, people_count: int, questioned_ratio: float, question_ratio: float, part: str = "training"
 ) -> Iterator[str]:
     """Endless text about a fixed set of fictional people: biographies in many forms, blocks of questions.
 
-    The first `asked_share` of the people (and the well-known ones) are asked about; the others appear in
+    The first `questioned_ratio` of the people (and the well-known ones) are asked about; the others appear in
     biographies only, so that asking them shows whether the model learned to answer from what it read.
     People are drawn with Zipf-like weights, as in natural text.
 
     Args:
         seed: of the people and, with `part`, of the text.
         people_count: how many fictional people there are.
-        asked_share: share of them that question blocks ask about.
-        question_share: share of the texts that are question blocks.
+        questioned_ratio: share of them that question blocks ask about.
+        question_ratio: share of the texts that are question blocks.
         part: names a stream of its own over the same people (`training`, `replay`).
 
     Yields:
         Texts of some 30 to 200 words.
     """
     draw = random.Random(f"text {part} {seed}")
-    told, asked = pretraining_people(seed, people_count, asked_share)
+    told, asked = pretraining_people(seed, people_count, questioned_ratio)
     everyone = told + asked
     draw_order = random.Random(f"frequency {seed}")
     draw_order.shuffle(everyone)
     weights = list(itertools.accumulate(1 / (rank + 20) ** 0.5 for rank in range(len(everyone))))
     while True:
-        if draw.random() < question_share:
+        if draw.random() < question_ratio:
             yield _question_block(draw, asked)
         elif draw.random() < 0.08:
             yield _varied_biography(draw, draw.choice(well_known_people()))
@@ -339,10 +339,10 @@ def pretraining_texts(
             yield _varied_biography(draw, draw.choices(everyone, cum_weights=weights)[0])
 
 
-def pretraining_people(seed: int, count: int, asked_share: float) -> tuple[list[Person], list[Person]]:
+def pretraining_people(seed: int, count: int, questioned_ratio: float) -> tuple[list[Person], list[Person]]:
     """The people of the pretraining text: those only told about, and those also asked about."""
     everyone = list(itertools.islice(people(seed, "pretraining"), count))
-    asked = round(count * asked_share)
+    asked = round(count * questioned_ratio)
     return everyone[asked:], everyone[:asked]
 
 

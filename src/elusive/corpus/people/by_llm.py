@@ -252,7 +252,7 @@ def _tokens_in_words(used: Mapping[str, Any], settings: LlmSettings) -> str:
 
 def _asked(corpus: CorpusSettings, settings: LlmSettings) -> dict[str, Any]:
     """All that the answers depend on; how patient we are with the server is none of it."""
-    used = ("base_url", "model", "temperature", "extra", "people_per_request")
+    used = ("base_url", "model", "temperature", "extra_body", "people_per_request")
     prompts = "\n".join((_people_prompt(1, 0, 1), _check_prompt(_examples())))
     return {
         "people": corpus.people,
@@ -284,7 +284,7 @@ async def _gather(
     taken in the order of the requests. So a run that is begun again asks the same questions, and reads the answers.
     """
     found = _Found()
-    at_most = max(settings.asked_at_most * corpus.people, corpus.people + settings.people_per_request)
+    at_most = max(settings.max_requested_ratio * corpus.people, corpus.people + settings.people_per_request)
     numbers = itertools.count(1)
     async with Chat(settings, log, announce) as chat:
         while (missing := corpus.people - len(found.people)) and found.asked + missing <= at_most:
@@ -294,13 +294,13 @@ async def _gather(
             taken = found.names()
             shown = _Shown(progress, len(found.people), corpus.people)
             batches = [_Batch(chat, next(numbers), size, corpus.seed, taken) for size in sizes]
-            await _all(batches, settings.in_flight, shown)
+            await _all(batches, settings.max_concurrent_requests, shown)
             _take(found, batches, corpus.people)
         return found, chat.sent
 
 
-async def _all(batches: Sequence["_Batch"], in_flight: int, shown: "_Shown") -> None:
-    slots = asyncio.Semaphore(in_flight)
+async def _all(batches: Sequence["_Batch"], max_concurrent_requests: int, shown: "_Shown") -> None:
+    slots = asyncio.Semaphore(max_concurrent_requests)
 
     async def one(batch: _Batch) -> None:
         async with slots:
@@ -391,7 +391,7 @@ def _too_few(corpus: CorpusSettings, found: _Found, folder: Path) -> ElusiveErro
     return ElusiveError(
         f"{folder}: expected {corpus.people:,} people, got {len(found.people):,} after asking for {found.asked:,}. "
         f"Rejected (each with its text in {REJECTED_FILE}):\n{listed(reasons)}\n"
-        "Raise --asked-at-most to go on where it stopped, or try another model in another folder."
+        "Raise --max-requested-ratio to go on where it stopped, or try another model in another folder."
     )
 
 

@@ -155,8 +155,8 @@ class Chat:
         self._noted = -_SECONDS_BETWEEN_NOTES
         self._closed_until = 0.0
         self._jitter = random.Random()
-        self._key = _key(settings.key_variable)
-        self._extra = _extra(settings.extra)
+        self._key = _key(settings.api_key_variable)
+        self._extra = _extra(settings.extra_body)
         self._url = _completions_url(httpx2.URL, settings)
         self._client = httpx2.AsyncClient(
             headers={"User-Agent": f"elusive/{__version__}"}
@@ -199,7 +199,7 @@ class Chat:
         problem = ""
         for attempt in range(self.settings.retries + 1):
             if attempt:
-                await self._wait(problem, self.settings.first_wait * 2 ** (attempt - 1))
+                await self._wait(problem, self.settings.initial_backoff * 2 ** (attempt - 1))
             while (closed := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(closed)
             result = await self._asked_once(body)
@@ -237,7 +237,7 @@ class Chat:
 
     async def _wait(self, problem: str, seconds: float) -> None:
         # Requests that failed together must not come back together.
-        seconds = min(seconds, self.settings.longest_wait) * self._jitter.uniform(0.75, 1.0)
+        seconds = min(seconds, self.settings.max_backoff) * self._jitter.uniform(0.75, 1.0)
         now = time.monotonic()
         if now - self._noted >= _SECONDS_BETWEEN_NOTES:
             self._noted = now
@@ -247,20 +247,25 @@ class Chat:
     def _close_for(self, retry_after: str) -> None:
         """Send nothing at all until the server wants to be asked again."""
         seconds = _seconds(retry_after)
-        if seconds > self.settings.longest_wait:
+        if seconds > self.settings.max_backoff:
             raise ElusiveError(
-                f"{self._url} wants to be left alone for {seconds:,.0f} s, longer than --longest-wait "
-                f"({self.settings.longest_wait:g} s). Answers so far are kept: run the same command again later."
+                f"{self._url} wants to be left alone for {seconds:,.0f} s, longer than --max-backoff "
+                f"({self.settings.max_backoff:g} s). Answers so far are kept: run the same command again later."
             )
         self._closed_until = max(self._closed_until, time.monotonic() + seconds)
 
     def _refused(self, status: int, text: str, location: str) -> ElusiveError:
         said = f"{self._url} answered {status} {_message(text)}".strip()
         if status in (401, 403):
-            variable = self.settings.key_variable
-            key = f"the key in {variable} is not accepted" if variable else "no key was sent (--key-variable is empty)"
+            variable = self.settings.api_key_variable
+            key = (
+                f"the key in {variable} is not accepted"
+                if variable
+                else "no key was sent (--api-key-variable is empty)"
+            )
             return ElusiveError(
-                f"{said}: {key}. Put a valid key into an environment variable, and give its name with --key-variable."
+                f"{said}: {key}. Put a valid key into an environment variable, and give its name with "
+                "--api-key-variable."
             )
         if status == 404:
             return ElusiveError(
@@ -272,8 +277,8 @@ class Chat:
                 f"{said}, a redirection to {self._cleaned(location)!r}. Give that server as --base-url."
             )
         return ElusiveError(
-            f"{said}: the server does not take this request. If it names a parameter, --extra can change it or take it "
-            "out, e.g. --extra '{\"seed\": null}'."
+            f"{said}: the server does not take this request. If it names a parameter, --extra-body can change it or "
+            "take it out, e.g. --extra-body '{\"seed\": null}'."
         )
 
     def _cleaned(self, text: str) -> str:
@@ -324,7 +329,8 @@ def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ElusiveError(
-            f"llm.key_variable: expected the server's key in the environment variable {variable}, which is not set. "
+            f"llm.api_key_variable: expected the server's key in the environment variable {variable}, which is not "
+            "set. "
             f"Set it first: export {variable}=..."
         )
     if not (key.isascii() and key.isprintable()):
@@ -338,11 +344,11 @@ def _extra(text: str) -> dict[str, Any]:
     try:
         extra = json.loads(text) if text else {}
     except ValueError as error:
-        raise ElusiveError(f"llm.extra: expected a JSON object, got {text!r} ({error}).") from None
+        raise ElusiveError(f"llm.extra_body: expected a JSON object, got {text!r} ({error}).") from None
     if not isinstance(extra, dict):
-        raise ElusiveError(f"llm.extra: expected a JSON object, got {kind(extra)}.")
+        raise ElusiveError(f"llm.extra_body: expected a JSON object, got {kind(extra)}.")
     if ours := sorted({"messages", "model", "stream"} & extra.keys()):
-        raise ElusiveError(f"llm.extra: {', '.join(ours)} cannot be changed there. Leave it out.")
+        raise ElusiveError(f"llm.extra_body: {', '.join(ours)} cannot be changed there. Leave it out.")
     return extra
 
 
@@ -359,6 +365,6 @@ def _completions_url(make_url: Callable[[str], Any], settings: LlmSettings) -> A
         # Not repeated here: it may hold a key.
         raise ElusiveError(
             "llm.base_url: expected no user, password or query in it, for it is written down. "
-            "Put the key into an environment variable, and give its name with --key-variable."
+            "Put the key into an environment variable, and give its name with --api-key-variable."
         )
     return make_url(settings.base_url.rstrip("/") + "/chat/completions")
