@@ -18,6 +18,7 @@ from elusive.experiments.stages import augment_for, corpus_of
 from elusive.experiments.trials import trials_of
 from elusive.reporting import write_report
 from elusive.runs.files import file_hash, read_json, write_json, write_text
+from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
@@ -41,12 +42,13 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
         ElusiveError: on bad input, or if the folder holds results of other settings.
     """
     check_arguments(recipe.train.training_arguments)  # better now than after hours of scoring
-    folder, trials = Path(recipe.output), trials_of(recipe)
-    if not (folder / "recipe.toml").exists():
-        write_text(folder / "recipe.toml", dump_recipe(recipe))
+    folder, trials = RunFolder(Path(recipe.output)), trials_of(recipe)
+    folder.refuse_old()
+    if not folder.recipe.exists():
+        write_text(folder.recipe, dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
     corpus = corpus_of(recipe, trials, folder)
-    for line in summary_lines(folder / "corpus"):
+    for line in summary_lines(folder.corpus):
         announce(f"    {line}")
     announce(f"2/6 score: attention of {recipe.models.large.name} and {recipe.models.small.name}")
     score_folders = _score(recipe, corpus, folder)
@@ -59,27 +61,24 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
     return _report(recipe, folder)
 
 
-def _report(recipe: Recipe, folder: Path) -> Path:
+def _report(recipe: Recipe, folder: RunFolder) -> Path:
     """Write the report, unless it stands there already, made of the same files."""
     # Only now is it certain that no stage refuses these settings.
-    write_text(folder / "recipe.toml", dump_recipe(recipe))
-    parts = ["recipe.toml", "corpus/*.jsonl", "scores/*/*.parquet", "augmented/*/*.*", "models/*/*/done.json"]
-    parts += ["models/*/*/metrics.jsonl", "evaluation/*/*/*.*"]
-    files = [path for part in parts for path in sorted(folder.glob(part)) if path.is_file()]
-    made_of = {"elusive": __version__, "files": file_hash(*files)}
-    page, mark = folder / "report" / "index.html", folder / "report" / "done.json"
+    write_text(folder.recipe, dump_recipe(recipe))
+    made_of = {"elusive": __version__, "files": file_hash(*folder.report_sources())}
+    page, mark = folder.report / "index.html", folder.report / "done.json"
     if not (page.exists() and mark.exists() and read_json(mark) == made_of):
-        write_json(folder / "run.json", versions())
+        write_json(folder.versions, versions())
         with shown("report") as progress:
-            write_report(folder, recipe.report, progress=progress)
+            write_report(folder.path, recipe.report, progress=progress)
         write_json(mark, made_of)
     return page
 
 
-def _score(recipe: Recipe, corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:
+def _score(recipe: Recipe, corpus: Corpus, folder: RunFolder) -> dict[ScoreSet, Path]:
     return score_sets(
         corpus.documents,
-        folder / "scores",
+        folder.scores_folder(),
         needed_scores(recipe, corpus.documents),
         models=recipe.models.by_role(),
         settings=recipe.score,

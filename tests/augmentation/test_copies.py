@@ -27,6 +27,7 @@ from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
+from elusive.runs.stage import FORMAT
 from elusive.scoring.positions import query_positions
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
@@ -460,7 +461,7 @@ class TestFiles:
         write(tmp_path, results)
         table = pq.read_table(tmp_path / "ranking.parquet")
         settings = json.loads(table.schema.metadata[SETTINGS_KEY])
-        assert settings == {"arm": "contrast-cues", **to_table(AugmentSettings(copies=3))}
+        assert settings == {"format": FORMAT, "arm": "contrast-cues", **to_table(AugmentSettings(copies=3))}
         rows = table.to_pylist()
         assert len(rows) == 7
         for row, result in zip(rows, results, strict=True):

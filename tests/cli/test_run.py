@@ -27,6 +27,7 @@ from elusive.experiments.needs import cue_field, needed_scores
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.pipeline import _score
 from elusive.runs.files import read_json, read_jsonl, write_jsonl
+from elusive.runs.folder import RunFolder
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import read_scores
 from elusive.training.pretraining import pretrain
@@ -275,7 +276,7 @@ def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
         ),
         score=ScoreSettings(renormalise=True, excluded_tokens=(".",)),
     )
-    _score(recipe, make_corpus(recipe.corpus, tmp_path / "corpus"), tmp_path)
+    _score(recipe, make_corpus(recipe.corpus, tmp_path / "corpus"), RunFolder(tmp_path))
     for name, layers, heads in (
         ("large-cues", [1], []),
         ("large-cue-company", [1], []),

@@ -16,6 +16,7 @@ from elusive.config.toml import inline, load_recipe
 from elusive.config.verbs import SweepRecipe
 from elusive.experiments.trials import grid_trials
 from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.folder import RunFolder
 from elusive.training import stage
 
 from .. import loaded
@@ -123,8 +124,8 @@ def test_every_trial_is_kept_and_its_numbers_are_those_of_its_answers(swept):
 
 def test_questions_are_asked_after_a_pass_of_one_training(swept):
     for trial in grid_trials(load_recipe(swept / "sweep.toml", SweepRecipe))[1:]:
-        measures = list(read_jsonl(trial.model_folder(swept, 0) / "metrics.jsonl"))
-        asked = read_json(trial.answers_folder(swept, 0) / "epoch-1" / "metrics.json")
+        measures = list(read_jsonl(trial.model_folder(RunFolder(swept), 0) / "metrics.jsonl"))
+        asked = read_json(trial.answers_folder(RunFolder(swept), 0) / "epoch-1" / "metrics.json")
         # A pass is 6 texts, or 18 with two copies: one step of the three, or all of them.
         step = 1 if trial.arm == "plain" else 3
         assert [(row["step"], row["em"]) for row in measures if "em" in row] == [(step, asked["em"])]

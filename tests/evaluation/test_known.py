@@ -22,6 +22,7 @@ from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.prompts import few_shot_prompt
 from elusive.runs.files import write_json
+from elusive.runs.stage import FORMAT
 from elusive.training.pretraining import replay_texts
 
 
@@ -140,7 +141,7 @@ class TestOtherSettings:
 def test_a_folder_of_training_is_asked_about_what_its_model_knew(tmp_path):
     """All weights of elusive/large, trained twice: the folders hold no pretraining recipe, but say whose they are."""
     for name, model in (("once", "elusive/large"), ("twice", str(tmp_path / "once"))):
-        write_json(tmp_path / name / "settings.json", {"model": model, "texts": "hash", "train": {}})
+        write_json(tmp_path / name / "settings.json", {"format": FORMAT, "model": model, "texts": "hash", "train": {}})
     assert known_questions("auto", str(tmp_path / "twice")) == known_questions("auto", "elusive/large")
     write_json(tmp_path / "other" / "settings.json", {"model": "elusive/large", "questions": "hash"})
     assert known_questions("auto", str(tmp_path / "other"))[0].document_id == "well-known-00001"

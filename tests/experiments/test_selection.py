@@ -30,6 +30,7 @@ from elusive.experiments.sweep import equal_settings
 from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
 from elusive.reporting.sweeps import sweep_markdown
 from elusive.runs.files import write_jsonl
+from elusive.runs.folder import RunFolder
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.halves import first_half
 from elusive.stats.intervals import cohort_interval, interval, paired_interval
@@ -282,7 +283,7 @@ def test_settings_in_words():
 def write_answers(folder: Path, trial: Trial, seed: int, part: str, em: dict[str, float]) -> None:
     given = {"document_id": "a", "field": "date", "question": "?", "answers": ["x"], "prediction": "", "text": ""}
     rows = [{**given, "id": one, "em": value, "f1": value / 2} for one, value in em.items()]
-    write_jsonl(trial.answers_folder(folder, seed) / part / "predictions.jsonl", rows)
+    write_jsonl(trial.answers_folder(RunFolder(folder), seed) / part / "predictions.jsonl", rows)
 
 
 def write_questions(folder: Path, documents: list[str]) -> None:
@@ -305,9 +306,9 @@ def test_outcomes_are_read_pass_by_pass_in_the_order_of_the_questions(tmp_path):
         (5, "", {"q0": 0.0, "q1": 1.0}),
     ):
         write_answers(tmp_path, trials[1], seed, part, em)
-    asked = questions_of(tmp_path)
+    asked = questions_of(RunFolder(tmp_path))
     assert asked.documents.tolist() == ["a", "b"]
-    found = read_outcomes([tmp_path], [trials], [asked])
+    found = read_outcomes([RunFolder(tmp_path)], [trials], [asked])
     assert [(one.arm, one.name, one.epoch) for one in found] == [
         (UNTRAINED, "", None),
         ("plain", "epochs-1", 1.0),
@@ -317,9 +318,9 @@ def test_outcomes_are_read_pass_by_pass_in_the_order_of_the_questions(tmp_path):
     assert found[1].cohorts[0].em.tolist() == [[0.0, 1.0], [0.5, 1.0]]
     assert found[1].cohorts[0].f1.tolist() == [[0.0, 0.5], [0.25, 0.5]]
     assert found[1].chosen == (("train.epochs", 1.0),)
-    (trials[1].answers_folder(tmp_path, 5) / "predictions.jsonl").unlink()
+    (trials[1].answers_folder(RunFolder(tmp_path), 5) / "predictions.jsonl").unlink()
     with pytest.raises(ElusiveError, match=r"seed-5/predictions\.jsonl is missing"):
-        read_outcomes([tmp_path], [trials], [asked])
+        read_outcomes([RunFolder(tmp_path)], [trials], [asked])
 
 
 def test_answers_to_other_questions_and_other_trials_in_another_cohort_are_refused(tmp_path):
@@ -329,13 +330,14 @@ def test_answers_to_other_questions_and_other_trials_in_another_cohort_are_refus
     for folder in folders:
         write_questions(folder, ["a", "b"])
         write_answers(folder, trials[0], 0, "", {"q0": 0.0, "q1": 1.0})
-    asked = [questions_of(folder) for folder in folders]
-    assert len(read_outcomes(folders, [trials, trials], asked)[0].cohorts) == 2
+    runs = [RunFolder(folder) for folder in folders]
+    asked = [questions_of(run) for run in runs]
+    assert len(read_outcomes(runs, [trials, trials], asked)[0].cohorts) == 2
     with pytest.raises(ElusiveError, match=r"same trials in every cohort's folder"):
-        read_outcomes(folders, [trials, []], asked)
+        read_outcomes(runs, [trials, []], asked)
     write_answers(folders[1], trials[0], 0, "", {"q0": 0.0, "q9": 1.0})
     with pytest.raises(ElusiveError, match=r"expected answers to the same 2 questions as every other model's, got 2"):
-        read_outcomes(folders, [trials, trials], asked)
+        read_outcomes(runs, [trials, trials], asked)
 
 
 # ---- the tables

@@ -18,6 +18,7 @@ from elusive.experiments.search import check_search
 from elusive.experiments.trials import UNTRAINED, changed, depends_on, grid_trials, name_of, trial_with, trials_of
 from elusive.paper.experiments import ARMS_OF_TABLES, cohort_recipes
 from elusive.paper.families import family
+from elusive.runs.folder import RunFolder
 
 ALL = tuple(ARMS)
 ROOT = Path(__file__).parents[2]
@@ -150,10 +151,11 @@ def test_a_run_has_one_trial_of_each_arm_and_seeds_of_the_recipe():
         ("plain", "", (3, 4)),
         ("random", "", (3, 4)),
     ]
-    assert trials[1].model_folder(Path("r"), 3) == Path("r/models/plain/seed-3")
-    assert trials[1].texts_folder(Path("r")) == Path("r/augmented/plain")
+    run = RunFolder(Path("r"))
+    assert trials[1].model_folder(run, 3) == Path("r/models/plain/seed-3")
+    assert trials[1].texts_folder(run) == Path("r/augmented/plain")
     named_trial = grid_trials(recipe_of("plain", grid={"train.epochs": [3.0]}))[1]
-    assert named_trial.answers_folder(Path("r"), 0) == Path("r/evaluation/plain/epochs-3.0/seed-0")
+    assert named_trial.answers_folder(run, 0) == Path("r/evaluation/plain/epochs-3.0/seed-0")
 
 
 # ---- names

@@ -18,6 +18,7 @@ from elusive.paper.plan import plan, shape_to_make
 from elusive.paper.reproduce import needed_arms, wanted
 from elusive.planning.costs import ModelShape, shape_of
 from elusive.runs.files import read_json
+from elusive.runs.folder import RunFolder
 from elusive.training.pretraining import new_model, train_tokenizer
 
 PARAMETERS = {
@@ -182,7 +183,7 @@ def test_a_real_run_takes_what_was_planned(tmp_path):
         sweep(dataclasses.replace(recipe, parallel=1), announce=lambda line: None)
         for trial in grid_trials(recipe):
             for seed in trial.seeds if trial.arm != UNTRAINED else ():
-                done = read_json(trial.model_folder(Path(recipe.output), seed) / "done.json")
+                done = read_json(trial.model_folder(RunFolder(Path(recipe.output)), seed) / "done.json")
                 taken[trial.arm].append(done["tokens_trained"])
     for arm, tokens in taken.items():
         times, planned_tokens, *_ = rows[f"train large: {arm}"]

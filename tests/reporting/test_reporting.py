@@ -47,6 +47,7 @@ from elusive.reporting.tokens import (
 )
 from elusive.reporting.verdict import verdict
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
+from elusive.runs.folder import RunFolder
 from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.positions import rankable_tokens, token_fields
 from elusive.scoring.shards import SCHEMA
@@ -317,7 +318,7 @@ def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
     questions = [json.loads(line) for line in (run / "corpus" / "questions.jsonl").read_text().splitlines()]
     write_predictions(run, "plain", 1, questions, (3, 0, 0))
-    results = collect(run, recipe_of(run), read_documents(run), {})
+    results = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {})
     plain = results.arms["plain"]
     assert plain.em is not None
     assert plain.em.value == pytest.approx((15 + 3) / 72)
@@ -359,7 +360,7 @@ def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -
 
 def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
-    rows = collect(run, recipe_of(run), read_documents(run), {}).known
+    rows = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).known
     assert list(rows) == ["untrained", *ARMS]
     assert {(row.questions, row.documents) for row in rows.values()} == {(24, 12)}
     assert [row.em.value for row in rows.values()] == pytest.approx([0.5, 0.0, 11 / 24, 0.5, 1.0])
@@ -377,7 +378,7 @@ def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
 def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path, seeds=(0, 1)), seeds=(0, 1))
     add_known(run, seeds=(1,), still={"plain": (6, 6)})
-    lost = collect(run, recipe_of(run), read_documents(run), {}).known["plain"].lost
+    lost = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).known["plain"].lost
     # One of two seeds lost everything: both draws of it alone, or of the other alone, have a chance of 1/4.
     assert lost is not None
     assert lost.value == -0.25
@@ -413,12 +414,12 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["untrained/seed-0", "attention/seed-1"])
 def test_without_every_answer_on_what_was_known_all_is_as_before(tmp_path: Path, lost: str) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
-    before = collect(run, recipe_of(run), read_documents(run), {})
+    before = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {})
     assert before.known == {}
     add_known(run, seeds=(0, 1))
-    assert "plain" in collect(run, recipe_of(run), read_documents(run), {}).known
+    assert "plain" in collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).known
     (run / "evaluation" / lost / "known" / "predictions.jsonl").unlink()
-    assert collect(run, recipe_of(run), read_documents(run), {}) == before
+    assert collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}) == before
     assert not any("known" in part for part in (results_table(before), results_markdown(before)))
 
 
@@ -427,7 +428,7 @@ def test_answers_about_other_known_people_are_refused(tmp_path: Path) -> None:
     path = run / "evaluation" / "plain" / "seed-0" / "known" / "predictions.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[1:]) + "\n")
     with pytest.raises(ElusiveError, match=r"known.*expected answers to the same 24 questions.*got 23 answers"):
-        collect(run, recipe_of(run), read_documents(run), {})
+        collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {})
 
 
 def test_distance_is_the_difference_of_mean_positions(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -436,9 +437,10 @@ def test_distance_is_the_difference_of_mean_positions(finished: tuple[Path, dict
     # Town0, ",", Norway, ".", She, had, a, professional, role, at, Firm0, Limited, "."; the name's mean is 1.5.
     expected = {"date": 7.5 - 1.5, "city": 18 - 1.5, "company": 27.5 - 1.5}
     assert results["distances"] == expected
-    assert list(field_distances(run, read_documents(run), ("name",))) == ["date", "city", "company"]
+    distances = field_distances(RunFolder(run), read_documents(RunFolder(run)), ("name",))
+    assert list(distances) == ["date", "city", "company"]
     assert results["farthest_field"] == "company"
-    assert field_distances(run, read_documents(run), ("other",)) == {}
+    assert field_distances(RunFolder(run), read_documents(RunFolder(run)), ("other",)) == {}
 
 
 @pytest.mark.parametrize(
@@ -515,7 +517,7 @@ def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
     write_json(run / "augmented" / "random-matched" / "done.json", {"mean_drop_rate": 0.6})
     figures = {"steps": 900, "loss": 1.5, "seconds": 10.0, "texts": 132}
     write_json(run / "models" / "plain" / "seed-0" / "done.json", figures)
-    notes = collect(run, recipe_of(run), read_documents(run), {}).verdict.notes
+    notes = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).verdict.notes
     assert any("different numbers of optimizer steps (plain 900, random-matched 100" in note for note in notes)
     assert any("how much is dropped" in note and "random-matched .600" in note for note in notes)
     assert any("only 12 documents" in note for note in notes)
@@ -536,7 +538,7 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     for model, scores in (("large", large), ("small", small)):
         row = {**common, "scores": scores, "queries": queries}
         write_tokens(tmp_path / "scores" / f"{model}-cue-city" / "part-00000.parquet", [row])
-    ranks = cue_ranks(tmp_path, [document], "city", Recipe())
+    ranks = cue_ranks(RunFolder(tmp_path), [document], "city", Recipe())
     assert ranks is not None
     kinds = ranks.kinds
     assert kinds[0] == "(name)"
@@ -550,7 +552,7 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     assert order("small") == ["poet", "a", "in", "(name)"]
     assert order("contrast") == ["(name)", "in", "a", "poet"]
     assert sum(ranks.rankings["large"][4]) == 0
-    found = run_recall(tmp_path, [document], Recipe(), "city")
+    found = run_recall(RunFolder(tmp_path), [document], Recipe(), "city")
     assert found is not None
     row = found.rows["city"]
     everything = (row.large, row.small, row.contrast, row.chance)
@@ -562,11 +564,11 @@ def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
     write_tokens(run / "scores" / "large-cue-company" / "part-00000.parquet", rows)
-    ranks = cue_ranks(run, read_documents(run), "company", Recipe())
+    ranks = cue_ranks(RunFolder(run), read_documents(RunFolder(run)), "company", Recipe())
     assert ranks is not None
     # Ties by position would put the name first in every text, which would look like a finding.
     assert not any(map(any, ranks.rankings["contrast"]))
-    found = run_recall(run, read_documents(run), Recipe(), "company")
+    found = run_recall(RunFolder(run), read_documents(RunFolder(run)), Recipe(), "company")
     assert found is not None
     row = found.rows["company"]
     assert (row.large.value, row.small.value) == (0.0, 0.0)
@@ -642,7 +644,7 @@ def test_long_documents_are_cut() -> None:
 
 def test_shown_documents_bring_answers_of_every_arm(finished: tuple[Path, dict[str, Any]]) -> None:
     run, _ = finished
-    shown = shown_documents(run, read_documents(run), recipe_of(run), 2)
+    shown = shown_documents(RunFolder(run), read_documents(RunFolder(run)), recipe_of(run), 2)
     assert [document.id for document in shown] == ["person-0", "person-1"]
     assert list(shown[0].arms) == ["random-matched", "attention", "contrast-cues"]
     company = next(one for one in shown[0].questions if "company" in one.question)
@@ -662,7 +664,7 @@ def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, di
         content = (folder / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5_000
-    plots.save(plots.draw(results_of(run), longest_rank(run, ARMS)), tmp_path)
+    plots.save(plots.draw(results_of(run), longest_rank(RunFolder(run), ARMS)), tmp_path)
     for name in names:
         assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
 
@@ -708,7 +710,7 @@ def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, An
 
 def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
-    renamed = renamed_in(collect(run, recipe_of(run), read_documents(run), {}), attention=SCRIPT)
+    renamed = renamed_in(collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}), attention=SCRIPT)
     html = page.render(renamed, {}, [], "")
     assert "<script" not in html
     known = html[html.index("<h3>Known before training</h3>") : html.index("<h3>What each arm was trained on</h3>")]
@@ -836,10 +838,10 @@ def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path) -> 
 
 
 def test_the_cue_field_with_scores_is_taken(tmp_path: Path) -> None:
-    assert scored_cue_field(tmp_path, {}) == ""
+    assert scored_cue_field(RunFolder(tmp_path), {}) == ""
     for folder in ("large-cue-city", "small-cue-city", "large-cue-date", "large-cues", "small-all"):
         (tmp_path / "scores" / folder).mkdir(parents=True)
-    assert scored_cue_field(tmp_path, {"date": 7.0, "city": 18.0, "company": 30.0}) == "city"
+    assert scored_cue_field(RunFolder(tmp_path), {"date": 7.0, "city": 18.0, "company": 30.0}) == "city"
 
 
 def test_importing_the_report_loads_nothing_heavy() -> None:

@@ -21,7 +21,7 @@ from elusive.runs.files import (
     write_jsonl,
     write_text,
 )
-from elusive.runs.stage import Stage
+from elusive.runs.stage import FORMAT, Stage
 
 
 def names(folder: Path) -> list[str]:
@@ -134,7 +134,7 @@ class TestStage:
         folder = tmp_path / "augmented" / "random"
         stage = Stage(folder, self.SETTINGS)
         assert names(folder) == ["settings.json"]
-        assert read_json(folder / "settings.json") == self.SETTINGS
+        assert read_json(folder / "settings.json") == {"format": FORMAT, **self.SETTINGS}
         assert not stage.done
         stage.finish({"texts": 11})
         assert stage.done
@@ -151,7 +151,7 @@ class TestStage:
     def test_nothing_written_yet_may_be_begun_again(self, tmp_path: Path) -> None:
         Stage(tmp_path, self.SETTINGS)
         Stage(tmp_path, {"arm": "plain"})
-        assert read_json(tmp_path / "settings.json") == {"arm": "plain"}
+        assert read_json(tmp_path / "settings.json") == {"format": FORMAT, "arm": "plain"}
 
     @pytest.mark.parametrize("written", ["part-00000.parquet", "done.json"])
     def test_other_settings_are_refused(self, tmp_path: Path, written: str) -> None:

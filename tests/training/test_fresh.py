@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from elusive.augmentation.copies import augment
+from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.stage import write_augmented
 from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, ScoreSettings, TrainSettings
@@ -25,6 +26,7 @@ from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl, write_jsonl
+from elusive.runs.stage import FORMAT
 from elusive.scoring.sets import pair_sets
 from elusive.scoring.shards import TokenScores
 from elusive.training.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
@@ -154,6 +156,11 @@ class TestCopies:
             ElusiveError, match=r"ranking\.parquet was written by an older version of Elusive, which kept"
         ):
             FreshCopies(tmp_path / "ranking.parquet", tokenizer)
+        settings = json.loads(table.schema.metadata[SETTINGS_KEY])
+        assert settings.pop("format") == FORMAT
+        pq.write_table(table.replace_schema_metadata({SETTINGS_KEY: json.dumps(settings)}), tmp_path / "0.1.parquet")
+        with pytest.raises(ElusiveError, match=r"0\.1\.parquet was written by Elusive 0\.1, whose folders this"):
+            FreshCopies(tmp_path / "0.1.parquet", tokenizer)
         (tmp_path / "ranking.parquet").write_bytes(b"PAR1 and no more")
         with pytest.raises(ElusiveError, match=r"ranking\.parquet cannot be read"):
             FreshCopies(tmp_path / "ranking.parquet", tokenizer)

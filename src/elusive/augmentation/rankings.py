@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from elusive.config.run import AugmentSettings
 from elusive.config.toml import from_table, to_table
 from elusive.errors import ElusiveError
+from elusive.runs.stage import FORMAT, check_format
 
 if TYPE_CHECKING:
     from .copies import AugmentedDocument
@@ -22,7 +23,7 @@ RANKING = "ranking.parquet"
 
 
 SETTINGS_KEY = b"elusive.augment"
-"""Where the file keeps its arm and settings, as JSON in the schema's metadata."""
+"""Where the file keeps its format, arm and settings, as JSON in the schema's metadata."""
 
 
 RANKING_SCHEMA = pa.schema(
@@ -76,7 +77,7 @@ class RankingFile:
         path: the file.
 
     Raises:
-        ElusiveError: if it is missing, unreadable, or of a version that kept neither texts nor settings.
+        ElusiveError: if it is missing, unreadable, or of a version whose files this one does not read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,7 +113,8 @@ class RankingFile:
 
 def ranking_schema(arm: str, settings: AugmentSettings) -> pa.Schema:
     """The file's columns, with its arm and settings as metadata."""
-    return RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps({"arm": arm, **to_table(settings)})})
+    made_with = {"format": FORMAT, "arm": arm, **to_table(settings)}
+    return RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps(made_with)})
 
 
 def ranking_rows(items: "Sequence[AugmentedDocument]", schema: pa.Schema) -> pa.Table:
@@ -156,4 +158,6 @@ def _arm_and_settings(path: Path) -> tuple[str, AugmentSettings]:
             "Augment again into another folder."
         )
     table = json.loads(kept)
+    check_format(table, path)
+    del table["format"]
     return table.pop("arm"), from_table(AugmentSettings, table, str(path))

@@ -13,8 +13,8 @@ from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
-from elusive.runs.files import ProgressFunction, atomic_path, file_hash, read_json, silent
-from elusive.runs.stage import Stage
+from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
+from elusive.runs.stage import Stage, stage_settings
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
@@ -108,7 +108,7 @@ def augment_corpus(
     """
     check_sets(arm_named(arm), score_folders, trained, score.queries)
     corpus = corpus_hash(documents)
-    scored = {one: read_json(path / "settings.json") for one, path in score_folders.items()}
+    scored = {one: stage_settings(path) for one, path in score_folders.items()}
     for one, path in score_folders.items():
         if scored[one]["corpus"] != corpus:
             raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")

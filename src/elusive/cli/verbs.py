@@ -145,15 +145,15 @@ def augment(
     from elusive.augmentation.arms import arm_named
     from elusive.augmentation.stage import augment_corpus
     from elusive.models.loading import load_tokenizer
-    from elusive.runs.files import read_json
     from elusive.runs.progress import shown
+    from elusive.runs.stage import stage_settings
     from elusive.scoring.sets import ScoreSet
 
     arm_named(arm, "--arm")
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
-    asked = {name: read_json(folder / "settings.json") for name, folder in folders.items()}
+    asked = {name: stage_settings(folder) for name, folder in folders.items()}
     _check_scores({folders[name]: one for name, one in asked.items()}, excluded_tokens)
     own = asked[trained]
     score = ScoreSettings(
@@ -258,8 +258,10 @@ def heads(
 @contextlib.contextmanager
 def _scores_kept(output: Path | None) -> Iterator[Path]:
     """The folder for scores: in the output folder, or one that is thrown away."""
+    from elusive.runs.folder import RunFolder
+
     if output:
-        yield output / "scores"
+        yield RunFolder(output).scores_folder()
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
@@ -366,6 +368,7 @@ def evaluate(
     from elusive.evaluation.prompts import few_shot_examples
     from elusive.evaluation.stage import evaluate_model
     from elusive.runs.files import read_json
+    from elusive.runs.folder import known_answers
     from elusive.runs.progress import shown
 
     known = known_questions(settings.known, model)
@@ -381,7 +384,7 @@ def evaluate(
         )
     rows = {**figures["fields"], "all": figures}
     if known:
-        rows["known"] = read_json(output / "known" / "metrics.json")
+        rows["known"] = read_json(known_answers(output) / "metrics.json")
     for field, values in rows.items():
         print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
 
@@ -449,12 +452,13 @@ def sweep(recipe: SweepRecipe) -> None:
     from elusive.experiments.sweep import sweep as run_sweep
     from elusive.reporting.sweeps import sweep_markdown
     from elusive.runs.files import write_text
+    from elusive.runs.folder import RunFolder
 
     swept = run_sweep(recipe, announce=lambda line: print(line, flush=True))
     text = sweep_markdown(swept, recipe.sweep.metric)
     write_text(swept.folder / "sweep.md", text)
     _print_markdown(text)
-    print(f"Every trial: {(swept.folder / 'trials.jsonl').resolve()}")
+    print(f"Every trial: {RunFolder(swept.folder).trials.resolve()}")
 
 
 def reproduce(

@@ -10,6 +10,7 @@ from elusive.corpus.questions import Example, QuestionItem
 from elusive.models import processes
 from elusive.models.loading import is_sharded
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.folder import epoch_answers
 from elusive.training.stage import Evaluator
 
 from .stage import evaluate, questions_identity, write_answers
@@ -44,7 +45,7 @@ def evaluator_of(
         rows = rows if together else processes.gathered(rows)
         if not processes.is_main():
             return {}
-        found = write_answers(rows, Path(folder) / f"epoch-{epoch:g}", began)
+        found = write_answers(rows, epoch_answers(folder, epoch), began)
         return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
 
     return Evaluator(evaluate_now, questions_identity(items, examples, settings))

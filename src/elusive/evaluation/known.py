@@ -9,6 +9,7 @@ from elusive.corpus.people.biographies import Person, pretraining_people, questi
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.models.loading import base_of
 from elusive.runs.files import read_json
+from elusive.runs.stage import check_format
 from elusive.training.pretraining import RECIPE_NAME
 
 PEOPLE_OF_EACH_KIND = 50
@@ -56,6 +57,7 @@ def _before_training(model: str) -> str:
     if settings.exists():
         stage = read_json(settings)
         if {"model", "texts", "train"} <= stage.keys():
+            check_format(stage, folder)
             return _before_training(stage["model"])
     return folder
 

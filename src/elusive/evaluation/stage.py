@@ -18,6 +18,7 @@ from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_jsonl
+from elusive.runs.folder import known_answers
 from elusive.runs.stage import Stage
 
 from .generation import _generate_by_vllm, clean_answer, generate_answers
@@ -140,7 +141,7 @@ def evaluate_model(
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    groups = [(items, folder), *([(known, folder / "known")] if known else [])]
+    groups = [(items, folder), *([(known, known_answers(folder))] if known else [])]
     stages = [(Stage(place, _identity(group, examples, model, settings)), group) for group, place in groups]
     missing = [(stage, group) for stage, group in stages if not stage.done]
     start = time.perf_counter()

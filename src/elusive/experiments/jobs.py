@@ -18,6 +18,7 @@ from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import evaluate_model
+from elusive.runs.folder import RunFolder, known_answers
 from elusive.runs.progress import shown_together
 from elusive.training.stage import train
 
@@ -35,7 +36,7 @@ def jobs_in_words(recipe: Recipe, trials: Sequence[Trial]) -> str:
 
 
 def train_and_evaluate(
-    recipe: Recipe, corpus: Corpus, folder: Path, trials: Sequence[Trial], *, weights: bool = True
+    recipe: Recipe, corpus: Corpus, run: RunFolder, trials: Sequence[Trial], *, weights: bool = True
 ) -> None:
     """Train every trial with every seed and ask each all questions, and the untrained model too; what is done is kept.
 
@@ -44,7 +45,7 @@ def train_and_evaluate(
     Args:
         recipe: how many are trained side by side, and with how many threads.
         corpus: its questions are asked.
-        folder: RUN, with augmented/ in it.
+        run: its folder, with the trials' training texts in it.
         trials: what is trained and asked.
         weights: keep the weights once the questions are answered.
     """
@@ -52,15 +53,15 @@ def train_and_evaluate(
     trials = [trial for trial in trials if asked or trial.arm != UNTRAINED]
     # Seed by seed: a run that is stopped leaves whole comparisons.
     jobs = [(trial, seed) for seed in _seeds(trials) for trial in trials if seed in trial.seeds]
-    missing = [job for job in jobs if not _is_done(folder, *job, asked=asked)]
+    missing = [job for job in jobs if not _is_done(run, *job, asked=asked)]
     at_once = processes_at_once(recipe, len(missing))
     with shown_together() as show:
         # Done jobs come along: they are not done again, but refused if they were done with other settings.
         with _threads(recipe.threads):
             for trial, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
-                _train_and_evaluate_one(trial, seed, corpus, folder, weights, show)
+                _train_and_evaluate_one(trial, seed, corpus, run, weights, show)
         if at_once > 1:
-            for name, done, total in _in_processes(recipe, corpus, folder, missing, at_once, weights):
+            for name, done, total in _in_processes(recipe, corpus, run, missing, at_once, weights):
                 show(name, done, total)
 
 
@@ -79,10 +80,10 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _is_done(folder: Path, trial: Trial, seed: int, *, asked: bool) -> bool:
-    marks = [trial.model_folder(folder, seed)] if trial.arm != UNTRAINED else []
-    marks += [trial.answers_folder(folder, seed)] if asked else []
-    marks += [mark / "known" for mark in marks[-1:] if asked and _known(trial)]
+def _is_done(run: RunFolder, trial: Trial, seed: int, *, asked: bool) -> bool:
+    marks = [trial.model_folder(run, seed)] if trial.arm != UNTRAINED else []
+    marks += [trial.answers_folder(run, seed)] if asked else []
+    marks += [known_answers(mark) for mark in marks[-1:] if asked and _known(trial)]
     return all((mark / "done.json").exists() for mark in marks)
 
 
@@ -92,7 +93,7 @@ def _known(trial: Trial) -> list[QuestionItem]:
 
 
 def _in_processes(
-    recipe: Recipe, corpus: Corpus, folder: Path, jobs: Sequence[Job], at_once: int, weights: bool
+    recipe: Recipe, corpus: Corpus, run: RunFolder, jobs: Sequence[Job], at_once: int, weights: bool
 ) -> Iterator[tuple[str, int, int]]:
     """Train side by side in processes of their own; yields their progress as (name, done, total)."""
     context = multiprocessing.get_context("spawn")
@@ -102,9 +103,7 @@ def _in_processes(
             places.put(place)
         with ProcessPoolExecutor(at_once, context, initializer=take_place, initargs=(places, recipe.threads)) as pool:
             pending: set[Future] = {
-                pool.submit(
-                    _train_and_evaluate_one, trial, seed, corpus, folder, weights, functools.partial(_send, queue)
-                )
+                pool.submit(_train_and_evaluate_one, trial, seed, corpus, run, weights, functools.partial(_send, queue))
                 for trial, seed in jobs
             }
             try:
@@ -129,17 +128,17 @@ def _send(queue: Any, name: str, done: int, total: int) -> None:
 
 
 def _train_and_evaluate_one(
-    trial: Trial, seed: int, corpus: Corpus, folder: Path, weights: bool, show: Callable[[str, int, int], None]
+    trial: Trial, seed: int, corpus: Corpus, run: RunFolder, weights: bool, show: Callable[[str, int, int], None]
 ) -> None:
     """Train one trial with one seed and ask it all questions; the trial `untrained` is only asked."""
-    done = _is_done(folder, trial, seed, asked=bool(corpus.questions))
+    done = _is_done(run, trial, seed, asked=bool(corpus.questions))
     recipe = trial.recipe
     model = recipe.trained
     label = trial.label + (f", seed {seed}" if len(trial.seeds) > 1 else "")
-    answers = trial.answers_folder(folder, seed)
+    answers = trial.answers_folder(run, seed)
     known = _known(trial)
     if trial.arm != UNTRAINED:
-        learned = trial.model_folder(folder, seed)
+        learned = trial.model_folder(run, seed)
         evaluator = None
         if corpus.questions:
             evaluator = evaluator_of(
@@ -150,7 +149,7 @@ def _train_and_evaluate_one(
                 functools.partial(show, f"evaluate {label}"),
             )
         train(
-            trial.texts_folder(folder) / "train.jsonl",
+            trial.texts_folder(run) / "train.jsonl",
             learned,
             model=model,
             settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
@@ -171,7 +170,7 @@ def _train_and_evaluate_one(
             progress=functools.partial(show, f"evaluate {label}"),
         )
     if trial.arm != UNTRAINED and not weights:
-        for path in trial.model_folder(folder, seed).glob("*.safetensors"):
+        for path in trial.model_folder(run, seed).glob("*.safetensors"):
             path.unlink()
 
 

@@ -5,7 +5,6 @@ Axes: S training seeds, Q questions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
 from elusive.evaluation.predictions import Questions, Scores, read_scores_of_seeds
+from elusive.runs.folder import RunFolder, epoch_answers, known_answers
 from elusive.stats import estimates
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.halves import first_half
@@ -47,18 +47,18 @@ class Choice:
     cohorts: tuple[Scores, ...]
 
 
-def questions_of(folder: Path) -> Questions:
+def questions_of(run: RunFolder) -> Questions:
     """The questions of a run or sweep folder."""
-    return Questions.of(read_questions(folder / "corpus" / "questions.jsonl"))
+    return Questions.of(read_questions(run.questions))
 
 
 def read_outcomes(
-    folders: Sequence[Path], trials: Sequence[Sequence[Trial]], questions: Sequence[Questions], *, known: bool = False
+    runs: Sequence[RunFolder], trials: Sequence[Sequence[Trial]], questions: Sequence[Questions], *, known: bool = False
 ) -> list[Outcome]:
     """Every trial's answers, after each epoch of train.evaluate_at and at the end.
 
     Args:
-        folders: a run or sweep folder for each cohort.
+        runs: a run or sweep folder for each cohort.
         trials: the same trials, by arm and name, in each of them.
         questions: those of each.
         known: read the answers about what was known before training, which are evaluated at the end alone.
@@ -68,16 +68,19 @@ def read_outcomes(
     """
     found: dict[tuple[str, str, float | None], list[Scores]] = {}
     settings: dict[tuple[str, str], tuple[tuple[str, Any], ...]] = {}
-    for folder, here, asked in zip(folders, trials, questions, strict=True):
+    for run, here, asked in zip(runs, trials, questions, strict=True):
         for trial in here:
             settings[trial.arm, trial.name] = trial.chosen
             epochs = () if trial.arm == UNTRAINED or known else sorted(trial.recipe.train.evaluate_at_epochs)
             for epoch in (*epochs, None):
-                part = "known" if known else "" if epoch is None else f"epoch-{epoch:g}"
-                answers = [trial.answers_folder(folder, seed) / part for seed in trial.seeds]
+                answers = [trial.answers_folder(run, seed) for seed in trial.seeds]
+                if known:
+                    answers = [known_answers(folder) for folder in answers]
+                elif epoch is not None:
+                    answers = [epoch_answers(folder, epoch) for folder in answers]
                 scores = read_scores_of_seeds(answers, asked.ids.tolist())
                 found.setdefault((trial.arm, trial.name, epoch), []).append(scores)
-    if any(len(scores) != len(folders) for scores in found.values()):
+    if any(len(scores) != len(runs) for scores in found.values()):
         raise ElusiveError("Expected the same trials in every cohort's folder, got different ones. Run all of them.")
     return [
         Outcome(arm, name, settings[arm, name], epoch, tuple(scores)) for (arm, name, epoch), scores in found.items()

@@ -9,6 +9,7 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
+from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
 from elusive.scoring.sets import ScoreSet
 
@@ -16,13 +17,13 @@ from .needs import scores_of_arm
 from .trials import Trial
 
 
-def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
+def corpus_of(recipe: Recipe, trials: Sequence[Trial], run: RunFolder) -> Corpus:
     """The corpus of a run or sweep, made or read back.
 
     Raises:
         ElusiveError: if questions are to be asked in training and it brings none.
     """
-    corpus = make_corpus(recipe.corpus, folder / "corpus", tokenizer=recipe.trained.name)
+    corpus = make_corpus(recipe.corpus, run.corpus, tokenizer=recipe.trained.name)
     if any(trial.recipe.train.evaluate_at_epochs for trial in trials) and not corpus.questions:
         raise ElusiveError(
             "train.evaluate_at_epochs: expected a corpus with questions, got one without any. Give corpus.questions."
@@ -30,20 +31,20 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], folder: Path) -> Corpus:
     return corpus
 
 
-def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], folder: Path) -> None:
-    """Write a trial's training texts to RUN/augmented/, unless they are there.
+def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], run: RunFolder) -> None:
+    """Write a trial's training texts, unless they are there.
 
     Args:
         trial: the arm and its settings.
         corpus: the corpus that was scored.
         score_folders: the folder of each score set.
-        folder: RUN.
+        run: where they go.
     """
     recipe = trial.recipe
     with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
         augment_corpus(
             corpus.documents,
-            trial.texts_folder(folder),
+            trial.texts_folder(run),
             trial.arm,
             {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)},
             trained=recipe.models.trained,

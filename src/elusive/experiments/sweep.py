@@ -15,7 +15,8 @@ from elusive.evaluation.predictions import Questions
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
-from elusive.runs.stage import Stage
+from elusive.runs.folder import RunFolder, known_answers
+from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
@@ -73,29 +74,30 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
     equal_settings(recipe, trials)
     for trial in trials:
         check_arguments(trial.recipe.train.training_arguments)
-    folder = Path(recipe.output)
-    if not (folder / "sweep.toml").exists():
-        write_text(folder / "sweep.toml", dump_recipe(recipe))
+    run = RunFolder(Path(recipe.output))
+    run.refuse_old()
+    if not run.sweep_recipe.exists():
+        write_text(run.sweep_recipe, dump_recipe(recipe))
     announce(f"corpus: {recipe.corpus.source}")
-    corpus = corpus_of(recipe, trials, folder)
-    for line in summary_lines(folder / "corpus"):
+    corpus = corpus_of(recipe, trials, run)
+    for line in summary_lines(run.corpus):
         announce(f"    {line}")
     if not corpus.questions:
         raise ElusiveError(
             "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
-            f"and another output folder (or delete {folder})."
+            f"and another output folder (or delete {run.path})."
         )
-    asked = questions_of(folder)
+    asked = questions_of(run)
     if recipe.sweep.search == "tpe":
-        trials = _searched(recipe, corpus, folder, asked, announce)
+        trials = _searched(recipe, corpus, run, asked, announce)
     else:
-        run_trials(recipe, trials, corpus, folder, announce)
-    outcomes = read_outcomes([folder], [trials], [asked])
+        run_trials(recipe, trials, corpus, run, announce)
+    outcomes = read_outcomes([run], [trials], [asked])
     # Only now is it certain that no stage refuses these settings.
-    write_text(folder / "sweep.toml", dump_recipe(recipe))
-    write_json(folder / "run.json", versions())
-    write_jsonl(folder / "trials.jsonl", trial_rows(folder, trials, asked, outcomes))
-    return Swept(recipe, folder, trials, asked, outcomes)
+    write_text(run.sweep_recipe, dump_recipe(recipe))
+    write_json(run.versions, versions())
+    write_jsonl(run.trials, trial_rows(run, trials, asked, outcomes))
+    return Swept(recipe, run.path, trials, asked, outcomes)
 
 
 def equal_settings(recipe: SweepRecipe, trials: Sequence[Trial]) -> dict[str, Any] | None:
@@ -131,52 +133,52 @@ def _has(trial: Trial, settings: dict[str, Any]) -> bool:
     return all(value == settings[key] for key, value in trial.chosen)
 
 
-def run_trials(recipe: SweepRecipe, trials: Sequence[Trial], corpus: Corpus, folder: Path, announce: Announce) -> None:
+def run_trials(
+    recipe: SweepRecipe, trials: Sequence[Trial], corpus: Corpus, run: RunFolder, announce: Announce
+) -> None:
     """Score, augment, train and ask for all that the trials need and the folder does not hold yet."""
     trained = [trial for trial in trials if trial.arm != UNTRAINED]
     for reading in dict.fromkeys(trial.reading for trial in trained):
         alike = [trial for trial in trained if trial.reading == reading]
-        score_folders = _score(alike, corpus, folder / "scores" / reading)
+        score_folders = _score(alike, corpus, run.scores_folder(reading))
         for trial in {(trial.arm, trial.texts): trial for trial in alike}.values():
-            augment_for(trial, corpus, score_folders, folder)
+            augment_for(trial, corpus, score_folders, run)
     for trial in trained:
-        _refuse_questions_to_no_weights(trial, corpus, folder)
-    before = sum((trial.model_folder(folder, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)
+        _refuse_questions_to_no_weights(trial, corpus, run)
+    before = sum((trial.model_folder(run, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)
     announce(
         f"train and evaluate: {jobs_in_words(recipe, trials)}"
         + (f", {before} of them trained before" if before else "")
     )
     # What was begun comes first: other settings are refused before anything is trained with them.
-    begun = sorted(trials, key=lambda trial: not _is_begun(trial, folder))
-    train_and_evaluate(recipe, corpus, folder, begun, weights=recipe.sweep.keep == "all")
+    begun = sorted(trials, key=lambda trial: not _is_begun(trial, run))
+    train_and_evaluate(recipe, corpus, run, begun, weights=recipe.sweep.keep == "all")
 
 
-def _is_begun(trial: Trial, folder: Path) -> bool:
+def _is_begun(trial: Trial, run: RunFolder) -> bool:
     places = [trial.answers_folder, *([] if trial.arm == UNTRAINED else [trial.model_folder])]
-    return any((place(folder, seed) / "settings.json").exists() for place in places for seed in trial.seeds)
+    return any((place(run, seed) / "settings.json").exists() for place in places for seed in trial.seeds)
 
 
-def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, folder: Path) -> None:
+def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, run: RunFolder) -> None:
     """Refuse to ask a model something else, or more, whose weights were not kept (sweep.keep)."""
     for seed in trial.seeds:
-        learned, answers = trial.model_folder(folder, seed), trial.answers_folder(folder, seed)
+        learned, answers = trial.model_folder(run, seed), trial.answers_folder(run, seed)
         if not (learned / "done.json").exists() or has_weights(learned):
             continue
         settings = trial.recipe.evaluate
         examples = few_shot_examples(settings.examples)
-        for part, items in (
-            ("", corpus.questions),
-            ("known", known_questions(settings.known, trial.recipe.trained.name)),
-        ):
-            if items and not (answers / part / "done.json").exists():
+        known = known_questions(settings.known, trial.recipe.trained.name)
+        for place, items in ((answers, corpus.questions), (known_answers(answers), known)):
+            if items and not (place / "done.json").exists():
                 raise ElusiveError(
-                    f"{answers / part}: expected answers, got none, and nothing can be asked any more: the weights of "
+                    f"{place}: expected answers, got none, and nothing can be asked any more: the weights of "
                     f'{trial.label} were not kept (sweep.keep = "answers"). Leave evaluate.known as it was, or give '
                     "another output folder."
                 )
             if items:
-                asked = read_json(answers / part / "settings.json")
-                Stage(answers / part, asked | questions_identity(items, examples, settings))
+                asked = stage_settings(place)
+                Stage(place, asked | questions_identity(items, examples, settings))
 
 
 def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:
@@ -192,7 +194,7 @@ def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSe
     )
 
 
-def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Questions, announce: Announce) -> list[Trial]:
+def _searched(recipe: SweepRecipe, corpus: Corpus, run: RunFolder, asked: Questions, announce: Announce) -> list[Trial]:
     """Trials that a TPE search chose: in each round one for each arm, trained side by side."""
     from .search import next_trial, searched_arms
 
@@ -201,9 +203,9 @@ def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Question
     for number in range(recipe.sweep.trials):
         announce(f"round {number + 1} of {recipe.sweep.trials}")
         fresh = [next_trial(recipe, arm, before) for arm, before in done.items()]
-        run_trials(recipe, [*fixed, *fresh], corpus, folder, announce)
+        run_trials(recipe, [*fixed, *fresh], corpus, run, announce)
         for trial in fresh:
-            outcomes = read_outcomes([folder], [[trial]], [asked])
+            outcomes = read_outcomes([run], [[trial]], [asked])
             best = max(pooled(outcome, recipe.sweep.metric) for outcome in outcomes)
             done[trial.arm].append((trial, best))
             announce(f"    {trial.label}: {recipe.sweep.metric.upper()} {best:.3f}")
@@ -212,7 +214,7 @@ def _searched(recipe: SweepRecipe, corpus: Corpus, folder: Path, asked: Question
 
 
 def trial_rows(
-    folder: Path, trials: Sequence[Trial], asked: Questions, outcomes: Sequence[Outcome]
+    run: RunFolder, trials: Sequence[Trial], asked: Questions, outcomes: Sequence[Outcome]
 ) -> list[dict[str, Any]]:
     """A row for each trial, seed and pass that was asked after: its settings, what it took, EM and F1 by field."""
     by_name = {(trial.arm, trial.name): trial for trial in trials}
@@ -235,16 +237,16 @@ def trial_rows(
                         }
                         for field in dict.fromkeys(asked.fields.tolist())
                     },
-                    **_took(folder, trial, seed),
+                    **_took(run, trial, seed),
                 }
             )
     return rows
 
 
-def _took(folder: Path, trial: Trial, seed: int) -> dict[str, Any]:
+def _took(run: RunFolder, trial: Trial, seed: int) -> dict[str, Any]:
     """What the whole training of a trial took, and how much its texts lost."""
     if trial.arm == UNTRAINED:
         return {}
-    done = read_json(trial.model_folder(folder, seed) / "done.json")
-    dropped = read_json(trial.texts_folder(folder) / "done.json")["mean_drop_rate"]
+    done = read_json(trial.model_folder(run, seed) / "done.json")
+    dropped = read_json(trial.texts_folder(run) / "done.json")["mean_drop_rate"]
     return {"mean_drop_rate": dropped, **{key: done[key] for key in ("steps", "tokens_trained", "seconds")}}

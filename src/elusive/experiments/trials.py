@@ -13,6 +13,7 @@ from elusive.config.run import Recipe
 from elusive.config.toml import from_table, setting_of, to_table, with_setting
 from elusive.config.verbs import SweepRecipe
 from elusive.errors import ElusiveError
+from elusive.runs.folder import RunFolder
 
 UNTRAINED = "untrained"
 """Name of the model before training, in the place of an arm."""
@@ -65,17 +66,17 @@ class Trial:
         """For progress and tables."""
         return f"{self.arm} {self.name}".strip()
 
-    def texts_folder(self, run: Path) -> Path:
-        """RUN/augmented/ARM, or a folder in it."""
-        return run / "augmented" / self.arm / self.texts
+    def texts_folder(self, run: RunFolder) -> Path:
+        """Where its training texts lie."""
+        return run.augmented(self.arm, self.texts)
 
-    def model_folder(self, run: Path, seed: int) -> Path:
-        """RUN/models/ARM/seed-N, or with the trial's name between the two."""
-        return run / "models" / self.arm / self.name / f"seed-{seed}"
+    def model_folder(self, run: RunFolder, seed: int) -> Path:
+        """Where the model lies that was trained with a seed."""
+        return run.model(self.arm, seed, self.name)
 
-    def answers_folder(self, run: Path, seed: int) -> Path:
-        """RUN/evaluation/ARM/seed-N, or with the trial's name between the two."""
-        return run / "evaluation" / self.arm / self.name / f"seed-{seed}"
+    def answers_folder(self, run: RunFolder, seed: int) -> Path:
+        """Where the answers of that model lie."""
+        return run.answers(self.arm, seed, self.name)
 
 
 def trials_of(recipe: Recipe) -> list[Trial]:

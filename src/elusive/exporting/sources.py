@@ -10,6 +10,8 @@ from elusive.config.toml import load_recipe
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json
+from elusive.runs.folder import RunFolder
+from elusive.runs.stage import stage_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Source:
         folder: holds train.jsonl, ranking.parquet, settings.json, done.json.
         asked: its settings.json: arm, augment, queries, trained, ...
         figures: its done.json: documents, texts, mean_drop_rate.
-        run: the run folder that it lies in, or None.
+        run: the run that it lies in, or None.
         recipe: that run's recipe; the defaults where there is no run.
         texts_hash: SHA-256 of train.jsonl.
     """
@@ -28,7 +30,7 @@ class Source:
     folder: Path
     asked: dict[str, Any]
     figures: dict[str, Any]
-    run: Path | None
+    run: RunFolder | None
     recipe: Recipe
     texts_hash: str
 
@@ -45,7 +47,7 @@ class Source:
     @property
     def questions(self) -> Path | None:
         """The run's own questions, where it has any."""
-        path = self.run / "corpus" / "questions.jsonl" if self.run else None
+        path = self.run.questions if self.run else None
         return path if path and path.exists() and path.stat().st_size else None
 
 
@@ -64,7 +66,7 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
         arm_named(arm, "--arm")
     if _is_augmented(folder):
         found = folder
-    elif (folder / "augmented").is_dir():
+    elif RunFolder(folder).augmented_arms:
         found = _arm_of_run(folder, arm)
     else:
         raise ElusiveError(
@@ -76,18 +78,18 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
             f"The texts in {found} are not finished: done.json is missing. Run the same `elusive augment` (or "
             "`elusive run`) again, which completes them, then export."
         )
-    asked = read_json(found / "settings.json")
+    asked = stage_settings(found)
     if "arm" not in asked:
         raise ElusiveError(f"{found / 'settings.json'} names no arm, so `elusive augment` did not write this folder.")
     if arm and arm != asked["arm"]:
         raise ElusiveError(f"--arm {arm}: {found} holds the arm {asked['arm']}. Leave --arm out, or name its folder.")
-    run = _run_of(found)
+    run = RunFolder.around(found)
     return Source(
         folder=found,
         asked=asked,
         figures=read_json(found / "done.json"),
         run=run,
-        recipe=load_recipe(run / "recipe.toml", Recipe) if run else Recipe(),
+        recipe=load_recipe(run.recipe, Recipe) if run else Recipe(),
         texts_hash=file_hash(found / "train.jsonl"),
     )
 
@@ -114,16 +116,10 @@ def _is_augmented(folder: Path) -> bool:
 
 
 def _arm_of_run(run: Path, arm: str) -> Path:
-    arms = sorted(path.name for path in (run / "augmented").iterdir() if path.is_dir())
+    arms = RunFolder(run).augmented_arms
     if arm not in arms:
         got = f"'{arm}'" if arm else "none"
         raise ElusiveError(
             f"{run} is a run with the arms {', '.join(arms) or '(none)'}: expected one as --arm, got {got}."
         )
-    return run / "augmented" / arm
-
-
-def _run_of(augmented: Path) -> Path | None:
-    """The run that an augmented folder lies in: RUN/augmented/ARM beside RUN/recipe.toml."""
-    run = augmented.resolve().parent.parent
-    return run if augmented.resolve().parent.name == "augmented" and (run / "recipe.toml").exists() else None
+    return RunFolder(run).augmented(arm)

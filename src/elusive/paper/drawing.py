@@ -13,6 +13,7 @@ from elusive.experiments.selection import has_settings
 from elusive.experiments.trials import Trial, grid_trials
 from elusive.reporting.clues import rank_shares
 from elusive.reporting.tokens import Piece, token_pieces
+from elusive.runs.folder import RunFolder
 
 from .comparison import Block, Cell
 from .experiments import Done, experiments_of
@@ -106,10 +107,11 @@ def _ranks(number: int, pair: Family, experiments: Sequence[Done], settings: Rep
     # All heads, as in the paper.
     models = {titles[role]: dataclasses.replace(first.models[role], layers=(), heads=()) for role in ROLES}
     trained = {} if number in (2, 3) else _trained(experiments, titles)
-    documents = load_corpus(Path(first.output) / "corpus").documents
+    run = RunFolder(Path(first.output))
+    documents = load_corpus(run.corpus).documents
     scores = score_at_cue(
         documents,
-        Path(first.output) / "scores" / "figures",
+        run.figure_scores,
         models | trained,
         settings.cue_field,
         settings=first.score,
@@ -143,8 +145,8 @@ def _trained(experiments: Sequence[Done], titles: Mapping[Role, str]) -> dict[st
     """Each model after plain training on the first cohort, with its first seed."""
     found = {}
     for one in experiments:
-        trial = _at_equal_settings(one)["plain"]
-        folder = trial.model_folder(Path(one.recipes[0].output), trial.seeds[0])
+        trial, run = _at_equal_settings(one)["plain"], RunFolder(Path(one.recipes[0].output))
+        folder = trial.model_folder(run, trial.seeds[0])
         of_role = one.recipes[0].models[one.role]
         found[f"{titles[one.role]}, trained"] = dataclasses.replace(of_role, name=str(folder), layers=(), heads=())
     return found
@@ -162,14 +164,14 @@ def _tokens(pair: Family, experiments: Sequence[Done]) -> Any:
     from .figures import token_panels
 
     recipe = experiments[0].recipes[0]
-    folder = Path(recipe.output)
-    document = next(iter(load_corpus(folder / "corpus").documents))
+    run = RunFolder(Path(recipe.output))
+    document = next(iter(load_corpus(run.corpus).documents))
     shown: dict[str, list[Piece]] = {}
     cut = False
     trials = _at_equal_settings(experiments[0])
     for arm in _FIGURE_ARMS:
         if trial := trials.get(arm):
-            ranking = RankingFile(trial.texts_folder(folder) / RANKING)
+            ranking = RankingFile(trial.texts_folder(run) / RANKING)
             shown[arm], cut = token_pieces(document.text, next(ranking.documents({document.id})))
     heads = [(span.start, span.end) for span in document.spans if span.field in recipe.score.head_fields]
     return token_panels(shown, cut=cut, heads=heads)

@@ -19,6 +19,7 @@ from elusive.experiments.stages import corpus_of
 from elusive.experiments.sweep import Announce, sweep
 from elusive.experiments.trials import changed, grid_trials
 from elusive.runs.files import read_json, write_json
+from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
 from elusive.training.pretraining import pretrain
 
@@ -161,16 +162,16 @@ def prepare_experiment(family: Family, name: str, role: Role, settings: Reproduc
     """The corpus of an experiment's first cohort, for figures that need no training."""
     recipes = cohort_recipes(family, name, role, (), settings)[:1]
     _pretrain(family, recipes[0], settings)
-    corpus_of(recipes[0], (), Path(recipes[0].output))
+    corpus_of(recipes[0], (), RunFolder(Path(recipes[0].output)))
     return Done(name, role, family.experiment(name, role), recipes, [], [], 0.0)
 
 
 def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRecipe]) -> Done:
     """What a finished experiment found."""
-    folders = [Path(recipe.output) for recipe in recipes]
-    asked = [questions_of(folder) for folder in folders]
-    outcomes = read_outcomes(folders, [grid_trials(recipe) for recipe in recipes], asked)
-    seconds = sum(read_json(folder / "time.json")["seconds"] for folder in folders)
+    runs = [RunFolder(Path(recipe.output)) for recipe in recipes]
+    asked = [questions_of(run) for run in runs]
+    outcomes = read_outcomes(runs, [grid_trials(recipe) for recipe in recipes], asked)
+    seconds = sum(read_json(run.path / "time.json")["seconds"] for run in runs)
     experiment = family.experiment(name, role)
     experiment = dataclasses.replace(experiment, equal=equal_settings(experiment, recipes[0]))
     return Done(name, role, experiment, recipes, asked, outcomes, seconds)

@@ -24,6 +24,7 @@ from elusive.experiments.selection import (
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.reporting.tokens import field_distances, head_drop_rate, read_documents
 from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.folder import RunFolder, known_answers
 from elusive.stats.estimates import Estimate, mean
 
 from .comparison import (
@@ -143,11 +144,11 @@ def _dropped(done: Done, settings: Mapping[str, Any]) -> dict[str, DropRates]:
     """Mean share of tokens that each arm drops at equal settings: of all of a text, and of the head entity's."""
     rates: dict[str, list[tuple[float, float | None]]] = {}
     for recipe in done.recipes:
-        folder = Path(recipe.output)
-        documents = {document.id: document for document in load_corpus(folder / "corpus").documents}
+        run = RunFolder(Path(recipe.output))
+        documents = {document.id: document for document in load_corpus(run.corpus).documents}
         for trial in grid_trials(recipe):
             if trial.arm != UNTRAINED and has_settings(dict(trial.chosen), settings):
-                texts = trial.texts_folder(folder)
+                texts = trial.texts_folder(run)
                 overall = read_json(texts / "done.json")["mean_drop_rate"]
                 of_head = head_drop_rate(texts / "ranking.parquet", documents, recipe.score.head_fields)
                 rates.setdefault(trial.arm, []).append((overall, of_head))
@@ -231,13 +232,13 @@ def _pairs(
 
 def _known(done: Done) -> dict[str, dict[str, KnownEM]]:
     """EM on people known before training, for each equal way: of each arm, and what it lost."""
-    folders = [Path(recipe.output) for recipe in done.recipes]
+    runs = [RunFolder(Path(recipe.output)) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
-    answers = [here[0].answers_folder(folder, 0) / "known" for folder, here in zip(folders, trials, strict=True)]
+    answers = [known_answers(here[0].answers_folder(run, 0)) for run, here in zip(runs, trials, strict=True)]
     if not all(map(has_predictions, answers)):
         return {}
     questions = [read_predictions(folder).questions for folder in answers]
-    outcomes = read_outcomes(folders, trials, questions, known=True)
+    outcomes = read_outcomes(runs, trials, questions, known=True)
     found: dict[str, dict[str, KnownEM]] = {}
     for way, settings in _equal_settings(done).items():
         chosen = choices(outcomes, questions, equal=(settings,))[way]
@@ -257,8 +258,8 @@ def _distances(done: Done) -> dict[str, float]:
     """Mean head-to-tail distance of each field in tokens of the trained model, over cohorts, from near to far."""
     found: list[Mapping[str, float]] = []
     for recipe in done.recipes:
-        folder = Path(recipe.output)
-        found.append(field_distances(folder, read_documents(folder), recipe.score.head_fields, done.role))
+        run = RunFolder(Path(recipe.output))
+        found.append(field_distances(run, read_documents(run), recipe.score.head_fields, done.role))
     means = {field: float(np.mean([one[field] for one in found])) for field in found[0]}
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
@@ -293,7 +294,8 @@ def _printed_row(row: PublishedRow) -> EpochRow:
 
 def _epoch_row(outcome: Outcome, done: Done) -> EpochRow:
     choice = Choice(outcome.arm, "", outcome.cohorts)
-    figures = [figure for recipe in done.recipes for figure in _steps_at(Path(recipe.output), recipe, outcome)]
+    runs = [(RunFolder(Path(recipe.output)), recipe) for recipe in done.recipes]
+    figures = [figure for run, recipe in runs for figure in _steps_at(run, recipe, outcome)]
     epoch, steps, tokens, seconds = (float(np.mean(of_seeds)) for of_seeds in zip(*figures, strict=True))
     return EpochRow(
         outcome.arm,
@@ -308,15 +310,16 @@ def _epoch_row(outcome: Outcome, done: Done) -> EpochRow:
     )
 
 
-def _steps_at(folder: Path, recipe: SweepRecipe, outcome: Outcome) -> list[tuple[float, float, float, float]]:
+def _steps_at(run: RunFolder, recipe: SweepRecipe, outcome: Outcome) -> list[tuple[float, float, float, float]]:
     """Of each seed: epochs, steps, tokens and seconds up to an outcome; seconds as its share of all steps."""
     trial = next(one for one in grid_trials(recipe) if (one.arm, one.name) == (outcome.arm, outcome.name))
     found = []
     for seed in trial.seeds:
-        done = read_json(trial.model_folder(folder, seed) / "done.json")
+        model = trial.model_folder(run, seed)
+        done = read_json(model / "done.json")
         steps, tokens = done["steps"], done["tokens_trained"]
         if outcome.epoch is not None:
-            asked_after = [row for row in read_jsonl(trial.model_folder(folder, seed) / "metrics.jsonl") if "em" in row]
+            asked_after = [row for row in read_jsonl(model / "metrics.jsonl") if "em" in row]
             at = asked_after[sorted(trial.recipe.train.evaluate_at_epochs).index(outcome.epoch)]
             steps, tokens = at["step"], at["tokens"]
         train = trial.recipe.train

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from elusive.config.run import Recipe, ReportSettings
 from elusive.config.toml import dump_recipe, load_recipe
-from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_text
+from elusive.runs.folder import RunFolder
 
 from .clues import cue_ranks, run_recall
 from .collecting import collect
@@ -34,10 +34,8 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
     # Plotting and templates load slowly; `results_table` needs neither.
     from . import page, plots
 
-    run = Path(run_folder)
-    if not (run / "recipe.toml").exists():
-        raise ElusiveError(f"{run} is not a run folder: it has no recipe.toml. Give the output folder of a run.")
-    recipe = load_recipe(run / "recipe.toml", Recipe)
+    run = RunFolder.open(run_folder)
+    recipe = load_recipe(run.recipe, Recipe)
     documents = read_documents(run)
     progress(0, 4)
     distances = field_distances(run, documents, recipe.score.head_fields)
@@ -50,7 +48,7 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
     shown = shown_documents(run, documents, recipe, settings.documents)
     progress(1, 4)
     figures = plots.draw(results, longest_rank(run, recipe.arms))
-    report = run / "report"
+    report = run.report
     plots.save(figures, report / "plots")
     progress(2, 4)
     text = page.render(results, figures, shown, dump_recipe(recipe))

@@ -12,6 +12,7 @@ from elusive.clues.tokenizers import pair_on_tokens
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
+from elusive.runs.folder import RunFolder
 from elusive.scoring.positions import token_fields
 from elusive.scoring.sets import pair_sets
 from elusive.scoring.shards import TokenScores, iterate_scores
@@ -20,7 +21,7 @@ from .results import RankShares
 from .tokens import OTHER_WORDS, TOP, WORDS
 
 
-def run_recall(run: Path, documents: Collection[Document], recipe: Recipe, field: str) -> RecallTable | None:
+def run_recall(run: RunFolder, documents: Collection[Document], recipe: Recipe, field: str) -> RecallTable | None:
     """Clue recall@10 of a run's pair, at all cues and at one field's, where the run has both models' scores there.
 
     Args:
@@ -43,11 +44,11 @@ def run_recall(run: Path, documents: Collection[Document], recipe: Recipe, field
     return RecallTable(TOP, tuple(recipe.score.head_fields), rows) if rows else None
 
 
-def cue_ranks(run: Path, documents: Collection[Document], field: str, recipe: Recipe) -> RankShares | None:
+def cue_ranks(run: RunFolder, documents: Collection[Document], field: str, recipe: Recipe) -> RankShares | None:
     """Which kinds of token lead the ranking at the cue before a field: by large, small, and large minus small.
 
     Args:
-        run: the run folder, with scores/large-cue-<field> and scores/small-cue-<field>.
+        run: the run folder, with both models' scores at the cues of the field.
         documents: its corpus.
         field: whose cue to look from; "" for none.
         recipe: head fields and excluded tokens.
@@ -64,7 +65,7 @@ def cue_ranks(run: Path, documents: Collection[Document], field: str, recipe: Re
     """
     if not field:
         return None
-    folders = {one.model: run / "scores" / one.name for one in pair_sets("cues", field)}
+    folders = {one.model: run.scores(one) for one in pair_sets("cues", field)}
     for folder in folders.values():
         if not (folder / "done.json").exists() or not any(folder.glob("part-*.parquet")):
             raise ElusiveError(
@@ -148,9 +149,9 @@ def _on_first_tokens(
     return {name: {one.id: carried(rows, one) for one in documents} for name, rows in read.items()}
 
 
-def _run_clues(run: Path, documents: Collection[Document], field: str, recipe: Recipe) -> list[Clues]:
+def _run_clues(run: RunFolder, documents: Collection[Document], field: str, recipe: Recipe) -> list[Clues]:
     """The ranked tokens of a run's documents at a field's cues ("": all); none where a model was not scored there."""
-    large, small = (_scores(run / "scores" / one.name) for one in pair_sets("cues", field))
+    large, small = (_scores(run.scores(one)) for one in pair_sets("cues", field))
     return read_clues(
         documents,
         large,

@@ -22,6 +22,7 @@ from elusive.evaluation.predictions import (
 )
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.folder import RunFolder, epoch_answers, known_answers
 from elusive.stats.estimates import Difference, Estimate, difference, estimate
 
 from .results import (
@@ -38,11 +39,11 @@ from .tokens import missing
 from .verdict import verdict
 
 
-def collect(run: Path, recipe: Recipe, documents: Collection[Document], distances: Mapping[str, float]) -> Results:
+def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], distances: Mapping[str, float]) -> Results:
     """Gather the figures of a run's stages, with intervals and paired differences.
 
     Intervals resample documents and, where arms were trained with several seeds, seeds too. Where every model was also
-    evaluated on people known before training (evaluation/<arm>/seed-<n>/known), each arm has `known`.
+    evaluated on people known before training, each arm has `known`.
 
     Args:
         run: the run folder.
@@ -63,7 +64,7 @@ def collect(run: Path, recipe: Recipe, documents: Collection[Document], distance
             source=recipe.corpus.source,
             documents=len(documents),
             questions=len(items),
-            quarantined=_count_lines(run / "corpus" / "quarantine.jsonl"),
+            quarantined=_count_lines(run.quarantine),
         ),
         models=ModelNames(recipe.models.large.name, recipe.models.small.name, recipe.models.trained),
         read={side: _chosen(recipe, side) for side in ("large", "small")},
@@ -86,9 +87,9 @@ def _chosen(recipe: Recipe, side: str) -> str:
     return chosen + (", rows over the ranked tokens alone" if recipe.score.renormalise else "")
 
 
-def _read_questions(run: Path) -> list[QuestionItem]:
-    path = run / "corpus" / "questions.jsonl"
-    return read_questions(path) if path.exists() and path.stat().st_size else []
+def _read_questions(run: RunFolder) -> list[QuestionItem]:
+    there = run.questions.exists() and run.questions.stat().st_size
+    return read_questions(run.questions) if there else []
 
 
 def _count_lines(path: Path) -> int:
@@ -101,20 +102,20 @@ def _stage_file(path: Path, stage: str) -> Path:
     return path
 
 
-def _training_figures(run: Path, arm: str, seeds: Sequence[int]) -> ArmResults:
-    dropped = read_json(_stage_file(run / "augmented" / arm / "done.json", "augment"))
-    done = [read_json(_stage_file(run / "models" / arm / f"seed-{seed}" / "done.json", "train")) for seed in seeds]
+def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResults:
+    dropped = read_json(_stage_file(run.augmented(arm) / "done.json", "augment"))
+    done = [read_json(_stage_file(run.model(arm, seed) / "done.json", "train")) for seed in seeds]
     steps, texts, seconds, loss = (
         float(np.mean([row[key] for row in done])) for key in ("steps", "texts", "seconds", "loss")
     )
     return ArmResults(float(dropped["mean_drop_rate"]), steps, texts, seconds, loss)
 
 
-def _by_epoch(run: Path, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:
+def _by_epoch(run: RunFolder, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:
     """EM and F1 in training, after each epoch of train.evaluate_at_epochs, averaged over seeds."""
     found = []
     for epoch in sorted(recipe.train.evaluate_at_epochs):
-        seeds = [read_metrics(folder / f"epoch-{epoch:g}") for folder in _answers(run, recipe)[arm]]
+        seeds = [read_metrics(epoch_answers(folder, epoch)) for folder in _answers(run, recipe)[arm]]
         em, f1 = (float(np.mean([getattr(one, metric) for one in seeds])) for metric in ("em", "f1"))
         found.append(EpochScores(epoch, em, f1))
     return tuple(found)
@@ -141,7 +142,7 @@ class _Scored:
 
 
 def _with_evaluation(
-    results: Results, run: Path, recipe: Recipe, questions: Questions, distances: Mapping[str, float]
+    results: Results, run: RunFolder, recipe: Recipe, questions: Questions, distances: Mapping[str, float]
 ) -> Results:
     ids = questions.ids.tolist()
     scores = {arm: read_scores_of_seeds(folders, ids) for arm, folders in _answers(run, recipe).items()}
@@ -185,9 +186,9 @@ def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:
     return FieldScores(int(here.sum()), scored.estimate(arm, "em", here), scored.estimate(arm, "f1", here))
 
 
-def _known_scores(run: Path, recipe: Recipe) -> dict[str, KnownScores]:
+def _known_scores(run: RunFolder, recipe: Recipe) -> dict[str, KnownScores]:
     """What every model still answers about people known before training; empty unless every model was evaluated."""
-    answers = {arm: [folder / "known" for folder in folders] for arm, folders in _answers(run, recipe).items()}
+    answers = {arm: [known_answers(folder) for folder in folders] for arm, folders in _answers(run, recipe).items()}
     if not all(has_predictions(folder) for folders in answers.values() for folder in folders):
         return {}
     questions = read_predictions(answers[UNTRAINED][0]).questions
@@ -207,7 +208,7 @@ def _known_scores(run: Path, recipe: Recipe) -> dict[str, KnownScores]:
     }
 
 
-def _answers(run: Path, recipe: Recipe) -> dict[str, list[Path]]:
+def _answers(run: RunFolder, recipe: Recipe) -> dict[str, list[Path]]:
     """Every model's evaluation folders, one a seed; the model before training has one."""
     seeds = {UNTRAINED: (0,)} | dict.fromkeys(recipe.arms, recipe.seeds)
-    return {arm: [run / "evaluation" / arm / f"seed-{seed}" for seed in of_arm] for arm, of_arm in seeds.items()}
+    return {arm: [run.answers(arm, seed) for seed in of_arm] for arm, of_arm in seeds.items()}

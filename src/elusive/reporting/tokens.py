@@ -13,6 +13,7 @@ from elusive.corpus.documents import Document, StoredDocuments
 from elusive.errors import ElusiveError
 from elusive.evaluation.predictions import has_predictions, read_predictions
 from elusive.experiments.trials import UNTRAINED
+from elusive.runs.folder import RunFolder
 from elusive.scoring.positions import head_tokens, token_fields
 from elusive.scoring.sets import sets_in
 from elusive.scoring.shards import iterate_scores
@@ -84,20 +85,19 @@ def missing(path: Path, stage: str) -> ElusiveError:
     )
 
 
-def read_documents(run: Path) -> list[Document]:
+def read_documents(run: RunFolder) -> list[Document]:
     """The documents of a run.
 
     Raises:
         ElusiveError: if the corpus stage has not run.
     """
-    path = run / "corpus" / "documents.jsonl"
-    if not path.exists():
-        raise missing(path, "corpus")
-    return list(StoredDocuments(path))
+    if not run.documents.exists():
+        raise missing(run.documents, "corpus")
+    return list(StoredDocuments(run.documents))
 
 
 def field_distances(
-    run: Path, documents: Collection[Document], head_fields: Sequence[str], model: str = "large"
+    run: RunFolder, documents: Collection[Document], head_fields: Sequence[str], model: str = "large"
 ) -> dict[str, float]:
     """Mean distance of each field from the head entity, in tokens, over the documents that hold both.
 
@@ -114,7 +114,7 @@ def field_distances(
     Reference:
         Gao et al. 2025, arXiv 2409.17954, "Definition of Distance" (Figure 1).
     """
-    found = {one: path for one, path in sets_in(run / "scores").items() if (path / "done.json").exists()}
+    found = {one: path for one, path in sets_in(run.scores_folder()).items() if (path / "done.json").exists()}
     # The scores at one field's cue may be of the first documents only.
     folders = [found[one] for one in sorted(found, key=lambda one: one.field) if one.model == model]
     has_head = any(span.field in head_fields for document in documents for span in document.spans)
@@ -136,9 +136,9 @@ def field_distances(
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
-def scored_cue_field(run: Path, distances: Mapping[str, float]) -> str:
+def scored_cue_field(run: RunFolder, distances: Mapping[str, float]) -> str:
     """The field of the single-cue scores in this run, the farthest one where there are several; "" if none."""
-    fields = {one.field for one in sets_in(run / "scores") if one.field}
+    fields = {one.field for one in sets_in(run.scores_folder()) if one.field}
     return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
 
 
@@ -147,13 +147,13 @@ def ranks_tokens(arm: str) -> bool:
     return arm in ARMS and ARMS[arm].signal is not None
 
 
-def longest_rank(run: Path, arms: Sequence[str]) -> int:
+def longest_rank(run: RunFolder, arms: Sequence[str]) -> int:
     """The last rank that a rank-guided arm of this run gave to a token; 0 where there is no such arm."""
     guided = next((arm for arm in arms if ranks_tokens(arm)), "")
     return _ranking(run, guided).longest_rank() if guided else 0
 
 
-def shown_documents(run: Path, documents: Sequence[Document], recipe: Recipe, number: int) -> list[ShownDocument]:
+def shown_documents(run: RunFolder, documents: Sequence[Document], recipe: Recipe, number: int) -> list[ShownDocument]:
     """The first documents, each token with its probability to stay in every arm that drops tokens, and the answers."""
     first = {document.id: document for document in documents[:number]}
     pieces: dict[str, dict[str, list[Piece]]] = {document: {} for document in first}
@@ -213,18 +213,18 @@ def head_drop_rate(ranking: Path, documents: Mapping[str, Document], head_fields
     return float(np.mean(rates)) if rates else None
 
 
-def _ranking(run: Path, arm: str) -> RankingFile:
-    path = run / "augmented" / arm / RANKING
+def _ranking(run: RunFolder, arm: str) -> RankingFile:
+    path = run.augmented(arm) / RANKING
     if not path.exists():
         raise missing(path, "augment")
     return RankingFile(path)
 
 
-def _answers(run: Path, recipe: Recipe, documents: Collection[str]) -> dict[str, list[ShownQuestion]]:
+def _answers(run: RunFolder, recipe: Recipe, documents: Collection[str]) -> dict[str, list[ShownQuestion]]:
     """Questions about the shown documents with every arm's answer, from the first training seed."""
     answers: dict[str, dict[str, ShownQuestion]] = {}
     for arm in (UNTRAINED, *recipe.arms):
-        folder = run / "evaluation" / arm / f"seed-{0 if arm == UNTRAINED else recipe.seeds[0]}"
+        folder = run.answers(arm, 0 if arm == UNTRAINED else recipe.seeds[0])
         for item in read_predictions(folder).items if has_predictions(folder) else ():
             if item.document_id in documents:
                 of_document = answers.setdefault(item.document_id, {})

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int32
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path
+from elusive.runs.stage import refuse_old_folder
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("document_id", pa.string()),
@@ -102,9 +103,11 @@ def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:
     """The scores of a finished `score_corpus`, in the corpus's order, one shard in memory at a time.
 
     Raises:
-        ElusiveError: if the folder is missing or not done (at once), or a shard cannot be read (when its turn comes).
+        ElusiveError: if the folder is missing, not done or of another version (at once), or a shard cannot be read
+            (when its turn comes).
     """
     folder = Path(folder)
+    refuse_old_folder(folder)
     if not (folder / "done.json").exists():
         raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
     return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path))
