@@ -222,6 +222,12 @@ def add_known(run: Path, seeds: Sequence[int] = (0,), still: Mapping[str, Sequen
     return run
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of words and numbers alone: without figures, which take most of a report's time."""
+    monkeypatch.setattr(plots, "draw", lambda results, longest: {})
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run with its report, and what results.json holds."""
@@ -387,7 +393,7 @@ def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
     assert (lost.low or 0.0) < -0.5
 
 
-def test_what_was_lost_is_said_everywhere(tmp_path: Path) -> None:
+def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None:
     run = add_known(make_run(tmp_path))
     text = write_report(run, ReportSettings()).read_text()
     results = read_results(run / "report" / "results.json")
@@ -599,7 +605,7 @@ def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
     assert len([kind for kind in ranks["kinds"] if kind[0] != "("]) == 9
 
 
-def test_rank_bars_refuse_other_tokens(tmp_path: Path) -> None:
+def test_rank_bars_refuse_other_tokens(tmp_path: Path, undrawn: None) -> None:
     run = make_run(tmp_path)
     rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]
     rows[3]["token_ids"][2] += 1
@@ -813,7 +819,7 @@ def test_a_cue_field_asked_for_must_have_scores(tmp_path: Path) -> None:
         write_report(run, ReportSettings(cue_field="city"))
 
 
-def test_without_questions_the_page_says_why(tmp_path: Path) -> None:
+def test_without_questions_the_page_says_why(tmp_path: Path, undrawn: None) -> None:
     run = make_run(tmp_path, questions=False)
     text = write_report(run, ReportSettings()).read_text()
     assert "Nothing was evaluated: the corpus brings no questions." in text
@@ -825,7 +831,7 @@ def test_without_questions_the_page_says_why(tmp_path: Path) -> None:
     assert ".300" in results_table(results_of(run))
 
 
-def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path) -> None:
+def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path, undrawn: None) -> None:
     run = make_run(tmp_path, spans=False)
     text = write_report(run, ReportSettings(documents=0)).read_text()
     assert "Left out: it needs documents with spans" in text
@@ -862,7 +868,7 @@ def test_a_second_report_replaces_the_first(tmp_path: Path, monkeypatch: pytest.
     assert seen == [(done, 4) for done in range(5)]
 
 
-def test_the_page_says_which_heads_were_read(tmp_path: Path) -> None:
+def test_the_page_says_which_heads_were_read(tmp_path: Path, undrawn: None) -> None:
     run = make_run(tmp_path)
     recipe = (run / "recipe.toml").read_text()
     assert "read at" not in (write_report(run, ReportSettings()).read_text())
