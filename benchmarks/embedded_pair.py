@@ -55,9 +55,9 @@ def name_shares(large: str, small: str, count: int) -> None:
     pair = Models(ModelRef(large), ModelRef(small))
     with tempfile.TemporaryDirectory() as folder:
         found = pair_recall(documents, folder, pair=pair, settings=ScoreSettings(), augment=AugmentSettings(), k=BEST)
-    rows = found["rows"]
+    rows = found.rows
     for label, row in [*((field, rows[field]) for field in FIELDS), ("all five", rows[ALL_CUES])]:
-        shares = (row[name]["head_share"] for name in (*RANKED, "chance"))
+        shares = (one.head_share for one in (*(row.by(name) for name in RANKED), row.chance))
         print(f"| {label} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
 
 
