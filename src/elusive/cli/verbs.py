@@ -55,7 +55,7 @@ def generate(
 
 
 def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
-    from elusive.corpus.people.by_llm import make_people, summary_lines
+    from elusive.corpus.people.by_llm import make_people
     from elusive.runs.progress import shown
 
     used = {key: getattr(settings, key) for key in ("people", "seed", "name_position")}
@@ -66,8 +66,8 @@ def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings
         )
     with shown(f"people by {server.model}") as progress:
         summary = make_people(settings, server, output, progress=progress, announce=_note)
-    print(f"{output}: {summary['documents']:,} documents, {summary['questions']:,} questions")
-    print("\n".join(summary_lines(summary, server)))
+    print(f"{output}: {summary.documents:,} documents, {summary.questions:,} questions")
+    print("\n".join(summary.lines(server)))
 
 
 def _note(line: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elusive.corpus.people.biographies import Person, people
-from elusive.corpus.people.by_llm import tagged_biography
+from elusive.corpus.people.llm_prompts import tagged_biography
 
 Reply = Callable[["Handler", dict[str, Any]], None]
 

@@ -18,9 +18,11 @@ from elusive.cli.main import main
 from elusive.config.run import CorpusSettings
 from elusive.config.verbs import LlmSettings
 from elusive.corpus.documents import load_corpus
-from elusive.corpus.people import by_llm
+from elusive.corpus.people import llm_answers
 from elusive.corpus.people.biographies import FIELDS, Person, biography, biography_corpus, well_known_people
-from elusive.corpus.people.by_llm import checked_person, make_people, summary_lines, tagged_biography
+from elusive.corpus.people.by_llm import PeopleSummary, TokenUsage, make_people
+from elusive.corpus.people.llm_answers import checked_person
+from elusive.corpus.people.llm_prompts import tagged_biography
 from elusive.errors import ElusiveError
 
 from .chat_server import (
@@ -95,32 +97,32 @@ class TestForm:
     @pytest.mark.parametrize(
         ("before", "after", "reason"),
         [
-            ("<name>Sofía Ramírez</name>", "Sofía Ramírez", by_llm.FORM),
-            ("She completed her", "He completed his", by_llm.FORM),  # one person, one pronoun
-            ("</company>.", "</company>", by_llm.FORM),
-            (" was born on ", " came to life on ", by_llm.FORM),
-            ("<major>Environmental Science and Policy</major>", "<major></major>", by_llm.FORM),
-            ("<city>Buenos Aires", "<city>Buenos <b>Aires", by_llm.FORM),
-            ("Sofía Ramírez", "[name]", by_llm.FIELD),
-            ("Environmental", "x" * 100, by_llm.FIELD),
-            ("<major>Env", "<major> Env", by_llm.FIELD),
-            ("Environmental", "\ud800", by_llm.FIELD),
-            ("Sofía Ramírez", "Sofía", by_llm.NAME),
-            ("Sofía Ramírez", "Person 17", by_llm.NAME),
-            ("Sofía Ramírez", "a" * 90 + " !", by_llm.NAME),
-            ("June 22, 1982", "June 31, 1982", by_llm.DATE),
-            ("June 22, 1982", "22 June 1982", by_llm.DATE),
-            ("June 22, 1982", "Juno 22, 1982", by_llm.DATE),
-            ("June 22, 1982", "June 0, 1982", by_llm.DATE),
-            ("June 22, 1982", "February 29, 1900", by_llm.DATE),
-            ("Buenos Aires, Argentina", "Buenos Aires", by_llm.CITY),
-            ("Buenos Aires, Argentina", "Buenos Aires, ", by_llm.FIELD),
-            ("Sofía Ramírez", "Marie Curie", by_llm.WELL_KNOWN),
-            ("Sofía Ramírez", "MARIE Skłodowska Curie", by_llm.WELL_KNOWN),
-            ("Sofía Ramírez", "Ana Lima", by_llm.REPEATED),
-            ("Sofía Ramírez", "Ána LIMA", by_llm.REPEATED),
-            ("the University of São Paulo", "the University of Buenos Aires", by_llm.SAME_CITY),
-            ("Green Earth", "buenos aires", by_llm.SAME_CITY),
+            ("<name>Sofía Ramírez</name>", "Sofía Ramírez", llm_answers.FORM),
+            ("She completed her", "He completed his", llm_answers.FORM),  # one person, one pronoun
+            ("</company>.", "</company>", llm_answers.FORM),
+            (" was born on ", " came to life on ", llm_answers.FORM),
+            ("<major>Environmental Science and Policy</major>", "<major></major>", llm_answers.FORM),
+            ("<city>Buenos Aires", "<city>Buenos <b>Aires", llm_answers.FORM),
+            ("Sofía Ramírez", "[name]", llm_answers.FIELD),
+            ("Environmental", "x" * 100, llm_answers.FIELD),
+            ("<major>Env", "<major> Env", llm_answers.FIELD),
+            ("Environmental", "\ud800", llm_answers.FIELD),
+            ("Sofía Ramírez", "Sofía", llm_answers.NAME),
+            ("Sofía Ramírez", "Person 17", llm_answers.NAME),
+            ("Sofía Ramírez", "a" * 90 + " !", llm_answers.NAME),
+            ("June 22, 1982", "June 31, 1982", llm_answers.DATE),
+            ("June 22, 1982", "22 June 1982", llm_answers.DATE),
+            ("June 22, 1982", "Juno 22, 1982", llm_answers.DATE),
+            ("June 22, 1982", "June 0, 1982", llm_answers.DATE),
+            ("June 22, 1982", "February 29, 1900", llm_answers.DATE),
+            ("Buenos Aires, Argentina", "Buenos Aires", llm_answers.CITY),
+            ("Buenos Aires, Argentina", "Buenos Aires, ", llm_answers.FIELD),
+            ("Sofía Ramírez", "Marie Curie", llm_answers.WELL_KNOWN),
+            ("Sofía Ramírez", "MARIE Skłodowska Curie", llm_answers.WELL_KNOWN),
+            ("Sofía Ramírez", "Ana Lima", llm_answers.REPEATED),
+            ("Sofía Ramírez", "Ána LIMA", llm_answers.REPEATED),
+            ("the University of São Paulo", "the University of Buenos Aires", llm_answers.SAME_CITY),
+            ("Green Earth", "buenos aires", llm_answers.SAME_CITY),
         ],
     )
     def test_what_is_rejected(self, before, after, reason):
@@ -137,7 +139,7 @@ class TestForm:
 
     def test_fields_in_another_order(self):
         sentences = TAGGED.split(". ")
-        with pytest.raises(ElusiveError, match=re.escape(by_llm.FORM)):
+        with pytest.raises(ElusiveError, match=re.escape(llm_answers.FORM)):
             checked_person(". ".join([sentences[0], sentences[2], sentences[1], *sentences[3:]]))
 
     @given(st.text(), st.integers(0, len(TAGGED)), st.integers(0, len(TAGGED)))
@@ -148,7 +150,7 @@ class TestForm:
             person = checked_person(line)
         except ElusiveError as error:
             reason = str(error)
-        assert reason in vars(by_llm).values() if person is None else tagged_biography(person) == line
+        assert reason in vars(llm_answers).values() if person is None else tagged_biography(person) == line
 
     def test_every_generated_person_passes(self):
         for person in first_people(200):
@@ -169,17 +171,14 @@ class TestCorpus:
         ]
         like = biography_corpus(10, 5)[1]  # the same people, made without a server
         assert list(corpus.questions) == like
-        assert summary == {
-            "documents": 10,
-            "questions": 50,
-            "asked": 10,
-            "rejected": {},
-            "requests": 6,
-            "prompt_tokens": 600,
-            "output_tokens": 60,
-            "without_usage": 0,
-            "sent": 6,
-        }
+        assert summary == PeopleSummary(
+            documents=10,
+            questions=50,
+            requested=10,
+            rejected={},
+            usage=TokenUsage(requests=6, prompt_tokens=600, output_tokens=60, without_usage=0),
+            sent=6,
+        )
         assert shown == [(4, 10), (8, 10), (10, 10)]
         assert rejected(tmp_path) == []
         assert [wanted(asked) for asked in server.asked if not asked.is_check] == [4, 4, 2]
@@ -187,7 +186,7 @@ class TestCorpus:
     def test_done_means_done(self, server, tmp_path):
         first = make(server, tmp_path)
         again = make(server, tmp_path)
-        assert again == {**first, "sent": 0}
+        assert again == dataclasses.replace(first, sent=0)
         assert len(server.asked) == 6
 
     def test_other_settings_are_refused_and_patience_is_free(self, server, tmp_path):
@@ -230,11 +229,11 @@ class TestCorpus:
         async def notebook():
             return make(server, tmp_path, people=2)
 
-        assert asyncio.run(notebook())["documents"] == 2
+        assert asyncio.run(notebook()).documents == 2
 
 
 class TestRequirements:
-    def test_what_fails_is_rejected_counted_and_asked_for_again(self, server, tmp_path):
+    def test_what_fails_is_rejected_counted_and_requested_again(self, server, tmp_path):
         good = good_people(server)
         one = first_people(40)[30:]
         bad = [
@@ -259,20 +258,20 @@ class TestRequirements:
         server.write = write
         summary = make(server, tmp_path, people=4, max_concurrent_requests=1)
         assert rejected(tmp_path) == [
-            (by_llm.FORM, "<name>Half a Line</name> was born on <date>May 1"),
-            (by_llm.WELL_KNOWN, bad[3]),
-            (by_llm.REPEATED, bad[4]),
-            (by_llm.NOT_NEEDED, bad[8]),
-            (by_llm.FORM, bad[9]),
-            (by_llm.JUDGED_ASSOCIATED, tagged_biography(one[2])),
-            (by_llm.JUDGED_WELL_KNOWN, tagged_biography(one[3])),
-            (by_llm.NOT_JUDGED, tagged_biography(one[4])),
+            (llm_answers.FORM, "<name>Half a Line</name> was born on <date>May 1"),
+            (llm_answers.WELL_KNOWN, bad[3]),
+            (llm_answers.REPEATED, bad[4]),
+            (llm_answers.NOT_NEEDED, bad[8]),
+            (llm_answers.FORM, bad[9]),
+            (llm_answers.JUDGED_ASSOCIATED, tagged_biography(one[2])),
+            (llm_answers.JUDGED_WELL_KNOWN, tagged_biography(one[3])),
+            (llm_answers.NOT_JUDGED, tagged_biography(one[4])),
         ]
-        assert summary["rejected"] == {reason: 2 if reason == by_llm.FORM else 1 for reason, _ in rejected(tmp_path)}
+        assert summary.rejected == {reason: 2 if reason == llm_answers.FORM else 1 for reason, _ in rejected(tmp_path)}
         names = [document.text.split(" was born")[0] for document in load_corpus(tmp_path).documents]
         assert names == [one[0].name, *(person.name for person in first_people(3))]
-        assert summary["asked"] == 7
-        assert summary_lines(summary, settings_of(server))[0].startswith("asked for 7 people, rejected 8: 2 x not in")
+        assert summary.requested == 7
+        assert summary.lines(settings_of(server))[0].startswith("requested 7 people, rejected 8: 2 x not in")
 
     def test_the_second_question_shows_what_it_asks_about(self, server, tmp_path):
         make(server, tmp_path, people=2)
@@ -297,7 +296,7 @@ class TestRequirements:
 
         server.write = write
         summary = make(server, tmp_path, people=8)
-        assert summary["rejected"] == {by_llm.REPEATED: 1}
+        assert summary.rejected == {llm_answers.REPEATED: 1}
         names = [document.text.split(" was born")[0] for document in load_corpus(tmp_path).documents]
         assert len(set(names)) == len(names) == 8
 
@@ -311,12 +310,12 @@ class TestRequirements:
 
         server.misbehave = [cut, status(503), all_cut]
         summary = make(server, tmp_path, people=4, max_concurrent_requests=1, retries=3, max_requested_ratio=5)
-        assert summary["rejected"] == {by_llm.CUT_OFF: 1, by_llm.NOT_JUDGED: 3}
+        assert summary.rejected == {llm_answers.CUT_OFF: 1, llm_answers.NOT_JUDGED: 3}
         assert len(list(load_corpus(tmp_path).documents)) == 4
 
     def test_an_empty_answer(self, server, tmp_path):
         server.misbehave = [lambda handler, body: handler.say(200, completion(None, "content_filter"))]
-        assert make(server, tmp_path, people=2)["rejected"] == {by_llm.EMPTY: 1}
+        assert make(server, tmp_path, people=2).rejected == {llm_answers.EMPTY: 1}
 
     def test_the_names_of_the_examples_are_not_taken(self, server, tmp_path):
         good = good_people(server)
@@ -327,20 +326,20 @@ class TestRequirements:
             return "\n".join(re.findall(r"^<name>[^\[]+</name> was .*$", asked.prompt, re.MULTILINE))
 
         server.write = write
-        assert make(server, tmp_path, people=2)["rejected"] == {by_llm.REPEATED: 2}
+        assert make(server, tmp_path, people=2).rejected == {llm_answers.REPEATED: 2}
 
     def test_a_model_that_never_does_it(self, server, tmp_path):
         good = good_people(server)
         server.write = lambda asked: "I am sorry."
         notes = []
-        with pytest.raises(ElusiveError, match="expected 6 people, got 0 after asking for 18") as error:
+        with pytest.raises(ElusiveError, match="expected 6 people, got 0 after requesting 18") as error:
             make(server, tmp_path, people=6, notes=notes)
         assert "6 x an answer without a biography" in str(error.value)
         assert "Raise --max-requested-ratio" in str(error.value)
         assert len(rejected(tmp_path)) == 6
         server.write = good
-        summary = make(server, tmp_path, people=6, max_requested_ratio=4)  # goes on where it stopped
-        assert (summary["asked"], summary["requests"], summary["sent"]) == (24, 10, 4)
+        summary = make(server, tmp_path, people=6, max_requested_ratio=4)  # continues where it stopped
+        assert (summary.requested, summary.usage.requests, summary.sent) == (24, 10, 4)
 
     def test_initials_differ_from_request_to_request(self, server, tmp_path):
         make(server, tmp_path)
@@ -395,14 +394,14 @@ def test_no_more_requests_at_once_than_allowed(server, tmp_path):
 
 def test_tokens_and_cost(server, tmp_path):
     summary = make(server, tmp_path, people=2)
-    line = summary_lines(summary, settings_of(server, input_price=3.0, output_price=15.0))[1]
+    line = summary.lines(settings_of(server, input_price=3.0, output_price=15.0))[1]
     # 200 x 3 / 10^6 + 20 x 15 / 10^6
     assert line == (
         "2 answered requests with 200 prompt tokens and 20 answered tokens, cost 0.0009 at the prices given; "
-        "2 requests of them sent now"
+        "2 requests sent now"
     )
-    assert "cost" not in summary_lines(summary, settings_of(server))[1]
-    text = summary_lines({**summary, "without_usage": 1}, settings_of(server))[1]
+    assert "cost" not in summary.lines(settings_of(server))[1]
+    text = dataclasses.replace(summary.usage, without_usage=1).line(settings_of(server))
     assert "(1 answer came without a count)" in text
 
 
@@ -419,7 +418,7 @@ def test_a_refusal_says_what_is_kept(server, tmp_path):
 
 
 class TestCommand:
-    def test_killed_in_the_middle_and_begun_again_it_asks_nothing_twice(self, server, tmp_path):
+    def test_a_killed_run_sends_no_request_twice(self, server, tmp_path):
         good, reached, go = good_people(server), threading.Event(), threading.Event()
 
         def write(asked: Asked) -> str:
@@ -457,7 +456,7 @@ class TestCommand:
         assert len(bodies) == 13  # 12 requests, and the one that was under way
         assert len(set(bodies)) == 12
         assert "12 documents, 60 questions" in done.stdout
-        assert "7 requests of them sent now" in done.stdout
+        assert "7 requests sent now" in done.stdout
         assert "people by m: 12 of 12" in done.stderr
 
     def test_flags_that_do_not_go_together(self, capsys, tmp_path):
