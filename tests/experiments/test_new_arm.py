@@ -16,7 +16,7 @@ from elusive.experiments.trials import depends_on, grid_trials, trials_of
 from elusive.models.loading import load_configs
 from elusive.paper.wording import arm_words
 from elusive.planning.costs import shape_of
-from elusive.planning.plan import plan_recipe
+from elusive.planning.plan import CorpusSizes, plan_recipe
 from elusive.runs.files import read_json, read_jsonl
 from elusive.scoring.sets import ScoreSet, sets_in
 
@@ -104,8 +104,7 @@ def test_a_run_with_it(recipe: SweepRecipe, tmp_path: Path, capsys: pytest.Captu
 
 def test_a_plan_with_it(recipe: SweepRecipe) -> None:
     shapes = {name: shape_of(load_configs(f"elusive/{name}")[0], name) for name in ("large", "small")}
-    stages = plan_recipe(
-        recipe, shapes=shapes, documents=3, document_tokens=[90], questions=15, prompt_tokens=100, answer_tokens=5
-    )
+    sizes = CorpusSizes(documents=3, document_tokens=[90], questions=15, prompt_tokens=100, answer_tokens=5)
+    stages = plan_recipe(recipe, sizes, shapes)
     notes = {stage.name: stage.note for stage in stages}
     assert notes[f"train large: {NAME}"] == notes["train large: attention"]

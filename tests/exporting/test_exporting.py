@@ -120,9 +120,9 @@ class TestRows:
     def test_longer_texts_become_several_rows_and_lose_nothing(self, augmented: Path, tmp_path: Path) -> None:
         figures = export(augmented, tmp_path / "out", settings=ExportSettings(max_length=40))
         pieces = rows_of(tmp_path / "out")
-        assert figures["cut"] > 5
-        assert figures["rows"] == len(pieces) > 20
-        assert figures["longest"] == max(map(len, tokens_with_eos(tmp_path / "out"))) <= 40
+        assert figures.cut > 5
+        assert figures.rows == len(pieces) > 20
+        assert figures.longest == max(map(len, tokens_with_eos(tmp_path / "out"))) <= 40
         joined: dict[tuple[str, int], str] = {}
         for row in pieces:
             joined[row["id"], row["copy"]] = joined.get((row["id"], row["copy"]), "") + row["text"]
@@ -228,7 +228,7 @@ class TestSources:
         pq.write_table(table.set_column(column, "token_ids", [ids]).cast(table.schema), other / "ranking.parquet")
         with pytest.raises(ElusiveError, match=r"not made with the tokens of elusive/large\. Say with --base-model"):
             export(other, tmp_path / "out")
-        assert export(other, tmp_path / "out", settings=ExportSettings(base_model="elusive/large"))["rows"] == 20
+        assert export(other, tmp_path / "out", settings=ExportSettings(base_model="elusive/large")).rows == 20
 
     def test_a_base_model_that_is_none(self, augmented: Path, tmp_path: Path) -> None:
         with pytest.raises(ElusiveError, match=r"could not be loaded|does not exist"):
@@ -250,7 +250,7 @@ class TestSources:
         with pytest.raises(ElusiveError, match="plain are not finished"):
             export(run, tmp_path / "out", arm="plain")
         figures = export(run, tmp_path / "out", arm="attention", settings=ExportSettings(learning_rate=1e-4))
-        assert figures["task"] == "elusive_five_attention"
+        assert figures.task == "elusive_five_attention"
         stanza = yaml.safe_load((tmp_path / "out" / "llama_factory.yaml").read_text())
         assert (stanza["learning_rate"], stanza["max_steps"], stanza["finetuning_type"]) == (1e-4, 7, "full")
         prompt = next(read_jsonl(tmp_path / "out" / "lm_eval" / "questions.jsonl"))["prompt"]
@@ -295,7 +295,7 @@ class TestCard:
             f"| mean drop rate of the copies | {rate:.4f} |",
             "| alpha, beta | 0.6, 0.05 |",
             "| arm | `attention` |",
-            "| copies of each document | 3, beside the original |",
+            "| copies of each document | 3, and the original |",
             "| seed of the copies | 0 |",
             "| licence | cc-by-4.0 |",
             "| source | not given (--source) |",

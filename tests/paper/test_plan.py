@@ -93,7 +93,7 @@ def test_sections_and_their_sum():
     large, small, both = (_rows(text, section) for section in range(3))
     assert list(large)[:2] == ["score large, cues", "score small, cues"]
     assert [large[f"train large: {arm}"][0] for arm in ("plain", "random", "attention")] == ["15", "30", "15"]
-    assert large["ask large in training"][0] == "450"
+    assert large["evaluate large in training"][0] == "450"
     assert large["evaluate large"][0] == "121"
     hours = [float(one["together"][-1]) for one in (large, small)]
     assert both["biographies, large model"][-1] == large["together"][-1]

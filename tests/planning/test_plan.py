@@ -1,4 +1,4 @@
-"""What a run will cost: its stages, beside what torch counts in real runs, and the table."""
+"""What a run will cost: its stages next to what torch counts in real runs, and the table."""
 
 import dataclasses
 
@@ -22,7 +22,8 @@ from elusive.evaluation.prompts import few_shot_prompt
 from elusive.evaluation.stage import evaluate
 from elusive.models.loading import load_configs, load_model, load_tokenizer
 from elusive.planning.costs import Device, answering_flops, scoring_flops, shape_of, training_bytes, training_flops
-from elusive.planning.plan import PlannedStage, assumptions, hours, plan_recipe, plan_text, together
+from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
+from elusive.planning.table import assumptions, plan_text
 from elusive.runs.files import write_jsonl
 from elusive.scoring.score import score_documents
 from elusive.scoring.sets import ScoreSet
@@ -42,7 +43,12 @@ CORPUS = {
 }
 
 
-# Beside real runs of the embedded pair.
+def planned(recipe: Recipe, *, shapes, trials=None, drop_rate=None, **sizes) -> list[PlannedStage]:
+    """`plan_recipe` with the sizes of the corpus as keywords."""
+    return plan_recipe(recipe, CorpusSizes(**sizes), shapes, trials=trials, drop_rate=drop_rate)
+
+
+# Next to real runs of the embedded pair.
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +70,9 @@ def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method):
     with counting() as counter:
         done = train(texts, tmp_path / "model", model=ModelRef("elusive/large"), settings=settings)
     corpus = CORPUS | {"documents": 6, "document_tokens": lengths, "questions": 0}
-    [stage] = _named(plan_recipe(Recipe(arms=("plain",), train=settings), shapes=shapes, **corpus), "train")
+    [stage] = _named(planned(Recipe(arms=("plain",), train=settings), shapes=shapes, **corpus), "train")
     assert stage.tokens == done["tokens_trained"]
-    assert f"4 passes of 6 rows, {done['steps']} steps" in stage.note
+    assert f"4 epochs of 6 sequences, {done['steps']} steps" in stage.note
     # Three short texts run before, to see whether the model packs; the first layer has nothing to pass down.
     assert stage.flops == pytest.approx(counter.get_total_flops(), rel=0.05)
 
@@ -110,7 +116,7 @@ def test_copies_have_as_many_tokens_as_planned(embedded):
         rows = tokenize_rows([text.text for one in made for text in one.texts], tokenizer, 512)
         recipe = Recipe(arms=(arm,), train=TrainSettings(epochs=2))
         corpus = CORPUS | {"documents": 6, "document_tokens": lengths}
-        [stage] = _named(plan_recipe(recipe, shapes=shapes, **corpus), "train")
+        [stage] = _named(planned(recipe, shapes=shapes, **corpus), "train")
         assert stage.tokens == pytest.approx(2 * sum(map(len, rows)), rel=0.03)
 
 
@@ -128,7 +134,7 @@ def test_stages_of_a_run():
         train=TrainSettings(evaluate_at_epochs=(3, 6), epochs=10),
         report=ReportSettings(cue_documents=40),
     )
-    stages = plan_recipe(recipe, shapes=PAIR, known=20, **CORPUS)
+    stages = planned(recipe, shapes=PAIR, known=20, **CORPUS)
     assert [(stage.name, stage.times) for stage in stages] == [
         ("score large, cues", 1),
         ("score large, all", 1),
@@ -139,7 +145,7 @@ def test_stages_of_a_run():
         ("train large: plain", 2),
         ("train large: contrast-cues", 2),
         ("train large: contrast-all", 2),
-        ("ask large in training", 3 * 2 * 2),
+        ("evaluate large in training", 3 * 2 * 2),
         ("evaluate large", 1 + 3 * 2),
     ]
     assert [stage.tokens for stage in stages[:3]] == [10100, 10100, 4040]
@@ -147,12 +153,12 @@ def test_stages_of_a_run():
     assert stages[6].tokens == 10 * 100 * 102  # with an end of text each
     assert stages[9].flops == 500 * answering_flops(LLAMA_70B, 150, 8)
     assert stages[10].flops == 520 * answering_flops(LLAMA_70B, 150, 8)
-    assert not _named(plan_recipe(recipe, shapes=PAIR, **CORPUS | {"questions": 0}), "evaluate")
+    assert not _named(planned(recipe, shapes=PAIR, **CORPUS | {"questions": 0}), "evaluate")
 
 
 def test_a_sample_of_documents_stands_for_all():
-    sampled = plan_recipe(Recipe(), shapes=PAIR, **CORPUS | {"document_tokens": [101]})
-    for stage, whole in zip(sampled, plan_recipe(Recipe(), shapes=PAIR, **CORPUS), strict=True):
+    sampled = planned(Recipe(), shapes=PAIR, **CORPUS | {"document_tokens": [101]})
+    for stage, whole in zip(sampled, planned(Recipe(), shapes=PAIR, **CORPUS), strict=True):
         assert dataclasses.replace(stage, flops=0) == dataclasses.replace(whole, flops=0)
         assert stage.flops == pytest.approx(whole.flops)
 
@@ -168,7 +174,7 @@ def test_a_sample_of_documents_stands_for_all():
 )
 def test_copies_are_shorter_by_equation_1_or_as_told(given, rate):
     recipe = Recipe(arms=("contrast-cues",), train=TrainSettings(epochs=1))
-    [stage] = _named(plan_recipe(recipe, shapes=PAIR, drop_rate=given, **CORPUS), "train")
+    [stage] = _named(planned(recipe, shapes=PAIR, drop_rate=given, **CORPUS), "train")
     # 90 of 100 tokens are ranked.
     assert stage.tokens == round(100 * (102 + 10 * (102 - 90 * rate)))
     assert f"without {rate:.0%} of their ranked tokens" in stage.note
@@ -177,21 +183,21 @@ def test_copies_are_shorter_by_equation_1_or_as_told(given, rate):
 def test_replay_and_steps():
     settings = TrainSettings(max_steps=50, batch_size=8, replay="other.jsonl", replay_batch_size=4)
     recipe = Recipe(arms=("plain",), train=settings)
-    [stage] = _named(plan_recipe(recipe, shapes=PAIR, replay_tokens=30, **CORPUS), "train")
+    [stage] = _named(planned(recipe, shapes=PAIR, replay_tokens=30, **CORPUS), "train")
     assert stage.tokens == 50 * (8 * 102 + 4 * 30)
     assert stage.flops == pytest.approx(training_flops(LLAMA_70B, [102] * 400 + [30] * 200))
     expected = training_bytes(LLAMA_70B, tokens=8 * 102 + 4 * 30, longest_row=102)
     assert stage.peak_bytes == sum(expected.values())
 
 
-def test_long_texts_become_rows_and_windows():
+def test_long_texts_become_sequences_and_windows():
     recipe = Recipe(arms=("plain",), score=ScoreSettings(max_length=100), train=TrainSettings(epochs=1, max_length=64))
     corpus = CORPUS | {"documents": 1, "document_tokens": [199]}
-    stages = plan_recipe(recipe, shapes=PAIR, **corpus)
+    stages = planned(recipe, shapes=PAIR, **corpus)
     assert stages[0].tokens == 100 + 100 + 99  # each window begins half a window on
     [stage] = _named(stages, "train")
     assert stage.tokens == 200
-    assert "4 rows" in stage.note
+    assert "4 sequences" in stage.note
     assert stage.flops == pytest.approx(training_flops(LLAMA_70B, [50] * 4))
 
 
@@ -204,14 +210,14 @@ def test_trials_of_an_arm_are_one_stage():
 
     tried = [("contrast-cues", trial(rate, alpha)) for rate in (1e-4, 1e-3) for alpha in (0, 1)]
     trials = [("untrained", base), *tried]
-    stages = plan_recipe(base, shapes=PAIR, trials=trials, **CORPUS)
+    stages = planned(base, shapes=PAIR, trials=trials, **CORPUS)
     assert [(stage.name, stage.times) for stage in stages] == [
         ("score large, cues", 1),
         ("score small, cues", 1),
         ("train large: contrast-cues", 12),
         ("evaluate large", 13),
     ]
-    alone = [_named(plan_recipe(base, shapes=PAIR, trials=[one], **CORPUS), "train")[0] for one in tried]
+    alone = [_named(planned(base, shapes=PAIR, trials=[one], **CORPUS), "train")[0] for one in tried]
     tokens, flops, peak = together(alone)
     assert stages[2].tokens * 12 == pytest.approx(tokens, rel=1e-6)
     assert stages[2].flops * 12 == pytest.approx(flops)
@@ -219,8 +225,8 @@ def test_trials_of_an_arm_are_one_stage():
     assert stages[2].least_seconds == np.mean([one.least_seconds for one in alone])
     rate = drop_probability(np.arange(1, 91), 1, 0.05).mean()
     assert stages[2].note == (
-        f"lora; 10 to 20 passes of 1,100 rows, 1,375 to 2,750 steps, copies without 0% to {rate:.0%} of their ranked "
-        "tokens"
+        "lora; 10 to 20 epochs of 1,100 sequences, 1,375 to 2,750 steps, "
+        f"copies without 0% to {rate:.0%} of their ranked tokens"
     )
 
 
@@ -231,7 +237,7 @@ def test_what_stages_take_at_least():
         train=TrainSettings(epochs=1),
         models=Models(large=ModelRef("elusive/large", quantization="8bit")),
     )
-    stages = plan_recipe(recipe, shapes=PAIR, **CORPUS)
+    stages = planned(recipe, shapes=PAIR, **CORPUS)
     scored, [trained], [asked] = (_named(stages, name) for name in ("score large", "train", "evaluate"))
     assert scored[0].least_seconds == pytest.approx(0.4)
     assert trained.least_seconds == pytest.approx(13 * (0.4 + 2 * 0.08))
@@ -242,15 +248,15 @@ def test_what_stages_take_at_least():
 def test_trials_that_read_other_heads_are_scored_again():
     base = Recipe(models=Models(large=ModelRef("elusive/large", layers=(0,))))
     other = dataclasses.replace(base, models=Models(large=ModelRef("elusive/large", layers=(1,))))
-    stages = plan_recipe(base, shapes=PAIR, trials=[("contrast-cues", base), ("contrast-cues", other)], **CORPUS)
+    stages = planned(base, shapes=PAIR, trials=[("contrast-cues", base), ("contrast-cues", other)], **CORPUS)
     assert [stage.times for stage in _named(stages, "score")] == [2, 1]
 
 
 def test_a_missing_shape_or_corpus_is_refused():
     with pytest.raises(ElusiveError, match="expected the shape of the other model, got large, small"):
-        plan_recipe(Recipe(models=Models(other=ModelRef("other/model"), trained="other")), shapes=PAIR, **CORPUS)
+        planned(Recipe(models=Models(other=ModelRef("other/model"), trained="other")), shapes=PAIR, **CORPUS)
     with pytest.raises(ElusiveError, match="expected the tokens of 100 documents or of a sample of them, got 0"):
-        plan_recipe(Recipe(), shapes=PAIR, **CORPUS | {"document_tokens": []})
+        planned(Recipe(), shapes=PAIR, **CORPUS | {"document_tokens": []})
 
 
 # The table.
@@ -289,7 +295,7 @@ def test_the_table_of_a_large_run_is_narrow():
         models=Models(*(ModelRef(name, dtype="bfloat16") for name in ("elusive/large", "elusive/small"))),
         seeds=tuple(range(10)),
     )
-    text = plan_text(plan_recipe(recipe, shapes=PAIR, **CORPUS))
+    text = plan_text(planned(recipe, shapes=PAIR, **CORPUS))
     assert max(map(len, text.splitlines())) <= 110
     assert "H100, 989 TFLOP/s, 80 GB. Assumed, not measured: 40% of its speed" in " ".join(text.split())
     assert "as if it held everything" in " ".join(assumptions().split())
@@ -297,5 +303,8 @@ def test_the_table_of_a_large_run_is_narrow():
 
 def test_shared_shots_are_said_to_be_read_once():
     recipe = Recipe(evaluate=EvaluateSettings(draw="field"))
-    [stage] = _named(plan_recipe(recipe, shapes=PAIR, **CORPUS), "evaluate")
-    assert stage.note == "500 questions, at most (shots of a field are read once), of 4 trained and the untrained model"
+    [stage] = _named(planned(recipe, shapes=PAIR, **CORPUS), "evaluate")
+    assert (
+        stage.note
+        == "500 questions, at most (shots of a field are prefilled once), of 4 trained and the untrained model"
+    )

@@ -426,13 +426,13 @@ def export(
     from elusive.runs.progress import shown
 
     with shown("export") as progress:
-        figures = export_texts(texts, output, arm=arm, questions=questions or "", settings=settings, progress=progress)
-    print(f"{output}: {figures['rows']:,} rows, {figures['tokens']:,} tokens, {len(figures['files'])} files")
-    if figures["cut"]:
-        print(f"texts cut into several rows, at white space: {figures['cut']:,}")
-    if figures["task"]:
-        print(f"task for lm-evaluation-harness: {figures['task']} (--include_path {output / 'lm_eval'})")
-    if figures["licence"] == "unknown":
+        done = export_texts(texts, output, arm=arm, questions=questions or "", settings=settings, progress=progress)
+    print(f"{output}: {done.rows:,} rows, {done.tokens:,} tokens, {len(done.files)} files")
+    if done.cut:
+        print(f"texts cut into several rows, at white space: {done.cut:,}")
+    if done.task:
+        print(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
+    if done.licence == "unknown":
         print("licence: unknown, as the card says; give it with --licence")
 
 

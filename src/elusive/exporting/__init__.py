@@ -1,7 +1,7 @@
-"""An arm's texts as a data set that other trainers take as it is, and questions for lm-evaluation-harness.
+"""An arm's texts as a data set for other trainers, and questions for lm-evaluation-harness.
 
-The folder can be pushed to the hub unchanged: the texts, a data set card, stanzas and scripts for five trainers, and
-nothing that names a path of this machine, unless the base model is a local folder.
+A folder that `augment` wrote comes in. A folder that can be pushed to the hub goes out: the texts, a data set card,
+stanzas and scripts for five trainers. It names no path of this machine, unless the base model is a local folder.
 """
 
 import dataclasses
@@ -32,6 +32,29 @@ MARK = "export.json"
 """The export's own record; a folder that holds it may be written again from the same input."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An export that was written.
+
+    Attributes:
+        files: names of its files, sorted.
+        rows: rows of train.jsonl.
+        tokens: their tokens in the base model, special tokens and eos included.
+        longest: tokens of the longest row.
+        cut: texts that became several rows.
+        licence: licence on the card.
+        task: name of the task for lm-evaluation-harness ("" without questions).
+    """
+
+    files: tuple[str, ...]
+    rows: int
+    tokens: int
+    longest: int
+    cut: int
+    licence: str
+    task: str
+
+
 def export(
     source: str | Path,
     output: str | Path,
@@ -40,19 +63,19 @@ def export(
     questions: str | Path = "",
     settings: ExportSettings | None = None,
     progress: ProgressFunction = silent,
-) -> dict[str, Any]:
+) -> Exported:
     """Export one arm's texts for other trainers.
 
     Args:
         source: a folder that `augment` wrote, or a run folder.
-        output: the new folder; an earlier export of the same texts is written anew.
+        output: the new folder; an earlier export of the same texts is overwritten.
         arm: which arm of a run.
         questions: JSONL of questions for lm-evaluation-harness; a run brings its own.
         settings: the card, the base model, the training.
         progress: called with (texts done, texts).
 
     Returns:
-        files, rows, tokens, longest, cut, licence, task ("" without questions).
+        What was written.
 
     Raises:
         ElusiveError: if the source is unfinished or lacks the arm, `output` holds something else, or the base model's
@@ -68,29 +91,29 @@ def export(
     title = settings.title or _title(found)
     evaluate = _evaluate_settings(found, settings)
     path = Path(questions) if questions else found.questions
-    asked = question_rows(read_questions(path), _examples(evaluate.examples), evaluate, base) if path else []
+    rows = question_rows(read_questions(path), _examples(evaluate.examples), evaluate, base) if path else []
     record = {"made_by": f"elusive export {__version__}", "input": found.identity, "settings": _public(settings)}
     write_json(folder / MARK, record | {"files": sorted(earlier), "done": False})
     max_length = base.row_length(train)
     counts = write_rows(
         found.folder / "train.jsonl", folder, base.tokens_of, max_length, found.figures["texts"], progress
     )
-    task = _task_name(title) if asked else ""
+    task = _task_name(title) if rows else ""
     texts = trainer_files(plan(base, train, found.recipe.trained.dtype, counts), _slug(title))
     texts["README.md"] = dataset_card(
-        found, settings, base, counts, title=title, max_length=max_length, task=task, questions=len(asked)
+        found, settings, base, counts, title=title, max_length=max_length, task=task, questions=len(rows)
     )
-    if asked:
-        texts |= harness_task(task, asked, evaluate, base)
-        write_table(folder / QUESTIONS, pa.Table.from_pylist(asked))
+    if rows:
+        texts |= harness_task(task, rows, evaluate, base)
+        write_table(folder / QUESTIONS, pa.Table.from_pylist(rows))
     for name, text in texts.items():
         write_text(folder / name, text)
-    written = {*texts, "train.jsonl", "train.parquet", *copy_embedded(base, folder), *([QUESTIONS] if asked else [])}
+    written = {*texts, "train.jsonl", "train.parquet", *copy_embedded(base, folder), *([QUESTIONS] if rows else [])}
     for name in earlier - written:  # of an earlier export of these texts, with other settings
         (folder / name).unlink(missing_ok=True)
-    figures = dataclasses.asdict(counts) | {"licence": settings.licence, "task": task}
-    write_json(folder / MARK, record | figures | {"files": sorted(written), "done": True})
-    return figures | {"files": sorted(written)}
+    done = Exported(tuple(sorted(written)), **vars(counts), licence=settings.licence, task=task)
+    write_json(folder / MARK, record | dataclasses.asdict(done) | {"done": True})
+    return done
 
 
 def _earlier_files(folder: Path, source: Source) -> set[str]:
@@ -115,7 +138,7 @@ def _earlier_files(folder: Path, source: Source) -> set[str]:
 
 
 def _refuse_other_tokens(source: Source, base: BaseModel) -> None:
-    """Nobody named the base model: make sure that it is the one whose tokens were dropped."""
+    """Check that a base model that was not named is the one whose tokens were dropped."""
     ranked = next(RankingFile(source.folder / RANKING).documents(), None)
     if ranked and base.tokenizer(ranked.text, verbose=False)["input_ids"] != ranked.token_ids.tolist():
         raise ElusiveError(
@@ -125,7 +148,7 @@ def _refuse_other_tokens(source: Source, base: BaseModel) -> None:
 
 
 def _evaluate_settings(source: Source, settings: ExportSettings) -> EvaluateSettings:
-    """The run's settings of evaluation (the defaults without a run), with what the export was told instead."""
+    """The run's settings of evaluation (the defaults without a run), overridden by the export's."""
     given = {"shots": settings.shots, "max_new_tokens": settings.max_new_tokens, "seed": settings.question_seed}
     told = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(

@@ -18,7 +18,7 @@ from .splitting import RowCounts
 from .trainers import environment
 
 QUESTIONS = "questions.parquet"
-"""The questions as a data set, beside the harness's JSONL: a JSON reader would make dates of answers that are dates."""
+"""The questions as a data set; a JSON reader of the harness's file would turn answers that are dates into dates."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
           (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
 
@@ -37,14 +37,14 @@ def dataset_card(
     """The text of README.md.
 
     Args:
-        source: what is exported.
+        source: the texts.
         settings: licence, language, source.
         base: the model that the texts are meant for.
         counts: what was written.
         title: the data set's name.
         max_length: longest row in tokens.
         task: name of the task for lm-evaluation-harness, if there is one.
-        questions: how many questions it has.
+        questions: number of its questions.
 
     Raises:
         ElusiveError: if the title is empty.
@@ -56,7 +56,7 @@ def dataset_card(
     body = environment_.get_template("card.md.jinja").render(
         title=title,
         arm_words=arm_named(source.arm).kept,
-        copies=arm_named(source.arm).copies and source.asked["augment"]["copies"],
+        copies=arm_named(source.arm).copies and source.settings["augment"]["copies"],
         figures=source.figures,
         counts=counts,
         facts=_facts(source, settings, base, counts),
@@ -113,24 +113,24 @@ def size_category(rows: int) -> str:
 
 def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: RowCounts) -> list[tuple[str, str]]:
     """Rows of the card's table, escaped."""
-    augment, recipe, run = source.asked["augment"], source.recipe, source.run
+    augment, recipe, run = source.settings["augment"], source.recipe, source.run
     arm = arm_named(source.arm)
     facts = [
         ("source", markdown(source_name(source, settings))),
         ("licence", markdown(settings.licence)),
         ("arm", code(source.arm)),
-        ("queries", code(str(source.asked["queries"]))),
+        ("queries", code(str(source.settings["queries"]))),
     ]
-    read = dict.fromkeys(map(public_name, source.asked.get("models", {}).values()))
+    read = dict.fromkeys(map(public_name, source.settings.get("models", {}).values()))
     if arm.ranked:
         facts.append(("attention read of", " and ".join(map(code, read)) or "-"))
     facts += [
         ("to be trained", code(public_name(base.name)) + (f" at {code(base.revision)}" if base.revision else "")),
         ("alpha, beta", f"{augment['alpha']}, {augment['beta']}"),
-        ("copies of each document", f"{augment['copies'] if arm.copies else 0}, beside the original"),
+        ("copies of each document", f"{augment['copies'] if arm.copies else 0}, and the original"),
         ("mean drop rate of the copies", f"{source.figures['mean_drop_rate']:.4f}"),
         ("tokens behind the last query", f"{code(augment['unseen_tokens'])} (unseen_tokens)"),
-        ("never dropped", " ".join(map(code, source.asked["excluded_tokens"])) or "-"),
+        ("never dropped", " ".join(map(code, source.settings["excluded_tokens"])) or "-"),
         ("seed of the copies", str(augment["seed"])),
     ]
     if run:
@@ -146,7 +146,7 @@ def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: Ro
 
 
 def source_name(source: Source, settings: ExportSettings) -> str:
-    """What the card says of where the texts come from."""
+    """Where the texts come from, for the card."""
     if settings.source:
         return settings.source
     if not source.run:
@@ -174,7 +174,7 @@ def _commands(source: Source, settings: ExportSettings) -> list[str]:
     licence = f" --licence {shlex.quote(settings.licence)}" if settings.licence != "unknown" else ""
     if source.run:
         return ["elusive run RECIPE --output RUN", f"elusive export RUN --arm {arm} --output FOLDER{licence}"]
-    augment = source.asked["augment"]
+    augment = source.settings["augment"]
     flags = f"--alpha {augment['alpha']} --beta {augment['beta']} --copies {augment['copies']} --seed {augment['seed']}"
     return [
         f"elusive augment CORPUS --large SCORES --small SCORES --arm {arm} {flags} --output AUGMENTED",

@@ -1,4 +1,4 @@
-"""What is exported: a folder that `augment` wrote, alone or within a run."""
+"""The source of an export: a folder that `augment` wrote, alone or within a run."""
 
 import dataclasses
 from pathlib import Path
@@ -16,11 +16,11 @@ from elusive.runs.stage import stage_settings
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A finished folder of augmented texts, and what is known of how it came about.
+    """A finished folder of augmented texts, and how it was made.
 
     Attributes:
         folder: holds train.jsonl, ranking.parquet, settings.json, done.json.
-        asked: its settings.json: arm, augment, queries, trained, ...
+        settings: its settings.json: arm, augment, queries, trained, ...
         figures: its done.json: documents, texts, mean_drop_rate.
         run: the run that it lies in, or None.
         recipe: that run's recipe; the defaults where there is no run.
@@ -28,7 +28,7 @@ class Source:
     """
 
     folder: Path
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     figures: dict[str, Any]
     run: RunFolder | None
     recipe: Recipe
@@ -37,11 +37,11 @@ class Source:
     @property
     def arm(self) -> str:
         """How the copies were made."""
-        return self.asked["arm"]
+        return self.settings["arm"]
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells this input from others."""
+        """Identifies this input."""
         return {"arm": self.arm, "texts": self.texts_hash}
 
     @property
@@ -78,15 +78,17 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
             f"The texts in {found} are not finished: done.json is missing. Run the same `elusive augment` (or "
             "`elusive run`) again, which completes them, then export."
         )
-    asked = stage_settings(found)
-    if "arm" not in asked:
+    recorded = stage_settings(found)
+    if "arm" not in recorded:
         raise ElusiveError(f"{found / 'settings.json'} names no arm, so `elusive augment` did not write this folder.")
-    if arm and arm != asked["arm"]:
-        raise ElusiveError(f"--arm {arm}: {found} holds the arm {asked['arm']}. Leave --arm out, or name its folder.")
+    if arm and arm != recorded["arm"]:
+        raise ElusiveError(
+            f"--arm {arm}: {found} holds the arm {recorded['arm']}. Leave --arm out, or name its folder."
+        )
     run = RunFolder.around(found)
     return Source(
         folder=found,
-        asked=asked,
+        settings=recorded,
         figures=read_json(found / "done.json"),
         run=run,
         recipe=load_recipe(run.recipe, Recipe) if run else Recipe(),
@@ -95,10 +97,10 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
 
 
 def training_settings(source: Source, settings: ExportSettings) -> TrainSettings:
-    """The run's settings of training (the defaults without a run), with what the export was told instead."""
+    """The run's settings of training (the defaults without a run), overridden by the export's."""
     names = ("method", "learning_rate", "epochs", "batch_size", "max_length")
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
-    # Whoever asks for epochs does not want the run's number of steps or tokens.
+    # Epochs given to the export replace the run's number of steps or tokens.
     steps = {"max_steps": 0, "max_tokens": 0} if "epochs" in given else {}
     return dataclasses.replace(source.recipe.train, **given, **steps)
 
@@ -107,7 +109,7 @@ def base_model_of(source: Source, settings: ExportSettings) -> tuple[str, str]:
     """Name and revision of the model to be trained."""
     if settings.base_model:
         return settings.base_model, settings.base_revision
-    trained = source.recipe.models[source.asked.get("trained", "large")] if not source.run else source.recipe.trained
+    trained = source.recipe.models[source.settings.get("trained", "large")] if not source.run else source.recipe.trained
     return trained.name, trained.revision
 
 

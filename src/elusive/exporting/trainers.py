@@ -1,8 +1,8 @@
 """Stanzas and scripts that train on an export: LLaMA-Factory, axolotl, TRL, torchtune, and plain transformers.
 
-Each trainer appends eos itself, so it never stands in the texts. What would lose tokens is switched off by name:
-packing that drops a tail, limits that cut, loaders that drop the last batch. All read train.parquet: a JSON reader
-makes dates of texts and ids that look like dates.
+Each trainer appends eos itself, so it never stands in the texts. Options that would lose tokens are
+switched off: packing that drops a tail, limits that cut, loaders that drop the last batch. All use train.parquet,
+because a JSON reader turns texts and ids that look like dates into dates.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Plan:
     """One training, in the terms that all trainers share.
 
     Attributes:
-        model: name of the base model, seen from the export folder.
+        model: name of the base model, relative to the export folder.
         revision: commit or branch of a hub model.
         dtype: type of its weights, as scripts load them.
         settings: how to train.
@@ -63,7 +63,7 @@ class Plan:
 
 
 def plan(base: BaseModel, settings: TrainSettings, dtype: str, counts: RowCounts) -> Plan:
-    """What the trainers are told."""
+    """The training that all files describe."""
     settings = with_steps(settings, counts.rows, counts.tokens)
     return Plan(base.path, base.revision, dtype, settings, base.row_length(settings), counts.rows, counts.tokens)
 
@@ -175,46 +175,17 @@ def _axolotl(plan: Plan) -> str:
         {
             "sequence_len": "no text is longer: nothing is cut",
             "excess_length_strategy": "the default would drop longer texts",
-            "sample_packing": "each text is a row of its own, as in `elusive train`",
+            "sample_packing": "each text is a sequence of its own",
         },
     )
 
 
 def _torchtune(plan: Plan) -> str:
     train = plan.settings
-    # Its loader drops a last batch that is not full; with rows of one text none is, and gradients are summed instead.
+    # Its loader drops an incomplete last batch; batches of one text are never incomplete, and gradients are summed.
     whole = plan.rows % train.batch_size == 0
     epochs, steps_per_epoch = _torchtune_epochs(plan)
-    lora = {
-        "model.lora_rank": train.lora_rank,
-        "model.lora_alpha": train.lora_alpha,
-        "model.lora_dropout": 0.0,
-        "model.lora_attn_modules": "[q_proj,k_proj,v_proj,output_proj]",
-        "model.apply_lora_to_mlp": True,
-    }
-    overrides = {
-        "dataset._component_": "torchtune.datasets.text_completion_dataset",
-        "dataset.source": "parquet",
-        "dataset.split": "train",
-        "dataset.column": "text",
-        "dataset.add_eos": True,
-        "dataset.packed": False,
-        "tokenizer.max_seq_len": "null",
-        "batch_size": train.batch_size if whole else 1,
-        "gradient_accumulation_steps": 1 if whole else train.batch_size,
-        "epochs": epochs,
-        "max_steps_per_epoch": steps_per_epoch or "null",
-        "optimizer.lr": train.learning_rate,
-        "optimizer.weight_decay": train.weight_decay,
-        "lr_scheduler._component_": "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup",
-        "lr_scheduler.num_warmup_steps": plan.warmup_steps,
-        "clip_grad_norm": train.max_grad_norm or "null",
-        "dtype": "fp32" if train.precision == "fp32" else "bf16",
-        "enable_activation_checkpointing": train.gradient_checkpointing,
-        "seed": train.seed,
-        # A full training's configurations have it, and then refuse summed gradients and clipping.
-        **(lora if train.method == "lora" else {"optimizer_in_bwd": False}),
-    }
+    overrides = _torchtune_overrides(plan, train.batch_size if whole else 1, epochs, steps_per_epoch)
     words = [f"{key}={shlex.quote(str(value))}" for key, value in overrides.items()]
     return (
         environment()
@@ -230,6 +201,40 @@ def _torchtune(plan: Plan) -> str:
             cosine=train.lr_scheduler == "cosine",
         )
     )
+
+
+def _torchtune_overrides(plan: Plan, batch_size: int, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
+    train = plan.settings
+    lora = {
+        "model.lora_rank": train.lora_rank,
+        "model.lora_alpha": train.lora_alpha,
+        "model.lora_dropout": 0.0,
+        "model.lora_attn_modules": "[q_proj,k_proj,v_proj,output_proj]",
+        "model.apply_lora_to_mlp": True,
+    }
+    return {
+        "dataset._component_": "torchtune.datasets.text_completion_dataset",
+        "dataset.source": "parquet",
+        "dataset.split": "train",
+        "dataset.column": "text",
+        "dataset.add_eos": True,
+        "dataset.packed": False,
+        "tokenizer.max_seq_len": "null",
+        "batch_size": batch_size,
+        "gradient_accumulation_steps": train.batch_size // batch_size,
+        "epochs": epochs,
+        "max_steps_per_epoch": steps_per_epoch or "null",
+        "optimizer.lr": train.learning_rate,
+        "optimizer.weight_decay": train.weight_decay,
+        "lr_scheduler._component_": "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup",
+        "lr_scheduler.num_warmup_steps": plan.warmup_steps,
+        "clip_grad_norm": train.max_grad_norm or "null",
+        "dtype": "fp32" if train.precision == "fp32" else "bf16",
+        "enable_activation_checkpointing": train.gradient_checkpointing,
+        "seed": train.seed,
+        # A full training's configurations have it, and then refuse summed gradients and clipping.
+        **(lora if train.method == "lora" else {"optimizer_in_bwd": False}),
+    }
 
 
 def _torchtune_epochs(plan: Plan) -> tuple[int, int]:

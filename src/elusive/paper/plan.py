@@ -23,7 +23,8 @@ from elusive.evaluation.prompts import few_shot_examples, few_shot_prompt
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
 from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
-from elusive.planning.plan import PlannedStage, assumptions, hours, plan_recipe, plan_table, together
+from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
+from elusive.planning.table import assumptions, plan_table
 from elusive.training.pretraining import replay_texts
 from elusive.training.pretraining import texts as pretraining_texts
 from elusive.training.sequences import tokenize_rows
@@ -140,18 +141,16 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
     if trained not in shapes:
         shapes[trained] = _shape(model, model.name, to_make)
     trials = grid_trials(recipe)
-    stages = plan_recipe(
-        recipe,
-        shapes=shapes,
+    sizes = CorpusSizes(
         documents=round(len(lengths) / len(recipes)),
         document_tokens=lengths,
         questions=round(len(questions) / len(recipes)),
         prompt_tokens=prompts,
         answer_tokens=answers,
-        trials=[(trial.arm, trial.recipe) for trial in trials],
         replay_tokens=tokens.of_replay(recipe, model.name, to_make),
         known=_known(recipe, model.name, to_make),
     )
+    stages = plan_recipe(recipe, sizes, shapes, trials=[(trial.arm, trial.recipe) for trial in trials])
     many = len(recipes)
     made = [_pretraining_stage(model, own) for model, own in to_make.items()]
     trainings = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED) * many

@@ -37,12 +37,12 @@ _MAP_BYTES = 8
 
 
 LAYER_SECONDS: dict[Quantization, float] = {"none": 1e-3, "8bit": 5e-3, "4bit": 2e-3}
-"""What one layer takes at least, because its kernels are launched one by one; assumed of any device. The 32 layers of
+"""Shortest time of one layer, because its kernels are launched one by one; assumed for every device. The 32 layers of
 Llama 7B were reported to take 33 ms, in 8 bit 155 (bitsandbytes issue 347, RTX 3090), 4 bit 2.5 times less (490)."""
 
 
 _TILE_BYTES = 2**28
-"""Scores of attention that a reading on a GPU holds at once (see tiles.py)."""
+"""Attention scores that a capture on a GPU holds at once (see attention/tiles.py)."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class ModelShape:
 def shape_of(config: Any, name: str) -> ModelShape:
     """The shape of a model from its configuration; no weights are read.
 
-    The architecture is laid out without memory, so that what is counted are its own matrices.
+    The architecture is built without memory, so that its own matrices are counted.
 
     Args:
         config: of transformers, see `models.load_configs`.
@@ -172,7 +172,7 @@ def shape_of(config: Any, name: str) -> ModelShape:
 
 
 def _with_feed_forward(shape: ModelShape, text: Any, weights: int) -> ModelShape:
-    """The shape whose linear layers have so many weights in all: architectures do not say whether they are gated."""
+    """The shape whose linear layers have this many weights: architectures do not say whether they are gated."""
     widths = [getattr(text, key, None) for key in ("intermediate_size", "n_inner")] + [4 * shape.hidden_size]
     for width, gated in itertools.product(widths, (True, False)):
         if isinstance(width, int):
@@ -202,12 +202,12 @@ def _context(text: Any, name: str) -> int:
 
 
 def scoring_flops(shape: ModelShape, lengths: Sequence[float] | np.ndarray, *, layers: int = 0) -> float:
-    """FLOPs of reading attention out: no output head, and in the last layer nothing behind its scores.
+    """FLOPs of capturing attention: no output head, and in the last layer nothing after its scores.
 
     Args:
         shape: the model.
-        lengths: tokens of each text or window; texts are cut after their last query, so that whole ones are the most.
-        layers: how many run, if heads were chosen (0: all).
+        lengths: tokens of each text or window; whole texts give an upper bound, as each is cut after its last query.
+        layers: number of layers that run, if heads were chosen (0: all).
     """
     layers = layers or shape.layers
     tokens, squares = _sums(lengths)
@@ -228,8 +228,8 @@ def training_flops(
 
     Args:
         shape: the model.
-        lengths: tokens of each row of one pass.
-        passes: over these rows: rows trained on in all, divided by those of a pass.
+        lengths: tokens of each sequence of an epoch.
+        passes: epochs: sequences trained on in all, divided by those of one epoch.
         method: all weights are trained, or adapters on frozen ones, which get no gradients.
         lora_rank: rank of the adapters.
         gradient_checkpointing: the layers run forward twice.
@@ -245,19 +245,19 @@ def training_flops(
 
 
 def answering_flops(shape: ModelShape, prompt_tokens: float, answer_tokens: float) -> float:
-    """FLOPs of one question: the prompt but its last token up to the last layer's keys, then token by token.
+    """FLOPs of one question: the prompt without its last token up to the last layer's keys, then token by token.
 
     Args:
         shape: the model.
-        prompt_tokens: of the prompt, at least 1; what prompts begin with in common is read once, so this is the most.
-        answer_tokens: of the answer, the token that ends it included.
+        prompt_tokens: of the prompt, at least 1; an upper bound, as a prefix that prompts share is prefilled once.
+        answer_tokens: of the answer, including the token that ends it.
     """
-    read = prompt_tokens - 1
+    prefilled = prompt_tokens - 1
     matrices = shape.layers * shape.entering_parameters + (shape.layers - 1) * shape.leaving_parameters
-    reading = 2.0 * matrices * read + (shape.layers - 1) * _attention_flops(shape, read**2)
+    prefill = 2.0 * matrices * prefilled + (shape.layers - 1) * _attention_flops(shape, prefilled**2)
     seen = answer_tokens * prompt_tokens + answer_tokens * (answer_tokens - 1) / 2
     writing = 2.0 * (shape.linear_parameters + shape.head_parameters) * answer_tokens
-    return reading + writing + shape.layers * _attention_flops(shape, seen)
+    return prefill + writing + shape.layers * _attention_flops(shape, seen)
 
 
 def _sums(lengths: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -283,11 +283,11 @@ def training_bytes(
     lora_rank: int = 16,
     gradient_checkpointing: bool = False,
 ) -> dict[str, int]:
-    """Memory of training by what takes it; the sum is the peak, or a little more.
+    """Memory of training by purpose; the sum is the peak, or a little more.
 
     Args:
         shape: the model.
-        tokens: that go through it at once: those of a step, over its accumulated parts.
+        tokens: tokens in one forward pass: those of a step, divided by its accumulation steps.
         longest_row: tokens of the longest text among them.
         method: all weights are trained, or adapters.
         quantization: of the weights under adapters; all others are then held in float32, as peft has it.

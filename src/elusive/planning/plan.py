@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from elusive.scoring.sets import ScoreSet
 from elusive.training.stage import default_row_length, draws_for, with_steps
 
 from .costs import (
-    H100,
-    LAYER_SECONDS,
     Device,
     ModelShape,
     answering_bytes,
@@ -41,13 +38,13 @@ class PlannedStage:
     """One stage of a run.
 
     Attributes:
-        name: what is done.
-        times: how often: seeds x trials.
-        tokens: of one time.
+        name: the stage.
+        times: how often it runs: seeds x trials.
+        tokens: tokens of one time.
         flops: floating-point operations of one time.
-        peak_bytes: memory at most, if one device holds everything.
-        note: what the figures rest on, in words.
-        least_seconds: that one time takes, however fast the device is.
+        peak_bytes: peak memory, if one device holds everything.
+        note: the assumptions behind the figures, in words.
+        least_seconds: shortest time of one run, however fast the device is.
     """
 
     name: str
@@ -63,8 +60,43 @@ DropRate = Callable[[str], float] | Mapping[str, float]
 
 
 @dataclass(frozen=True)
+class CorpusSizes:
+    """The sizes of a corpus and its questions.
+
+    Attributes:
+        documents: number of documents.
+        document_tokens: tokens of each, special ones included, or of a sample that stands for all.
+        questions: number of evaluated questions (0: none).
+        prompt_tokens: mean tokens of a prompt with its shots.
+        answer_tokens: mean tokens of an answer.
+        ranked_share: share of a document's tokens that are ranked, neither special nor excluded.
+        replay_tokens: mean tokens of a replay text (0: the mean of the documents).
+        known: questions about people known before, evaluated at the end alone (see evaluate.known).
+
+    Raises:
+        ElusiveError: if there are no documents.
+    """
+
+    documents: int
+    document_tokens: Sequence[int]
+    questions: int
+    prompt_tokens: float
+    answer_tokens: float
+    ranked_share: float = 0.9
+    replay_tokens: float = 0.0
+    known: int = 0
+
+    def __post_init__(self) -> None:
+        if self.documents < 1 or not len(self.document_tokens) or min(self.document_tokens) < 1:
+            raise ElusiveError(
+                f"document_tokens: expected the tokens of {self.documents} documents or of a sample of them, got "
+                f"{len(self.document_tokens)} numbers. Give at least one of 1 or more."
+            )
+
+
+@dataclass(frozen=True)
 class _Sizes:
-    """What `plan_recipe` is told of models and corpus."""
+    """The sizes of models and corpus that the stages are planned from."""
 
     shapes: Mapping[str, ModelShape]
     documents: int
@@ -77,6 +109,22 @@ class _Sizes:
     ranked_share: float
     replay_tokens: float
 
+    @classmethod
+    def of(cls, corpus: CorpusSizes, shapes: Mapping[str, ModelShape], drop_rate: DropRate | None) -> "_Sizes":
+        lengths_N = np.asarray(corpus.document_tokens, dtype=np.float64)
+        return cls(
+            shapes=shapes,
+            documents=corpus.documents,
+            lengths_N=lengths_N,
+            questions=corpus.questions,
+            known=corpus.known,
+            prompt_tokens=corpus.prompt_tokens,
+            answer_tokens=corpus.answer_tokens,
+            drop_rate=drop_rate,
+            ranked_share=corpus.ranked_share,
+            replay_tokens=corpus.replay_tokens or float(lengths_N.mean()) + 1,
+        )
+
     def shape(self, model: str) -> ModelShape:
         if model not in self.shapes:
             raise ElusiveError(
@@ -88,73 +136,42 @@ class _Sizes:
 
 def plan_recipe(
     recipe: Recipe,
-    *,
+    corpus: CorpusSizes,
     shapes: Mapping[str, ModelShape],
-    documents: int,
-    document_tokens: Sequence[int],
-    questions: int,
-    prompt_tokens: float,
-    answer_tokens: float,
+    *,
     trials: Sequence[tuple[str, Recipe]] | None = None,
     drop_rate: DropRate | None = None,
-    ranked_share: float = 0.9,
-    replay_tokens: float = 0.0,
-    known: int = 0,
 ) -> list[PlannedStage]:
     """What each stage of a run costs, in their order: scores, trainings, answers.
 
     Args:
         recipe: the run.
-        shapes: of the models by their roles: large, small, and other where that one is trained.
-        documents: how many there are.
-        document_tokens: tokens of each, special ones included, or of a sample that stands for all.
-        questions: how many are asked (0: none).
-        prompt_tokens: of a prompt with its shots, on average.
-        answer_tokens: of an answer, on average.
+        corpus: its sizes.
+        shapes: the models' shapes by role: large, small, and other where that one is trained.
         trials: arms and their recipes, each trained with all its seeds (None: the recipe's arms).
         drop_rate: of an arm, the mean share of ranked tokens that its copies drop (mean_drop_rate of an augmented
             folder), where it is known; else Equation 1 gives it.
-        ranked_share: share of a document's tokens that are ranked, neither special nor excluded.
-        replay_tokens: of a replay text, on average (0: as many as a document has).
-        known: questions about people known before, asked at the end alone (see evaluate.known).
 
     Raises:
-        ElusiveError: if there are no documents, or a shape is missing.
+        ElusiveError: if a shape is missing.
     """
-    lengths_N = np.asarray(document_tokens, dtype=np.float64)
-    if documents < 1 or not len(lengths_N) or lengths_N.min() < 1:
-        raise ElusiveError(
-            f"document_tokens: expected the tokens of {documents} documents or of a sample of them, got "
-            f"{len(lengths_N)} numbers. Give at least one of 1 or more."
-        )
-    sizes = _Sizes(
-        shapes=shapes,
-        documents=documents,
-        lengths_N=lengths_N,
-        questions=questions,
-        known=known,
-        prompt_tokens=prompt_tokens,
-        answer_tokens=answer_tokens,
-        drop_rate=drop_rate,
-        ranked_share=ranked_share,
-        replay_tokens=replay_tokens or float(lengths_N.mean()) + 1,
-    )
+    sizes = _Sizes.of(corpus, shapes, drop_rate)
     if trials is None:
-        readings = dict.fromkeys(needed_scores(recipe, [_marked_document(recipe)]), 1)
+        times_scored = dict.fromkeys(needed_scores(recipe, [_marked_document(recipe)]), 1)
         trials = [(arm_named(arm, "arms").name, recipe) for arm in recipe.arms]
     else:
         # Trials of a sweep may name the untrained model in an arm's place.
         trials = [(arm, one) for arm, one in trials if arm in ARMS]
-        readings = _readings(trials)
+        times_scored = _times_scored(trials)
     return [
-        *(_scoring_stage(recipe, needed, times, sizes) for needed, times in readings.items()),
+        *(_scoring_stage(recipe, needed, times, sizes) for needed, times in times_scored.items()),
         *_training_stages(trials, sizes),
         *_answering_stages(recipe, trials, sizes),
     ]
 
 
-def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[ScoreSet, int]:
-    """Which scores the trials need, model by model, and in how many ways these are read out."""
+def _times_scored(trials: Sequence[tuple[str, Recipe]]) -> dict[ScoreSet, int]:
+    """The scores that the trials need, model by model, and how often: once for each way to capture attention."""
     ways: dict[ScoreSet, set[Any]] = {}
     for arm, recipe in trials:
         for needed in scores_of_arm(arm, recipe):
@@ -165,7 +182,7 @@ def _readings(trials: Sequence[tuple[str, Recipe]]) -> dict[ScoreSet, int]:
 
 
 def _marked_document(recipe: Recipe) -> Document:
-    """What tells `needed_scores` whether the corpus marks answers: it does where cues are read."""
+    """A document that tells `needed_scores` whether the corpus marks answers, as cues need."""
     pair = [Span(field, place, place + 1) for place, field in enumerate((*recipe.score.head_fields[:1], "answer"))]
     at_cues = any(one.queries != "all" for arm in recipe.arms for one in scores_of_arm(arm, recipe))
     marked = at_cues or recipe.corpus.source == "biographies"
@@ -206,7 +223,7 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
 
 
 def _windows(lengths_N: np.ndarray, longest: int) -> np.ndarray:
-    """Tokens of each window that texts are read in: whole, or overlapping by half."""
+    """Tokens of each window of the texts: whole, or overlapping by half."""
     if not longest or lengths_N.max() <= longest:
         return lengths_N
     stride, windows = max(1, longest // 2), list(lengths_N[lengths_N <= longest])
@@ -217,7 +234,7 @@ def _windows(lengths_N: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> list[PlannedStage]:
-    """One for each arm and model that is trained."""
+    """One for each arm and model to train."""
     trained: dict[str, Counter[_Training]] = {}
     for arm, recipe in trials:
         model = recipe.models.trained
@@ -228,7 +245,7 @@ def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> lis
 
 @dataclass(frozen=True)
 class _Training:
-    """What one training costs, and what is said of it."""
+    """The costs of one training, and the figures in its note."""
 
     tokens: float
     flops: float
@@ -242,7 +259,7 @@ class _Training:
 
 
 def _joined(name: str, kinds: Counter[_Training]) -> PlannedStage:
-    """Trainings of one arm: of those that cost something else, the mean, and the most memory."""
+    """Trainings of one arm: mean costs where they differ, and the most memory."""
 
     def span(key: str, form: str) -> str:
         found = [getattr(one, key) for one in kinds]
@@ -259,8 +276,8 @@ def _joined(name: str, kinds: Counter[_Training]) -> PlannedStage:
         tokens=round(mean("tokens")),
         flops=mean("flops"),
         peak_bytes=max(one.peak_bytes for one in kinds),
-        note=f"{' or '.join(dict.fromkeys(one.method for one in kinds))}; {span('passes', '.4g')} passes of "
-        f"{span('rows', ',')} rows, {span('steps', ',')} steps{dropped}",
+        note=f"{' or '.join(dict.fromkeys(one.method for one in kinds))}; {span('passes', '.4g')} epochs of "
+        f"{span('rows', ',')} sequences, {span('steps', ',')} steps{dropped}",
         least_seconds=mean("least_seconds"),
     )
 
@@ -298,7 +315,7 @@ def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
 
 
 def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _Sizes) -> dict[str, int]:
-    """The longest rows share a step, as rows of like lengths do."""
+    """Peak memory, with the longest sequences in one step."""
     settings = recipe.train
     # Each document of a sample stands for several.
     some = math.ceil(settings.batch_size * len(sizes.lengths_N) / sizes.documents)
@@ -340,9 +357,9 @@ def _all_seen(tokens: int) -> Tokens:
 
 
 def _rows(arm: str, recipe: Recipe, rate: float, shape: ModelShape, sizes: _Sizes) -> np.ndarray:
-    """Tokens of each row of one pass: of originals and copies, each with an end of text, cut at the longest row."""
+    """Tokens of each sequence of an epoch: originals and copies with an end of text, cut at the longest sequence."""
     originals_N = sizes.lengths_N + 1
-    # Overwritten by spaces, dropped tokens leave tokens behind: at most as many.
+    # With blank = true, spaces replace dropped tokens: at most as many tokens.
     dropped = 0.0 if recipe.augment.blank else sizes.ranked_share * rate
     copies_N = originals_N - dropped * (sizes.lengths_N - 1)
     copies = recipe.augment.copies if ARMS[arm].copies else 0
@@ -356,17 +373,17 @@ def _row_length(shape: ModelShape, settings: TrainSettings) -> int:
 
 
 def _answering_stages(recipe: Recipe, trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> Iterator[PlannedStage]:
-    """All questions in the midst of training, and at the end, to the untrained model too."""
-    trained, asked = Counter[str](), Counter[str]()
+    """Evaluations of all questions during training, and at the end, of the untrained model too."""
+    trained, during = Counter[str](), Counter[str]()
     for _, one in trials if sizes.questions else ():
         model = one.models.trained
         trained[model] += len(one.seeds)
-        asked[model] += len(one.seeds) * len(one.train.evaluate_at_epochs)
+        during[model] += len(one.seeds) * len(one.train.evaluate_at_epochs)
     for model, times in trained.items():
-        if asked[model]:
-            beside = _training_peak(recipe, sizes.shape(model), sizes.lengths_N, sizes)["optimizer"]
-            stage = _answering_stage(f"ask {model} in training", recipe, model, sizes.questions, sizes)
-            yield dataclasses.replace(stage, times=asked[model], peak_bytes=stage.peak_bytes + beside)
+        if during[model]:
+            optimizer = _training_peak(recipe, sizes.shape(model), sizes.lengths_N, sizes)["optimizer"]
+            stage = _answering_stage(f"evaluate {model} in training", recipe, model, sizes.questions, sizes)
+            yield dataclasses.replace(stage, times=during[model], peak_bytes=stage.peak_bytes + optimizer)
         stage = _answering_stage(f"evaluate {model}", recipe, model, sizes.questions + sizes.known, sizes)
         yield dataclasses.replace(
             stage, times=times + 1, note=f"{stage.note}, of {times} trained and the untrained model"
@@ -391,57 +408,14 @@ def _answering_stage(name: str, recipe: Recipe, model: str, questions: int, size
         tokens=round(questions * (sizes.prompt_tokens + sizes.answer_tokens)),
         flops=questions * answering_flops(shape, sizes.prompt_tokens, sizes.answer_tokens),
         peak_bytes=sum(peak.values()),
-        note=f"{questions:,} questions" + (", at most (shots of a field are read once)" if shared else ""),
+        note=f"{questions:,} questions" + (", at most (shots of a field are prefilled once)" if shared else ""),
         least_seconds=passes * pass_seconds(shape.layers, recipe.models[model].quantization),
     )
-
-
-def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
-    """The table of a plan and what it assumes, at most 110 columns wide.
-
-    Args:
-        stages: of the run.
-        device: what its hours are for (None: they are left out).
-    """
-    return f"{plan_table(stages, device)}\n\n{assumptions(device)}\n"
-
-
-def plan_table(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
-    """The table alone; the last row is the sum of the others."""
-    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else ""), "-" * _WIDTH]
-    for stage in stages:
-        numbers = (stage.tokens, stage.flops, stage.peak_bytes)
-        lines.append(_row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device))))
-        lines += textwrap.wrap(stage.note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
-    tokens, flops, peak = together(stages)
-    lines += ["-" * _WIDTH, _row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
-    if device and peak > device.memory_bytes:
-        lines += textwrap.wrap(_too_large(peak, device), _WIDTH)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def hours(stages: Iterable[PlannedStage], device: Device | None) -> float | None:
     """Of all stages, all times, on one device (None: on none)."""
     return sum(device.hours(one.flops, one.least_seconds) * one.times for one in stages) if device else None
-
-
-def assumptions(device: Device | None = H100) -> str:
-    """What a plan's numbers mean and rest on."""
-    words = (
-        "Tokens, compute and peak memory of one time (of trials that differ, mean tokens and compute, most memory); "
-        "all are estimates, see docs/planning.md. "
-    )
-    if device:
-        layer = {kind: f"{seconds * 1000:g}" for kind, seconds in LAYER_SECONDS.items()}
-        words += (
-            f"Hours are of all times on one device, as if it held everything: {device.name}, "
-            f"{_short(device.flops_a_second)}FLOP/s, {device.memory_bytes / 1e9:g} GB. Assumed, not measured: "
-            f"{device.utilisation:.0%} of its speed, and at least {layer['none']} ms for each pass through a layer "
-            f"({layer['8bit']} with 8-bit weights, {layer['4bit']} with 4-bit ones). Loading is left out."
-        )
-    else:
-        words += "Hours are left out: models this small leave a GPU idle most of the time."
-    return "\n".join(textwrap.wrap(words, _WIDTH))
 
 
 def together(stages: Iterable[PlannedStage]) -> tuple[int, float, int]:
@@ -450,45 +424,3 @@ def together(stages: Iterable[PlannedStage]) -> tuple[int, float, int]:
     tokens = sum(stage.tokens * stage.times for stage in stages)
     flops = sum(stage.flops * stage.times for stage in stages)
     return tokens, flops, max((stage.peak_bytes for stage in stages), default=0)
-
-
-_WIDTH = 103
-
-
-def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
-    return _short(tokens), f"{_short(flops)}FLOP", _gigabytes(peak), "" if taken is None else _hours(taken)
-
-
-def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
-    name = textwrap.shorten(name, 42, placeholder=" ...")
-    return f"{name:<42}{times:>8}{tokens:>12}{compute:>15}{peak:>11}{hours:>15}"
-
-
-def _too_large(peak: int, device: Device) -> str:
-    return (
-        f"Peaks above {device.memory_bytes / 1e9:g} GB do not fit one {device.name}: up to "
-        f"{math.ceil(peak / device.memory_bytes)} are needed, with the weights spread over them. Training takes less "
-        "with train.gradient_checkpointing or train.gradient_accumulation_steps."
-    )
-
-
-def _short(value: float) -> str:
-    """Three digits and a prefix, "1.2 E"; the unit follows."""
-    power = 0
-    while value >= 999.5 and power < len(_PREFIXES) - 1:
-        value, power = value / 1000, power + 1
-    digits = f"{value:.1f}" if 0 < value < 99.95 and power else f"{value:.0f}"
-    return f"{digits} {_PREFIXES[power]}"
-
-
-_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
-
-
-def _gigabytes(count: int) -> str:
-    if count < 0.995e9:
-        return f"{count / 1e9:.2f}"
-    return f"{count / 1e9:,.1f}" if count < 99.95e9 else f"{count / 1e9:,.0f}"
-
-
-def _hours(hours: float) -> str:
-    return "<0.01" if hours < 0.005 else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"

@@ -1,0 +1,93 @@
+"""A plan as a table for people, with what it assumes."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from .costs import H100, LAYER_SECONDS, Device
+from .plan import PlannedStage, hours, together
+
+
+def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """A plan as a table, with what it assumes, at most 110 columns wide.
+
+    Args:
+        stages: the stages of the run.
+        device: the device that its hours are for (None: no hours).
+    """
+    return f"{plan_table(stages, device)}\n\n{assumptions(device)}\n"
+
+
+def plan_table(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
+    """The table alone; the last row is the sum of the others."""
+    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else ""), "-" * _WIDTH]
+    for stage in stages:
+        numbers = (stage.tokens, stage.flops, stage.peak_bytes)
+        lines.append(_row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device))))
+        lines += textwrap.wrap(stage.note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    tokens, flops, peak = together(stages)
+    lines += ["-" * _WIDTH, _row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
+    if device and peak > device.memory_bytes:
+        lines += textwrap.wrap(_too_large(peak, device), _WIDTH)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def assumptions(device: Device | None = H100) -> str:
+    """The meaning of a plan's numbers, and the assumptions behind them."""
+    words = (
+        "Tokens, compute and peak memory of one time (if trials differ, mean tokens and compute, largest memory); "
+        "all are estimates, see docs/planning.md. "
+    )
+    if device:
+        layer = {kind: f"{seconds * 1000:g}" for kind, seconds in LAYER_SECONDS.items()}
+        words += (
+            f"Hours are of all times on one device, as if it held everything: {device.name}, "
+            f"{_short(device.flops_a_second)}FLOP/s, {device.memory_bytes / 1e9:g} GB. Assumed, not measured: "
+            f"{device.utilisation:.0%} of its speed, and at least {layer['none']} ms for each pass through a layer "
+            f"({layer['8bit']} with 8-bit weights, {layer['4bit']} with 4-bit ones). Loading is left out."
+        )
+    else:
+        words += "Hours are left out: models this small leave a GPU idle most of the time."
+    return "\n".join(textwrap.wrap(words, _WIDTH))
+
+
+_WIDTH = 103
+
+
+def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
+    return _short(tokens), f"{_short(flops)}FLOP", _gigabytes(peak), "" if taken is None else _hours(taken)
+
+
+def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
+    name = textwrap.shorten(name, 42, placeholder=" ...")
+    return f"{name:<42}{times:>8}{tokens:>12}{compute:>15}{peak:>11}{hours:>15}"
+
+
+def _too_large(peak: int, device: Device) -> str:
+    return (
+        f"Peaks above {device.memory_bytes / 1e9:g} GB do not fit one {device.name}: up to "
+        f"{math.ceil(peak / device.memory_bytes)} are needed, with the weights spread over them. Training takes less "
+        "with train.gradient_checkpointing or train.gradient_accumulation_steps."
+    )
+
+
+def _short(value: float) -> str:
+    """Three digits and a prefix, "1.2 E"; the unit follows."""
+    power = 0
+    while value >= 999.5 and power < len(_PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    digits = f"{value:.1f}" if 0 < value < 99.95 and power else f"{value:.0f}"
+    return f"{digits} {_PREFIXES[power]}"
+
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+
+
+def _gigabytes(count: int) -> str:
+    if count < 0.995e9:
+        return f"{count / 1e9:.2f}"
+    return f"{count / 1e9:,.1f}" if count < 99.95e9 else f"{count / 1e9:,.0f}"
+
+
+def _hours(hours: float) -> str:
+    return "<0.01" if hours < 0.005 else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"
