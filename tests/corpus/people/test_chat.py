@@ -55,7 +55,7 @@ def test_what_is_sent_and_what_comes_back(server, tmp_path):
 
 
 def test_extra_is_merged_and_null_leaves_out(server, tmp_path):
-    ask(settings_of(server, extra='{"seed": null, "temperature": 1, "max_tokens": 5}'), tmp_path)
+    ask(settings_of(server, extra_body='{"seed": null, "temperature": 1, "max_tokens": 5}'), tmp_path)
     assert server.asked[0].body == {
         "model": "m",
         "messages": [{"role": "user", "content": "Hello?"}],
@@ -67,14 +67,14 @@ def test_extra_is_merged_and_null_leaves_out(server, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("{", r"llm\.extra: expected a JSON object, got '{'"),
-        ("[1]", r"llm\.extra: expected a JSON object, got a list"),
-        ('{"stream": true, "model": "x"}', r"llm\.extra: model, stream cannot be changed there"),
+        ("{", r"llm\.extra_body: expected a JSON object, got '{'"),
+        ("[1]", r"llm\.extra_body: expected a JSON object, got a list"),
+        ('{"stream": true, "model": "x"}', r"llm\.extra_body: model, stream cannot be changed there"),
     ],
 )
 def test_extra_that_cannot_be_used(extra, message, server, tmp_path):
     with pytest.raises(ElusiveError, match=message):
-        ask(settings_of(server, extra=extra), tmp_path)
+        ask(settings_of(server, extra_body=extra), tmp_path)
 
 
 @pytest.mark.parametrize(
