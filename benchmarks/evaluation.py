@@ -117,7 +117,7 @@ def exact_matches(folder: str, items: Sequence[QuestionItem], seeds: Sequence[in
         of_seeds = []
         for seed in seeds:
             rows = evaluate(model, tokenizer, items, examples, EvaluateSettings(shots=SHOTS, seed=seed, draw=draw))
-            of_seeds.append([row["em"] for row in rows])
+            of_seeds.append([one.em for one in rows])
             print(f"{folder}, a draw a {draw}, seed {seed}: EM {np.mean(of_seeds[-1]):.3f}", flush=True)
         found[draw] = np.mean(of_seeds, axis=0)
     return found

@@ -19,7 +19,7 @@ from elusive.augmentation.arms import ARMS, drop_probability
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import SETTINGS_KEY
-from elusive.augmentation.stage import write_augmented
+from elusive.augmentation.stage import AugmentedCorpus, write_augmented
 from elusive.clues.tokenizers import across_tokenizers
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.config.toml import to_table
@@ -93,7 +93,7 @@ def augmented(documents: list[Document], scores: dict[ScoreSet, ById], tokenizer
     return run
 
 
-def write(folder: Path, results: Iterable[AugmentedDocument]) -> dict[str, Any]:
+def write(folder: Path, results: Iterable[AugmentedDocument]) -> AugmentedCorpus:
     return write_augmented(folder, results, "contrast-cues", AugmentSettings(copies=3))
 
 
@@ -418,7 +418,7 @@ class TestFiles:
         }
         assert pq.read_table(tmp_path / "train.parquet").to_pylist() == rows
         assert sorted(path.name for path in tmp_path.iterdir()) == ["ranking.parquet", "train.jsonl", "train.parquet"]
-        assert (figures["documents"], figures["texts"]) == (7, 28)
+        assert (figures.documents, figures.texts) == (7, 28)
 
     def test_all_files_or_none(self, augmented, tmp_path: Path) -> None:
         results = augmented("contrast-cues")
@@ -450,10 +450,10 @@ class TestFiles:
             words = [text[start:end].strip() for start, end in offsets]
             chances += 3 * sum(word not in ("", ".", ",") for word in words)
             dropped += sum(len(words) - 1 - len(copy.token_ids) for copy in result.texts[1:])
-        assert write(tmp_path, results)["mean_drop_rate"] == dropped / chances
+        assert write(tmp_path, results).mean_drop_rate == dropped / chances
 
     def test_plain(self, augmented, tmp_path: Path) -> None:
-        assert write(tmp_path, augmented("plain")) == {"documents": 7, "texts": 7, "mean_drop_rate": 0.0}
+        assert write(tmp_path, augmented("plain")) == AugmentedCorpus(7, 7, 0.0)
 
     @pytest.mark.parametrize("arm", ["random", *(name for name, arm in ARMS.items() if arm.signal)])
     def test_ranking_file(self, augmented, tmp_path: Path, arm: str) -> None:

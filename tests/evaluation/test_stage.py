@@ -20,6 +20,7 @@ from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation import generation, stage
 from elusive.evaluation.generation import clean_answer, generate_answers, stop_token_ids
+from elusive.evaluation.predictions import MeanScores, Metrics, Prediction, read_metrics
 from elusive.evaluation.stage import evaluate, evaluate_model, metrics
 from elusive.models import loading
 
@@ -286,21 +287,21 @@ def test_evaluate_gives_rows_worked_by_hand(tokenizer: PreTrainedTokenizerFast):
     # 1/2, recall 1, F1 2/3; against "Oslo, Norway" it is 1/2, and the better one counts.
     model = programmed_model(tokenizer, ids(tokenizer, ": Oslo\tBy.\n"))
     rows = evaluate(model, tokenizer, ITEMS, EXAMPLES, EvaluateSettings(shots=1))
-    assert rows[0] == {
-        "id": "q1",
-        "document_id": "d1",
-        "field": "city",
-        "question": "Where was Ada Tan born?",
-        "answers": ["Oslo, Norway", "Oslo"],
-        "prediction": "Oslo\tBy.",
-        "text": " Oslo\tBy.\n",
-        "em": 0.0,
-        "f1": pytest.approx(2 / 3),
-    }
-    assert [(row["id"], row["f1"]) for row in rows[1:]] == [("q2", 0.0), ("q3", 0.0)]
+    assert rows[0] == Prediction(
+        id="q1",
+        document_id="d1",
+        field="city",
+        question="Where was Ada Tan born?",
+        answers=("Oslo, Norway", "Oslo"),
+        prediction="Oslo\tBy.",
+        text=" Oslo\tBy.\n",
+        em=0.0,
+        f1=pytest.approx(2 / 3),
+    )
+    assert [(one.id, one.f1) for one in rows[1:]] == [("q2", 0.0), ("q3", 0.0)]
     right = evaluate(programmed_model(tokenizer, ids(tokenizer, ": Oslo\n")), tokenizer, ITEMS[:1], EXAMPLES,
                      EvaluateSettings(shots=1))  # fmt: skip
-    assert (right[0]["em"], right[0]["f1"]) == (1.0, 1.0)
+    assert (right[0].em, right[0].f1) == (1.0, 1.0)
 
 
 def test_prompts_depend_on_the_seed(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch):
@@ -314,18 +315,10 @@ def test_prompts_depend_on_the_seed(tokenizer: PreTrainedTokenizerFast, monkeypa
 
 
 def test_metrics_by_hand():
-    rows = [
-        {"field": "city", "em": 1.0, "f1": 1.0},
-        {"field": "date", "em": 0.0, "f1": 0.5},
-        {"field": "city", "em": 0.0, "f1": 0.25},
-        {"field": "city", "em": 0.0, "f1": 0.25},
-    ]
-    assert metrics(rows) == {
-        "em": 0.25,
-        "f1": 0.5,
-        "fields": {"city": {"em": 1 / 3, "f1": 0.5, "questions": 3}, "date": {"em": 0.0, "f1": 0.5, "questions": 1}},
-        "questions": 4,
-    }
+    scored = [("city", 1.0, 1.0), ("date", 0.0, 0.5), ("city", 0.0, 0.25), ("city", 0.0, 0.25)]
+    answers = [Prediction("q", "d", field, "?", ("a",), "a", "a", em, f1) for field, em, f1 in scored]
+    fields = {"city": MeanScores(1 / 3, 0.5, 3), "date": MeanScores(0.0, 0.5, 1)}
+    assert metrics(answers, 1.5) == Metrics(0.25, 0.5, 4, fields, 1.5)
 
 
 def test_no_questions_is_an_error(tokenizer: PreTrainedTokenizerFast):
@@ -343,7 +336,7 @@ def saved(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, model: Path, items: list[QuestionItem] | None = None, **settings: Any) -> dict[str, Any]:
+def run(folder: Path, model: Path, items: list[QuestionItem] | None = None, **settings: Any) -> Metrics:
     options: dict[str, Any] = {"shots": 1, "max_new_tokens": 8} | settings
     return evaluate_model(
         items or ITEMS, EXAMPLES, folder, model=ModelRef(str(model), device="cpu"), settings=EvaluateSettings(**options)
@@ -353,11 +346,11 @@ def run(folder: Path, model: Path, items: list[QuestionItem] | None = None, **se
 def test_evaluate_model_writes_predictions_and_metrics(saved: Path, tmp_path: Path):
     folder = tmp_path / "evaluation"
     figures = run(folder, saved)
-    assert figures["em"] == pytest.approx(1 / 3)
-    assert figures["fields"]["city"] == {"em": 0.5, "f1": 0.5, "questions": 2}
-    assert figures["questions"] == 3
-    assert figures["seconds"] > 0
-    assert json.loads((folder / "metrics.json").read_text()) == figures
+    assert figures.em == pytest.approx(1 / 3)
+    assert figures.fields["city"] == MeanScores(0.5, 0.5, 2)
+    assert figures.questions == 3
+    assert figures.seconds > 0
+    assert read_metrics(folder) == figures
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert [(row["id"], row["prediction"], row["em"]) for row in rows] == [
         ("q1", "Oslo", 1.0),
@@ -412,7 +405,7 @@ def test_unfinished_stage_is_finished(saved: Path, tmp_path: Path):
     (folder / "done.json").unlink()
     (folder / "metrics.json").unlink()
     again = run(folder, saved)
-    assert {**again, "seconds": 0} == {**figures, "seconds": 0}
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(figures, seconds=0)
     assert (folder / "done.json").exists()
 
 
@@ -442,7 +435,7 @@ def test_a_failed_evaluation_may_be_begun_again_with_other_settings(saved: Path,
     folder = tmp_path / "evaluation"
     with pytest.raises(ElusiveError, match=r"Lower evaluate\.shots"):
         run(folder, saved, max_new_tokens=250)
-    assert run(folder, saved)["questions"] == 3
+    assert run(folder, saved).questions == 3
 
 
 def test_missing_model_is_an_error(tmp_path: Path):
@@ -457,4 +450,4 @@ def test_adapter_folder_is_loaded_with_its_base(saved: Path, tmp_path: Path, tok
     wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], base_model_name_or_path=str(saved)))
     wrapped.save_pretrained(str(tmp_path / "adapter"))
     tokenizer.save_pretrained(tmp_path / "adapter")
-    assert run(tmp_path / "evaluation", tmp_path / "adapter")["em"] == pytest.approx(1 / 3)
+    assert run(tmp_path / "evaluation", tmp_path / "adapter").em == pytest.approx(1 / 3)

@@ -268,6 +268,6 @@ def test_training_runs_and_goes_on_in_bf16(method, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(texts, tmp_path / "out", model=ModelRef("elusive/large"), settings=settings, progress=stop)
     figures = train(texts, tmp_path / "out", model=ModelRef("elusive/large"), settings=settings)
-    assert (figures["steps"], figures["packed"]) == (12, True)
+    assert (figures.steps, figures.packed) == (12, True)
     losses = [row["loss"] for row in read_jsonl(tmp_path / "out" / "metrics.jsonl")]
     assert losses[-1] < losses[0]

@@ -372,7 +372,7 @@ class TestOwnTrainer:
             for name in ("static", "fresh")
         ):
             figures = train(train_jsonl, tmp_path / settings.copies, model=ModelRef(model_folder), settings=settings)
-            assert (figures["steps"], figures["texts"], figures["rows"]) == (15, 24, 24)
+            assert (figures.steps, figures.texts, figures.rows) == (15, 24, 24)
         (static, shape, replayed), (fresh, fresh_shape, fresh_replayed) = given["static"], given["fresh"]
         assert shape == fresh_shape == (15, 5)
         assert Counter(map(tuple, replayed)) == Counter(map(tuple, fresh_replayed))

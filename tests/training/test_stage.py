@@ -155,8 +155,8 @@ def test_no_text_is_dropped_or_cut_however_small_the_corpus(model_folder, tokeni
         figures = train(tmp_path / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)
     texts = Counter(tokenizer.decode(ids[1:-1]) for ids in seen)
     assert texts == dict.fromkeys(TEXTS[:count], 3)
-    assert figures["steps"] == math.ceil(3 * count / 8)
-    assert figures["tokens_trained"] == 3 * figures["tokens"] == sum(map(len, seen))
+    assert figures.steps == math.ceil(3 * count / 8)
+    assert figures.tokens_trained == 3 * figures.tokens == sum(map(len, seen))
 
 
 def test_passes_that_one_step_completes_are_all_asked_after(model_folder, tmp_path):
@@ -194,9 +194,9 @@ def trained_weights(model_folder, texts_file, folder, **settings):
 def test_how_a_step_is_computed_changes_nothing_of_it(model_folder, texts_file, tmp_path, other):
     packed, weights = trained_weights(model_folder, texts_file, tmp_path / "packed")
     figures, others = trained_weights(model_folder, texts_file, tmp_path / "other", **other)
-    assert packed["packed"]
-    assert figures["packed"] == ("packing" not in other)
-    assert (packed["steps"], packed["tokens_trained"]) == (figures["steps"], figures["tokens_trained"])
+    assert packed.packed
+    assert figures.packed == ("packing" not in other)
+    assert (packed.steps, packed.tokens_trained) == (figures.steps, figures.tokens_trained)
     assert max((weights[name] - others[name]).abs().max().item() for name in weights) < 1e-5
     untrained = dict(load_model(model_folder).named_parameters())
     assert max((weights[name] - untrained[name]).abs().max().item() for name in weights) > 1e-4
@@ -210,7 +210,7 @@ def test_an_architecture_that_does_not_pack_trains_on_padded_texts(tokenizer, te
     GPTJForCausalLM(config).save_pretrained(tmp_path / "gptj")
     tokenizer.save_pretrained(tmp_path / "gptj")
     figures, weights = trained_weights(str(tmp_path / "gptj"), texts_file, tmp_path / "one")
-    assert not figures["packed"]
+    assert not figures.packed
     _, parts = trained_weights(
         str(tmp_path / "gptj"), texts_file, tmp_path / "parts", gradient_accumulation_steps=accumulation
     )
@@ -226,7 +226,7 @@ def test_other_families_are_trained_and_asked(tokenizer, texts_file, tmp_path, k
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     figures, weights = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "packed", method="lora")
-    assert figures["packed"]
+    assert figures.packed
     _, padded = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "padded", method="lora", packing=False)
     assert max((weights[name] - padded[name]).abs().max().item() for name in weights) < 1e-5
     prompts, limits = ["Person 1 was", "Person 22"], {"max_new_tokens": 3, "max_batch_tokens": 64}
@@ -263,8 +263,8 @@ def test_adapters_are_trained_on_quantised_weights_and_asking_changes_nothing(te
             evaluator=folders[name],
         )
 
-    assert learn("asked", quantization)["packed"]
-    assert learn("silent", quantization)["packed"]
+    assert learn("asked", quantization).packed
+    assert learn("silent", quantization).packed
     assert asked == [1.0, 2.0]
     found = list(read_jsonl(tmp_path / "asked" / "metrics.jsonl"))
     assert [row["step"] for row in found if "em" in row] == [2, 3]
@@ -352,8 +352,8 @@ def test_two_arms_of_equal_tokens(texts_file, tmp_path):
     whole = train(texts_file, tmp_path / "whole", model=ModelRef("elusive/small"), settings=settings)
     part = train(half, tmp_path / "part", model=ModelRef("elusive/small"), settings=settings)
     for figures in (whole, part):
-        a_step = 4 * figures["tokens"] / figures["rows"]
-        assert abs(figures["tokens_trained"] - 600) < 2 * a_step
+        a_step = 4 * figures.tokens / figures.rows
+        assert abs(figures.tokens_trained - 600) < 2 * a_step
     settings_of_stage = json.loads((tmp_path / "whole" / "settings.json").read_text())
     assert settings_of_stage["train"]["max_tokens"] == 600
 
@@ -387,9 +387,9 @@ def test_training_lowers_the_loss_and_a_done_folder_is_not_touched(model_folder,
         settings=settings,
         progress=lambda *p: seen.append(p),
     )
-    assert figures["steps"] == 30
-    assert figures["texts"] == figures["rows"] == 10
-    assert figures["loss"] < 0.7 * math.log(500)
+    assert figures.steps == 30
+    assert figures.texts == figures.rows == 10
+    assert figures.loss < 0.7 * math.log(500)
     assert seen[-1] == (30, 30)
     weights = tmp_path / "out" / "model.safetensors"
     before = weights.stat().st_mtime_ns
@@ -447,8 +447,8 @@ def test_one_process_uses_one_device(tokenizer, tmp_path, monkeypatch):
     order = row_order([len(row) for row in rows], batch_size=2, draws=4, seed=0)
     monkeypatch.setattr("transformers.TrainingArguments.n_gpu", property(lambda self: getattr(self, "_n_gpu", 2)))
     figures, _ = fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path)
-    assert (figures["steps"], figures["processes"]) == (2, 1)
-    assert figures["tokens_trained"] == sum(len(rows[row]) for step in order for row in step)
+    assert (figures.steps, figures.processes) == (2, 1)
+    assert figures.tokens_trained == sum(len(rows[row]) for step in order for row in step)
 
 
 def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):

@@ -1,6 +1,7 @@
 """The stage that writes one arm's training texts."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
 from elusive.runs.stage import Stage, stage_settings
+from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
@@ -28,9 +30,24 @@ TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", p
 _GROUP_DOCUMENTS = 256
 
 
+@dataclasses.dataclass(frozen=True)
+class AugmentedCorpus:
+    """How much one arm's training texts are.
+
+    Attributes:
+        documents: documents that were augmented.
+        texts: originals and copies.
+        mean_drop_rate: dropped tokens over rankable tokens of all copies.
+    """
+
+    documents: int
+    texts: int
+    mean_drop_rate: float
+
+
 def write_augmented(
     folder: str | Path, augmented: Iterable[AugmentedDocument], arm: str, settings: AugmentSettings
-) -> dict[str, Any]:
+) -> AugmentedCorpus:
     """Write train.jsonl, train.parquet and ranking.parquet: all three, or none.
 
     Args:
@@ -40,7 +57,7 @@ def write_augmented(
         settings: what they were made with.
 
     Returns:
-        documents, texts, and mean_drop_rate: dropped tokens over rankable tokens of all copies.
+        How much was written.
     """
     folder = Path(folder)
     documents = texts = dropped = chances = 0
@@ -63,11 +80,7 @@ def write_augmented(
             documents, texts = documents + len(group), texts + len(rows)
             dropped += sum(item.dropped for item in group)
             chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
-    return {
-        "documents": documents,
-        "texts": texts,
-        "mean_drop_rate": dropped / chances if chances else 0.0,
-    }
+    return AugmentedCorpus(documents, texts, dropped / chances if chances else 0.0)
 
 
 def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
@@ -85,7 +98,7 @@ def augment_corpus(
     score: ScoreSettings,
     settings: AugmentSettings,
     progress: ProgressFunction = silent,
-) -> dict[str, Any]:
+) -> AugmentedCorpus:
     """Write one arm's training texts, unless they are there; corpus and scores are read as streams.
 
     Args:
@@ -100,7 +113,7 @@ def augment_corpus(
         progress: called with (documents, of how many).
 
     Returns:
-        documents, texts, mean_drop_rate.
+        How much is there.
 
     Raises:
         ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, or the folder was
@@ -135,5 +148,5 @@ def augment_corpus(
             settings=settings,
             progress=progress,
         )
-        stage.finish(write_augmented(stage.folder, augmented, arm, settings))
-    return stage.summary
+        stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
+    return from_json(AugmentedCorpus, stage.summary)

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -22,6 +22,9 @@ from elusive.config.run import (
 from elusive.config.verbs import ExportSettings, LlmSettings, PretrainSettings, ReproduceSettings, SweepRecipe
 from elusive.errors import ElusiveError
 from elusive.models import processes
+
+if TYPE_CHECKING:
+    from elusive.training.stage import Training
 
 # Flags of a nested dataclass without its name in front: --alpha, not --settings.alpha.
 _FLAT = tyro.conf.arg(name="")
@@ -171,7 +174,7 @@ def augment(
             settings=settings,
             progress=progress,
         )
-    print(f"{output}: {figures['texts']:,} texts, mean drop rate {figures['mean_drop_rate']:.3f}")
+    print(f"{output}: {figures.texts:,} texts, mean drop rate {figures.mean_drop_rate:.3f}")
 
 
 def _check_scores(asked: dict[Path, dict[str, Any]], excluded_tokens: tuple[str, ...]) -> None:
@@ -317,7 +320,7 @@ def train(
         examples = few_shot_examples(evaluate.examples)
         evaluator = evaluator_of(read_questions(questions), examples, evaluate, output)
     with shown(f"train {model}") as progress:
-        figures = train_model(
+        done = train_model(
             texts,
             output,
             model=ModelRef(model, revision, dtype, quantization, device),
@@ -326,16 +329,15 @@ def train(
             progress=progress if processes.is_main() else silent,
         )
     if processes.is_main():
-        print(f"{output}: {training_summary(figures)}")
+        print(f"{output}: {training_summary(done)}")
 
 
-def training_summary(figures: dict[str, Any]) -> str:
+def training_summary(done: "Training") -> str:
     """What was trained on, in words: all of it, or it would say so."""
-    together = f" in {figures['processes']} processes" if figures["processes"] > 1 else ""
+    together = f" in {done.processes} processes" if done.processes > 1 else ""
     return (
-        f"{figures['texts']:,} texts, {figures['tokens']:,} tokens in a pass; {figures['tokens_trained']:,} tokens "
-        f"trained on in {figures['steps']:,} steps{together}, {'packed' if figures['packed'] else 'padded'}; "
-        f"loss {figures['loss']}, {figures['seconds']} s"
+        f"{done.texts:,} texts, {done.tokens:,} tokens an epoch; {done.tokens_trained:,} tokens trained on in "
+        f"{done.steps:,} steps{together}, {'packed' if done.packed else 'padded'}; loss {done.loss}, {done.seconds} s"
     )
 
 
@@ -365,15 +367,15 @@ def evaluate(
     """
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.known import known_questions
+    from elusive.evaluation.predictions import read_metrics
     from elusive.evaluation.prompts import few_shot_examples
     from elusive.evaluation.stage import evaluate_model
-    from elusive.runs.files import read_json
     from elusive.runs.folder import known_answers
     from elusive.runs.progress import shown
 
     known = known_questions(settings.known, model)
     with shown(f"evaluate {model}") as progress:
-        figures = evaluate_model(
+        found = evaluate_model(
             read_questions(questions),
             list(few_shot_examples(settings.examples)),
             output,
@@ -382,11 +384,11 @@ def evaluate(
             known=known,
             progress=progress,
         )
-    rows = {**figures["fields"], "all": figures}
+    rows = {**found.fields, "all": found}
     if known:
-        rows["known"] = read_json(known_answers(output) / "metrics.json")
-    for field, values in rows.items():
-        print(f"{field:12} EM {values['em']:.3f}  F1 {values['f1']:.3f}  {values['questions']} questions")
+        rows["known"] = read_metrics(known_answers(output))
+    for field, means in rows.items():
+        print(f"{field:12} EM {means.em:.3f}  F1 {means.f1:.3f}  {means.questions} questions")
 
 
 def report(folder: tyro.conf.Positional[Path], settings: Annotated[ReportSettings, _FLAT] = ReportSettings()) -> None:

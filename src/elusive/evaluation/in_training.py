@@ -41,11 +41,11 @@ def evaluator_of(
         began = time.perf_counter()
         together = is_sharded(model)
         share = items if together else processes.own_share(items)
-        rows = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
-        rows = rows if together else processes.gathered(rows)
+        answers = evaluate(model, tokenizer, share, examples, settings, progress) if share else []
+        answers = answers if together else processes.gathered(answers)
         if not processes.is_main():
             return {}
-        found = write_answers(rows, epoch_answers(folder, epoch), began)
-        return {name: found[name] for name in ("em", "f1", "questions", "seconds")}
+        found = write_answers(answers, epoch_answers(folder, epoch), began)
+        return {name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")}
 
     return Evaluator(evaluate_now, questions_identity(items, examples, settings))

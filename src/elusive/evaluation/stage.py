@@ -17,12 +17,14 @@ from elusive.config.toml import to_table
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.models import loading
-from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_jsonl
+from elusive.runs.files import ProgressFunction, silent, write_json, write_jsonl
 from elusive.runs.folder import known_answers
 from elusive.runs.stage import Stage
+from elusive.runs.typed_json import to_json
 
 from .generation import _generate_by_vllm, clean_answer, generate_answers
 from .metrics import exact_match, f1
+from .predictions import MeanScores, Metrics, Prediction, read_metrics
 from .prompts import few_shot_prompt
 
 
@@ -33,8 +35,8 @@ def evaluate(
     examples: Sequence[Example],
     settings: EvaluateSettings,
     progress: ProgressFunction = silent,
-) -> list[dict[str, Any]]:
-    """Ask a model every question closed-book and mark its answers.
+) -> list[Prediction]:
+    """Let a model answer every question closed-book, and score its answers.
 
     Args:
         model: a causal language model.
@@ -45,8 +47,7 @@ def evaluate(
         progress: called with (questions done, questions in all).
 
     Returns:
-        One prediction row per question, in order: id, document_id, field, question, answers, prediction, text
-        (the raw continuation), em and f1 (floats in [0, 1], the best over the reference answers).
+        One prediction a question, in order; em and f1 are the best over the reference answers.
 
     Raises:
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
@@ -59,25 +60,25 @@ def evaluate(
         max_batch_tokens=settings.max_batch_tokens,
         progress=progress,
     )
-    return [_row(item, text) for item, text in zip(items, texts, strict=True)]
+    return [_prediction(item, text) for item, text in zip(items, texts, strict=True)]
 
 
-def write_answers(rows: Sequence[dict[str, Any]], folder: str | Path, began: float) -> dict[str, Any]:
+def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: float) -> Metrics:
     """Write predictions.jsonl and metrics.json; files that are there already are overwritten.
 
     Args:
-        rows: what `evaluate` returns.
+        predictions: what `evaluate` returns.
         folder: where they go.
         began: `time.perf_counter()` when answering began.
 
     Returns:
-        `metrics` of the rows, and "seconds" that answering took.
+        `metrics` of the predictions, with the seconds that answering took.
     """
     folder = Path(folder)
-    figures = metrics(rows) | {"seconds": round(time.perf_counter() - began, 3)}
-    write_jsonl(folder / "predictions.jsonl", rows)
-    write_json(folder / "metrics.json", figures)
-    return figures
+    found = metrics(predictions, round(time.perf_counter() - began, 3))
+    write_jsonl(folder / "predictions.jsonl", map(to_json, predictions))
+    write_json(folder / "metrics.json", to_json(found))
+    return found
 
 
 def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> list[str]:
@@ -85,30 +86,26 @@ def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], setting
     return [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
 
 
-def metrics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean EM and F1 over prediction rows, and per field.
+def metrics(predictions: Sequence[Prediction], seconds: float = 0.0) -> Metrics:
+    """Mean EM and F1 over predictions, and per field.
 
     Args:
-        rows: what `evaluate` returns.
+        predictions: what `evaluate` returns.
+        seconds: how long answering took.
 
     Returns:
-        {"em", "f1", "fields": {field: {"em", "f1", "questions"}}, "questions"}; means in [0, 1], fields in the
-        order of their first row.
+        Means in [0, 1], fields in the order of their first prediction.
 
     Raises:
-        ElusiveError: if there are no rows.
+        ElusiveError: if there are no predictions.
     """
-    _refuse_no_questions(rows)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["field"], []).append(row)
-    overall = _means(rows)
-    return {
-        "em": overall["em"],
-        "f1": overall["f1"],
-        "fields": {field: _means(group) for field, group in groups.items()},
-        "questions": len(rows),
-    }
+    _refuse_no_questions(predictions)
+    groups: dict[str, list[Prediction]] = {}
+    for one in predictions:
+        groups.setdefault(one.field, []).append(one)
+    overall = _means(predictions)
+    fields = {field: _means(group) for field, group in groups.items()}
+    return Metrics(overall.em, overall.f1, overall.questions, fields, seconds)
 
 
 def evaluate_model(
@@ -120,7 +117,7 @@ def evaluate_model(
     settings: EvaluateSettings | None = None,
     known: Sequence[QuestionItem] = (),
     progress: ProgressFunction = silent,
-) -> dict[str, Any]:
+) -> Metrics:
     """Evaluate a saved model into a stage folder: predictions.jsonl and metrics.json.
 
     A finished folder is read, not computed again, and the model is not loaded.
@@ -135,7 +132,7 @@ def evaluate_model(
         progress: called with (questions done, questions in all).
 
     Returns:
-        `metrics` of the predictions (of `items` alone), and "seconds" that loading and answering took.
+        `metrics` of the predictions (of `items` alone), with the seconds that loading and answering took.
 
     Raises:
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
@@ -146,10 +143,10 @@ def evaluate_model(
     missing = [(stage, group) for stage, group in stages if not stage.done]
     start = time.perf_counter()
     answers = _answers([group for _, group in missing], examples, model, settings, progress)
-    for (stage, _), rows in zip(missing, answers, strict=True):
-        figures, start = write_answers(rows, stage.folder, start), time.perf_counter()
-        stage.finish({name: figures[name] for name in ("em", "f1", "questions", "seconds")})
-    return read_json(folder / "metrics.json")
+    for (stage, _), predictions in zip(missing, answers, strict=True):
+        found, start = write_answers(predictions, stage.folder, start), time.perf_counter()
+        stage.finish({name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")})
+    return read_metrics(folder)
 
 
 def _answers(
@@ -158,8 +155,8 @@ def _answers(
     model: ModelRef,
     settings: EvaluateSettings,
     progress: ProgressFunction,
-) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each group of questions; the model is loaded once, and only if there is any."""
+) -> Iterator[list[Prediction]]:
+    """The predictions of each group of questions; the model is loaded once, and only if there is any."""
     if not groups:
         return
     prompts = [_prompts(items, examples, settings) for items in groups]
@@ -169,7 +166,7 @@ def _answers(
         texts = iter(_generate_by_vllm(model, tokenizer, list(itertools.chain(*prompts)), settings))
         for items in groups:
             progress(len(items), len(items))
-            yield [_row(item, next(texts)) for item in items]
+            yield [_prediction(item, next(texts)) for item in items]
         return
     loaded = loading.load_model(model)
     for items in groups:
@@ -221,24 +218,25 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
-def _row(item: QuestionItem, text: str) -> dict[str, Any]:
-    prediction = clean_answer(text)
-    return {
-        "id": item.id,
-        "document_id": item.document_id,
-        "field": item.field,
-        "question": item.question,
-        "answers": list(item.answers),
-        "prediction": prediction,
-        "text": text,
-        "em": exact_match(prediction, item.answers),
-        "f1": f1(prediction, item.answers),
-    }
+def _prediction(item: QuestionItem, text: str) -> Prediction:
+    answer = clean_answer(text)
+    return Prediction(
+        id=item.id,
+        document_id=item.document_id,
+        field=item.field,
+        question=item.question,
+        answers=item.answers,
+        prediction=answer,
+        text=text,
+        em=exact_match(answer, item.answers),
+        f1=f1(answer, item.answers),
+    )
 
 
-def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    means: dict[str, Any] = {name: sum(row[name] for row in rows) / len(rows) for name in ("em", "f1")}
-    return means | {"questions": len(rows)}
+def _means(predictions: Sequence[Prediction]) -> MeanScores:
+    count = len(predictions)
+    em, f1 = (sum(getattr(one, name) for one in predictions) / count for name in ("em", "f1"))
+    return MeanScores(em, f1, count)
 
 
 def _refuse_no_questions(items: Sequence[Any]) -> None:

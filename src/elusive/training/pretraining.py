@@ -18,6 +18,7 @@ from elusive.models.devices import default_device
 from elusive.models.loading import load_tokenizer, resolve
 from elusive.runs.files import ProgressFunction, silent, write_text
 from elusive.runs.stage import Stage
+from elusive.runs.typed_json import to_json
 
 from .sequences import pack_rows, row_order, tokenize_rows
 from .trainer import FitSettings, Steps, fit
@@ -127,12 +128,12 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     lengths = [len(row) for row in rows]
     draws = steps * settings.batch_size
     order = row_order(lengths, batch_size=settings.batch_size, draws=draws, seed=settings.seed)
-    figures, _ = fit(
+    fitted, _ = fit(
         model, Steps(rows, lengths, order, len(rows), len(rows)), _fit_settings(settings), folder, progress=progress
     )
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
-    stage.finish({**figures, "parameters": model.num_parameters()})
+    stage.finish({**to_json(fitted), "parameters": model.num_parameters()})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder
 

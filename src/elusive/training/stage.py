@@ -23,11 +23,12 @@ from elusive.models.devices import default_device
 from elusive.models.loading import config_context, load_model, load_tokenizer, model_identity, without_future_warnings
 from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
 from elusive.runs.stage import Stage
+from elusive.runs.typed_json import from_json, to_json
 
 from .fresh import fresh_rows, ranking_beside
 from .packing import packs
 from .sequences import row_order, tokenize_rows
-from .trainer import FitSettings, Steps, check_arguments, fit
+from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
 
 _LONGEST_DEFAULT_ROW = 1024
 
@@ -43,6 +44,23 @@ class Evaluator:
 
     evaluate: Callable[[Any, PreTrainedTokenizerFast, float], Mapping[str, float]]
     identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training(Fitted):
+    """A finished training.
+
+    Attributes:
+        texts: texts that were trained on.
+        rows: sequences of one epoch over them.
+        tokens: their tokens.
+        packed: whether a step's texts were packed into one sequence.
+    """
+
+    texts: int
+    rows: int
+    tokens: int
+    packed: bool
 
 
 def draws_for(rows: int, settings: TrainSettings) -> int:
@@ -116,7 +134,7 @@ def train(
     settings: TrainSettings | None = None,
     evaluator: Evaluator | None = None,
     progress: ProgressFunction = silent,
-) -> dict[str, Any]:
+) -> Training:
     """Continue the pretraining of a model on one arm's texts.
 
     Launched in several processes (torchrun, accelerate launch), these share each step's texts.
@@ -130,8 +148,7 @@ def train(
         progress: called with (steps done, steps).
 
     Returns:
-        What done.json holds: steps, loss, seconds, texts, rows and tokens (of one pass over the texts),
-        tokens_trained (replay included), whether packed, and processes; at once if the folder is done.
+        What was trained on, and how; at once if the folder is done.
 
     Raises:
         ElusiveError: if the folder was begun with other settings, there is nothing to train on, all of quantised
@@ -145,7 +162,7 @@ def train(
     with processes.main_first(cpu=device == "cpu"):
         stage = Stage(folder, identity)
     if stage.done:
-        return stage.summary
+        return from_json(Training, stage.summary)
     tokenizer = load_tokenizer(model)
     # Weights that are to be spread over the processes may fit none of their devices.
     learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
@@ -155,7 +172,7 @@ def train(
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
     # Where weights are shared, the main process alone may have them yet.
     packed = processes.from_main(lambda: settings.packing and packs(learner, max(steps.lengths)))
-    figures, weights = fit(
+    fitted, weights = fit(
         learner,
         steps,
         _fit_settings(settings),
@@ -167,16 +184,17 @@ def train(
         progress=progress,
     )
     in_a_pass = sum(steps.lengths[: steps.rows_a_pass])
-    figures |= {"rows": steps.rows_a_pass, "tokens": int(in_a_pass), "packed": packed}
     if processes.is_main():
         learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
         if settings.method == "lora":
             _name_base_model(stage.folder / "adapter_config.json", model.name)
         tokenizer.save_pretrained(stage.folder)
-        stage.finish({**figures, "texts": sum(1 for _ in read_jsonl(texts))})
+        count = sum(1 for _ in read_jsonl(texts))
+        done = Training(**vars(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed)
+        stage.finish(to_json(done))
         shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
     with processes.main_first(cpu=True):
-        return stage.summary
+        return from_json(Training, stage.summary)
 
 
 def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:

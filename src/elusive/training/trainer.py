@@ -191,6 +191,25 @@ def _own_forward(model: Any) -> Iterator[None]:
         model.forward = mixed
 
 
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What a training did.
+
+    Attributes:
+        steps: optimizer steps.
+        loss: the last logged mean loss.
+        tokens_trained: tokens over all steps, those of the replay included.
+        processes: how many trained together.
+        seconds: of the call; of a resumed training, since it resumed.
+    """
+
+    steps: int
+    loss: float
+    tokens_trained: int
+    processes: int
+    seconds: float
+
+
 @without_future_warnings()
 def fit(
     model: Any,
@@ -203,7 +222,7 @@ def fit(
     ask: Ask | None = None,
     ask_at: Mapping[int, Sequence[float]] | None = None,
     progress: ProgressFunction = silent,
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+) -> tuple[Fitted, dict[str, Any] | None]:
     """Train a model on rows in a given order; resumes from the newest whole checkpoint.
 
     Args:
@@ -219,8 +238,7 @@ def fit(
         progress: called with (steps done, steps).
 
     Returns:
-        steps, the last logged mean loss, tokens_trained, processes, and seconds of this call (a resumed run: since
-        resuming); and the weights, gathered in the main process, where they are sharded over processes.
+        What was done; and the weights, gathered in the main process, where they are sharded over processes.
 
     Raises:
         ElusiveError: if an argument of the Trainer's is unknown, refused or set elsewhere.
@@ -243,14 +261,14 @@ def fit(
     with attention_of(model, PACKED if packed else own_attention):
         result = trainer.train(resume_from_checkpoint=str(found) if found else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    figures = {
-        "steps": result.global_step,
-        "loss": round(float(losses[-1] if losses else result.training_loss), 4),
-        "tokens_trained": int(steps.tokens_after[-1]),
-        "processes": trainer.args.world_size,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    return figures, _gathered_weights(trainer, model)
+    fitted = Fitted(
+        steps=result.global_step,
+        loss=round(float(losses[-1] if losses else result.training_loss), 4),
+        tokens_trained=int(steps.tokens_after[-1]),
+        processes=trainer.args.world_size,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    return fitted, _gathered_weights(trainer, model)
 
 
 def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> Trainer:
