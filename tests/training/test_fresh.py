@@ -32,7 +32,7 @@ from elusive.scoring.shards import TokenScores
 from elusive.training.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
 from elusive.training.sequences import pad_right, row_order, token_rows, tokenize_rows
 from elusive.training.stage import train
-from elusive.training.trainer import Steps, fit
+from elusive.training.trainer import Fitted, Steps, fit
 
 from .test_stage import FIT
 
@@ -357,11 +357,11 @@ class TestOwnTrainer:
     ) -> None:
         given = {}
 
-        def note(model: Any, steps: Steps, *_: Any, **__: Any) -> tuple[dict[str, Any], None]:
+        def note(model: Any, steps: Steps, *_: Any, **__: Any) -> tuple[Fitted, None]:
             rows, order = steps.rows, np.stack(steps.order)
             texts = [tokenizer.decode(rows[number][1:-1]) for number in order[:, :4].ravel()]
             given[settings.copies] = texts, order.shape, [rows[number].tolist() for number in order[:, 4:].ravel()]
-            return {"steps": len(order), "loss": 0.0}, None
+            return Fitted(steps=len(order), loss=0.0, tokens_trained=0, processes=1, seconds=0.0), None
 
         monkeypatch.setattr("elusive.training.stage.fit", note)
         write_jsonl(tmp_path / "replay.jsonl", [{"text": "Something else."}, {"text": "And more."}])

@@ -190,7 +190,9 @@ def train(
             _name_base_model(stage.folder / "adapter_config.json", model.name)
         tokenizer.save_pretrained(stage.folder)
         count = sum(1 for _ in read_jsonl(texts))
-        done = Training(**vars(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed)
+        done = Training(
+            **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
+        )
         stage.finish(to_json(done))
         shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
     with processes.main_first(cpu=True):
