@@ -1,4 +1,4 @@
-"""What the documents name is there: the package's dotted names, down to fields of settings, and verbs of the command."""
+"""What the documents name is there: dotted names of the package, down to fields of settings, and verbs."""
 
 import re
 
