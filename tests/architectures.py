@@ -26,15 +26,16 @@ LENGTHS = (60, 33, 41)
 
 HEAD = """# Architectures
 
-Written by `python -m tests.architectures --write`; `tests/attention/test_architectures.py` computes every row again
-and compares. Each architecture is a tiny random model (two layers, width 32, transformers' class as named) in fp32. It
-scores texts of 60, 33 and 41 tokens in one batch, padded on the right, with all tokens and with every 13th as queries;
-the scores are compared with transformers' eager attention of each text alone, reduced by hand.
+`python -m tests.architectures --write` writes this page; `tests/attention/test_architectures.py` computes every row
+again and compares. Each architecture is a tiny random model (two layers, width 32, transformers' class as named) in
+fp32. It scores texts of 60, 33 and 41 tokens in one batch, padded on the right, with all tokens and with every 13th as
+queries; the scores are compared with transformers' eager attention of each text alone, reduced by hand.
 
-- Interface: `attention.interface.recorded_attention` stands in for the model's attention and never holds a whole map.
-- Hook: the model computes eager attention itself; a hook reduces each layer's map and lets go of it, so one layer's map
-  (texts x heads x tokens x tokens) is held at a time, and time is eager attention's. Modules are known by what they
-  return: a map (texts, heads, tokens, tokens) whose rows add up to 1 and see nothing later.
+- Interface: `elusive.attention.interface.recorded_attention` replaces the model's attention and never holds a whole
+  map.
+- Hook: the model computes eager attention itself. A hook reduces each layer's map and lets go of it, so one layer's
+  map (texts x heads x tokens x tokens) is held at a time, and the time is that of eager attention. Modules are
+  recognised by what they return: a map (texts, heads, tokens, tokens) whose rows sum to 1 and see nothing later.
 - Packed: several texts in one sequence, with positions that restart, score as each of them alone.
 
 | architecture | class | way in | covered | error against eager | packed |
@@ -42,8 +43,8 @@ the scores are compared with transformers' eager attention of each text alone, r
 """
 
 REFUSALS = """
-An architecture that is not listed is captured in these ways too: before a model is scored, three tokens run through
-it, and it is refused unless each of its layers reports once. These are refused:
+The attention of an unlisted architecture is captured in one of these ways, too: before a model is scored, three tokens
+run through it, and it is refused unless each of its layers reports once. These are refused:
 
 | architecture | reason |
 | --- | --- |
