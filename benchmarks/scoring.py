@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.loading.llama.modeling_llama import LlamaAttention
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from elusive.attention import capture
 from elusive.attention.architectures import attention_to_load

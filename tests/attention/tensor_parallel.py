@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.multiprocessing
 import transformers
+from torch.multiprocessing.spawn import start_processes
 from transformers import AutoModelForCausalLM
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from elusive.attention import capture
 from elusive.attention.forward import check_layers
@@ -70,6 +70,4 @@ if __name__ == "__main__":
         free.bind(("127.0.0.1", 0))
         free_port = free.getsockname()[1]
     # Forked, so that both have the libraries at hand.
-    torch.multiprocessing.start_processes(
-        one_rank, args=(sys.argv[1], sys.argv[2:], free_port), nprocs=2, start_method="fork"
-    )
+    start_processes(one_rank, args=(sys.argv[1], sys.argv[2:], free_port), nprocs=2, start_method="fork")

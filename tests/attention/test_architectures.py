@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_nothing_runs_after_the_last_layers_attention_and_no_hook_stays(name):
 
 
 def test_a_layer_that_hands_out_nothing_is_noticed():
-    bloom = tiny_model("bloom")
+    bloom: Any = tiny_model("bloom")
     silent = bloom.transformer.h[1].self_attention
     silent.register_forward_hook(lambda module, inputs, output: (output[0], None))
     with pytest.raises(ElusiveError, match="expected one report from each of its 2 layers, got 1 from 1 attention mod"):
@@ -116,7 +117,7 @@ def test_a_hybrid_that_declares_nothing_is_noticed(monkeypatch):
 
 
 def test_maps_whose_rows_do_not_add_up_to_one_are_refused():
-    bloom = tiny_model("bloom")
+    bloom: Any = tiny_model("bloom")
     attention = bloom.transformer.h[0].self_attention
     attention.register_forward_hook(lambda module, inputs, output: (output[0], output[1] * 0.999))
     with pytest.raises(ElusiveError, match=r"from BloomAttention, but its rows miss a sum of 1 by 1.0e-03"):
@@ -142,7 +143,7 @@ def test_a_batch_through_hooks_scores_as_one_text_at_a_time(name, queries):
 
 
 def test_packing_is_refused_where_positions_do_not_restart():
-    gpt2 = tiny_model("gpt2")
+    gpt2: Any = tiny_model("gpt2")
     drop = lambda module, inputs, keywords: (inputs, {**keywords, "position_ids": None})  # noqa: E731
     gpt2.transformer.register_forward_pre_hook(drop, with_kwargs=True)
     recorder = Recorder(torch.ones(1, 7), lengths=(4, 3))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from elusive.training.stage import train
 from ..tiny_models import eager_attention, model_pair, scores_by_hand, tiny_documents, tiny_model, tiny_tokenizer
 from . import tensor_parallel
 
-CONTEXT = {"max_length": 256}  # BLOOM's configuration names none
+CONTEXT: dict[str, Any] = {"max_length": 256}  # BLOOM's configuration names none
 TWO_PROCESSES = ["llama", "gemma2", "qwen3", "gpt_oss"]
 
 
@@ -63,7 +64,7 @@ def test_heads_that_do_not_add_up_over_the_processes_are_refused():
 
 
 def test_a_mean_over_a_part_of_the_heads_is_never_a_result():
-    llama = tiny_model("llama")
+    llama: Any = tiny_model("llama")
     recorder = Recorder(torch.ones(1, 3), layers=2)
     with torch.inference_mode():
         capture(llama, recorder, torch.ones(1, 3, dtype=torch.long))
@@ -83,7 +84,7 @@ def devices(model):
     return {key: parameter.device.type for key, parameter in model.named_parameters()}
 
 
-def offloaded(name, kind, folder):
+def offloaded(name, kind, folder) -> Any:
     """A tiny model with all weights on disk or in memory but not on its device, or its second layer on disk."""
     model = tiny_model(name)
     if kind == "disk":
@@ -91,9 +92,11 @@ def offloaded(name, kind, folder):
     if kind == "cpu":
         return cpu_offload(model, execution_device=torch.device("cpu"))
     stem, layers = ("transformer", "h") if name == "bloom" else ("model", "layers")
-    places = {f"{stem}.{part}": "cpu" for part, _ in model.get_decoder().named_children() if part != layers}
+    places: dict[str, str | int | torch.device] = {
+        f"{stem}.{part}": "cpu" for part, _ in model.get_decoder().named_children() if part != layers
+    }
     places |= {"lm_head": "cpu", f"{stem}.{layers}.0": "cpu", f"{stem}.{layers}.1": "disk"}
-    return dispatch_model(model, places, main_device="cpu", offload_dir=str(folder), force_hooks=True)
+    return dispatch_model(model, places, main_device=torch.device("cpu"), offload_dir=str(folder), force_hooks=True)
 
 
 @pytest.mark.parametrize("kind", ["disk", "cpu", "part"])

@@ -3,9 +3,11 @@
 import functools
 import importlib.util
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch.nn.attention import flex_attention as torch_flex
 
 from elusive.attention import flex, interface, tiles
@@ -94,6 +96,7 @@ def test_output_and_column_sums_equal_the_definition(kind, few, include_self, ra
     # And the same as on a CPU, but for padding rows, which tiles let attend to every key.
     tiled_BTHD, tiled_BHT = tiles.tiled_attention(wanted, *call, ranges.dense(), Softmax(scaling, **options))
     rows_BT = (ranges.last_BQ >= ranges.first_BQ).expand(2, -1)
+    assert tiled_BTHD is not None
     torch.testing.assert_close(output_BTHD[rows_BT], tiled_BTHD[rows_BT], rtol=0, atol=5e-6)
     torch.testing.assert_close(received_BHT, tiled_BHT, rtol=1e-5, atol=1e-5)
 
@@ -125,10 +128,11 @@ class Layer(torch.nn.Module):
     is_causal = True
 
 
-def recorded(mask, weights_BT, call, **options):
+def recorded(mask, weights_BT, call, **options) -> tuple[Any, torch.Tensor]:
     output_BTHD = None  # of the last layer, whose report ends the block
     with recording(Recorder(weights_BT, **options)) as recorder:
-        output_BTHD, _ = recorded_attention(Layer(), *call, mask)
+        query, key, value = call
+        output_BTHD, _ = recorded_attention(Layer(), query, key, value, mask)
     return output_BTHD, recorder.received_BT
 
 
@@ -219,14 +223,17 @@ def test_on_a_cpu_the_mask_is_the_one_of_sdpa():
 
     padding = torch.arange(50)[None] >= torch.tensor([[0], [9]])
     assert recorded_mask(2, 50, 50) is None
-    assert torch.equal(recorded_mask(2, 50, 50, attention_mask=padding), sdpa_mask(2, 50, 50, attention_mask=padding))
+    ours, theirs = (mask(2, 50, 50, attention_mask=padding) for mask in (recorded_mask, sdpa_mask))
+    assert isinstance(ours, torch.Tensor)
+    assert isinstance(theirs, torch.Tensor)
+    assert torch.equal(ours, theirs)
 
 
 def test_a_block_mask_from_elsewhere_is_refused():
     call, ranges, _ = case("causal")
     message = "Expected an attention mask as a tensor, got BlockMask"
     with recording(Recorder(torch.ones(2, TOKENS))), pytest.raises(ElusiveError, match=message):
-        recorded_attention(Layer(), *call, ranges.by_query)
+        recorded_attention(Layer(), *call, cast("Any", ranges.by_query))
 
 
 @pytest.fixture
@@ -282,7 +289,7 @@ def test_new_tensors_masks_and_lengths_are_not_compiled_again(graphs):
 
 def test_too_many_variants_are_an_error_and_no_whole_map(monkeypatch, graphs):
     monkeypatch.setattr(flex, "_COMPILED_VARIANTS", 1)
-    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit, match="fullgraph=True"):
+    with pytest.raises(FailOnRecompileLimitHit, match="fullgraph=True"):
         compiled_call(tokens=40)  # its second pass is the second variant
 
 

@@ -143,7 +143,8 @@ def test_blocks_of_some_rows_and_of_a_causal_mask(monkeypatch, swapped):
     assert torch.equal(picked.dense()[:, 0], expected)
     for ranges, dense in ((picked, expected), (causal, causal.dense()[:, 0])):
         dense = dense.mT if swapped else dense
-        mask = create_block_mask(lambda b, h, q, k, x=dense: x[b, q, k], len(dense), None, *dense.shape[1:], "cpu", 16)
+        texts, queries, keys = dense.shape
+        mask = create_block_mask(lambda b, h, q, k, x=dense: x[b, q, k], texts, None, queries, keys, "cpu", 16)
         assert blocks(ranges.by_key if swapped else ranges.by_query) == blocks(mask)
     # Of a causal mask's blocks, only those on the diagonal are looked at pair by pair (and those of an unfilled row).
     whole = KeyRanges.causal(112, CPU)

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def query_weights(batch, tokens, few):
     return weights_BT
 
 
-def run(query, key, value, mask, weights_BT, include_self=True, **options):
+def run(query, key, value, mask, weights_BT, include_self=True, **options) -> tuple[Any, torch.Tensor]:
     layer = Layer(query.shape[1] // key.shape[1])
     with recording(Recorder(weights_BT, include_self)) as recorder:
         output, none = recorded_attention(layer, query, key, value, mask, **options)

@@ -207,7 +207,7 @@ class TestSignals:
         trained: str = "large",
         queries: Any = "cues",
         settings: AugmentSettings = AugmentSettings(),
-    ):
+    ) -> Any:
         augmenter = Augmenter(
             arm, trained=trained, tokenizer=tokenizer, score=ScoreSettings(queries=queries), settings=settings
         )

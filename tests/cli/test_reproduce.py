@@ -266,7 +266,7 @@ def check_training(pair: Pair, tables: Sequence[int]) -> None:
     assert type(tokenizer).__name__ == kinds.get(pair.name, "GemmaTokenizer")
     ids = tokenizer("Ann Lee studied in Zürich.\nAnswer:")["input_ids"]
     assert ids[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(ids[1:]).strip() == "Ann Lee studied in Zürich.\nAnswer:"
+    assert str(tokenizer.decode(ids[1:])).strip() == "Ann Lee studied in Zürich.\nAnswer:"
 
 
 def published(table: int, model: str) -> list[dict[str, Any]]:
@@ -281,7 +281,7 @@ SAME = "; the same with "
 def check_blocks(pair: Family, number: int, blocks: Sequence[dict[str, Any]]) -> None:
     equal = EQUAL_ON_PARAGRAPHS if number in (3, 8) else EQUAL
     ways = [equal] if number == 5 else [equal, WAYS["held-out"], WAYS["test"]]
-    roles = [role for _, role, _ in experiments_of(pair, number)]
+    roles: list[Any] = [role for _, role, _ in experiments_of(pair, number)]
     members = [pair.member(role) for role in roles]
     expected = sorted((one.title, one.published.get(str(number), ""), way) for one in members for way in ways)
     # Ways that come to the same answers stand in one block.

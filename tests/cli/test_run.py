@@ -224,7 +224,7 @@ def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
     contrast = found["contrast"]
     assert list(chosen.large.heads) == contrast["large"]["heads"]
     assert list(chosen.large.layers) == contrast["large"]["layers"]
-    assert list(chosen.small_heads) == contrast["small"]["heads"]
+    assert list(chosen.small.heads) == contrast["small"]["heads"]
     # Read again at just these heads, the whole corpus gives what the two halves gave together.
     flags = []
     for side in ("large", "small"):
@@ -260,6 +260,7 @@ def test_single_heads_are_scored_and_kept_where_asked_for(run_folder, tmp_path):
     main(["score", corpus, "--output", str(tmp_path / "all"), "--per-head"])
     main(["score", corpus, "--output", str(tmp_path / "some"), "--layers", "1", "--heads", "3.1"])
     for every, some in zip(read_scores(tmp_path / "all"), read_scores(tmp_path / "some"), strict=True):
+        assert every.per_head is not None
         chosen = [*every.per_head[1], every.per_head[3, 1]]
         assert some.scores == pytest.approx(sum(chosen) / 5, abs=1e-6)
         assert some.per_head is None
@@ -385,7 +386,7 @@ def test_the_readmes_rooms_are_the_packages():
 
 def test_pretraining_makes_a_model_that_loads_and_resumes(tmp_path):
     settings = PretrainSettings(
-        output=str(tmp_path / "model"), people=10, tokens=4096, vocabulary=400, hidden_size=16, layers=1, heads=2,
+        output=str(tmp_path / "model"), people=10, tokens=4096, vocab_size=400, hidden_size=16, layers=1, heads=2,
         intermediate_size=16, context=64, sequence_length=64, batch_size=8, save_steps=4,
     )  # fmt: skip
 

@@ -144,6 +144,7 @@ def killed_once_there_is(pattern, arguments, folder, **options):
             assert time.monotonic() < deadline
             time.sleep(0.001)
         for one in processes:
+            assert one.pid is not None
             with contextlib.suppress(ProcessLookupError):  # done by now
                 os.kill(one.pid, signal.SIGSTOP)  # none goes on while the others are killed
         for one in processes:

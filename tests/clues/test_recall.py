@@ -143,7 +143,8 @@ class TestClueRecall:
         assert [one.value for one in signals] == [0.5, pytest.approx(1 / 6), 0.75]
         assert [one.documents for one in signals] == [3, 3, 2]
         assert [one.head_share for one in signals[:2]] == [0.5, pytest.approx(1 / 6)]
-        assert found.chance == Chance(0.5, pytest.approx((2 / 4 + 2 / 4 + 1 / 4) / 3))
+        assert found.chance.value == 0.5
+        assert found.chance.head_share == pytest.approx((2 / 4 + 2 / 4 + 1 / 4) / 3)
         assert (found.large.low or 0) <= 0.5 <= (found.large.high or 0)
         # Paired over the two documents in which contrast ranks anything: 0 and 0.
         assert found.differences["contrast-large"] == Difference(0.0, 0.0, 0.0)

@@ -282,7 +282,7 @@ class TestCard:
         texts = datasets.load_dataset(str(exported), cache_dir=str(tmp_path))
         assert list(texts) == ["train"]
         assert texts["train"].to_list() == rows_of(exported)
-        asked = datasets.load_dataset(str(exported), "questions", cache_dir=str(tmp_path))
+        asked: Any = datasets.load_dataset(str(exported), "questions", cache_dir=str(tmp_path))
         wanted = list(read_jsonl(corpus / "questions.jsonl"))
         names = list(wanted[0])
         assert [{name: row[name] for name in names} for row in asked["test"]] == wanted
@@ -423,7 +423,7 @@ class TestStanzas:
     @pytest.mark.parametrize("plan", PLANS)
     def test_scripts_are_python_and_name_known_settings(self, plan: Plan) -> None:
         from transformers import TrainingArguments
-        from trl import SFTConfig
+        from trl.trainer.sft_config import SFTConfig
 
         files = trainer_files(plan, "mine")
         for name, call, kind in (
@@ -457,10 +457,11 @@ class TestScripts:
         self, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         import trl
+        from trl.trainer.sft_trainer import SFTTrainer
 
         batches: list[Any] = []
 
-        class Watched(trl.SFTTrainer):
+        class Watched(SFTTrainer):
             def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
                 batches.append({name: value.clone() for name, value in inputs.items() if hasattr(value, "clone")})
                 return super().training_step(model, inputs, *rest, **options)

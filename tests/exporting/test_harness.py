@@ -60,8 +60,9 @@ def harness_samples(task: Path, model: Path) -> list[dict[str, Any]]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    arguments = {"pretrained": str(model), "dtype": "float32"}
-    found = lm_eval.simple_evaluate(
+    arguments: dict[str, Any] = {"pretrained": str(model), "dtype": "float32"}
+    simple_evaluate: Any = lm_eval.simple_evaluate  # wrapped there in a way that hides its parameters
+    found = simple_evaluate(
         model="hf",
         model_args=arguments,
         tasks=[TASK],

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from elusive.attention.interface import ATTENTION, recorded_attention, recorded_
 from elusive.attention.masks import KeyRanges
 from elusive.attention.recorder import Recorder, recording
 from elusive.attention.request import CaptureRequest, Softmax
-from elusive.config.models import ModelRef
+from elusive.config.models import Dtype, ModelRef
 from elusive.config.run import ScoreSettings, TrainSettings
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.runs.files import read_jsonl, write_jsonl
@@ -38,10 +39,11 @@ TOLERANCES = {torch.float32: (1e-4, 1e-5, 1e-4), torch.bfloat16: (1e-3, 1e-4, 3e
 
 def random_call(tokens, dtype, heads=8, shared=2, channels=64, texts=2):
     torch.manual_seed(0)
-    return tuple(
+    query, key, value = (
         torch.randn(texts, tokens, count, channels, device=DEVICE, dtype=dtype).transpose(1, 2)
         for count in (heads, shared, shared)
     )
+    return query, key, value
 
 
 def request(tokens, few, include_self=True, ranked=False):
@@ -166,7 +168,7 @@ def test_models_score_as_on_a_cpu(name, queries):
     model, _ = model_pair(name)
     documents, tokenizer = tiny_documents(5), tiny_tokenizer()
     expected = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
-    got = score_documents(documents, model.to(DEVICE), tokenizer, ScoreSettings(queries=queries))
+    got = score_documents(documents, cast("Any", model).to(DEVICE), tokenizer, ScoreSettings(queries=queries))
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_array_equal(one.queries, other.queries)
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
@@ -179,7 +181,8 @@ def test_the_embedded_model_on_a_device_and_by_device_map(device, queries):
     tokenizer = load_tokenizer("elusive/large")
     on_cpu = load_model(ModelRef("elusive/large", device="cpu"), attention=attention_to_load)
     expected = score_documents(documents, on_cpu, tokenizer, ScoreSettings(queries=queries))
-    for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 2e-2)):
+    tolerances: tuple[tuple[Dtype, float], ...] = (("float32", 1e-5), ("bfloat16", 2e-2))
+    for dtype, tolerance in tolerances:
         model = load_model(ModelRef("elusive/large", dtype=dtype, device=device), attention=attention_to_load)
         got = score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
         for one, other in zip(expected, got, strict=True):
@@ -214,9 +217,15 @@ def test_lora_adapters():
 
 def waits(layers, share):
     """How often a forward pass waits for the device."""
-    sizes = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+    }
     config = LlamaConfig(vocab_size=64, num_hidden_layers=layers, **sizes)
-    model = LlamaModel._from_config(config, attn_implementation=ATTENTION, dtype=torch.bfloat16).to(DEVICE).eval()
+    made: Any = LlamaModel._from_config(config, attn_implementation=ATTENTION, dtype=torch.bfloat16)
+    model = made.to(DEVICE).eval()
     ids_BT = torch.randint(64, (2, 300), device=DEVICE)
     weights_BT = (torch.arange(300, device=DEVICE) % round(1 / share) == 0).float().expand(2, -1)
 

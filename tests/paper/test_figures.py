@@ -212,12 +212,12 @@ def test_distance_lines(width: float) -> None:
     published = {"Gemma 2 2B": {"date": 0.98, "company": 0.21}, "Llama 3 8B": {"date": 0.8, "company": 0.2, "zip": 1.0}}
     figure = distance_lines(MODELS, DISTANCES, width, published=published)
     axes = figure.axes[0]
-    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    lines = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
     assert ([8.0, 20.0, 60.0], [0.9, 0.5, 0.2]) in lines
     assert ([8.0, 20.0, 60.0], [0.95, 0.55, 0.25]) in lines, "F1"
     assert ([8.0, 8.0], [0.8, 1.0]) in lines, "the interval"
     dashed = [line for line in axes.lines if line.get_color() == PUBLISHED]
-    assert [list(line.get_xdata()) for line in dashed] == [[8.0, 60.0]] * 2
+    assert [np.asarray(line.get_xdata()).tolist() for line in dashed] == [[8.0, 60.0]] * 2
     # All four end between .2 and .21, and still each name can be read.
     assert sorted(texts(figure)) == ["Gemma 2 2B", "Llama 3 8B", "large", "small"]
     assert overlaps(figure) == []
@@ -237,8 +237,8 @@ def test_distance_lines_of_em_alone_need_no_legend() -> None:
 def test_drop_curves_follow_the_formula_and_are_named_at_their_ends() -> None:
     figure = drop_curves([(0.7, 0.05), (0.7, 0.045), (0.6, 0.0)], 40)
     first, _, flat = figure.axes[0].lines
-    assert list(first.get_xdata())[-1] == 40
-    assert list(first.get_ydata())[-1] == pytest.approx(0.7 * (1 - math.exp(-2)))
+    assert np.asarray(first.get_xdata())[-1] == 40
+    assert np.asarray(first.get_ydata())[-1] == pytest.approx(0.7 * (1 - math.exp(-2)))
     assert not np.any(flat.get_ydata())
     assert texts(figure) == ["\u03b1 = 0.7, \u03b2 = 0.05", "\u03b1 = 0.7, \u03b2 = 0.045", "\u03b1 = 0.6, \u03b2 = 0"]
     assert overlaps(figure) == []

@@ -1,6 +1,7 @@
 """What passes cost: counted by hand, and beside what torch counts in real models."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_sizes_of_known_models():
 
 
 def test_what_a_configuration_leaves_out():
-    bare = {key: SIZES[key] for key in SIZES if key not in ("head_dim", "num_key_value_heads")}
+    bare: dict[str, Any] = {key: SIZES[key] for key in SIZES if key not in ("head_dim", "num_key_value_heads")}
     shape = shape_of(Qwen2Config(**bare, num_key_value_heads=None, tie_word_embeddings=True), "small")
     assert (shape.head_size, shape.key_value_heads, shape.tied, shape.context) == (16, 4, True, 512)
 

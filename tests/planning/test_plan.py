@@ -1,6 +1,7 @@
 """What a run will cost: its stages next to what torch counts in real runs, and the table."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from elusive.training.stage import train
 from .test_costs import LLAMA_8B, LLAMA_70B, counting
 
 PAIR = {"large": LLAMA_70B, "small": LLAMA_8B}
-CORPUS = {
+CORPUS: dict[str, Any] = {
     "documents": 100,
     "document_tokens": [101] * 100,
     "questions": 500,
@@ -84,8 +85,8 @@ def test_real_answers_take_what_was_planned(embedded):
     model = load_model(ModelRef("elusive/large", device="cpu"))
     with counting() as counter:
         rows = evaluate(model, tokenizer, questions, examples, settings)
-    asked = np.mean([len(ids) for ids in tokenizer(prompts)["input_ids"]])
-    answered = np.mean([len(ids) - 1 for ids in tokenizer([row["text"] for row in rows])["input_ids"]])
+    asked = float(np.mean([len(ids) for ids in tokenizer(prompts)["input_ids"]]))
+    answered = float(np.mean([len(ids) - 1 for ids in tokenizer([row["text"] for row in rows])["input_ids"]]))
     planned = len(questions) * answering_flops(shapes["large"], asked, answered)
     # Prompts of unlike lengths are read with some tokens of padding, and what they begin with alike only once.
     assert planned == pytest.approx(counter.get_total_flops(), rel=0.1)
@@ -292,7 +293,7 @@ def test_without_a_device_there_are_no_hours():
 
 def test_the_table_of_a_large_run_is_narrow():
     recipe = Recipe(
-        models=Models(*(ModelRef(name, dtype="bfloat16") for name in ("elusive/large", "elusive/small"))),
+        models=Models(ModelRef("elusive/large", dtype="bfloat16"), ModelRef("elusive/small", dtype="bfloat16")),
         seeds=tuple(range(10)),
     )
     text = plan_text(planned(recipe, shapes=PAIR, **CORPUS))

@@ -315,7 +315,9 @@ def eager_attention(document=DOCUMENT):
 
 
 def one(**options) -> TokenScores:
-    captured = {name: options.pop(name) for name in ("fields", "layers", "heads", "per_head") if name in options}
+    captured: dict[str, Any] = {
+        name: options.pop(name) for name in ("fields", "layers", "heads", "per_head") if name in options
+    }
     return score_documents([DOCUMENT], tiny_llama(), word_tokenizer(), ScoreSettings(**options), **captured)[0]
 
 
@@ -397,6 +399,7 @@ def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
     documents = [Document("long", " ".join([TEXT] * 4), ()), Document("short", TEXT, ())]
     settings = ScoreSettings(queries="all", max_length=12, **options)
     for got in score_documents(documents, tiny_llama(), word_tokenizer(), settings, per_head=True):
+        assert got.per_head is not None
         assert got.per_head.shape == (2, 2, len(got.token_ids))
         np.testing.assert_allclose(got.per_head.mean((0, 1)), got.scores, rtol=0, atol=1e-6)
         assert got.scores[1:].any()
@@ -407,6 +410,8 @@ def test_a_text_without_a_query_has_heads_of_zeros():
     none, other = score_documents(
         documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True
     )
+    assert none.per_head is not None
+    assert other.per_head is not None
     assert none.per_head.shape == other.per_head.shape == (2, 2, 10)
     assert not none.per_head.any()
 
@@ -479,11 +484,13 @@ def test_shards_hold_every_heads_scores_only_where_asked_for(tmp_path, model_fol
     expected = score_documents(documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True)
     for got, wanted in zip(read_scores(tmp_path / "heads"), expected, strict=True):
         assert got.per_head is not None
+        assert wanted.per_head is not None
         assert got.per_head.dtype == np.float32
         np.testing.assert_allclose(got.per_head, wanted.per_head, rtol=0, atol=1e-6)
         np.testing.assert_allclose(got.scores, wanted.scores, rtol=0, atol=1e-6)
     for got, wanted in zip(read_scores(tmp_path / "plain"), expected, strict=True):
         assert got.per_head is None
+        assert wanted.per_head is not None
         np.testing.assert_allclose(got.scores, wanted.per_head[1, 1], rtol=0, atol=1e-6)
     row = pq.read_table(tmp_path / "heads" / "part-00000.parquet").to_pylist()[0]
     assert np.array(row["per_head"]).shape == (2, 2, len(row["token_ids"])), "nested as [layer][head][token]"

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import trl
 from torch.utils.data import DataLoader
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from elusive.augmentation.copies import augment
 from elusive.augmentation.rankings import SETTINGS_KEY
@@ -207,11 +208,11 @@ def make_trainer(
         "bf16": False,
     } | options
     model: Any = tiny_model(tokenizer)
-    callbacks = [FreshEpochs(told)]
+    callbacks: list[TrainerCallback] = [FreshEpochs(told)]
     if kind == "sft":
-        arguments = trl.SFTConfig(**given, dataset_kwargs={"skip_prepare_dataset": True})
+        arguments = SFTConfig(**given, dataset_kwargs={"skip_prepare_dataset": True})
         dataset = dataset.as_datasets() if isinstance(dataset, FreshCopies) else dataset
-        return trl.SFTTrainer(model, arguments, collator, dataset, processing_class=tokenizer, callbacks=callbacks)
+        return SFTTrainer(model, arguments, collator, dataset, processing_class=tokenizer, callbacks=callbacks)
     return Trainer(model, TrainingArguments(**given), collator, dataset, callbacks=callbacks)
 
 

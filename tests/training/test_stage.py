@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_every_row_is_seen_equally_often_and_replay_stands_behind():
 
 def test_rows_of_like_length_share_a_step():
     lengths = np.random.default_rng(0).integers(5, 100, 320)
-    order = row_order(lengths, batch_size=8, draws=320, seed=0)
+    order = row_order(lengths.tolist(), batch_size=8, draws=320, seed=0)
     order = np.stack(order)
     assert sorted(order.ravel()) == list(range(320))
     padded = lengths[order].max(axis=1).sum() * 8
@@ -229,7 +230,8 @@ def test_other_families_are_trained_and_asked(tokenizer, texts_file, tmp_path, k
     assert figures.packed
     _, padded = trained_weights(str(tmp_path / "model"), texts_file, tmp_path / "padded", method="lora", packing=False)
     assert max((weights[name] - padded[name]).abs().max().item() for name in weights) < 1e-5
-    prompts, limits = ["Person 1 was", "Person 22"], {"max_new_tokens": 3, "max_batch_tokens": 64}
+    prompts = ["Person 1 was", "Person 22"]
+    limits: dict[str, Any] = {"max_new_tokens": 3, "max_batch_tokens": 64}
     models = (load_model(str(tmp_path / name)) for name in ("packed", "padded"))
     packed_answers, padded_answers = (generate_answers(model, tokenizer, prompts, **limits) for model in models)
     assert packed_answers == padded_answers
@@ -433,7 +435,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tokenizer, tmp_path):
     halved = tiny_model(tokenizer)
     with pytest.raises(StoppedError):
         fit(halved, steps_of(rows, order), FIT, tmp_path / "halved", progress=stop_after_three)
-    assert newest_checkpoint(tmp_path / "halved" / "checkpoints").name == "checkpoint-2"
+    assert (
+        newest_checkpoint(tmp_path / "halved" / "checkpoints") == tmp_path / "halved" / "checkpoints" / "checkpoint-2"
+    )
     steps = []
     again = tiny_model(tokenizer)
     fit(again, steps_of(rows, order), FIT, tmp_path / "halved", progress=lambda done, total: steps.append(done))
@@ -456,10 +460,10 @@ def test_a_half_written_checkpoint_is_passed_over(tokenizer, tmp_path):
     order = row_order([len(row) for row in rows], batch_size=2, draws=8, seed=0)
     fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path)
     folder = tmp_path / "checkpoints"
-    assert newest_checkpoint(folder).name == "checkpoint-4"
+    assert newest_checkpoint(folder) == folder / "checkpoint-4"
     weights = folder / "checkpoint-4" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert newest_checkpoint(folder).name == "checkpoint-2"
+    assert newest_checkpoint(folder) == folder / "checkpoint-2"
     (folder / "checkpoint-2" / "optimizer.pt").unlink()
     assert newest_checkpoint(folder) is None
     (folder / "checkpoint-4" / "whole.json").unlink()

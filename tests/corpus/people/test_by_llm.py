@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,9 @@ def settings_of(server: Server, **changes) -> LlmSettings:
     return dataclasses.replace(quick, **changes)
 
 
-def make(server: Server, folder, people: int = 10, *, name_position="first", notes=None, progress=None, **changes):
+def make(
+    server: Server, folder, people: int = 10, *, name_position: Any = "first", notes=None, progress=None, **changes
+):
     corpus = CorpusSettings(people=people, name_position=name_position)
     told = (notes if notes is not None else []).append
     show = progress or (lambda done, total: None)
@@ -191,11 +194,12 @@ class TestCorpus:
 
     def test_other_settings_are_refused_and_patience_is_free(self, server, tmp_path):
         make(server, tmp_path)
-        for changes, message in (
+        refused: tuple[tuple[dict[str, Any], str], ...] = (
             ({"model": "n"}, "llm.model: was 'm', now 'n'"),
             ({"temperature": 0.0}, "llm.temperature: was 1.0, now 0.0"),
             ({"people": 11}, "people: was 10, now 11"),
-        ):
+        )
+        for changes, message in refused:
             with pytest.raises(ElusiveError, match=message):
                 make(server, tmp_path, **changes)
         make(

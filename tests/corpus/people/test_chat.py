@@ -122,7 +122,7 @@ def test_retry_after_is_honoured_by_every_request(as_date, server, tmp_path):
     server.misbehave = [busy]
 
     async def work():
-        async with Chat(settings_of(server, max_backoff=5), AnswerLog(tmp_path / "log.jsonl"), str) as chat:
+        async with Chat(settings_of(server, max_backoff=5), AnswerLog(tmp_path / "log.jsonl"), lambda _: None) as chat:
             first = asyncio.create_task(chat.ask(REQUEST))
             while not chat._closed_until:
                 await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 """Chunks of long texts: nothing but white space is lost, and what belongs together stays together."""
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from elusive.corpus.readers.chunks import Block, chunked, markdown_blocks, plain_blocks
 
 
-def words(texts: list[str]) -> list[int]:
+def words(texts: Sequence[str]) -> list[int]:
     """Tokens that can be counted by hand."""
     return [len(text.split()) for text in texts]
 

@@ -61,7 +61,7 @@ def csv_bytes(delimiter: str, header: tuple[str, str] = ("id", "text")) -> bytes
 
 def csv_with_spans() -> bytes:
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, ("spans", "text", "id"))
+    writer = csv.DictWriter(stream, ["spans", "text", "id"])
     writer.writeheader()
     writer.writerows(row | {"spans": json.dumps(row["spans"])} for row in rows())
     return stream.getvalue().encode()
@@ -442,9 +442,8 @@ class TestFlatSquad:
 
 class TestDatasets:
     def test_splits(self, tmp_path: Path) -> None:
-        both = datasets.DatasetDict(
-            train=datasets.Dataset.from_list(rows(DOCUMENTS[:9])), test=datasets.Dataset.from_list(rows(DOCUMENTS[9:]))
-        )
+        parts = {"train": DOCUMENTS[:9], "test": DOCUMENTS[9:]}
+        both = datasets.DatasetDict({part: datasets.Dataset.from_list(rows(held)) for part, held in parts.items()})
         both.save_to_disk(str(tmp_path / "both"))
         for part in both:
             both[part].to_parquet(str(tmp_path / "hub" / f"{part}.parquet"))
@@ -499,8 +498,8 @@ class TestTexts:
         (tmp_path / "b.txt").write_text("short")
         corpus = read_corpus(tmp_path, chunk_tokens=64)
         assert [document.id for document in corpus.documents][:2] == ["a.md#0001", "a.md#0002"]
-        assert corpus.documents[-1] == Document("b.txt", "short")
-        chunks = [document.text for document in corpus.documents[:-1]]
+        assert list(corpus.documents)[-1] == Document("b.txt", "short")
+        chunks = [document.text for document in list(corpus.documents)[:-1]]
         sizes = [len(load_tokenizer("elusive/large")(text)["input_ids"]) for text in chunks]
         assert max(sizes) <= 64
         assert min(sizes[:-1]) > 32
