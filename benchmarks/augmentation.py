@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scoring import Ways, alternate, machine
 
-from elusive.augmentation.copies import Augmenter, augment
+from elusive.augmentation.copies import Augmenter, augment_documents
 from elusive.augmentation.stage import write_augmented
 from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.corpus.documents import Document
@@ -85,7 +85,7 @@ def ours(documents: Sequence[Document], scores: dict[ScoreSet, list[TokenScores]
         "dropping": functools.partial(without_text.augment, rows),
         "dropping and decoding": functools.partial(whole.augment, rows),
         "dropping, decoding and writing": lambda: write_augmented(
-            folder, augment(documents, scores=scores, **options), "contrast-cues", SETTINGS
+            folder, augment_documents(documents, scores=scores, **options), "contrast-cues", SETTINGS
         ),
     }
 

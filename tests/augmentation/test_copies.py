@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elusive.augmentation.arms import ARMS, drop_probability
-from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment
+from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment_documents
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.stage import AugmentedCorpus, write_augmented
@@ -88,7 +88,7 @@ def augmented(documents: list[Document], scores: dict[ScoreSet, ById], tokenizer
         chosen = AugmentSettings(**{"alpha": 0.7, "beta": 0.05, "copies": 3} | settings)
         chosen_documents = list(given.pop("documents"))
         streams = in_order(scores, chosen_documents)
-        return list(augment(chosen_documents, arm, streams, tokenizer=tokenizer, settings=chosen, **given))
+        return list(augment_documents(chosen_documents, arm, streams, tokenizer=tokenizer, settings=chosen, **given))
 
     return run
 
@@ -291,11 +291,11 @@ class TestSignals:
     def test_contrast_needs_both_models(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         own = in_order({LARGE_CUES: scores[LARGE_CUES]}, documents)
         options = {"trained": "large", "tokenizer": tokenizer, "score": CUES, "settings": AugmentSettings()}
-        assert list(augment(documents, "attention", own, **options))
+        assert list(augment_documents(documents, "attention", own, **options))
         with pytest.raises(
             ElusiveError, match=r"contrast-cues is made with the scores large-cues, small-cues, got large-cues\. "
         ):
-            list(augment(documents, "contrast-cues", own, **options))
+            list(augment_documents(documents, "contrast-cues", own, **options))
 
     def test_trained_model_of_another_family(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
         own = scores[LARGE_CUES]["person-1"]
@@ -310,7 +310,7 @@ class TestStreams:
     OPTIONS: ClassVar = {"trained": "large", "score": CUES, "settings": AugmentSettings(copies=1)}
 
     def run(self, documents: Any, streams: Any, tokenizer: Any, **options: Any):
-        return augment(documents, "contrast-cues", streams, tokenizer=tokenizer, **self.OPTIONS, **options)
+        return augment_documents(documents, "contrast-cues", streams, tokenizer=tokenizer, **self.OPTIONS, **options)
 
     def test_no_more_than_a_batch_is_read_ahead(self, scores: Any, documents: list[Document], tokenizer: Any) -> None:
         read: list[object] = []
@@ -345,7 +345,7 @@ class TestStreams:
             replace(scores[LARGE_CUES][documents[number % 6].id], document_id=f"{number:02}") for number in range(30)
         ]
         stream = (read.append(1) or document for document in many)
-        results = augment(
+        results = augment_documents(
             stream, "attention", {LARGE_CUES: held}, tokenizer=tokenizer, workers=2, batch_documents=1, **self.OPTIONS
         )
         assert next(results).ranking.document_id == "00"

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import elusive
 from elusive.cli.main import main
 from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
@@ -366,7 +365,6 @@ def test_the_readmes_make_targets_exist():
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
-@pytest.mark.skipif(not hasattr(elusive, "Pair"), reason="needs elusive.Pair")
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)

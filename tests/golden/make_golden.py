@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.attention.architectures import attention_to_load
-from elusive.augmentation.copies import augment
+from elusive.augmentation.copies import augment_documents
 from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.people.biographies import biography_corpus
@@ -45,7 +45,7 @@ def golden() -> dict[str, Any]:
         "arms": {},
     }
     for arm in ARMS:
-        augmented = augment(
+        augmented = augment_documents(
             documents,
             arm,
             found,

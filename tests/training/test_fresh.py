@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from elusive.augmentation.copies import augment
+from elusive.augmentation.copies import augment_documents
 from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.stage import write_augmented
 from elusive.config.models import ModelRef
@@ -57,7 +57,7 @@ def write(folder: Path, tokenizer: Any, arm: str = "contrast-all", settings: Aug
 
     sets = {one: scores(seed) for seed, one in enumerate(pair_sets("all"))}
     options = {"trained": "large", "tokenizer": tokenizer, "score": ScoreSettings(queries="all"), "settings": settings}
-    write_augmented(folder, augment(documents, arm, sets, **options), arm, settings)
+    write_augmented(folder, augment_documents(documents, arm, sets, **options), arm, settings)
     return folder / "train.jsonl"
 
 

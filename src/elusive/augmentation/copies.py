@@ -188,7 +188,7 @@ def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
     return "".join(characters)
 
 
-def augment(
+def augment_documents(
     documents: Iterable[Document],
     arm: str,
     scores: Mapping[ScoreSet, Iterable[TokenScores]],

@@ -21,7 +21,7 @@ from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
 from .arms import arm_named
-from .copies import AugmentedDocument, AugmentedText, _batches, augment, check_sets
+from .copies import AugmentedDocument, AugmentedText, _batches, augment_documents, check_sets
 from .rankings import RANKING, ranking_rows, ranking_schema
 
 TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
@@ -138,7 +138,7 @@ def augment_corpus(
     stage = Stage(folder, asked)
     if not stage.done:
         scores = {one: iterate_scores(path) for one, path in score_folders.items()}
-        augmented = augment(
+        augmented = augment_documents(
             documents,
             arm,
             scores,

@@ -98,7 +98,7 @@ def score_corpus(
         ElusiveError: if there are no documents or no spans to read from, the folder was begun with other settings,
             or as `score_documents`.
     """
-    _check_corpus(documents, settings, fields)
+    check_corpus(documents, settings, fields)
     stage = Stage(
         folder,
         {
@@ -149,7 +149,12 @@ def score_corpus(
     stage.finish({"documents": len(documents), "shards": len(shards), "seconds": round(time.monotonic() - began, 3)})
 
 
-def _check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str]) -> None:
+def check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str] = ()) -> None:
+    """Refuse to score nothing.
+
+    Raises:
+        ElusiveError: if there are no documents, or no spans where queries are taken from spans.
+    """
     if len(documents) == 0:
         raise ElusiveError("Expected documents to score, got none.")
     queries, head_fields = settings.queries, settings.head_fields

@@ -1,0 +1,58 @@
+"""From clues to training texts in one call: the method's second half."""
+
+from elusive.clues.corpus_clues import CorpusClues
+from elusive.config.run import AugmentSettings, UnseenTokens
+from elusive.errors import ElusiveError
+from elusive.scoring.sets import pair_sets
+
+from .copies import AugmentedText, Augmenter
+
+_ARMS = {"cues": "contrast-cues", "all": "contrast-all"}
+"""The arm that drops by the contrast at these queries."""
+
+
+def augment(
+    clues: CorpusClues,
+    *,
+    alpha: float = AugmentSettings.alpha,
+    beta: float = AugmentSettings.beta,
+    copies: int = AugmentSettings.copies,
+    seed: int = AugmentSettings.seed,
+    unseen_tokens: UnseenTokens = AugmentSettings.unseen_tokens,
+    blank: bool = AugmentSettings.blank,
+) -> list[AugmentedText]:
+    """Each document and copies of it in which the best clues survive token dropout, by p(r) = alpha (1 - exp(-beta r)).
+
+    These are the texts that the arm contrast-cues (contrast-all, where the clues' queries are all tokens) trains on.
+
+    Args:
+        clues: from `Pair.clues`.
+        alpha: largest drop probability.
+        beta: how fast the drop probability grows with the rank.
+        copies: augmented copies of each document, in addition to the original.
+        seed: a copy's draws derive from (seed, document id, copy number) alone.
+        unseen_tokens: tokens that no query can see: ranked last, or kept.
+        blank: overwrite dropped characters with spaces instead of deleting tokens.
+
+    Returns:
+        Document by document the original (copy 0), then its copies.
+
+    Raises:
+        ElusiveError: if a setting is out of its range, or the clues' queries are spans, at which no arm drops tokens.
+
+    Reference:
+        Gao et al. 2025, arXiv 2409.17954, Equation 1.
+    """
+    settings = AugmentSettings(alpha, beta, copies, seed, unseen_tokens, blank=blank)
+    queries = clues.settings.queries
+    if queries not in _ARMS:
+        raise ElusiveError(
+            f"augment: expected clues at queries = cues or all, got {queries}. Call Pair.clues with "
+            'ScoreSettings(queries="cues").'
+        )
+    augmenter = Augmenter(
+        _ARMS[queries], trained="large", tokenizer=clues.tokenizer, score=clues.settings, settings=settings
+    )
+    large, small = pair_sets(queries)
+    rows = [(one.document, {large: one.large, small: one.small}) for one in clues]
+    return [text for made in augmenter.augment(rows) for text in made.texts]
