@@ -183,7 +183,7 @@ def test_set_reaches_a_grid_and_the_recipe_of_a_model(recipe, tmp_path):
         (["--set", "augment.alhpa=0.5"], "r.toml with --set: augment: unknown key 'alhpa'. Did you mean 'alpha'?"),
         (["--set", "augment.alpha=much"], "r.toml with --set: augment: alpha: expected float, got 'much'."),
         (["--set", "title.x=1"], "--set title.x=1: title is 'Mine', which has no settings of its own."),
-        (["--set", "train"], "--set: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got 'train'."),
+        (["--set", "train"], "Expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got 'train'."),
         (["--set"], "Argument --set: expected at least one argument. `elusive run --help`"),
         (["other.toml"], "`elusive run` takes one recipe, got 'other.toml' too."),
         (["--outptu", "x"], "Unknown flag --outptu. `elusive run` takes --output and --set KEY=VALUE. Did you mean"),

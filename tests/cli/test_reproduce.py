@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, GemmaTokenizer, LlamaTokenizer, P
 
 import elusive.experiments.jobs
 from elusive.cli.main import main
+from elusive.config.toml import inline
 from elusive.corpus.people.biographies import biography, people
 from elusive.experiments.selection import WAYS
 from elusive.experiments.trials import UNTRAINED
@@ -206,16 +207,26 @@ class Pair:
         values = {
             "family": self.name, "output": self.output, "people": PEOPLE, "seeds": 1,
             "large": self.folder / "large", "small": self.folder / "small",
-            "wikipedia": self.folder / "squad.json", "grid": json.dumps(GRID),
-            "set": json.dumps({**RUNS, "evaluate.known": str(self.folder / "known.jsonl")}), **said,
+            "wikipedia": self.folder / "squad.json", "grid": assignments(GRID),
+            "set": assignments({**RUNS, "evaluate.known": str(self.folder / "known.jsonl")}), **said,
         }  # fmt: skip
-        return [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
+        given = {
+            name: value if isinstance(value, list) else [str(value)]
+            for name, value in values.items()
+            if value is not None
+        }
+        return [part for name, value in given.items() for part in (f"--{name}", *value)]
 
     def reproduce(self, *what: str, **said: Any) -> str:
         """What it prints; bad ends raise SystemExit."""
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             main(["reproduce", *what, *self.flags(**said)])
         return printed.getvalue()
+
+
+def assignments(table: dict[str, Any]) -> list[str]:
+    """Settings by dotted name as the command line takes them."""
+    return [f"{key}={inline(value)}" for key, value in table.items()]
 
 
 def pair_in(name: str, folder: Path) -> Pair:
@@ -516,7 +527,7 @@ def test_cohorts_of_the_embedded_pair_have_people_and_a_seed_of_their_own(tmp_pa
     said = {"grid": None, "large": None, "small": None, "seeds": None, "family": "embedded", "people": 3, "cohorts": 2}
     runs = {"train.max_steps": 1, "train.evaluate_at_epochs": [], "augment.copies": 1, "evaluate.known": "none"}
     pair = Pair("embedded", tmp_path)
-    pair.reproduce("table1", "table5", "figure6", **said, set=json.dumps({**RUNS, **runs}))
+    pair.reproduce("table1", "table5", "figure6", **said, set=assignments({**RUNS, **runs}))
     blocks = read_json(pair.output / "tables" / "table1.json")["blocks"]
     assert {block["model"] for block in blocks} == {"embedded large", "embedded small"}
     blocks += read_json(pair.output / "tables" / "table5.json")["blocks"]
@@ -555,13 +566,13 @@ def untouched(tmp_path_factory) -> Pair:
         (["attempts"], {}, "Families that have: embedded."),
         (["table2", "table8"], {"wikipedia": None}, "Give --wikipedia FILE"),
         (["table2", "table8"], {"wikipedia": "no.json"}, "No file or folder at no.json"),
-        (["table1"], {"set": '{"train.epoch": 1}'}, "--set: train: unknown key 'epoch'. Did you mean 'epochs'?"),
-        (["table1"], {"set": '{"training.epochs": 1}'}, "--set: expected settings of corpus, models, score, augment,"),
-        (["table1"], {"set": '{"epochs": 1}'}, "by dotted name, e.g. \"train.epochs\", got 'epochs'."),
-        (["table1"], {"set": '{"train.epochs": 0.5}'}, "train.evaluate_at_epochs: expected passes up to"),
-        (["table1"], {"set": '{"train.method": "full"}'}, 'models.quantization: expected none with train.method ='),
-        (["table1"], {"grid": '{"train.rate": [1e-3]}'}, "train: unknown key 'rate'"),
-        (["table1"], {"grid": '{"train.learning_rate": 1e-3}'}, "expected a list of values for 'train.learning_rate'"),
+        (["table1"], {"set": ['train.epoch=1']}, "--set: train: unknown key 'epoch'. Did you mean 'epochs'?"),
+        (["table1"], {"set": ['training.epochs=1']}, "--set: expected settings of corpus, models, score, augment,"),
+        (["table1"], {"set": ['epochs=1']}, "by dotted name, e.g. \"train.epochs\", got 'epochs'."),
+        (["table1"], {"set": ['train.epochs=0.5']}, "train.evaluate_at_epochs: expected epochs up to"),
+        (["table1"], {"set": ['train.method="full"']}, 'models.small.quantization: expected none with train.method ='),
+        (["table1"], {"grid": ['train.rate=[1e-3]']}, "train: unknown key 'rate'"),
+        (["table1"], {"grid": ['train.learning_rate=1e-3']}, "expected a list of values for 'train.learning_rate'"),
         (["table1"], {"people": -1}, "reproduce.people: expected at least 0, got -1."),
         (["table1"], {"small": "/no/such/model"}, "No configuration at /no/such/model: the folder does not exist."),
         (["table1"], {"family": "gemma-9"}, "gemma-9"),
@@ -569,8 +580,8 @@ def untouched(tmp_path_factory) -> Pair:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_anything_is_begun(untouched, capsys, what, said, message):
-    if said.get("set") == '{"train.epochs": 0.5}':
-        said = {"set": json.dumps({**RUNS, "train.epochs": 0.5})}
+    if said.get("set") == ["train.epochs=0.5"]:
+        said = {"set": assignments({**RUNS, "train.epochs": 0.5})}
     with pytest.raises(SystemExit) as stopped:
         untouched.reproduce(*what, **said)
     assert stopped.value.code == 2

@@ -140,7 +140,7 @@ def test_two_models_whose_tokens_differ_are_refused(tokenizer, tmp_path, capsys)
     tokenizer.save_pretrained(tmp_path / "other")
     (tmp_path / "r.toml").write_text(f'output = "{tmp_path}/run"\narms = ["contrast-cues"]\n[corpus]\npeople = 2\n')
     with pytest.raises(SystemExit) as stop:
-        main(["run", str(tmp_path / "r.toml"), "--set", f"models.small={tmp_path / 'other'}"])
+        main(["run", str(tmp_path / "r.toml"), "--set", f"models.small.name={tmp_path / 'other'}"])
     assert stop.value.code == 2
     assert "The two models split document 'person-00001' into different tokens" in capsys.readouterr().err
 
@@ -228,7 +228,7 @@ def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
     flags = []
     for side in ("large", "small"):
         for kind in ("layers", "heads"):
-            flags += [f"--{side}-{kind}", *map(str, contrast[side][kind])] if contrast[side][kind] else []
+            flags += [f"--{side}.{kind}", *map(str, contrast[side][kind])] if contrast[side][kind] else []
     main(["recall", str(run_folder / "corpus"), "--output", str(tmp_path / "recall"), "--k", "5", *flags])
     again = read_json(tmp_path / "recall" / "recall.json")["rows"]["all cues"]["contrast"]["value"]
     assert again == pytest.approx((contrast["first_half"] + contrast["second_half"]["value"]) / 2, abs=1e-6)
@@ -243,8 +243,8 @@ def test_heads_that_are_chosen_go_into_a_recipe(run_folder, tmp_path, capsys):
             ["--head-fields", "title"],
             "needs spans of a head entity (title) before the answers, and no document has any",
         ),
-        (["--large-layers", "4"], "Expected layers from 0 to 3 of LlamaForCausalLM, got 4"),
-        (["--small-heads", "1.2"], "2 layers of 2 query heads (0.0 to 1.1), got '1.2'"),
+        (["--large.layers", "4"], "Expected layers from 0 to 3 of LlamaForCausalLM, got 4"),
+        (["--small.heads", "1.2"], "2 layers of 2 query heads (0.0 to 1.1), got '1.2'"),
     ],
 )
 def test_what_recall_cannot_measure_is_refused(run_folder, capsys, flags, message):

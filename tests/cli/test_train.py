@@ -1,7 +1,6 @@
 """`elusive train` as users run it: alone, stopped at any moment, in two processes, with questions in its midst."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -124,7 +123,7 @@ def test_questions_in_training_and_after_it_have_the_same_answers(corpus, whole,
         (8, 2.0, 50),
     ]
     questions = str(corpus / "corpus" / "questions.jsonl")
-    main(["evaluate", str(folder), "--questions", questions, "--output", str(tmp_path / "after")])
+    main(["evaluate", "--model", str(folder), "--questions", questions, "--output", str(tmp_path / "after")])
     in_training, after = (
         [row["text"] for row in read_jsonl(where / "predictions.jsonl")]
         for where in (folder / "epoch-2", tmp_path / "after")
@@ -228,7 +227,7 @@ def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
 
 def test_any_training_argument_passes_through(corpus, tmp_path):
     arguments = {"report_to": "tensorboard", "logging_steps": 1, "optim": "sgd"}
-    flags = ["--epochs", "1", "--training-arguments", json.dumps(arguments)]
+    flags = ["--epochs", "1", "--training-arguments", *(f"{key}={value}" for key, value in arguments.items())]
     board = {"TENSORBOARD_LOGGING_DIR": str(tmp_path / "board")}
     finished(command(corpus, tmp_path / "out", *flags), tmp_path / "printed", **board)
     assert len(curve(tmp_path / "out")) == 4
@@ -239,19 +238,19 @@ def test_any_training_argument_passes_through(corpus, tmp_path):
     ("flags", "message"),
     [
         (
-            ["--training-arguments", '{"optm": "sgd"}'],
+            ["--training-arguments", "optm=sgd"],
             "'optm' is no field of transformers' TrainingArguments. Did you mean 'optim'?",
         ),
         (
-            ["--training-arguments", '{"learning_rate": 1}'],
+            ["--training-arguments", "learning_rate=1"],
             "expected no 'learning_rate'. Set train.learning_rate instead",
         ),
-        (["--training-arguments", '{"dataloader_drop_last": true}'], "It would change which tokens are seen"),
-        (["--training-arguments", '{"fsdp": true}'], "Weights are spread by `accelerate launch` with FSDP"),
-        (["--training-arguments", '{"optim": "nothing"}'], "nothing is not a valid OptimizerNames"),
+        (["--training-arguments", "dataloader_drop_last=true"], "It would change which tokens are seen"),
+        (["--training-arguments", "fsdp=true"], "Weights are spread by `accelerate launch` with FSDP"),
+        (["--training-arguments", "optim=nothing"], "nothing is not a valid OptimizerNames"),
         (
             ["--evaluate-at-epochs", "1"],
-            "train.evaluate_at_epochs: expected questions to ask, got none. Give --questions",
+            "train.evaluate_at_epochs: expected questions, got none. Give --questions",
         ),
         (["--quantization", "8bit"], "cannot be trained themselves: expected method = lora, got full"),
     ],
@@ -290,5 +289,5 @@ def test_a_recipe_without_questions_is_told_before_anything_is_scored(tmp_path, 
     (tmp_path / "r.toml").write_text(recipe + '[score]\nqueries = "all"\n[train]\nevaluate_at_epochs = [1]\n')
     with pytest.raises(SystemExit):
         main(["run", str(tmp_path / "r.toml")])
-    assert "expected a corpus with questions to ask, got one without any" in capsys.readouterr().err
+    assert "expected a corpus with questions, got one without any" in capsys.readouterr().err
     assert not (tmp_path / "run" / "scores").exists()

@@ -203,7 +203,7 @@ class TestOverrides:
 
     @pytest.mark.parametrize("assignment", ["train", "=1", "a b=1", "a..b=1", ""])
     def test_what_is_no_assignment(self, assignment: str) -> None:
-        with pytest.raises(ElusiveError, match=r"expected SECTION\.KEY=VALUE, e\.g\. train\.learning_rate=1e-4, got"):
+        with pytest.raises(ElusiveError, match=r"Expected SECTION\.KEY=VALUE, e\.g\. train\.learning_rate=1e-4, got"):
             assigned(assignment)
 
     def test_the_table_is_changed_in_a_copy(self) -> None:

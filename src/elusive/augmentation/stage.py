@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
@@ -150,3 +151,69 @@ def augment_corpus(
         )
         stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
     return from_json(AugmentedCorpus, stage.summary)
+
+
+def augment_from_scores(
+    documents: Collection[Document],
+    folder: str | Path,
+    arm: str,
+    scores: Mapping[str, Path],
+    *,
+    trained: str = "large",
+    excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
+    settings: AugmentSettings | None = None,
+    progress: ProgressFunction = silent,
+) -> AugmentedCorpus:
+    """`augment_corpus`, with the tokenizer and the queries as the scores' own settings name them.
+
+    Args:
+        documents: the corpus that was scored.
+        folder: where the texts go.
+        arm: its name, a key of arms.ARMS.
+        scores: folders that `score_corpus` wrote, by the model's role (large, small).
+        trained: the role of the model that will be trained.
+        excluded_tokens: never ranked and never dropped.
+        settings: dropout.
+        progress: called with (documents, of how many).
+
+    Raises:
+        ElusiveError: if the scores were captured in two ways, or as for `augment_corpus`.
+    """
+    # Workers that draw copies import this module; they need no torch.
+    from elusive.models.loading import load_tokenizer
+
+    made = {role: stage_settings(path) for role, path in scores.items()}
+    _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
+    own = made[trained]
+    return augment_corpus(
+        documents,
+        folder,
+        arm,
+        {ScoreSet(role, own["queries"]): path for role, path in scores.items()},
+        trained=trained,
+        tokenizer=load_tokenizer(ModelRef(own["model"], own["revision"])),
+        score=ScoreSettings(
+            queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
+        ),
+        settings=settings or AugmentSettings(),
+        progress=progress,
+    )
+
+
+def _check_one_way(made: Mapping[Path, Mapping[str, Any]], excluded_tokens: tuple[str, ...]) -> None:
+    """Refuse scores that were captured in two ways, or renormalised over other tokens than those to be ranked."""
+    first, *others = made.items()
+    for folder, other in others:
+        for key in ("queries", "fields", "head_fields", "include_self", "max_length", "renormalise"):
+            if other.get(key) != first[1].get(key):
+                ways = f"{key}: {first[1].get(key)!r} and {other.get(key)!r}"
+                raise ElusiveError(
+                    f"{first[0]} and {folder} were scored in two ways ({ways}). "
+                    "Score the corpus with both models in the same way."
+                )
+    for folder, one in made.items():
+        if one.get("renormalise") and tuple(one["excluded_tokens"]) != excluded_tokens:
+            raise ElusiveError(
+                f"{folder} was renormalised without {one['excluded_tokens']}, but score.excluded_tokens is "
+                f"{list(excluded_tokens)}. Give the same --excluded-tokens, or score again."
+            )

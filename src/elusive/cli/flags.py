@@ -1,42 +1,122 @@
-"""Flags of the verbs that take no recipe: tyro derives them from the parameters of the verb's function."""
+"""Flags of the verbs that take no recipe: tyro derives them from the settings' dataclasses, in titled panels."""
 
-import json
-from collections.abc import Callable, Sequence
-from typing import Any
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
+from elusive.config.describe import field_docs
+from elusive.config.toml import assigned, inline
+from elusive.errors import ElusiveError
+
 _FLAGS = tyro.constructors.ConstructorRegistry()
+
+OptionalPath = Annotated[Path | None, tyro.conf.arg(help_behavior_hint="")]
+"""A path that may be left out; its text says what happens then."""
+
+Names = Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar="STR ...")]
+"""Any number of names."""
+
+
+_EVERYWHERE = (tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
+
+
+class _RefusedError(Exception):
+    """Carries an ElusiveError through tyro, which would put any ValueError into a box of its own."""
+
+    def __init__(self, error: ElusiveError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @_FLAGS.primitive_rule
-def _json_object(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """A table of a recipe is a JSON object on the command line."""
+def _table(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A table of settings: KEY=VALUE, as --set of a recipe takes it."""
     if info.type_origin is not dict:
         return None
-
-    def parsed(arguments: list[str]) -> dict[str, Any]:
-        value = json.loads(arguments[0])
-        if not isinstance(value, dict) or _holds_null(value):
-            raise ValueError(f"expected a JSON object without null, got {arguments[0]}")
-        return value
-
     return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=parsed,
+        nargs="*",
+        metavar="KEY=VALUE ...",
+        instance_from_str=lambda words: {".".join(parts): value for parts, value in map(assigned, words)},
         is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
+        str_from_instance=lambda value: [f"{key}={inline(item)}" for key, item in value.items()],
     )
-
-
-def _holds_null(value: Any) -> bool:
-    """Whether a JSON value holds null, which TOML has no form of."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return value is None or any(map(_holds_null, inner))
 
 
 def call_with_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
     """Call a verb's function with what the arguments say."""
-    with _FLAGS:
-        tyro.cli(function, args=arguments, prog=prog)
+    try:
+        with _FLAGS:
+            tyro.cli(function, args=arguments, prog=prog, config=_EVERYWHERE)
+    except _RefusedError as refused:
+        raise refused.error from None
+
+
+def panel(
+    settings: Any,
+    title: str,
+    *,
+    names: Mapping[str, str] | None = None,
+    prefixed: bool = False,
+    left_out: Sequence[str] = (),
+    required: Sequence[str] = (),
+) -> Any:
+    """What makes a parameter of a verb a titled panel of flags, one for each field of its dataclass.
+
+    Args:
+        settings: the defaults; of its class are the settings that the verb gets.
+        title: of the panel; tyro adds "options".
+        names: flags of other names than their fields'.
+        prefixed: put "TITLE." in front of the fields that have no name in `names`, as in --large.dtype.
+        left_out: fields that have no flag.
+        required: fields that have no default.
+    """
+    kind, names = type(settings), names or {}
+    hints, docs = typing.get_type_hints(kind), field_docs(kind)
+    parameters = []
+    for field in dataclasses.fields(kind):
+        if field.name in left_out:
+            continue
+        default = inspect.Parameter.empty if field.name in required else getattr(settings, field.name)
+        flag = tyro.conf.arg(
+            name=names.get(field.name),
+            prefix_name=prefixed and field.name not in names,
+            help=docs.get(field.name),
+            help_behavior_hint=_default_in_words(default),
+            metavar=_list_metavar(hints[field.name]),
+        )
+        hint = Annotated[hints[field.name], flag]
+        parameters.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        )
+
+    def build(**values: Any) -> Any:
+        try:
+            return dataclasses.replace(settings, **values)
+        except ElusiveError as error:
+            raise _RefusedError(error) from None
+
+    # tyro reads these in place of a signature in code.
+    build.__signature__ = inspect.Signature(parameters, return_annotation=kind)  # type: ignore[attr-defined]
+    build.__annotations__ = {one.name: one.annotation for one in parameters}
+    return tyro.conf.arg(name=title, constructor=build)
+
+
+def _default_in_words(default: Any) -> str:
+    if default is inspect.Parameter.empty:
+        return "(required)"
+    if default is None or (not isinstance(default, (bool, int, float)) and not default):
+        return ""
+    return f"(default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+
+
+def _list_metavar(hint: Any) -> str | None:
+    """INT ... for a list of integers; tyro's own says [INT [INT ...]]."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is not tuple or len(arguments) != 2 or not isinstance(arguments[0], type):
+        return None
+    return f"{arguments[0].__name__.upper()} ..."

@@ -1,4 +1,4 @@
-"""`elusive run RECIPE.toml --set KEY=VALUE ...`: the recipe of a verb, and what the command line changes in it."""
+"""The verbs that take a recipe, and what the command line changes in it: `elusive run RECIPE --set KEY=VALUE ...`."""
 
 import argparse
 import dataclasses
@@ -9,10 +9,55 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from elusive.config.describe import Setting, describe
+from elusive.config.run import Recipe
 from elusive.config.toml import inline, load_recipe
+from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
 
+from .printing import print_markdown, print_results
 from .settings import overview
+
+
+def run(recipe: Recipe) -> None:
+    """Run a recipe: corpus, scores, copies, trained models, report."""
+    from elusive.pipeline import run as run_recipe
+
+    print_results(run_recipe(recipe, announce=_announce))
+
+
+def sweep(recipe: SweepRecipe) -> None:
+    """Try settings of a recipe, and compare the arms at their best.
+
+    Every arm is trained with each choice; the best is chosen in three ways.
+    """
+    from elusive.experiments.sweep import sweep as run_sweep
+    from elusive.reporting.sweeps import sweep_markdown
+    from elusive.runs.files import write_text
+    from elusive.runs.folder import RunFolder
+
+    swept = run_sweep(recipe, announce=_announce)
+    text = sweep_markdown(swept, recipe.sweep.metric)
+    write_text(swept.folder / "sweep.md", text)
+    print_markdown(text)
+    print(f"Every trial: {RunFolder(swept.folder).trials.resolve()}")
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Pretrain a tokenizer and a tiny model from scratch, from a recipe.
+
+    The text is about fictional people.
+    """
+    from elusive.runs.progress import shown
+    from elusive.training.pretraining import pretrain as pretrain_model
+
+    with shown(f"pretrain {settings.output}") as progress:
+        folder = pretrain_model(settings, progress=progress)
+    print(f"{folder}: pretrained")
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
 
 _HELP = """\
 usage: elusive {verb} RECIPE [--output FOLDER] [--set KEY=VALUE ...]

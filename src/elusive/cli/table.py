@@ -27,34 +27,34 @@ VERBS = {
     "run": Verb(
         EVERYDAY,
         "Run a recipe: corpus, scores, copies, trained models, report.",
-        "verbs:run",
+        "recipes:run",
         recipe="elusive.config.run:Recipe",
     ),
     "settings": Verb(EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings"),
-    "generate": Verb(EVERYDAY, "Write a corpus folder: fictional people, or a source of yours.", "verbs:generate"),
-    "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "verbs:report"),
-    "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "verbs:export"),
+    "generate": Verb(EVERYDAY, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
+    "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
+    "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),
     "score": Verb(
-        STAGES, "Score each token of a corpus by the attention that it receives.", "verbs:score", together=True
+        STAGES, "Score each token of a corpus by the attention that it receives.", "stages:score", together=True
     ),
-    "augment": Verb(STAGES, "Write one arm's texts: originals and copies with dropped tokens.", "verbs:augment"),
-    "train": Verb(STAGES, "Continue a model's pretraining on one arm's texts.", "verbs:train", together=True),
-    "evaluate": Verb(STAGES, "Ask a model closed-book questions: exact match and F1.", "verbs:evaluate"),
+    "augment": Verb(STAGES, "Write one arm's texts: originals and copies with dropped tokens.", "stages:augment"),
+    "train": Verb(STAGES, "Continue a model's pretraining on one arm's texts.", "stages:train", together=True),
+    "evaluate": Verb(STAGES, "Ask a model closed-book questions: exact match and F1.", "stages:evaluate"),
     "recall": Verb(
-        RESEARCH, "Measure how well a pair of models finds clues, before training.", "verbs:recall", together=True
+        RESEARCH, "Measure how well a pair of models finds clues, before training.", "research:recall", together=True
     ),
-    "heads": Verb(RESEARCH, "Choose a pair's layers and heads by their clue recall.", "verbs:heads", together=True),
+    "heads": Verb(RESEARCH, "Choose a pair's layers and heads by their clue recall.", "research:heads", together=True),
     "sweep": Verb(
         RESEARCH,
         "Try settings of a recipe, and compare the arms at their best.",
-        "verbs:sweep",
+        "recipes:sweep",
         recipe="elusive.config.verbs:SweepRecipe",
     ),
-    "reproduce": Verb(RESEARCH, "Reproduce the paper's tables and figures.", "verbs:reproduce"),
+    "reproduce": Verb(RESEARCH, "Reproduce the paper's tables and figures.", "research:reproduce"),
     "pretrain": Verb(
         RESEARCH,
         "Pretrain a tokenizer and a tiny model from scratch, from a recipe.",
-        "verbs:pretrain",
+        "recipes:pretrain",
         recipe="elusive.config.verbs:PretrainSettings",
     ),
 }

@@ -99,7 +99,7 @@ def assigned(assignment: str) -> tuple[list[str], Any]:
         ((part, inner),) = inner.items()
         parts.append(part)
     if not parts:
-        raise ElusiveError(f"--set: expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got {assignment!r}.")
+        raise ElusiveError(f"Expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got {assignment!r}.")
     return parts, _value(text.strip())
 
 

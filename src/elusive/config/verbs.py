@@ -229,7 +229,7 @@ class ReproduceSettings:
     grid: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Values of settings by dotted name that are tried, in the place of the family's."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Any other settings of the runs, by dotted name, e.g. {"train.batch_size": 2, "train.epochs": 3}."""
+    """Any other settings of the runs, by dotted name, e.g. train.batch_size=2 train.epochs=3."""
     cue_field: str = "company"
     """Field whose cue the rank bars of Figures 2, 3, 6 and 7 look from."""
     plan: bool = False

@@ -17,7 +17,7 @@ from elusive.runs.stage import Stage
 from .documents import Corpus, Entry, load_corpus, write_corpus
 from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
 from .questions import QuestionItem, read_questions
-from .readers import DEFAULT_TOKENIZER, read_entries
+from .readers import DEFAULT_TOKENIZER, read_corpus, read_entries
 from .spans import MarkCounts, mark_entries, markers
 from .wording import counted
 
@@ -55,6 +55,15 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
         if not stage.done:
             _write(settings, stage, source, tokenizer)
     return load_corpus(stage.folder)
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """A corpus folder as `make_corpus` writes it, or anything else that can be read as a corpus.
+
+    Raises:
+        ElusiveError: if it cannot be read.
+    """
+    return load_corpus(path) if (Path(path) / "documents.jsonl").exists() else read_corpus(path)
 
 
 def _identity(settings: CorpusSettings) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""What verbs print when they are done."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elusive.evaluation.predictions import Metrics
+    from elusive.training.stage import Training
+
+
+def note(line: str) -> None:
+    """A line about what goes on, on standard error."""
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def print_results(page: Path) -> None:
+    """The table of a run and its verdict, from the results next to its page."""
+    from elusive.reporting import read_results, results_table
+
+    results = read_results(page.parent / "results.json")
+    print("\n" + results_table(results))
+    print(f"\n{results.verdict.headline}")
+    for name, pairs in (("separated", results.verdict.separated), ("not separated", results.verdict.not_separated)):
+        for pair in pairs:
+            print(f"  {name}: {pair}")
+    print(f"\nPage: {page.resolve()}")
+
+
+def print_markdown(text: str) -> None:
+    """Markdown with its tables fitted to a terminal, or as it is in a file or a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        print(text)
+
+
+def print_table(table: str, found: Any, output: Path | None, name: str) -> None:
+    """A table, and where the numbers behind it are kept, if they are."""
+    from elusive.runs.files import write_json
+    from elusive.runs.typed_json import to_json
+
+    print(table)
+    if output:
+        write_json(output / name, to_json(found))
+        print(f"\n{output / name}")
+
+
+def training_summary(trained: "Training") -> str:
+    """What was trained on, in words: all of it, or it would say so."""
+    together = f" in {trained.processes} processes" if trained.processes > 1 else ""
+    return (
+        f"{trained.texts:,} texts, {trained.tokens:,} tokens an epoch; {trained.tokens_trained:,} tokens trained on in "
+        f"{trained.steps:,} steps{together}, {'packed' if trained.packed else 'padded'}; "
+        f"loss {trained.loss}, {trained.seconds} s"
+    )
+
+
+def measures(metrics: "Metrics", known: "Metrics | None") -> str:
+    """Exact match and F1 of each field, of all questions, and of those about people known before training.
+
+    Args:
+        metrics: of the questions.
+        known: of questions about what the model knew before, where they were evaluated.
+    """
+    rows = {**metrics.fields, "all": metrics} | ({"known": known} if known else {})
+    return "\n".join(
+        f"{field:12} EM {means.em:.3f}  F1 {means.f1:.3f}  {means.questions} questions" for field, means in rows.items()
+    )

@@ -1,0 +1,132 @@
+"""The verbs that study a pair of models, or reproduce the paper."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.verbs import ReproduceSettings
+
+from .flags import OptionalPath, panel
+from .printing import print_markdown, print_table
+
+_LARGE, _SMALL = Models.large, Models.small
+_Large = Annotated[ModelRef, panel(_LARGE, "large", names={"name": "large"}, prefixed=True)]
+_Small = Annotated[ModelRef, panel(_SMALL, "small", names={"name": "small"}, prefixed=True)]
+_Attention = Annotated[ScoreSettings, panel(ScoreSettings(), "attention")]
+
+
+def recall(
+    corpus: tyro.conf.Positional[Path],
+    output: OptionalPath = None,
+    k: int = 10,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    large: _Large = _LARGE,
+    small: _Small = _SMALL,
+    settings: _Attention = ScoreSettings(),
+) -> None:
+    """Measure how well a pair of models finds clues, before training.
+
+    Clue recall: how much of the head entity is among the k best tokens at cues.
+
+    Args:
+        corpus: A corpus whose spans mark a head entity and answers.
+        output: Folder for recall.json and the scores (none: nothing is kept).
+        k: How many of the best ranked tokens count.
+        across_tokenizers: Carry the small model's scores over to the large one's tokens where these differ.
+        large: The large model, and which of its attention is averaged.
+        small: The small model, and which of its attention is averaged.
+        settings: Which attention counts, and how it is captured.
+    """
+    from elusive.clues.pairs import pair_recall
+    from elusive.corpus.stage import open_corpus
+    from elusive.reporting.clue_tables import recall_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers)
+    documents = open_corpus(corpus).documents
+    with _scores_kept(output) as folder:
+        found = pair_recall(documents, folder, pair=Models(large, small), settings=settings, augment=augment, k=k)
+    print_table(recall_table(found), found, output, "recall.json")
+
+
+def heads(
+    corpus: tyro.conf.Positional[Path],
+    output: OptionalPath = None,
+    k: int = 10,
+    seed: int = 0,
+    across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    large: _Large = _LARGE,
+    small: _Small = _SMALL,
+    settings: _Attention = ScoreSettings(),
+) -> None:
+    """Choose a pair's layers and heads by their clue recall.
+
+    They are chosen on one half of the corpus, and measured on the other.
+
+    Args:
+        corpus: A corpus whose spans mark a head entity and answers.
+        output: Folder for heads.json and the scores, each head's too (none: nothing is kept).
+        k: How many of the best ranked tokens count.
+        seed: Seed of the halves.
+        across_tokenizers: Carry the small model's scores over to the large one's tokens where these differ.
+        large: The large model.
+        small: The small model.
+        settings: Which attention counts, and how it is captured.
+    """
+    from elusive.clues.pairs import pair_heads
+    from elusive.corpus.stage import open_corpus
+    from elusive.reporting.clue_tables import heads_table
+
+    augment = AugmentSettings(across_tokenizers=across_tokenizers)
+    documents = open_corpus(corpus).documents
+    pair = Models(large, small)
+    with _scores_kept(output) as folder:
+        found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
+    print_table(heads_table(found), found, output, "heads.json")
+
+
+@contextlib.contextmanager
+def _scores_kept(output: Path | None) -> Iterator[Path]:
+    """The folder for scores: in the output folder, or one that is thrown away."""
+    from elusive.runs.folder import RunFolder
+
+    if output:
+        yield RunFolder(output).scores_folder()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+def reproduce(
+    what: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar="WHAT ...")]],
+    settings: Annotated[ReproduceSettings, panel(ReproduceSettings(), "reproduction")] = ReproduceSettings(),
+) -> None:
+    """Reproduce the paper's tables and figures.
+
+    Its experiments are run on a pair of models; results stand next to its own.
+
+    Args:
+        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        settings: The pair, and how far.
+    """
+    if settings.plan:
+        from elusive.paper.plan import plan
+
+        print(plan(what, settings))
+        return
+    from elusive.paper.reproduce import reproduce as run_experiments
+    from elusive.paper.wording import CELLS
+
+    made = run_experiments(what, settings, announce=lambda line: print(line, flush=True))
+    if made.texts:
+        print_markdown("\n".join([f"{CELLS}\n", *made.texts.values()]))
+    for line in made.left_out:
+        print(f"left out: {line}")
+    for path in made.pictures:
+        print(path.resolve())
+    print(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")

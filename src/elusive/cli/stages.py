@@ -1,0 +1,275 @@
+"""The verbs that write or read one stage's folder. Each imports its stage when it runs, so that help loads no torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from elusive.config.models import ModelRef
+from elusive.config.run import (
+    AugmentSettings,
+    CorpusSettings,
+    EvaluateSettings,
+    ReportSettings,
+    ScoreSettings,
+    TrainSettings,
+)
+from elusive.config.verbs import ExportSettings, LlmSettings
+from elusive.errors import ElusiveError
+from elusive.models import processes
+
+from .flags import Names, OptionalPath, panel
+from .printing import measures, note, print_results, training_summary
+
+_MODEL = {"name": "model"}
+_NO_HEADS = ("layers", "heads")
+
+
+def generate(
+    output: Path,
+    llm: bool = False,
+    settings: Annotated[CorpusSettings, panel(CorpusSettings(), "corpus")] = CorpusSettings(),
+    server: Annotated[LlmSettings, panel(LlmSettings(), "server")] = LlmSettings(),
+) -> None:
+    """Write a corpus folder: fictional people, or a source of yours.
+
+    Fictional people come with questions about them; any source is read and checked.
+
+    Args:
+        output: Folder for documents.jsonl, questions.jsonl and quarantine.jsonl.
+        llm: Let a language model on a server make up the people.
+        settings: What to generate or read.
+        server: The server of --llm, and how it is used.
+    """
+    if llm:
+        _generate_by_llm(output, settings, server)
+        return
+    if server != LlmSettings():
+        raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
+    from elusive.corpus.stage import make_corpus, summary_lines
+
+    make_corpus(settings, output)
+    print(f"{output}: " + "\n".join(summary_lines(output)))
+
+
+def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
+    from elusive.corpus.people.by_llm import make_people
+    from elusive.runs.progress import shown
+
+    used = {key: getattr(settings, key) for key in ("people", "seed", "name_position")}
+    if settings != CorpusSettings(**used):
+        raise ElusiveError(
+            "--llm makes up new people, so of the corpus's settings it takes --people, --seed and --name-position. "
+            "Leave out the others."
+        )
+    with shown(f"people by {server.model}") as progress:
+        summary = make_people(settings, server, output, progress=progress, announce=note)
+    print(f"{output}: {summary.documents:,} documents, {summary.questions:,} questions")
+    print("\n".join(summary.lines(server)))
+
+
+def score(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    fields: Names = (),
+    per_head: bool = False,
+    model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
+    settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
+) -> None:
+    """Score each token of a corpus by the attention that it receives.
+
+    Args:
+        corpus: A corpus folder, or any file or folder that can be read as one.
+        output: Folder for the Parquet shards.
+        fields: Only the spans of these fields are queries (none: all fields).
+        per_head: Write every head's scores too, for study.
+        model: The model whose attention is captured.
+        settings: Which attention counts, and how it is captured.
+    """
+    from elusive.corpus.stage import open_corpus
+    from elusive.runs.progress import shown
+    from elusive.scoring.stage import score_corpus
+
+    documents = open_corpus(corpus).documents
+    with shown(f"score {model.name}") as progress:
+        score_corpus(documents, output, model, settings, fields=fields, per_head=per_head, progress=progress)
+    print(f"{output}: scored")
+
+
+def augment(
+    corpus: tyro.conf.Positional[Path],
+    output: Path,
+    large: Path,
+    small: OptionalPath = None,
+    arm: str = "contrast-cues",
+    trained: Literal["large", "small"] = "large",
+    excluded_tokens: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STR ...")] = ScoreSettings.excluded_tokens,
+    settings: Annotated[AugmentSettings, panel(AugmentSettings(), "dropout")] = AugmentSettings(),
+) -> None:
+    """Write one arm's texts: originals and copies with dropped tokens.
+
+    Args:
+        corpus: The corpus that was scored.
+        output: Folder for train.jsonl, train.parquet and ranking.parquet.
+        large: Folder of the large model's scores.
+        small: Folder of the small model's scores; contrast arms need it.
+        arm: How tokens are chosen; an unknown name lists the arms.
+        trained: Whose own attention the arm `attention` ranks by.
+        excluded_tokens: Never ranked and never dropped, in addition to special tokens and white space.
+        settings: How many tokens are dropped, and which.
+    """
+    from elusive.augmentation.arms import arm_named
+    from elusive.augmentation.stage import augment_from_scores
+    from elusive.corpus.stage import open_corpus
+    from elusive.runs.progress import shown
+
+    arm_named(arm, "--arm")
+    folders = {"large": large} | ({"small": small} if small else {})
+    if trained not in folders:
+        raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
+    documents = open_corpus(corpus).documents
+    with shown(f"augment {arm}") as progress:
+        augmented = augment_from_scores(
+            documents,
+            output,
+            arm,
+            folders,
+            trained=trained,
+            excluded_tokens=excluded_tokens,
+            settings=settings,
+            progress=progress,
+        )
+    print(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
+
+
+def train(
+    texts: tyro.conf.Positional[Path],
+    output: Path,
+    questions: OptionalPath = None,
+    model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL, left_out=_NO_HEADS)] = ModelRef(
+        "elusive/large"
+    ),
+    settings: Annotated[TrainSettings, panel(TrainSettings(), "training")] = TrainSettings(),
+    evaluate: Annotated[EvaluateSettings, panel(EvaluateSettings(), "evaluate", prefixed=True)] = EvaluateSettings(),
+) -> None:
+    """Continue a model's pretraining on one arm's texts.
+
+    Processes launched together share the work: torchrun -m elusive train ...
+
+    Args:
+        texts: A train.jsonl.
+        output: Folder for the model or its adapters, metrics.jsonl, and the answers of --evaluate-at-epochs.
+        questions: JSONL of questions that are answered during training (see --evaluate-at-epochs).
+        model: The model that is trained.
+        settings: How it is trained.
+        evaluate: How the questions are answered.
+    """
+    from elusive.corpus.questions import read_questions
+    from elusive.evaluation.in_training import evaluator_of
+    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.runs.files import silent
+    from elusive.runs.progress import shown
+    from elusive.training.stage import train as train_model
+
+    evaluator = None
+    if questions:
+        evaluator = evaluator_of(read_questions(questions), few_shot_examples(evaluate.examples), evaluate, output)
+    with shown(f"train {model.name}") as progress:
+        trained = train_model(
+            texts,
+            output,
+            model=model,
+            settings=settings,
+            evaluator=evaluator,
+            progress=progress if processes.is_main() else silent,
+        )
+    if processes.is_main():
+        print(f"{output}: {training_summary(trained)}")
+
+
+def evaluate(
+    questions: Path,
+    output: Path,
+    model: Annotated[ModelRef, panel(ModelRef(), "model", names=_MODEL, left_out=_NO_HEADS, required=("name",))],
+    settings: Annotated[EvaluateSettings, panel(EvaluateSettings(), "evaluation")] = EvaluateSettings(),
+) -> None:
+    """Ask a model closed-book questions: exact match and F1.
+
+    Questions about what it knew before training (--known) measure forgetting.
+
+    Args:
+        questions: JSONL of id, question, answers, field, document_id.
+        output: Folder for predictions.jsonl and metrics.json, and known/ for those of --known.
+        model: The model that answers.
+        settings: Prompts, batches and engine.
+    """
+    from elusive.corpus.questions import read_questions
+    from elusive.evaluation.known import known_questions
+    from elusive.evaluation.predictions import read_metrics
+    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.evaluation.stage import evaluate_model
+    from elusive.runs.folder import known_answers
+    from elusive.runs.progress import shown
+
+    known = known_questions(settings.known, model.name)
+    with shown(f"evaluate {model.name}") as progress:
+        metrics = evaluate_model(
+            read_questions(questions),
+            list(few_shot_examples(settings.examples)),
+            output,
+            model=model,
+            settings=settings,
+            known=known,
+            progress=progress,
+        )
+    print(measures(metrics, read_metrics(known_answers(output)) if known else None))
+
+
+def report(
+    folder: tyro.conf.Positional[Path],
+    settings: Annotated[ReportSettings, panel(ReportSettings(), "report")] = ReportSettings(),
+) -> None:
+    """Write the tables, plots and page of a run folder.
+
+    Args:
+        folder: The run folder.
+        settings: What to show.
+    """
+    from elusive.reporting import write_report
+    from elusive.runs.progress import shown
+
+    with shown("report") as progress:
+        page = write_report(folder, settings, progress=progress)
+    print_results(page)
+
+
+def export(
+    texts: tyro.conf.Positional[Path],
+    output: Path,
+    arm: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
+    questions: OptionalPath = None,
+    settings: Annotated[ExportSettings, panel(ExportSettings(), "export")] = ExportSettings(),
+) -> None:
+    """Write one arm's texts as a data set for other trainers.
+
+    The folder can go to the hub; questions become a task of lm-evaluation-harness.
+
+    Args:
+        texts: A folder that `augment` wrote, or a run folder.
+        output: The new folder.
+        arm: Which arm of a run (needed there).
+        questions: JSONL of questions; a run brings its own.
+        settings: The card, the base model and the training.
+    """
+    from elusive.exporting import export as export_texts
+    from elusive.runs.progress import shown
+
+    with shown("export") as progress:
+        done = export_texts(texts, output, arm=arm, questions=questions or "", settings=settings, progress=progress)
+    print(f"{output}: {done.rows:,} rows, {done.tokens:,} tokens, {len(done.files)} files")
+    if done.cut:
+        print(f"texts cut into several rows, at white space: {done.cut:,}")
+    if done.task:
+        print(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
+    if done.licence == "unknown":
+        print("licence: unknown, as the card says; give it with --licence")
