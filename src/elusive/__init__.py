@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Downloads from the hub would else carry usage data.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
