@@ -1,8 +1,10 @@
 """What the documents name is there: dotted names of the package, down to fields of settings, and verbs."""
 
+import ast
 import re
 
 import pytest
+from markdown_it import MarkdownIt
 
 from elusive.augmentation.arms import ARMS
 from elusive.cli.table import VERBS
@@ -24,6 +26,19 @@ def test_names_and_verbs_are_there(name):
     verbs = {found[0] for code in codes(name) for found in COMMAND.findall(code)}
     assert not {dotted for dotted in names if not is_name(dotted)}
     assert verbs <= {verb for verb in VERBS if not verb.startswith("-")}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_imports_of_python_examples(name):
+    blocks = MarkdownIt("commonmark").parse((REPOSITORY / name).read_text(encoding="utf-8"))
+    parts = [part for block in blocks if block.info == "python" for part in ast.walk(ast.parse(block.content))]
+    found = {
+        f"{part.module}.{one.name}"
+        for part in parts
+        if isinstance(part, ast.ImportFrom) and part.module
+        for one in part.names
+    }
+    assert not {dotted for dotted in found if dotted.startswith("elusive") and not is_name(dotted)}
 
 
 def test_the_index_has_every_equation_arm_table_and_figure():
