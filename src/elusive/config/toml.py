@@ -1,6 +1,5 @@
 """Recipes: settings as TOML and as nested tables; unknown keys and wrong types are refused."""
 
-import copy
 import dataclasses
 import difflib
 import json
@@ -61,16 +60,10 @@ def with_overrides(table: Mapping[str, Any], assignments: Sequence[str]) -> dict
         >>> with_overrides({"train": {"seed": 1}}, ["train.learning_rate=1e-4", "title=A first run"])
         {'train': {'seed': 1, 'learning_rate': 0.0001}, 'title': 'A first run'}
     """
-    changed = copy.deepcopy(dict(table))
+    changed = dict(table)
     for assignment in assignments:
-        (*sections, key), value = assigned(assignment)
-        inner = changed
-        for depth, section in enumerate(sections, start=1):
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                parent = ".".join(sections[:depth])
-                raise ElusiveError(f"--set {assignment}: {parent} is {inner!r}, which has no settings of its own.")
-        inner[key] = value
+        parts, value = assigned(assignment)
+        changed = _placed(changed, parts, value)
     return changed
 
 
@@ -189,13 +182,18 @@ def with_setting(table: Mapping[str, Any], key: str, value: Any) -> dict[str, An
         >>> with_setting({"models": {"large": {"name": "a"}}}, "models.large.name", "b")
         {'models': {'large': {'name': 'b'}}}
     """
-    first, _, rest = key.partition(".")
+    return _placed(table, key.split("."), value)
+
+
+def _placed(table: Mapping[str, Any], parts: Sequence[str], value: Any) -> dict[str, Any]:
+    """Nested tables with a value at the parts of its key, from the outside in."""
+    first, *rest = parts
     if not rest:
         return {**table, first: value}
     inner = table.get(first, {})
     if not isinstance(inner, Mapping):
-        raise ElusiveError(f"{key}: expected {first} to be a table of settings, got {inner!r}.")
-    return {**table, first: with_setting(inner, rest, value)}
+        raise ElusiveError(f"{'.'.join(parts)}: expected {first} to be a table of settings, got {inner!r}.")
+    return {**table, first: _placed(inner, rest, value)}
 
 
 def setting_of(table: Mapping[str, Any], key: str) -> Any:
