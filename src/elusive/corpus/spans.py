@@ -101,7 +101,7 @@ class MarkCounts:
 
     def _answers(self) -> str:
         reasons = collections.Counter(one.reason for one in self.unplaced)
-        asked = self.found + len(self.unplaced) + self.already_marked
+        total = self.found + len(self.unplaced) + self.already_marked
         ways = (
             (reasons[NOWHERE], "stand nowhere in their document"),
             (reasons[INSIDE_WORDS], "stand there only as a part of longer words"),
@@ -109,38 +109,38 @@ class MarkCounts:
             (self.already_marked, "left to the spans that their documents came with"),
         )
         rest = ", ".join(f"{number:,} {words}" for number, words in ways if number)
-        return f"{self.found:,} of {counted(asked, 'answer')} found in their documents" + (f"; {rest}" if rest else "")
+        return f"{self.found:,} of {counted(total, 'answer')} found in their documents" + (f"; {rest}" if rest else "")
 
 
 def markers(settings: CorpusSettings, questions: Iterable[QuestionItem] = ()) -> tuple[list[Marker], MarkCounts]:
-    """The markers that a corpus's settings ask for, to be strung together in this order.
+    """The markers of a corpus's settings, to be chained in this order.
 
     Answers (`mark_answers`): each reference answer is marked at its first place in the document with its question's
     document_id, as whole words, in its own case or else in any; its white space matches any run of white space. The
     span's field is the question's. Where a file was cut into chunks, its name stands for all of them, and an answer is
-    marked in the first chunk that holds it. A document that comes with answer spans of its own is left as it is.
+    marked in the first chunk that holds it. A document that comes with answer spans of its own stays unchanged.
     Patterns (`patterns`): "field=regex", each match of Python's `re`, or of its group `span` where it has one.
     Entities (`spacy`): each entity of a spaCy pipeline, under its label in lower case.
 
     Args:
-        settings: what is marked.
-        questions: whose answers are looked for.
+        settings: which markers.
+        questions: their answers are marked.
 
     Returns:
-        Markers for one pass over the documents (spans that were there stay, none is doubled, and they are sorted by
-        their place), and their counts, which are complete when the stream has ended.
+        Markers for one iteration over the documents (existing spans stay, none is doubled, and they are sorted by
+        place), and their counts, which are complete when the stream has ended.
 
     Raises:
         ElusiveError: if a pattern is no regular expression, or spaCy or its pipeline is missing.
     """
     counts = MarkCounts()
     chosen: list[Marker] = []
-    asked: dict[str, list[_Wanted]] = collections.defaultdict(list)
+    sought: dict[str, list[_Wanted]] = collections.defaultdict(list)
     for item in questions if settings.mark_answers else ():
         counts.questions += 1
-        asked[item.document_id] += [_Wanted(item, answer) for answer in item.answers]
-    if asked:
-        chosen.append(lambda documents: _mark_answers(documents, asked, counts))
+        sought[item.document_id] += [_Wanted(item, answer) for answer in item.answers]
+    if sought:
+        chosen.append(lambda documents: _mark_answers(documents, sought, counts))
     if settings.patterns:
         patterns = [_pattern(given) for given in settings.patterns]
         counts.patterns.update(dict.fromkeys((name for name, _ in patterns), 0))
@@ -198,28 +198,28 @@ class _Wanted:
 
 
 def _mark_answers(
-    documents: Iterable[Document], asked: dict[str, list[_Wanted]], counts: MarkCounts
+    documents: Iterable[Document], sought: dict[str, list[_Wanted]], counts: MarkCounts
 ) -> Iterator[Document]:
     for document in documents:
         chunk = _CHUNK.fullmatch(document.id)
         spans: list[Span] = []
         for name in (document.id, chunk[1]) if chunk else (document.id,):
-            wanted = asked.get(name)
+            wanted = sought.get(name)
             if not wanted:
                 continue
             if any(span.field not in ScoreSettings.head_fields for span in document.spans):
-                counts.already_marked += len(asked.pop(name))
+                counts.already_marked += len(sought.pop(name))
                 continue
             spans += _answer_spans(document.text, wanted)
-            asked[name] = [one for one in wanted if one.reason]  # a later chunk may hold them
-            counts.found += len(wanted) - len(asked[name])
+            sought[name] = [one for one in wanted if one.reason]  # a later chunk may hold them
+            counts.found += len(wanted) - len(sought[name])
         yield _with_spans(document, spans) if spans else document
-    for wanted in asked.values():
+    for wanted in sought.values():
         counts.unplaced += [Unplaced(one.item.id, one.item.document_id, one.answer, one.reason) for one in wanted]
 
 
 def _answer_spans(text: str, wanted: Iterable[_Wanted]) -> Iterator[Span]:
-    """The answers' places; notes with each answer why it has none, or that it has one."""
+    """The places of the answers; stores with each answer the reason why it has none."""
     for one in wanted:
         if place := find_answer(text, one.answer):
             one.reason = ""
@@ -266,7 +266,7 @@ def _places(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
 
 
 def _runs_on(text: str, border: int) -> bool:
-    """Whether a word goes on across a border; beside a bracket, say, none does."""
+    """Whether a word continues across a border; next to a bracket, say, none does."""
     return 0 < border < len(text) and all(map(_WORD.match, text[border - 1 : border + 1]))
 
 

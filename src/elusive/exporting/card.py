@@ -183,7 +183,7 @@ def _commands(source: Source, settings: ExportSettings) -> list[str]:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Text escaped for Markdown, on one line."""
     escaped = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", escaped)
 

@@ -26,7 +26,7 @@ def question_rows(
 
     Args:
         items: the questions.
-        examples: what the shots are drawn from.
+        examples: the pool of the shots.
         settings: shots, seed, longest answer.
         base: the model whose context the prompts must fit.
 
@@ -72,7 +72,7 @@ def harness_task(
 
 
 class _Function(str):
-    """A function of utils.py, named with the harness's own tag."""
+    """A function of utils.py, under the harness's own tag."""
 
 
 class _Quoted(str):

@@ -1,6 +1,6 @@
 """Closed-book questions for lm-evaluation-harness: prompts ready-made, EM and F1 as in SQuAD v1.1.
 
-This file stands beside questions.jsonl and the task's YAML and needs nothing but the harness and its own libraries.
+This file lies in one folder with questions.jsonl and the task's YAML; it needs the harness and its libraries alone.
 """
 
 import collections

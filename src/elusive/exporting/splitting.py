@@ -1,4 +1,4 @@
-"""The texts themselves: train.jsonl and train.parquet, with the same rows."""
+"""The texts themselves: train.jsonl and train.parquet, with equal rows."""
 
 import dataclasses
 import itertools
@@ -27,7 +27,7 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 @dataclasses.dataclass(frozen=True)
 class RowCounts:
-    """What was written.
+    """Counts of what was written.
 
     Attributes:
         rows: rows written.
@@ -53,7 +53,7 @@ def write_rows(
     """Write train.jsonl and train.parquet, a batch of texts in memory at a time.
 
     A text of more than `max_length` tokens becomes several rows with its id and copy number, cut at white space:
-    most trainers would drop what is beyond their limit, some of them without a word.
+    most trainers would drop what is beyond their limit, some of them silently.
 
     Args:
         source: the train.jsonl that `augment` wrote.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Indices grouped so that rows x longest row stays within a budget, longest first.
+    """Indices grouped so that sequences x longest sequence stays within a budget, longest first.
 
     Longest first, so that a batch too large for the memory fails at once, not after an hour.
 
@@ -13,11 +13,11 @@ def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[i
         [[1], [3, 2], [0]]
     """
     batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_batch_tokens:
-            batches[-1].append(row)
+            batches[-1].append(index)
         else:
-            batches.append([row])
+            batches.append([index])
     return batches
 
 
@@ -30,10 +30,10 @@ def packed_batches(lengths: Sequence[int], max_batch_tokens: int) -> list[list[i
     """
     batches: list[list[int]] = []
     free = 0
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if not batches or lengths[row] > free:
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if not batches or lengths[index] > free:
             batches.append([])
             free = max_batch_tokens
-        batches[-1].append(row)
-        free -= lengths[row]
+        batches[-1].append(index)
+        free -= lengths[index]
     return batches

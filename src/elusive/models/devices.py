@@ -1,4 +1,4 @@
-"""What the machine has: where a model runs unless told, and whether bf16 is fast there."""
+"""The machine's devices: where a model runs by default, and whether bf16 is fast there."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ _CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def default_device() -> str:
-    """cuda where there is one, else cpu; of processes launched together, each has a GPU of its own."""
+    """cuda where there is one, else cpu; each of several processes gets its own GPU."""
     if not torch.cuda.is_available():
         return "cpu"
     local = os.environ.get("LOCAL_RANK", "")
@@ -39,10 +39,10 @@ def _cpu_flags() -> frozenset[str]:
 
 @contextlib.contextmanager
 def put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
-    """Let go of offloaded weights that an early end of a forward pass leaves on the device.
+    """Free offloaded weights that a forward pass that ends early leaves on the device.
 
-    accelerate loads a module's own weights before its forward and lets go of them after it; a forward that the last
-    report ends never gets there.
+    accelerate loads a module's own weights before its forward and frees them after it; a forward that ends with the
+    last report never gets there.
     """
     try:
         yield
@@ -57,5 +57,5 @@ def put_back_weights(decoder: torch.nn.Module) -> Iterator[None]:
 
 
 def decoder_device(model: PreTrainedModel) -> torch.device:
-    """Where token ids go; a model with weights on disk has no device of its own, and accelerate moves its input."""
+    """The device of token ids: the CPU if weights are on disk, because accelerate then moves the input."""
     return torch.device("cpu") if model.device.type == "meta" else model.device

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -40,7 +40,7 @@ EMBEDDED = {
 
 
 def resolve(name: str) -> str:
-    """The folder of an embedded model, or the name as it is."""
+    """The folder of an embedded model; other names unchanged."""
     return str(EMBEDDED.get(name, name))
 
 
@@ -99,13 +99,13 @@ def model_identity(model: ModelRef) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=8)
 def _hash_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    # Remembered by size and time, because each stage of a run asks, and large weights take a while to read.
+    # Cached by size and time, because each stage of a run needs it, and large weights take a while to read.
     return file_hash(*(path for path, _, _ in files))
 
 
 @contextlib.contextmanager
 def without_future_warnings() -> Iterator[None]:
-    """Hide what peft and transformers tell each other of coming changes; users can do nothing about it."""
+    """Hide peft's and transformers' warnings of coming changes; users can do nothing about them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
@@ -120,7 +120,7 @@ def load_model(
 ) -> Any:
     """Load a causal language model, with its peft adapters where it is a folder that holds some.
 
-    LLM.int8 (quantization 8bit) picks its outlier columns over a whole batch, so what a text reads depends a little
+    LLM.int8 (quantization 8bit) picks its outlier columns over a whole batch, so a text's result depends a little
     on the other texts of its batch; NF4 (4bit) does not.
 
     Args:
@@ -151,7 +151,7 @@ def load_model(
     if not on_one_device:
         options["device_map"] = device
     if quantization != "none":
-        # Quantised weights are put where they belong while they are read, and cannot be moved afterwards.
+        # Quantised weights are placed while they load, and cannot be moved afterwards.
         options["device_map"] = {"": device} if on_one_device else device
         options["quantization_config"] = _quantization(quantization, options["dtype"])
     try:
@@ -215,10 +215,20 @@ def base_of(name: str) -> str:
     return resolve(adapters["base_model_name_or_path"]) if adapters else path
 
 
-def load_configs(model: ModelRef | str) -> tuple[Any, Any]:
-    """A model's configuration and that of its generation, without its weights.
+class ModelConfigs(NamedTuple):
+    """A model's configuration, and that of its generation as a loaded model has it.
 
-    The latter is what a loaded model has: from generation_config.json, or else from config.json.
+    Attributes:
+        model: from config.json.
+        generation: from generation_config.json, or else from config.json.
+    """
+
+    model: Any
+    generation: Any
+
+
+def load_configs(model: ModelRef | str) -> ModelConfigs:
+    """A model's configurations, without its weights.
 
     Raises:
         ElusiveError: if there is no configuration for the model.
@@ -230,9 +240,9 @@ def load_configs(model: ModelRef | str) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise _loading_error("configuration", base, error) from error
     try:
-        return config, GenerationConfig.from_pretrained(base, revision=revision or "main")
+        return ModelConfigs(config, GenerationConfig.from_pretrained(base, revision=revision or "main"))
     except OSError:  # it has none
-        return config, GenerationConfig.from_model_config(config)
+        return ModelConfigs(config, GenerationConfig.from_model_config(config))
 
 
 def config_context(config: Any, name: str) -> int:
@@ -244,7 +254,7 @@ def config_context(config: Any, name: str) -> int:
             return length
     raise ElusiveError(
         f"The configuration of {name} names no context length. To score with it, set score.max_length (in tokens); "
-        "to train or ask it, add max_position_embeddings to its config.json."
+        "to train or evaluate it, add max_position_embeddings to its config.json."
     )
 
 

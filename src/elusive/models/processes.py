@@ -9,22 +9,22 @@ ItemT = TypeVar("ItemT")
 
 
 def rank() -> int:
-    """This process's number among all, from 0."""
+    """The number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def count() -> int:
-    """How many processes there are; 1 where none were launched together."""
+    """Number of processes; 1 unless several were launched together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process writes files and speaks to people."""
+    """Whether this process writes files and prints."""
     return rank() == 0
 
 
 def share_weights() -> bool:
-    """Whether `accelerate launch` was told to spread weights over the processes (FSDP)."""
+    """Whether `accelerate launch` spreads weights over the processes (FSDP)."""
     return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
@@ -33,7 +33,7 @@ def main_first(*, cpu: bool) -> Iterator[None]:
     """Let the main process run the block before the others, which then find what it wrote.
 
     Args:
-        cpu: whether they compute on CPUs, which decides how they talk to each other.
+        cpu: whether they compute on CPUs, which decides how they communicate.
     """
     if count() == 1:
         yield

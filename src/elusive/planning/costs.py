@@ -357,7 +357,7 @@ def scoring_bytes(
     quantization: Quantization = "none",
     dtype: str = "float32",
 ) -> dict[str, int]:
-    """Memory of reading attention out: bytes of weights, and of one layer at work on a batch.
+    """Memory of capturing attention: bytes of weights, and of one layer at work on a batch.
 
     Args:
         shape: the model.
@@ -403,30 +403,30 @@ def _working_bytes(shape: ModelShape, tokens: float, longest: float, held: int) 
 
 
 def pass_seconds(layers: int, quantization: Quantization = "none") -> float:
-    """What a pass through so many layers takes at least, however few its tokens."""
+    """Shortest time of a forward pass through these layers, however few its tokens."""
     return layers * LAYER_SECONDS[quantization]
 
 
 def step_seconds(layers: int, quantization: Quantization = "none", *, again: bool = False) -> float:
-    """What a step of training takes at least: a pass, and the way back, where weights are plain and which takes two.
+    """Shortest time of a training step: a forward pass, and a backward pass like two with plain weights.
 
     Args:
         layers: of the model.
         quantization: of its weights.
-        again: activations are computed again, so that there is one more pass.
+        again: activations are computed again, in one more forward pass.
     """
     return pass_seconds(layers, quantization) * (1 + again) + 2 * pass_seconds(layers)
 
 
 @dataclass(frozen=True)
 class Device:
-    """What hours, and warnings of memory, are for.
+    """The device that hours and warnings of memory are for.
 
     Attributes:
         name: in tables.
-        flops_a_second: operations that it can do.
-        memory_bytes: what it holds.
-        utilisation: share of its operations that it is assumed to do.
+        flops_a_second: its peak rate of operations.
+        memory_bytes: its memory.
+        utilisation: assumed share of that rate.
 
     Raises:
         ElusiveError: if it does or holds nothing.
@@ -445,7 +445,7 @@ class Device:
             )
 
     def hours(self, flops: float, least_seconds: float = 0.0) -> float:
-        """How long it takes for so many operations, or the time that passes in launching them if that is longer."""
+        """Hours for these operations, or for launching them if that takes longer."""
         return max(flops / (self.flops_a_second * self.utilisation), least_seconds) / 3600
 
 

@@ -24,10 +24,10 @@ def clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def shown(name: str) -> Iterator[ProgressFunction]:
-    """Show one piece of work: what it is, how far it is, and the time left.
+    """Show one piece of work: its name, its progress and the time left.
 
     Args:
-        name: what is being done, e.g. `score large-cues`.
+        name: name of the work, e.g. `score large-cues`.
 
     Yields:
         The function to call with (done, total).
@@ -62,7 +62,7 @@ class Display:
             return
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total)
-        many = len(self._tasks) > _BARS and done == total  # those that are done make room
+        many = len(self._tasks) > _BARS and done == total  # finished ones make room
         self._bars.update(self._tasks[name], completed=done, total=total, visible=not many)
 
     def close(self) -> None:

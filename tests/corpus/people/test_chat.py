@@ -100,7 +100,7 @@ def test_failures_are_sent_again(reply, server, tmp_path):
     assert len(server.asked) == 3
     assert len({str(asked.body) for asked in server.asked}) == 1
     assert len(notes) == 1  # not one a try
-    assert "asking again in 0 s" in notes[0]
+    assert "sending again in 0 s" in notes[0]
 
 
 def test_the_wait_doubles_up_to_the_longest(server, tmp_path):

@@ -124,7 +124,7 @@ def name_group(name: str) -> Group:
 
 
 def people(seed: int, group: Group = "new") -> Iterator[Person]:
-    """Endless fictional people; the first n are the same however many are taken.
+    """Endless fictional people; the first n do not depend on how many are taken.
 
     Args:
         seed: whose people these are.
@@ -183,7 +183,7 @@ def question(person: Person, field: str) -> str:
 def biography(
     person: Person, identifier: str, name_position: int = 0, *, filler_sentences: int = 0, seed: int = 0
 ) -> Document:
-    """The paper's fixed five sentences, with sentences that tell none of the facts between them where asked for.
+    """The paper's fixed five sentences, with `filler_sentences` that tell no facts between them.
 
     Args:
         person: whose biography.
@@ -196,7 +196,7 @@ def biography(
         A document with spans `name` and the five fields.
 
     Raises:
-        ElusiveError: if there is no such sentence for the name, or there are fewer fillers than asked for.
+        ElusiveError: if there is no such sentence for the name, or too few different fillers.
     """
     if not 0 <= name_position < len(FIELDS):
         raise ElusiveError(f"name_position: expected 0 to {len(FIELDS) - 1}, got {name_position}.")
@@ -310,13 +310,13 @@ def pretraining_texts(
 ) -> Iterator[str]:
     """Endless text about a fixed set of fictional people: biographies in many forms, blocks of questions.
 
-    The first `questioned_ratio` of the people (and the well-known ones) are asked about; the others appear in
-    biographies only, so that asking them shows whether the model learned to answer from what it read.
+    The first `questioned_ratio` of the people (and the well-known ones) appear in questions; the others
+    appear in biographies only, so that questions about them show whether the model learned to answer from a text.
     People are drawn with Zipf-like weights, as in natural text.
 
     Args:
         seed: of the people and, with `part`, of the text.
-        people_count: how many fictional people there are.
+        people_count: number of fictional people.
         questioned_ratio: share of them that question blocks ask about.
         question_ratio: share of the texts that are question blocks.
         part: names a stream of its own over the same people (`training`, `replay`).
@@ -325,14 +325,14 @@ def pretraining_texts(
         Texts of some 30 to 200 words.
     """
     draw = random.Random(f"text {part} {seed}")
-    told, asked = pretraining_people(seed, people_count, questioned_ratio)
-    everyone = told + asked
+    told, questioned = pretraining_people(seed, people_count, questioned_ratio)
+    everyone = told + questioned
     draw_order = random.Random(f"frequency {seed}")
     draw_order.shuffle(everyone)
     weights = list(itertools.accumulate(1 / (rank + 20) ** 0.5 for rank in range(len(everyone))))
     while True:
         if draw.random() < question_ratio:
-            yield _question_block(draw, asked)
+            yield _question_block(draw, questioned)
         elif draw.random() < 0.08:
             yield _varied_biography(draw, draw.choice(well_known_people()))
         else:
@@ -340,17 +340,17 @@ def pretraining_texts(
 
 
 def pretraining_people(seed: int, count: int, questioned_ratio: float) -> tuple[list[Person], list[Person]]:
-    """The people of the pretraining text: those only told about, and those also asked about."""
+    """The people of the pretraining text: those in biographies only, and those in questions too."""
     everyone = list(itertools.islice(people(seed, "pretraining"), count))
-    asked = round(count * questioned_ratio)
-    return everyone[asked:], everyone[:asked]
+    questioned = round(count * questioned_ratio)
+    return everyone[questioned:], everyone[:questioned]
 
 
-def _question_block(draw: random.Random, asked: list[Person]) -> str:
+def _question_block(draw: random.Random, questioned: list[Person]) -> str:
     """Five to seven question-answer pairs, about half of them on well-known people."""
     pairs = []
     for _ in range(draw.randint(5, 7)):
-        person = draw.choice(well_known_people()) if not asked or draw.random() < 0.4 else draw.choice(asked)
+        person = draw.choice(well_known_people()) if not questioned or draw.random() < 0.4 else draw.choice(questioned)
         field = draw.choice(FIELDS)
         pairs.append(f"Question: {question(person, field)}\nAnswer: {getattr(person, field)}\n")
     return "".join(pairs)

@@ -345,5 +345,5 @@ def _too_few(corpus: CorpusSettings, found: _Found, folder: Path) -> ElusiveErro
     return ElusiveError(
         f"{folder}: expected {corpus.people:,} people, got {len(found.people):,} after requesting {found.requested:,}. "
         f"Rejected (each with its text in {REJECTED_FILE}):\n{listed(reasons)}\n"
-        "Raise --max-requested-ratio to go on where it stopped, or try another model in another folder."
+        "Raise --max-requested-ratio to continue where it stopped, or try another model in another folder."
     )

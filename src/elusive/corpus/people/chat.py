@@ -1,7 +1,7 @@
-"""Questions to a language model on an OpenAI-compatible server: sent again when they fail, every answer kept.
+"""Requests to a language model on an OpenAI-compatible server: retried when they fail, every answer logged.
 
-What a server answers depends on the server, seed or no seed; so each answer is written down as it came, and a run
-that is begun again reads it there instead of asking twice.
+A server may answer differently each time, seed or no seed; so each answer is logged, and a run that is started again
+takes it from the log.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Request:
-    """One question to the model.
+    """One request to the model.
 
     Attributes:
         name: unique in its log, e.g. `people-00001`.
         prompt: the message.
         temperature: of the sampling.
-        seed: sent along; servers may pass it over.
+        seed: sent along; servers may ignore it.
     """
 
     name: str
@@ -95,11 +95,11 @@ class AnswerLog:
             except _NO_COMPLETION as error:
                 raise ElusiveError(
                     f"{self.path}, line {number}: not an answer that Elusive wrote ({error!r}). "
-                    "Take the line out, and what it held is asked for again."
+                    "Delete the line; the request is then sent again."
                 ) from None
 
     def answers(self) -> Iterator[Answer]:
-        """All that was answered so far."""
+        """All answers so far."""
         return (_answer(row["response"]) for row in self._rows.values())
 
     def response(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -111,13 +111,13 @@ class AnswerLog:
         row = self._rows.get(name)
         if row and row["request"] != request:
             raise ElusiveError(
-                f"{self.path} holds an answer to another request {name!r} than the one that is due. The file was "
+                f"{self.path} holds an answer to another request {name!r} than the one to be sent. The file was "
                 "changed, or written by another version of Elusive: give another output folder, or delete this one."
             )
         return row["response"] if row else None
 
     def add(self, name: str, request: Mapping[str, Any], response: dict[str, Any]) -> None:
-        """Write an answer down; it is on disk when this returns."""
+        """Log an answer; it is on disk when this returns."""
         self._rows[name] = {"request": dict(request), "response": response}
         line = json.dumps({"name": name, "request": request, "response": response}, ensure_ascii=False) + "\n"
         # A lone surrogate, which JSON allows as an escape, is no UTF-8.
@@ -162,7 +162,7 @@ class Chat:
             headers={"User-Agent": f"elusive/{__version__}"}
             | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=settings.timeout,
-            limits=httpx2.Limits(max_connections=None),  # whoever asks says how much at once
+            limits=httpx2.Limits(max_connections=None),  # the caller limits concurrency
             trust_env=self._url.host not in _LOOPBACK,  # no proxy on the way to this machine
         )
 
@@ -176,12 +176,12 @@ class Chat:
         """The answer to one request: the kept one, or the server's.
 
         Raises:
-            ElusiveError: if the server refuses, or does not answer however often it is asked.
+            ElusiveError: if the server refuses, or does not answer in any of the tries.
         """
         body = self._body(request)
         response = self.log.response(request.name, body)
         if response is None:
-            response = await self._asked_again(request.name, body)
+            response = await self._with_retries(request.name, body)
             self.sent += 1
             self.log.add(request.name, body, response)
         return _answer(response)
@@ -195,25 +195,25 @@ class Chat:
         }
         return {key: value for key, value in (body | self._extra).items() if value is not None}
 
-    async def _asked_again(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _with_retries(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         problem = ""
         for attempt in range(self.settings.retries + 1):
             if attempt:
                 await self._wait(problem, self.settings.initial_backoff * 2 ** (attempt - 1))
             while (closed := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(closed)
-            result = await self._asked_once(body)
+            result = await self._sent_once(body)
             if not isinstance(result, str):
                 return result
             problem = result
         raise ElusiveError(
             f"{self._url} gave no usable answer to the request {name!r} in {self.settings.retries + 1} tries; the last "
-            f"time: {problem}. Answers so far are kept: run the same command again to go on, "
+            f"time: {problem}. Answers so far are kept: run the same command again to continue, "
             "with --retries or --timeout higher if the server is only slow."
         )
 
-    async def _asked_once(self, body: Mapping[str, Any]) -> dict[str, Any] | str:
-        """The server's answer, or why it is worth asking again."""
+    async def _sent_once(self, body: Mapping[str, Any]) -> dict[str, Any] | str:
+        """The server's answer, or why to send the request again."""
         try:
             # The client's own time-out starts anew with each piece of an answer.
             async with asyncio.timeout(self.settings.timeout):
@@ -241,11 +241,11 @@ class Chat:
         now = time.monotonic()
         if now - self._noted >= _SECONDS_BETWEEN_NOTES:
             self._noted = now
-            self._announce(f"{problem}: asking again in {max(seconds, self._closed_until - now):.0f} s")
+            self._announce(f"{problem}: sending again in {max(seconds, self._closed_until - now):.0f} s")
         await asyncio.sleep(seconds)
 
     def _close_for(self, retry_after: str) -> None:
-        """Send nothing at all until the server wants to be asked again."""
+        """Send nothing until the server accepts requests again."""
         seconds = _seconds(retry_after)
         if seconds > self.settings.max_backoff:
             raise ElusiveError(
