@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from elusive.augmentation import copies
 from elusive.augmentation.arms import ARMS, drop_probability
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment_documents
 from elusive.augmentation.draws import copy_generator, kept_tokens
@@ -88,7 +89,10 @@ def augmented(documents: list[Document], scores: dict[ScoreSet, ById], tokenizer
         chosen = AugmentSettings(**{"alpha": 0.7, "beta": 0.05, "copies": 3} | settings)
         chosen_documents = list(given.pop("documents"))
         streams = in_order(scores, chosen_documents)
-        return list(augment_documents(chosen_documents, arm, streams, tokenizer=tokenizer, settings=chosen, **given))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(copies, "BATCH_DOCUMENTS", given.pop("batch_documents", copies.BATCH_DOCUMENTS))
+            made = augment_documents(chosen_documents, arm, streams, tokenizer=tokenizer, settings=chosen, **given)
+            return list(made)
 
     return run
 
@@ -312,7 +316,10 @@ class TestStreams:
     def run(self, documents: Any, streams: Any, tokenizer: Any, **options: Any):
         return augment_documents(documents, "contrast-cues", streams, tokenizer=tokenizer, **self.OPTIONS, **options)
 
-    def test_no_more_than_a_batch_is_read_ahead(self, scores: Any, documents: list[Document], tokenizer: Any) -> None:
+    def test_no_more_than_a_batch_is_read_ahead(
+        self, scores: Any, documents: list[Document], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(copies, "BATCH_DOCUMENTS", 2)
         read: list[object] = []
 
         def reading(name: object, items: Iterable[Any]) -> Iterator[Any]:
@@ -322,14 +329,17 @@ class TestStreams:
 
         streams = {one: reading(one, in_order(scores, documents)[one]) for one in (LARGE_CUES, SMALL_CUES)}
         progress: list[tuple[int, int]] = []
-        results = self.run(
-            reading("documents", documents),
-            streams,
-            tokenizer,
-            batch_documents=2,
-            total=7,
-            progress=lambda *done: progress.append(done),
-        )
+
+        class Stored:
+            """Like a corpus on disk: it has a length, and is read as a stream."""
+
+            def __len__(self) -> int:
+                return len(documents)
+
+            def __iter__(self) -> Iterator[Document]:
+                return reading("documents", documents)
+
+        results = self.run(Stored(), streams, tokenizer, progress=lambda *done: progress.append(done))
         assert read == []
         assert next(results).ranking.document_id == "person-1"
         assert Counter(read) == {"documents": 2, LARGE_CUES: 2, SMALL_CUES: 2}
@@ -337,8 +347,9 @@ class TestStreams:
         assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
     def test_processes_read_no_more_than_they_can_work_on(
-        self, scores: Any, documents: list[Document], tokenizer: Any
+        self, scores: Any, documents: list[Document], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(copies, "BATCH_DOCUMENTS", 1)
         read: list[int] = []
         many = [replace(documents[number % 6], id=f"{number:02}") for number in range(30)]
         held = [
@@ -346,7 +357,7 @@ class TestStreams:
         ]
         stream = (read.append(1) or document for document in many)
         results = augment_documents(
-            stream, "attention", {LARGE_CUES: held}, tokenizer=tokenizer, workers=2, batch_documents=1, **self.OPTIONS
+            stream, "attention", {LARGE_CUES: held}, tokenizer=tokenizer, workers=2, **self.OPTIONS
         )
         assert next(results).ranking.document_id == "00"
         assert len(read) == 4
@@ -392,7 +403,7 @@ class TestReproducible:
 
     def test_any_number_of_workers(self, train_bytes, documents: list[Document]) -> None:
         progress: list[tuple[int, int]] = []
-        options = {"workers": 2, "batch_documents": 2, "total": 7}
+        options = {"workers": 2, "batch_documents": 2}
         assert train_bytes({**options, "progress": lambda *done: progress.append(done)}) == train_bytes()
         assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 

@@ -29,6 +29,10 @@ from .signals import ScoredDocument, scores_of
 _Item = TypeVar("_Item")
 
 
+BATCH_DOCUMENTS = 256
+"""Documents handed to a process at a time; the copies do not depend on it."""
+
+
 DocumentScores = Mapping[ScoreSet, TokenScores]
 """One document's scores by score set."""
 
@@ -198,8 +202,6 @@ def augment_documents(
     score: ScoreSettings,
     settings: AugmentSettings,
     workers: int = 1,
-    batch_documents: int = 256,
-    total: int = 0,
     progress: ProgressFunction = silent,
 ) -> Iterator[AugmentedDocument]:
     """Augment a corpus; a document's texts depend on neither the others, nor batches, nor workers.
@@ -215,9 +217,7 @@ def augment_documents(
         score: queries and head fields.
         settings: dropout.
         workers: processes.
-        batch_documents: documents handed to a process at a time.
-        total: documents in all, for `progress` (0: counted, where `documents` has a length).
-        progress: called with (documents, of how many).
+        progress: called with (documents done, all documents; 0 where `documents` has no length).
 
     Yields:
         Augmented documents, in the order of the documents.
@@ -227,10 +227,10 @@ def augment_documents(
             documents in the same order.
     """
     check_sets(arm_named(arm), scores, trained, score.queries)
-    total = total or (len(documents) if isinstance(documents, Sized) else 0)
+    total = len(documents) if isinstance(documents, Sized) else 0
     options = {"arm": arm, "trained": trained, "tokenizer": tokenizer, "score": score, "settings": settings}
     done = 0
-    for batch in _mapped(options, _batches(_side_by_side(documents, scores), batch_documents), workers):
+    for batch in _mapped(options, _batches(_side_by_side(documents, scores), BATCH_DOCUMENTS), workers):
         done += len(batch)
         progress(done, total)
         yield from batch
