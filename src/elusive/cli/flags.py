@@ -82,17 +82,22 @@ def panel(
         if field.name in left_out:
             continue
         default = inspect.Parameter.empty if field.name in required else getattr(settings, field.name)
-        flag = tyro.conf.arg(
-            name=names.get(field.name),
-            prefix_name=prefixed and field.name not in names,
-            help=docs.get(field.name),
-            help_behavior_hint=_default_in_words(default),
-            metavar=_list_metavar(hints[field.name]),
-        )
-        hint = Annotated[hints[field.name], flag]
+        name, hint = names.get(field.name), hints[field.name]
+        flag = _flag(hint, default, name=name, prefix_name=prefixed and name is None, help=docs.get(field.name))
         parameters.append(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flag)
         )
+    return tyro.conf.arg(name=title, constructor=_constructor(settings, parameters))
+
+
+def _flag(hint: Any, default: Any, **said: Any) -> Any:
+    """A field's type, and how its flag is shown."""
+    behavior = _default_in_words(default)
+    return Annotated[hint, tyro.conf.arg(**said, help_behavior_hint=behavior, metavar=_list_metavar(hint))]
+
+
+def _constructor(settings: Any, parameters: list[inspect.Parameter]) -> Callable[..., Any]:
+    """A function of these parameters that gives the settings with their values."""
 
     def build(**values: Any) -> Any:
         try:
@@ -101,9 +106,9 @@ def panel(
             raise _RefusedError(error) from None
 
     # tyro reads these in place of a signature in code.
-    build.__signature__ = inspect.Signature(parameters, return_annotation=kind)  # type: ignore[attr-defined]
+    build.__signature__ = inspect.Signature(parameters, return_annotation=type(settings))  # type: ignore[attr-defined]
     build.__annotations__ = {one.name: one.annotation for one in parameters}
-    return tyro.conf.arg(name=title, constructor=build)
+    return build
 
 
 def _default_in_words(default: Any) -> str:

@@ -193,7 +193,7 @@ def evaluate(
     model: Annotated[ModelRef, panel(ModelRef(), "model", names=_MODEL, left_out=_NO_HEADS, required=("name",))],
     settings: Annotated[EvaluateSettings, panel(EvaluateSettings(), "evaluation")] = EvaluateSettings(),
 ) -> None:
-    """Ask a model closed-book questions: exact match and F1.
+    """Evaluate a model on closed-book questions: exact match and F1.
 
     Questions about what it knew before training (--known) measure forgetting.
 

@@ -39,7 +39,7 @@ VERBS = {
     ),
     "augment": Verb(STAGES, "Write one arm's texts: originals and copies with dropped tokens.", "stages:augment"),
     "train": Verb(STAGES, "Continue a model's pretraining on one arm's texts.", "stages:train", together=True),
-    "evaluate": Verb(STAGES, "Ask a model closed-book questions: exact match and F1.", "stages:evaluate"),
+    "evaluate": Verb(STAGES, "Evaluate a model on closed-book questions: exact match and F1.", "stages:evaluate"),
     "recall": Verb(
         RESEARCH, "Measure how well a pair of models finds clues, before training.", "research:recall", together=True
     ),
