@@ -222,7 +222,7 @@ def test_positions_agree_with_the_character_map(bos, trim_offsets):
     tokenizer = tiny_tokenizer(bos=bos, trim_offsets=trim_offsets)
     for document in tiny_documents(12):
         encoding = tokenizer(document.text, return_offsets_mapping=True, return_special_tokens_mask=True)
-        offsets, special = np.array(encoding["offset_mapping"]), np.array(encoding["special_tokens_mask"])
+        offsets, special = np.array(encoding["offset_mapping"]), np.array(encoding["special_tokens_mask"], bool)
         for queries in ("cues", "spans", "all"):
             got = query_positions(document, offsets, special, queries, ("name",))
             assert got.tolist() == positions_by_hand(document, bos, queries)

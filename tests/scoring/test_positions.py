@@ -33,8 +33,8 @@ def test_a_token_of_white_space_or_without_characters_belongs_to_no_span() -> No
     offsets = np.array([(0, 0), (0, 3), (3, 5), (4, 8), (8, 8)])
     assert token_fields(text, [Span("name", 0, 8)], offsets) == ["", "name", "", "name", ""]
     assert not span_tokens(text, Span("name", 3, 5), offsets).any()
-    assert token_fields("", [], np.zeros((1, 2))) == [""]
-    assert token_fields(text, [Span("name", 0, 8)], np.zeros((0, 2))) == []
+    assert token_fields("", [], np.zeros((1, 2), int)) == [""]
+    assert token_fields(text, [Span("name", 0, 8)], np.zeros((0, 2), int)) == []
 
 
 def test_white_space_around_tokens_and_spans_belongs_to_neither() -> None:

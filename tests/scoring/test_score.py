@@ -135,6 +135,7 @@ def test_tokens_of_one_character_all_belong_to_its_span():
     assert query_positions(document, offsets, np.zeros(3, bool), "cues", ()).tolist() == [0]
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_queries_are_refused():
     with pytest.raises(ElusiveError, match=r"'ann': no token overlaps its span 'city' \(16 to 20 of 38 .* 'Rome'"):
         query_positions(DOCUMENT, OFFSETS[:5], SPECIAL[:5], "cues", ("name",))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
 
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
@@ -111,7 +112,7 @@ def _rows(scores: TokenScores, per_head: bool) -> np.ndarray:
     return scores.per_head.reshape(-1, scores.per_head.shape[-1]).astype(np.float64)
 
 
-def best_ranked(signal_R: np.ndarray, k: int) -> np.ndarray:
+def best_ranked(signal_R: Float[np.ndarray, " R"], k: int) -> Int64[np.ndarray, " best"]:
     """Indices of the k largest, the best first and ties by position; none where all are tied.
 
     If everything is tied, as when both models are one, the order would be that of the text and mean nothing.
@@ -122,7 +123,9 @@ def best_ranked(signal_R: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(rank_tokens(signal_R, everything, everything))[:k]
 
 
-def recall_at(k: int, signals_NR: np.ndarray, is_head_R: np.ndarray) -> np.ndarray:
+def recall_at(
+    k: int, signals_NR: Float[np.ndarray, "N R"], is_head_R: Bool[np.ndarray, " R"]
+) -> Float64[np.ndarray, " N"]:
     """Share of the head entity's ranked tokens that are among the k best, for each signal.
 
     Args:
@@ -142,7 +145,7 @@ def recall_at(k: int, signals_NR: np.ndarray, is_head_R: np.ndarray) -> np.ndarr
     return np.where(_all_tied(signals_NR), np.nan, found_N / is_head_R.sum())
 
 
-def _all_tied(signals: np.ndarray) -> np.ndarray:
+def _all_tied(signals: np.ndarray) -> np.ndarray | np.bool_:
     # Means of the same numbers in another order differ by rounding, some 1e-17.
     return (np.ptp(signals, axis=-1) < 1e-12) & (signals.shape[-1] > 1)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int, Int64
 
 from elusive.config.run import Queries
 from elusive.corpus.documents import Document, Span
@@ -11,12 +12,12 @@ from elusive.errors import ElusiveError
 
 def query_positions(
     document: Document,
-    offsets_T2: np.ndarray,
-    special_T: np.ndarray,
+    offsets_T2: Int[np.ndarray, "tokens 2"],
+    special_T: Bool[np.ndarray, " tokens"],
     queries: Queries,
     head_fields: Iterable[str],
     fields: Iterable[str] = (),
-) -> np.ndarray:
+) -> Int64[np.ndarray, " queries"]:
     """Positions whose attention is captured.
 
     `cues`: the token just before the first token of each answer span. `spans`: the positions that predict the tokens
@@ -67,7 +68,7 @@ def answer_spans(document: Document, head_fields: Iterable[str], fields: Iterabl
     return [span for span in document.spans if span.field not in heads and (not wanted or span.field in wanted)]
 
 
-def span_tokens(text: str, span: Span, offsets_T2: np.ndarray) -> np.ndarray:
+def span_tokens(text: str, span: Span, offsets_T2: Int[np.ndarray, "tokens 2"]) -> Bool[np.ndarray, " tokens"]:
     """Which tokens belong to a span: those that share a character with it that is no white space.
 
     Tokenizers differ in whether the space before a word is among a token's characters, so white space around tokens and
@@ -88,7 +89,7 @@ def span_tokens(text: str, span: Span, offsets_T2: np.ndarray) -> np.ndarray:
     return _belonging(text, span, _inner_offsets(text, offsets_T2))
 
 
-def token_fields(text: str, spans: Iterable[Span], offsets_T2: np.ndarray) -> list[str]:
+def token_fields(text: str, spans: Iterable[Span], offsets_T2: Int[np.ndarray, "tokens 2"]) -> list[str]:
     """The field of each token: that of the first span it belongs to (see `span_tokens`), or an empty string.
 
     Example:
@@ -102,7 +103,9 @@ def token_fields(text: str, spans: Iterable[Span], offsets_T2: np.ndarray) -> li
     return fields_T.tolist()
 
 
-def head_tokens(document: Document, offsets_T2: np.ndarray, head_fields: Collection[str]) -> np.ndarray:
+def head_tokens(
+    document: Document, offsets_T2: Int[np.ndarray, "tokens 2"], head_fields: Collection[str]
+) -> Bool[np.ndarray, " tokens"]:
     """Whether each token belongs to a span of the head entity (see `span_tokens`), bool (tokens,)."""
     inner_T2 = _inner_offsets(document.text, offsets_T2)
     inside_T = np.zeros(len(inner_T2), dtype=bool)
@@ -113,8 +116,12 @@ def head_tokens(document: Document, offsets_T2: np.ndarray, head_fields: Collect
 
 
 def rankable_tokens(
-    text: str, token_ids_T: np.ndarray, offsets_T2: np.ndarray, special_ids: Collection[int], excluded: Sequence[str]
-) -> np.ndarray:
+    text: str,
+    token_ids_T: Int[np.ndarray, " tokens"],
+    offsets_T2: Int[np.ndarray, "tokens 2"],
+    special_ids: Collection[int],
+    excluded: Sequence[str],
+) -> Bool[np.ndarray, " tokens"]:
     """Which tokens may be ranked and dropped: not special, not white space only, not an excluded string.
 
     Args:
@@ -137,14 +144,14 @@ def rankable_tokens(
     return np.array(rankable, dtype=bool)
 
 
-def trimmed_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
+def trimmed_offsets(text: str, offsets_T2: Int[np.ndarray, "tokens 2"]) -> Int[np.ndarray, "tokens 2"]:
     """The tokens' characters without white space at the rim; a token of nothing else stays as it is, (tokens, 2)."""
     inner_T2 = _inner_offsets(text, offsets_T2)
     given_T2 = np.asarray(offsets_T2, dtype=np.int64).reshape(-1, 2)
     return np.where((inner_T2[:, 0] < inner_T2[:, 1])[:, None], inner_T2, given_T2)
 
 
-def _inner_offsets(text: str, offsets_T2: np.ndarray) -> np.ndarray:
+def _inner_offsets(text: str, offsets_T2: Int[np.ndarray, "tokens 2"]) -> np.ndarray:
     """From each token's first to its last character that is no white space, (tokens, 2); start >= end without any."""
     # Byte-level tokens may or may not count the space before a word among their characters, and that space belongs
     # to no span.

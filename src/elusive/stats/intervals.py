@@ -7,6 +7,7 @@ what would differ in another study, the documents and the seeds.
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64, Real
 
 from elusive.errors import ElusiveError
 
@@ -14,7 +15,7 @@ CHUNK_NUMBERS = 4_000_000
 """Drawn document or seed numbers held at once (32 MB), so that memory does not grow with the corpus."""
 
 
-Values = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
+Values = Sequence[float] | Sequence[Sequence[float]] | Real[np.ndarray, "..."]
 """One number per question, (questions,), or that of each seed, (seeds, questions)."""
 
 
@@ -108,7 +109,7 @@ def paired_interval(
     return (difference, *interval(differences_SQ, documents, resamples, seed))
 
 
-def paired_differences(values_a: Values, values_b: Values) -> np.ndarray:
+def paired_differences(values_a: Values, values_b: Values) -> Float64[np.ndarray, "seeds questions"]:
     """a minus b, question by question and seed by seed, float64 (seeds, questions).
 
     Args:
