@@ -38,8 +38,8 @@ def test_importing_the_package_loads_no_library() -> None:
 
 
 def test_a_misspelt_name_is_an_error() -> None:
-    with pytest.raises(AttributeError, match="module 'elusive' has no attribute 'agument'"):
-        elusive.agument  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'elusive' has no attribute 'augmnt'"):
+        elusive.augmnt  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize("name", HOMES)
