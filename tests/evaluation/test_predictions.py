@@ -14,7 +14,7 @@ from elusive.evaluation.predictions import (
     read_predictions,
     read_scores_of_seeds,
 )
-from elusive.evaluation.stage import _row, write_answers
+from elusive.evaluation.stage import _prediction, write_answers
 from elusive.runs.files import write_json
 
 ITEMS = [
@@ -25,7 +25,7 @@ ITEMS = [
 
 
 def write(folder: Path, answers: list[str], items: list[QuestionItem] = ITEMS) -> Path:
-    write_answers([_row(item, text) for item, text in zip(items, answers, strict=True)], folder, 0.0)
+    write_answers([_prediction(item, text) for item, text in zip(items, answers, strict=True)], folder, 0.0)
     return folder
 
 

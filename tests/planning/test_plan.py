@@ -72,8 +72,8 @@ def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method):
         done = train(texts, tmp_path / "model", model=ModelRef("elusive/large"), settings=settings)
     corpus = CORPUS | {"documents": 6, "document_tokens": lengths, "questions": 0}
     [stage] = _named(planned(Recipe(arms=("plain",), train=settings), shapes=shapes, **corpus), "train")
-    assert stage.tokens == done["tokens_trained"]
-    assert f"4 epochs of 6 sequences, {done['steps']} steps" in stage.note
+    assert stage.tokens == done.tokens_trained
+    assert f"4 epochs of 6 sequences, {done.steps} steps" in stage.note
     # Three short texts run before, to see whether the model packs; the first layer has nothing to pass down.
     assert stage.flops == pytest.approx(counter.get_total_flops(), rel=0.05)
 
@@ -86,7 +86,7 @@ def test_real_answers_take_what_was_planned(embedded):
     with counting() as counter:
         rows = evaluate(model, tokenizer, questions, examples, settings)
     asked = float(np.mean([len(ids) for ids in tokenizer(prompts)["input_ids"]]))
-    answered = float(np.mean([len(ids) - 1 for ids in tokenizer([row["text"] for row in rows])["input_ids"]]))
+    answered = float(np.mean([len(ids) - 1 for ids in tokenizer([one.text for one in rows])["input_ids"]]))
     planned = len(questions) * answering_flops(shapes["large"], asked, answered)
     # Prompts of unlike lengths are read with some tokens of padding, and what they begin with alike only once.
     assert planned == pytest.approx(counter.get_total_flops(), rel=0.1)
