@@ -73,14 +73,14 @@ def _spelled(path: Path) -> list[str]:
     """Folder names of the layout that a module joins to a path, or begins a text with."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        joined = [node.right] if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) else []
+        joined: list[ast.expr] = [node.right] if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) else []
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("joinpath", "glob", "with_name"):
             joined += node.args
         for one in joined:
             first = one.values[0] if isinstance(one, ast.JoinedStr) else one
             text = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
             if text.split("/")[0] in NAMES or text.startswith(("seed-", "epoch-", "recipe.toml", "sweep.toml")):
-                found.append(f"{path.relative_to(SOURCE)}:{node.lineno} {text}")
+                found.append(f"{path.relative_to(SOURCE)}:{one.lineno} {text}")
     return found
 
 
