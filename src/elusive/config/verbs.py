@@ -186,7 +186,7 @@ class SweepSettings:
     metric: Literal["em", "f1"] = "em"
     """What settings are chosen by, as a mean over all questions."""
     keep: Literal["all", "answers"] = "all"
-    """What is kept of a trial beside its settings, measures and answers: its weights too, or nothing."""
+    """What is kept of a trial in addition to its settings, measures and answers: its weights, or nothing."""
 
     def __post_init__(self) -> None:
         check(self.trials > 0, "sweep.trials", "at least 1", self.trials)

@@ -205,7 +205,7 @@ def _identity(
 def questions_identity(
     items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """All that answers depend on beside the model and its engine; JSON types."""
+    """All that answers depend on except the model and its engine; JSON types."""
     return {
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
         "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),

@@ -44,7 +44,7 @@ Ask = Callable[[Any, float], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What `fit` needs beside the rows; both kinds of training translate their settings to this."""
+    """What `fit` needs in addition to the sequences; both kinds of training translate their settings to this."""
 
     learning_rate: float
     lr_scheduler: Literal["linear", "cosine", "constant"]
