@@ -77,8 +77,8 @@ def speed_table(arguments: argparse.Namespace) -> None:
     )
     _, items = biography_corpus(-(-arguments.questions // 5), seed=3)
     items, examples = items[: arguments.questions], well_known_examples()
-    own = [few_shot_prompt(item, examples, SHOTS, 0) for item in items]
-    by_field = [few_shot_prompt(item, examples, SHOTS, 0, "field") for item in items]
+    own = [few_shot_prompt(item, examples, EvaluateSettings(shots=SHOTS)) for item in items]
+    by_field = [few_shot_prompt(item, examples, EvaluateSettings(shots=SHOTS, draw="field")) for item in items]
 
     def ours(prompts: list[str], new_tokens: int = NEW_TOKENS) -> list[str]:
         return generate_answers(model, tokenizer, prompts, max_new_tokens=new_tokens, max_batch_tokens=16_384)

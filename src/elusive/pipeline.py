@@ -14,7 +14,7 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import summary_lines
 from elusive.experiments.jobs import jobs_in_words, train_and_evaluate
 from elusive.experiments.needs import needed_scores
-from elusive.experiments.stages import augment_for, corpus_of
+from elusive.experiments.stages import augment_for, corpus_of, evaluation_in_words
 from elusive.experiments.trials import trials_of
 from elusive.reporting import write_report
 from elusive.runs.files import file_hash, read_json, write_json, write_text
@@ -48,7 +48,7 @@ def run(recipe: Recipe, *, announce: Announce = print) -> Path:
         write_text(folder.recipe, dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
     corpus = corpus_of(recipe, trials, folder)
-    for line in summary_lines(folder.corpus):
+    for line in (*summary_lines(folder.corpus), evaluation_in_words(corpus, recipe)):
         announce(f"    {line}")
     announce(f"2/6 score: attention of {recipe.models.large.name} and {recipe.models.small.name}")
     score_folders = _score(recipe, corpus, folder)

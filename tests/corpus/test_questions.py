@@ -1,21 +1,13 @@
-"""Question files, few-shot prompts, exact match and F1."""
+"""Question files, exact match and F1."""
 
-import hashlib
-import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from elusive.corpus.people.biographies import biography_corpus, well_known_examples
-from elusive.corpus.questions import Example, QuestionItem, read_questions
+from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.errors import ElusiveError
 from elusive.evaluation.metrics import exact_match, f1, normalize_answer
-from elusive.evaluation.prompts import few_shot_prompt
-
-ITEM = QuestionItem("q1", "When was Liam born?", ("1 May",), "date", "d1")
-EXAMPLES = tuple(Example(f"Who is {letter}?", letter.upper()) for letter in "abcdefgh")
 
 
 def write(path: Path, *lines: str | bytes) -> Path:
@@ -88,97 +80,6 @@ class TestReadQuestions:
             read_questions(tmp_path / "none.jsonl")
         with pytest.raises(ElusiveError, match="expected a file, got a folder"):
             read_questions(tmp_path)
-
-
-class TestFewShotPrompt:
-    def test_exact_form(self) -> None:
-        examples = [Example("When was Isaac Newton born?", "January 4, 1643")]
-        assert few_shot_prompt(ITEM, examples, shots=1, seed=0) == (
-            "Question: When was Isaac Newton born?\nAnswer: January 4, 1643\nQuestion: When was Liam born?\nAnswer:"
-        )
-
-    def test_no_shots(self) -> None:
-        assert few_shot_prompt(ITEM, [], shots=0, seed=0) == "Question: When was Liam born?\nAnswer:"
-
-    def test_one_draw_for_a_field(self) -> None:
-        def shown(name: str, field: str) -> str:
-            item = QuestionItem(name, "Who?", ("x",), field, "d")
-            return few_shot_prompt(item, EXAMPLES, shots=3, seed=0, draw="field")
-
-        assert shown("q1", "date") == shown("q2", "date")
-        assert shown("q1", "date") != shown("q1", "city")
-        # As if the field were the question's id: the same generator.
-        assert shown("q1", "date") == few_shot_prompt(
-            QuestionItem("date", "Who?", ("x",), "f", "d"), EXAMPLES, shots=3, seed=0
-        )
-
-    def test_drawn_without_replacement(self) -> None:
-        lines = few_shot_prompt(ITEM, EXAMPLES, shots=8, seed=3).split("\n")
-        assert len(lines) == 18
-        assert sorted(lines[0:16:2]) == [f"Question: {example.question}" for example in EXAMPLES]
-        for question, answer in zip(lines[0:16:2], lines[1:16:2], strict=True):
-            assert answer == f"Answer: {question[-2].upper()}"
-
-    def test_same_draw_in_every_process_and_version(self) -> None:
-        # By hand: the first two steps of a Fisher-Yates shuffle with random()'s numbers, seeded by the digest.
-        digest = hashlib.blake2b(b"7\nq1", digest_size=16).digest()
-        generator = random.Random(int.from_bytes(digest, "big"))
-        first = int(generator.random() * 8)
-        rest = list("abcdefgh")
-        rest[0], rest[first] = rest[first], rest[0]
-        second = 1 + int(generator.random() * 7)
-        expected = [rest[0], rest[second]]
-        prompt = few_shot_prompt(ITEM, EXAMPLES, shots=2, seed=7)
-        assert [line[-2] for line in prompt.split("\n")[0:4:2]] == expected
-        assert expected == ["f", "a"]  # as first computed; a change would alter published evaluations
-
-    def test_depends_on_seed_and_id_alone(self) -> None:
-        def prompt(item: QuestionItem, seed: int) -> str:
-            return few_shot_prompt(item, EXAMPLES, shots=5, seed=seed).rpartition("Question: ")[0]
-
-        other_text = QuestionItem("q1", "Something else?", ("x",), "city", "d9")
-        assert prompt(ITEM, 0) == prompt(other_text, 0)
-        draws = {prompt(QuestionItem(f"q{n}", "?", ("x",), "f", "d"), seed) for n in range(10) for seed in range(10)}
-        assert len(draws) > 90  # of 100 draws from 6,720 ordered choices
-
-    def test_every_example_is_drawn_about_as_often(self) -> None:
-        counts: Counter[str] = Counter()
-        for n in range(800):
-            item = QuestionItem(f"q{n}", "?", ("x",), "f", "d")
-            counts[few_shot_prompt(item, EXAMPLES, shots=1, seed=0).split("\n")[0]] += 1
-        # 100 expected each; 5 standard deviations are 47.
-        assert len(counts) == 8
-        assert all(53 < count < 147 for count in counts.values())
-
-    def test_a_question_is_no_example_of_itself(self) -> None:
-        item = QuestionItem("q7", EXAMPLES[2].question, ("C",), "f", "d")
-        lines = few_shot_prompt(item, EXAMPLES, shots=7, seed=0).split("\n")
-        assert lines.pop() == "Answer:"
-        assert lines.pop() == "Question: Who is c?"
-        assert sorted(lines[::2]) == [f"Question: Who is {letter}?" for letter in "abdefgh"]
-        # Drawn as if the example had never been there, also where a field has one draw.
-        rest = EXAMPLES[:2] + EXAMPLES[3:]
-        for draw in ("question", "field"):
-            assert few_shot_prompt(item, EXAMPLES, 3, 0, draw) == few_shot_prompt(item, rest, 3, 0, draw)
-
-    def test_too_few_examples_beside_the_question_itself(self) -> None:
-        item = QuestionItem("q7", "Who is c?", ("C",), "f", "d")
-        with pytest.raises(
-            ElusiveError, match=r"to the 7 examples at hand beside the question 'Who is c\?' itself, got 8"
-        ):
-            few_shot_prompt(item, EXAMPLES, shots=8, seed=0)
-
-    def test_prompts_of_published_evaluations(self) -> None:
-        # As computed before questions could be examples, too.
-        questions, examples = biography_corpus(50, seed=7)[1], well_known_examples()
-        prompts = [few_shot_prompt(item, examples, 5, 0, draw) for item in questions for draw in ("question", "field")]
-        expected = "7bab6d94cdf514308e08947b3446c2d46704156bb6d7f16ef6831e68b187372f"
-        assert hashlib.sha256("".join(prompts).encode()).hexdigest() == expected
-
-    @pytest.mark.parametrize("shots", [9, -1])
-    def test_too_few_examples(self, shots: int) -> None:
-        with pytest.raises(ElusiveError, match=f"shots from 0 to the 8 examples at hand, got {shots}. Lower"):
-            few_shot_prompt(ITEM, EXAMPLES, shots=shots, seed=0)
 
 
 class TestNormalize:

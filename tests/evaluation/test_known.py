@@ -111,8 +111,12 @@ class TestOtherModels:
     def test_no_prompt_holds_its_answer(self, tmp_path: Path) -> None:
         # Well-known people are the examples, too.
         for item in known_questions("auto", str(tmp_path)):
-            for draw in ("question", "field"):
-                prompt = few_shot_prompt(item, well_known_examples(), 5, 0, draw)
+            for settings in (
+                EvaluateSettings(),
+                EvaluateSettings(draw="field"),
+                EvaluateSettings(example_fields="any"),
+            ):
+                prompt = few_shot_prompt(item, well_known_examples(), settings)
                 assert prompt.count(item.question) == 1
                 assert prompt.count("Question: ") == 6
 

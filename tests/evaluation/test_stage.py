@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import shutil
@@ -23,6 +24,7 @@ from elusive.evaluation.generation import clean_answer, generate_answers, stop_t
 from elusive.evaluation.predictions import MeanScores, Metrics, Prediction, read_metrics
 from elusive.evaluation.stage import evaluate, evaluate_model, metrics
 from elusive.models import loading
+from elusive.runs.files import read_json
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 ITEMS = [
@@ -422,6 +424,20 @@ def test_other_settings_questions_and_weights_are_refused(
     programmed_model(tokenizer, ids(tokenizer, ": Lima\n")).save_pretrained(saved)
     with pytest.raises(ElusiveError, match="model_hash: was"):
         run(folder, saved)
+
+
+def test_fields_of_examples_belong_to_the_answers_where_they_choose_them(saved: Path, tmp_path: Path):
+    run(tmp_path / "any", saved, example_fields="any")
+    noted = read_json(tmp_path / "any" / "settings.json")
+    assert noted["settings"] == {"shots": 1, "max_new_tokens": 8, "seed": 0, "draw": "question"}
+    # As examples were hashed that knew no fields: folders of that time go on.
+    rows = json.dumps([{"answer": one.answer, "question": one.question} for one in EXAMPLES])
+    assert noted["examples_hash"] == hashlib.sha256(rows.encode()).hexdigest()
+    assert read_json(tmp_path / "any" / "done.json")["examples"] == "1 example of any field"
+    with pytest.raises(ElusiveError, match=r"settings\.example_fields: was None, now 'same'"):
+        run(tmp_path / "any", saved)
+    run(tmp_path / "same", saved)
+    assert read_json(tmp_path / "same" / "done.json")["examples"].startswith("1 example, of other fields in 3 of 3")
 
 
 def test_run_folder_may_be_moved(saved: Path, tmp_path: Path):

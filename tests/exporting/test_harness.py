@@ -94,7 +94,7 @@ def test_em_and_f1_are_ours_question_by_question(tmp_path: Path, adapted: bool):
     assert len(samples) == len(items)
     for item, row, sample in zip(items, ours, samples, strict=True):
         ((prompt, _),) = sample["arguments"]
-        assert prompt == few_shot_prompt(item, EXAMPLES, 5, 3)
+        assert prompt == few_shot_prompt(item, EXAMPLES, settings)
         assert sample["doc"]["id"] == item.id
         assert (sample["em"], sample["f1"]) == (row["em"], row["f1"]), (item, row, sample["resps"])
 

@@ -81,7 +81,7 @@ def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method):
 def test_real_answers_take_what_was_planned(embedded):
     _, questions, tokenizer, _, shapes = embedded
     examples, settings = list(well_known_examples()), EvaluateSettings(max_new_tokens=12)
-    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in questions]
+    prompts = [few_shot_prompt(item, examples, settings) for item in questions]
     model = load_model(ModelRef("elusive/large", device="cpu"))
     with counting() as counter:
         rows = evaluate(model, tokenizer, questions, examples, settings)

@@ -206,22 +206,24 @@ def evaluate(
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.known import known_questions
     from elusive.evaluation.predictions import read_metrics
-    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.evaluation.prompts import examples_in_words, few_shot_examples
     from elusive.evaluation.stage import evaluate_model
     from elusive.runs.folder import known_answers
     from elusive.runs.progress import shown
 
+    items, examples = read_questions(questions), few_shot_examples(settings.examples)
     known = known_questions(settings.known, model.name)
     with shown(f"evaluate {model.name}") as progress:
         metrics = evaluate_model(
-            read_questions(questions),
-            list(few_shot_examples(settings.examples)),
+            items,
+            examples,
             output,
             model=model,
             settings=settings,
             known=known,
             progress=progress,
         )
+    print(f"prompts: {examples_in_words([*items, *known], examples, settings)}")
     print(measures(metrics, read_metrics(known_answers(output)) if known else None))
 
 

@@ -19,6 +19,9 @@ Precision = Literal["auto", "bf16", "fp32"]
 Draw = Literal["question", "field"]
 
 
+ExampleFields = Literal["same", "any"]
+
+
 CorpusFormat = Literal[
     "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
 ]
@@ -233,6 +236,9 @@ class EvaluateSettings:
     """Which examples each question gets, together with the question's id (or its field, see draw)."""
     draw: Draw = "question"
     """Draw examples for each question (as in the paper), or once for each field: a prefix that is prefilled once."""
+    example_fields: ExampleFields = "same"
+    """Show examples of the question's own field (as the authors' code does), filled up from other fields where it has
+    too few, or of any field."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
     known: str = "auto"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from elusive.errors import ElusiveError
 
 from .checks import check, check_each
-from .run import Precision, Recipe
+from .run import Draw, ExampleFields, Precision, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,10 @@ class ExportSettings:
     """Longest answer in tokens."""
     question_seed: int | None = None
     """Which examples each question gets."""
+    draw: Draw | None = None
+    """Examples drawn for each question, or once for each field (none: as in evaluate, like the next)."""
+    example_fields: ExampleFields | None = None
+    """Examples of the question's own field, or of any."""
     examples: str = ""
     """A JSONL file of questions with answers to draw the shots from."""
 

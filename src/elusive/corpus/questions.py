@@ -11,6 +11,9 @@ from .input_files import byte_lines
 from .values import checked_text, kind, parse_row, row_id, text_value
 from .wording import counted, listed
 
+ANSWER_FIELD = "answer"
+"""Field of a question, an example or an answer's span that names none."""
+
 
 @dataclass(frozen=True)
 class QuestionItem:
@@ -25,10 +28,19 @@ class QuestionItem:
 
 @dataclass(frozen=True)
 class Example:
-    """A question with its answer, shown in a few-shot prompt."""
+    """A question with its answer, shown in a few-shot prompt.
+
+    Attributes:
+        question: its text.
+        answer: the answer that is shown.
+        field: what it asks for.
+        document_id: the document that it is about (empty: none of the corpus).
+    """
 
     question: str
     answer: str
+    field: str = ANSWER_FIELD
+    document_id: str = ""
 
 
 def read_questions(path: str | Path) -> list[QuestionItem]:
@@ -72,7 +84,7 @@ def _question_item(row: Mapping[str, Any], default_id: str) -> QuestionItem:
         id=question_id,
         question=text_value(row, "question"),
         answers=_answers(row),
-        field=row_id(row, "field", "answer"),
+        field=row_id(row, "field", ANSWER_FIELD),
         document_id=row_id(row, "document_id", question_id),
     )
 

@@ -25,7 +25,7 @@ from elusive.runs.typed_json import to_json
 from .generation import _generate_by_vllm, clean_answer, generate_answers
 from .metrics import exact_match, f1
 from .predictions import MeanScores, Metrics, Prediction, read_metrics
-from .prompts import few_shot_prompt
+from .prompts import examples_in_words, few_shot_prompt
 
 
 def evaluate(
@@ -83,7 +83,7 @@ def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: 
 
 def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> list[str]:
     _refuse_no_questions(items)
-    return [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
+    return [few_shot_prompt(item, examples, settings) for item in items]
 
 
 def metrics(predictions: Sequence[Prediction], seconds: float = 0.0) -> Metrics:
@@ -143,9 +143,10 @@ def evaluate_model(
     missing = [(stage, group) for stage, group in stages if not stage.done]
     start = time.perf_counter()
     answers = _answers([group for _, group in missing], examples, model, settings, progress)
-    for (stage, _), predictions in zip(missing, answers, strict=True):
+    for (stage, group), predictions in zip(missing, answers, strict=True):
         found, start = write_answers(predictions, stage.folder, start), time.perf_counter()
-        stage.finish({name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")})
+        means = {name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")}
+        stage.finish(means | {"examples": examples_in_words(group, examples, settings)})
     return read_metrics(folder)
 
 
@@ -206,11 +207,16 @@ def questions_identity(
     items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
 ) -> dict[str, Any]:
     """All that answers depend on except the model and its engine; JSON types."""
+    names = ["shots", "max_new_tokens", "seed", "draw"]
+    shown = [{"question": example.question, "answer": example.answer} for example in examples]
+    if settings.example_fields != "any":  # left out, so that folders stay valid in which this was the only way
+        names.append("example_fields")
+        shown = [dataclasses.asdict(example) for example in examples]
     return {
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
-        "examples_hash": _hash([dataclasses.asdict(example) for example in examples]),
+        "examples_hash": _hash(shown),
         # Batch size and the bootstrap do not belong to the answers: one may be changed after a full memory.
-        "settings": {name: to_table(settings)[name] for name in ("shots", "max_new_tokens", "seed", "draw")},
+        "settings": {name: to_table(settings)[name] for name in names},
     }
 
 

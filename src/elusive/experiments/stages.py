@@ -8,6 +8,8 @@ from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
+from elusive.evaluation.known import known_questions
+from elusive.evaluation.prompts import examples_in_words, few_shot_examples, few_shot_prompt
 from elusive.models.loading import load_tokenizer
 from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
@@ -29,6 +31,21 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], run: RunFolder) -> Corpus
             "train.evaluate_at_epochs: expected a corpus with questions, got one without any. Give corpus.questions."
         )
     return corpus
+
+
+def evaluation_in_words(corpus: Corpus, recipe: Recipe) -> str:
+    """What a run's models will be asked, for its log before anything is scored or trained.
+
+    Raises:
+        ElusiveError: if a question cannot be prompted.
+    """
+    if not corpus.questions:
+        return "no questions, so nothing will be evaluated: give corpus.questions, or a corpus that brings some"
+    examples, settings = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
+    items = [*corpus.questions, *known_questions(settings.known, recipe.trained.name)]
+    for item in items:
+        few_shot_prompt(item, examples, settings)  # better refused now than after hours of training
+    return f"prompts: {examples_in_words(items, examples, settings)}"
 
 
 def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], run: RunFolder) -> None:

@@ -25,7 +25,7 @@ from elusive.training.trainer import check_arguments
 from .jobs import has_weights, jobs_in_words, train_and_evaluate
 from .needs import checked_scores, scores_of_arm
 from .selection import Choice, Outcome, choices, pooled, questions_of, read_outcomes
-from .stages import augment_for, corpus_of
+from .stages import augment_for, corpus_of, evaluation_in_words
 from .trials import UNTRAINED, Trial, grid_trials
 
 Announce = Callable[[str], None]
@@ -87,6 +87,7 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
             "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
             f"and another output folder (or delete {run.path})."
         )
+    announce(f"    {evaluation_in_words(corpus, recipe)}")
     asked = questions_of(run)
     if recipe.sweep.search == "tpe":
         trials = _searched(recipe, corpus, run, asked, announce)

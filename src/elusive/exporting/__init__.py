@@ -16,9 +16,9 @@ from elusive.augmentation.rankings import RANKING, RankingFile
 from elusive.config.run import EvaluateSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import ExportSettings
-from elusive.corpus.people.biographies import well_known_examples
-from elusive.corpus.questions import Example, read_questions
+from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
+from elusive.evaluation.prompts import few_shot_examples
 from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
 
 from .base_model import BaseModel, copy_embedded, load_base_model
@@ -91,7 +91,7 @@ def export(
     title = settings.title or _title(found)
     evaluate = _evaluate_settings(found, settings)
     path = Path(questions) if questions else found.questions
-    rows = question_rows(read_questions(path), _examples(evaluate.examples), evaluate, base) if path else []
+    rows = question_rows(read_questions(path), few_shot_examples(evaluate.examples), evaluate, base) if path else []
     record = {"made_by": f"elusive export {__version__}", "input": found.identity, "settings": _public(settings)}
     write_json(folder / MARK, record | {"files": sorted(earlier), "done": False})
     max_length = base.row_length(train)
@@ -149,7 +149,8 @@ def _refuse_other_tokens(source: Source, base: BaseModel) -> None:
 
 def _evaluate_settings(source: Source, settings: ExportSettings) -> EvaluateSettings:
     """The run's settings of evaluation (the defaults without a run), overridden by the export's."""
-    given = {"shots": settings.shots, "max_new_tokens": settings.max_new_tokens, "seed": settings.question_seed}
+    names = {"seed": "question_seed"} | {name: name for name in ("shots", "max_new_tokens", "draw", "example_fields")}
+    given = {name: getattr(settings, of_export) for name, of_export in names.items()}
     told = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(
         source.recipe.evaluate, examples=settings.examples or source.recipe.evaluate.examples, **told
@@ -160,12 +161,6 @@ def _public(settings: ExportSettings) -> dict[str, Any]:
     """The settings as they may be published, without paths of this machine."""
     paths = {name: public_name(getattr(settings, name)) for name in ("base_model", "examples", "source")}
     return to_table(settings) | {name: value for name, value in paths.items() if getattr(settings, name)}
-
-
-def _examples(path: str) -> list[Example]:
-    if not path:
-        return list(well_known_examples())
-    return [Example(item.question, item.answers[0]) for item in read_questions(path)]
 
 
 def _title(source: Source) -> str:

@@ -35,7 +35,7 @@ def question_rows(
     """
     if not items:
         raise ElusiveError("Expected at least one question, got none. Leave --questions out, or give a file with some.")
-    prompts = [few_shot_prompt(item, examples, settings.shots, settings.seed, settings.draw) for item in items]
+    prompts = [few_shot_prompt(item, examples, settings) for item in items]
     _refuse_long_prompts(prompts, settings, base)
     return [
         {
@@ -113,7 +113,8 @@ def _task_yaml(name: str, settings: EvaluateSettings, base: BaseModel) -> str:
         "metadata": {"version": 1.0},
     }
     head = (
-        f"# {settings.shots} solved examples are part of each prompt, so num_fewshot stays 0.\n"
+        f"# {settings.shots} solved examples are part of each prompt, so num_fewshot stays 0; elusive drew them with\n"
+        f"# example_fields = {settings.example_fields!r}, draw = {settings.draw!r}, seed = {settings.seed}.\n"
         "# Answers end at a newline or at the tokens of end_tokens: for a model with others, export again.\n"
         "# For the `hf` model of lm-evaluation-harness 0.4.13; give it dtype=float32 to get elusive's answers.\n"
     )

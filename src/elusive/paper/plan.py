@@ -301,7 +301,7 @@ class _Tokens:
         if not sample:
             return 0.0, 0.0
         examples, asked = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
-        prompts = [few_shot_prompt(item, examples, asked.shots, asked.seed, asked.draw) for item in sample]
+        prompts = [few_shot_prompt(item, examples, asked) for item in sample]
         answers = self.of_texts([f" {item.answers[0]}" for item in sample], special=False)
         most = asked.max_new_tokens
         return float(np.mean(self.of_texts(prompts))), float(np.mean([min(most, count + 1) for count in answers]))

@@ -158,6 +158,7 @@ def _with_evaluation(
         parts[farthest] = questions.fields == farthest
     return dataclasses.replace(
         results,
+        examples=_examples(run),
         fields=tuple(fields),
         distances=measured,
         farthest_field=farthest,
@@ -179,6 +180,12 @@ def _with_evaluation(
             for b, a in itertools.combinations(scores, 2)
         ),
     )
+
+
+def _examples(run: RunFolder) -> str:
+    """What the prompts show, as the evaluation of the model before training noted it."""
+    noted = run.answers(UNTRAINED, 0) / "done.json"
+    return read_json(noted).get("examples", "") if noted.exists() else ""
 
 
 def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:

@@ -182,6 +182,7 @@ class Results:
         seeds: training seeds.
         arms: figures of each arm, the model before training first where questions were evaluated.
         excluded_tokens: strings that are never ranked.
+        examples: what the prompts of the questions show, in words; empty where nothing was evaluated.
         fields: fields of the questions, from near to far.
         distances: of each field the mean distance from the head entity in tokens.
         farthest_field: the last of these; None without distances.
@@ -200,6 +201,7 @@ class Results:
     seeds: tuple[int, ...]
     arms: dict[str, ArmResults]
     excluded_tokens: tuple[str, ...] = ()
+    examples: str = ""
     fields: tuple[str, ...] = ()
     distances: dict[str, float] = field(default_factory=dict)
     farthest_field: str | None = None

@@ -53,6 +53,7 @@ def results_markdown(results: Results) -> str:
         if texts:
             lines += [f"{name}:", "", *[f"- {cell(text)}" for text in texts], ""]
     lines += [cell(note) + "\n" for note in said.notes]
+    lines += [f"Each prompt shows {cell(results.examples)}.\n"] if results.examples else []
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
     lines += _markdown_known(results) + _markdown_by_epoch(results)

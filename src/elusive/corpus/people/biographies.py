@@ -268,7 +268,9 @@ def questions_about(person: Person, document_id: str) -> list[QuestionItem]:
 def well_known_examples() -> tuple[Example, ...]:
     """Every question about every well-known person with its true answer, to draw few-shot prompts from."""
     return tuple(
-        Example(question(person, field), getattr(person, field)) for person in well_known_people() for field in FIELDS
+        Example(question(person, field), getattr(person, field), field)
+        for person in well_known_people()
+        for field in FIELDS
     )
 
 

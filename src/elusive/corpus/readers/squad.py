@@ -8,13 +8,13 @@ from typing import Any
 
 from elusive.corpus.documents import Entry
 from elusive.corpus.quarantine import LeftOut, bad_row
-from elusive.corpus.questions import QuestionItem
+from elusive.corpus.questions import ANSWER_FIELD, QuestionItem
 from elusive.corpus.values import kind, row_id, text_value
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
 from .read_state import ReadState, Row, bad, json_bytes, place
-from .squad_paragraphs import ANSWER_FIELD, Stored
+from .squad_paragraphs import Stored
 
 REPEATED = LeftOut("repeated paragraph")
 

@@ -6,13 +6,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from elusive.corpus.documents import Document
+from elusive.corpus.questions import ANSWER_FIELD
 from elusive.corpus.tags import Span
 
 from .files import SourceFile
 from .used_ids import execute, temporary_database
-
-ANSWER_FIELD = "answer"
-"""Field of all spans and questions of SQuAD, which knows no fields."""
 
 
 class Stored(NamedTuple):
