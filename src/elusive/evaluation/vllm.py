@@ -126,6 +126,8 @@ def _lora_config(path: str) -> Mapping[str, Any]:
         raise ElusiveError(
             f"{path} holds adapters of type {kind}, and vLLM takes LORA only. Use evaluate.engine = 'transformers'."
         )
+    if adapter:
+        loading.check_base(path, loading.base_of(path))
     return adapter
 
 

@@ -27,6 +27,10 @@ from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash
 
 from .devices import default_device
+from .weights import check_adapters, check_weights, damaged_file, read_object
+
+# What is missing is an error here (see `check_weights`); its table of it would stand above the message.
+logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
 
 # peft imports it where it is installed, whether it is used or not; it then tells of kernels that could not be fetched,
 # and for every product of every layer that LLM.int8 rounds activations to float16.
@@ -52,10 +56,8 @@ def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
     """
     model = ModelRef.of(model)
     name, revision = model.name, model.revision
-    try:
+    with _reasons("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _loading_error("tokenizer", name, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ElusiveError(
             f"The tokenizer of {name} is {type(tokenizer).__name__}, which gives no character offsets. "
@@ -154,21 +156,64 @@ def load_model(
         # Quantised weights are placed while they load, and cannot be moved afterwards.
         options["device_map"] = {"": device} if on_one_device else device
         options["quantization_config"] = _quantization(quantization, options["dtype"])
-    try:
-        base = base_of(name)
-        weights = {"pretrained_model_name_or_path": base, "revision": model.revision or None}
-        if callable(attention):
-            attention = attention(AutoConfig.from_pretrained(**weights, trust_remote_code=False))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(**weights, **options, attn_implementation=attention)
-        _keep_trainable_form(loaded)
-        if adapter_config(path):
-            from peft import PeftModel
-
-            loaded = PeftModel.from_pretrained(loaded, path)
-    except (OSError, ValueError, KeyError) as error:
-        raise _loading_error("model", name, error) from error
+    base = base_of(name)
+    with _reasons("model", base):
+        loaded = _load_base(base, model.revision, options, attention)
+    if base != path:
+        with _reasons("adapters", path):
+            loaded = _load_adapters(loaded, path, base)
     loaded = loaded.to(device) if on_one_device and quantization == "none" else loaded
     return loaded.eval()
+
+
+def _load_base(
+    base: str, revision: str, options: Mapping[str, Any], attention: str | Callable[[PreTrainedConfig], str] | None
+) -> Any:
+    """The transformers model, with all its weights."""
+    weights = {"pretrained_model_name_or_path": base, "revision": revision or None}
+    config = AutoConfig.from_pretrained(**weights, trust_remote_code=False)
+    if callable(attention):
+        attention = attention(config)
+    _check_generation(base)
+    loaded, loading_info = AutoModelForCausalLM.from_pretrained(
+        **weights,
+        **options,
+        attn_implementation=attention,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are then reported, and refused by us with their names
+    )
+    check_weights(loaded, base, loading_info, config)
+    _keep_trainable_form(loaded)
+    return loaded
+
+
+def _load_adapters(loaded: Any, path: str, base: str) -> Any:
+    from peft import PeftModel
+
+    check_base(path, base)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+        adapted = PeftModel.from_pretrained(loaded, path)
+    check_adapters(adapted, path, base)
+    return adapted
+
+
+def _check_generation(base: str) -> None:
+    """Refuse a damaged generation_config.json: transformers then goes without, and answers would end elsewhere."""
+    path = Path(base) / "generation_config.json"
+    if path.exists() and read_object(path) is None:
+        raise _loading_error("generation settings", base, ValueError(f"{path} holds no JSON object"))
+
+
+@contextlib.contextmanager
+def _reasons(what: str, name: str) -> Iterator[None]:
+    """Turn whatever a library says of a folder that it cannot load into a message."""
+    try:
+        yield
+    except (ElusiveError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # libraries raise all kinds for files that others wrote
+        raise _loading_error(what, name, error) from error
 
 
 def _quantization(quantization: Quantization, dtype: Any) -> BitsAndBytesConfig:
@@ -196,7 +241,7 @@ def adapter_config(path: str) -> dict[str, Any]:
     """The configuration of the peft adapters that a folder holds (empty: it holds none).
 
     Raises:
-        ElusiveError: if their weights are not there as safetensors.
+        ElusiveError: if the configuration is damaged, or their weights are not there as safetensors.
     """
     config = Path(path) / "adapter_config.json"
     if not config.exists():
@@ -205,14 +250,50 @@ def adapter_config(path: str) -> dict[str, Any]:
         raise ElusiveError(
             f"Expected adapter_model.safetensors in {path}, found none. Save the adapters as safetensors."
         )
-    return json.loads(config.read_text(encoding="utf-8"))
+    with _reasons("adapters", path):
+        return dict(json.loads(config.read_text(encoding="utf-8")))
 
 
 def base_of(name: str) -> str:
-    """The folder or hub name of the model itself: of adapters, the one that they belong to."""
+    """The folder or hub name of the model itself: of adapters, the one that they belong to.
+
+    Raises:
+        ElusiveError: if adapters name no such model, or one that itself is a folder of adapters.
+    """
     path = resolve(name)
-    adapters = adapter_config(path)
-    return resolve(adapters["base_model_name_or_path"]) if adapters else path
+    if not (adapters := adapter_config(path)):
+        return path
+    base = adapters.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ElusiveError(
+            f"{path}/adapter_config.json: expected the model that the adapters belong to as base_model_name_or_path, "
+            f"got {base!r}. Name its folder, its hub name, elusive/large or elusive/small there."
+        )
+    if (Path(resolve(base)) / "adapter_config.json").exists():
+        raise ElusiveError(
+            f"The adapters in {path} belong to {base}, which itself holds adapters: expected a whole model. Merge "
+            "those into their model first (peft: merge_and_unload, then save_pretrained), and name that as "
+            "base_model_name_or_path."
+        )
+    return resolve(base)
+
+
+def check_base(path: str, base: str) -> None:
+    """Refuse adapters that `elusive train` made on other files than those that their model has now.
+
+    Args:
+        path: the adapters' folder; of adapters from elsewhere it is not known what they were trained on.
+        base: folder or hub name of their model.
+
+    Raises:
+        ElusiveError: if the model's files have changed.
+    """
+    trained_on, now = (read_object(Path(path) / "settings.json") or {}).get("model_hash"), model_hash(base)
+    if trained_on and now and trained_on != now:
+        raise ElusiveError(
+            f"The adapters in {path} were trained on other files than {base} holds now (weights, configuration or "
+            "tokenizer have changed). Put the model back as it was, or delete the adapters and train them again."
+        )
 
 
 class ModelConfigs(NamedTuple):
@@ -235,10 +316,9 @@ def load_configs(model: ModelRef | str) -> ModelConfigs:
     """
     model = ModelRef.of(model)
     base, revision = base_of(model.name), model.revision
-    try:
+    with _reasons("configuration", base):
         config = AutoConfig.from_pretrained(base, revision=revision or None, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _loading_error("configuration", base, error) from error
+        _check_generation(base)
     try:
         return ModelConfigs(config, GenerationConfig.from_pretrained(base, revision=revision or "main"))
     except OSError:  # it has none
@@ -258,10 +338,24 @@ def config_context(config: Any, name: str) -> int:
     )
 
 
+_LONGEST_REASON = 400
+"""Characters of what a library says."""
+
+
 def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:
     if Path(resolve(name)).is_absolute() and not Path(resolve(name)).exists():
         return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if damage := damaged_file(resolve(name)):
+        return ElusiveError(f"The {what} of '{name}' could not be loaded: {damage}")
+    if "automatic conversion of the weights" in str(error):
+        # What transformers puts together from several weights of the files, it names in its report alone.
+        return ElusiveError(
+            f"The weights of '{name}' are not those of the model that its config.json describes: some of the weights "
+            "that transformers joins, such as those of experts, are missing or have another shape. Download or save "
+            "the model again."
+        )
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:2])}"[:_LONGEST_REASON]
     return ElusiveError(
         f"The {what} of '{name}' could not be loaded: {reason}\n"
         "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or "

@@ -20,7 +20,15 @@ from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.models.devices import default_device
-from elusive.models.loading import config_context, load_model, load_tokenizer, model_identity, without_future_warnings
+from elusive.models.loading import (
+    adapter_config,
+    config_context,
+    load_model,
+    load_tokenizer,
+    model_identity,
+    resolve,
+    without_future_warnings,
+)
 from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json, to_json
@@ -200,6 +208,11 @@ def train(
 
 
 def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:
+    if adapter_config(resolve(model.name)):
+        raise ElusiveError(
+            f"{model.name} holds adapters: expected a whole model to train. Merge them into their model first (peft: "
+            "merge_and_unload, then save_pretrained), and train that."
+        )
     if model.quantization != "none" and settings.method == "full":
         raise ElusiveError(
             f"Weights in {model.quantization} cannot be trained themselves: expected method = lora, got full. Train "
