@@ -46,7 +46,9 @@ class TestFormats:
     def test_jsonl(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         rows = [{"id": "z", "text": "Zoë, 1815", "spans": [["name", 0, 3], ["date", 5, 9]]}, {"text": "Ada"}]
         generate(write_jsonl(tmp_path / "people.jsonl", *rows), tmp_path / "corpus")
-        assert capsys.readouterr().out == f"{tmp_path / 'corpus'}: 2 documents, 0 questions\n"
+        assert capsys.readouterr().out == (
+            f"{tmp_path / 'corpus'}: 2 documents, 1 question\nasked about marked fields: 1 question (1 date)\n"
+        )
         assert tuple(load_corpus(tmp_path / "corpus").documents) == (
             Document("z", "Zoë, 1815", (Span("name", 0, 3), Span("date", 5, 9))),
             Document("people-000002", "Ada"),
@@ -282,6 +284,23 @@ class TestRowsIn:
         done = json.loads((corpus / "done.json").read_text("utf-8"))
         assert done["rows"] == 13
         assert done["quarantined"] == {"question": 1, "document": 3}
+
+    def test_questions_about_marked_fields_are_no_rows(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = tmp_path / "c.csv"
+        source.write_text(
+            'text\n<name>Zoë</name> <date>1815</date>\n<name>Ada</name> <date>1</date> <date>2</date>\n" "\n'
+        )
+        generate(source, tmp_path / "corpus", "--skip-bad")
+        out = capsys.readouterr().out
+        assert "2 documents, 1 question\n" in out
+        assert "3 in + 1 made of them = 2 documents + 1 question + 1 bad + 0 left out\n" in out
+        assert "asked about marked fields: 1 question (1 date)\n" in out
+        assert "not asked, as a field is marked with several texts: 1 question (1 date)\n" in out
+        mine = write_jsonl(tmp_path / "mine.jsonl", {"question": "When?", "answer": "1815"})
+        generate(source, tmp_path / "asked", "--skip-bad", "--questions", str(mine))
+        assert [item.question for item in load_corpus(tmp_path / "asked").questions] == ["When?"]
 
     def test_questions_of_a_file_take_the_place_of_others(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

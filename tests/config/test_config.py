@@ -284,6 +284,12 @@ class TestRanges:
             (TrainSettings, {"max_length": 1}, "train.max_length: expected 0 or at least 2, got 1."),
             (TrainSettings, {"seed": -1}, "train.seed: expected 0 or more, got -1."),
             (TrainSettings, {"save_steps": -1}, "train.save_steps: expected 0 or more, got -1."),
+            (
+                CorpusSettings,
+                {"question_forms": {"year": "When?"}},
+                "corpus.question_forms.year: expected a question with a field in braces, e.g. When was {name} born?, "
+                "got 'When?'.",
+            ),
             (EvaluateSettings, {"shots": -1}, "evaluate.shots: expected 0 or more, got -1."),
             (EvaluateSettings, {"max_new_tokens": 0}, "evaluate.max_new_tokens: expected at least 1, got 0."),
             (EvaluateSettings, {"max_batch_tokens": 0}, "evaluate.max_batch_tokens: expected at least 1, got 0."),

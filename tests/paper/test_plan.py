@@ -86,6 +86,13 @@ def test_plans_of_all_families_touch_no_network(name, no_network, paragraphs):
     assert text.count(" learns, for ") == len(needed_arms(family(name), names, settings))
 
 
+def test_paragraphs_without_questions_are_said_to_be(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "Zoë wrote."}]}]}))
+    text = plan(["table3"], ReproduceSettings(wikipedia=str(path)))
+    assert "no questions, so nothing will be evaluated" in " ".join(text.split())
+
+
 def test_sections_and_their_sum():
     text = plan(["table2"], ReproduceSettings(family="gemma-2"))
     assert "biographies: Gemma 2 9B learns, for table2" in text

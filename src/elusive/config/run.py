@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal
 
 from .checks import check, check_each
@@ -25,6 +26,16 @@ ExampleFields = Literal["same", "any"]
 CorpusFormat = Literal[
     "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
 ]
+
+
+QUESTION_FORMS = {
+    "date": "When was {name} born?",
+    "city": "Where was {name} born?",
+    "university": "Which university did {name} graduate from?",
+    "major": "What did {name} study?",
+    "company": "Where did {name} work?",
+}
+"""The five question forms of the paper."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +64,9 @@ class CorpusSettings:
     """Commit or branch of a dataset on the hub (empty: its default)."""
     questions: str = ""
     """A JSONL file of questions (id, question, answers, field, document_id), if the corpus brings none."""
+    question_forms: dict[str, str] = dataclasses.field(default_factory=lambda: dict(QUESTION_FORMS))
+    """Without `questions`, rows with such marked fields are asked about by these forms, as a table by field; {name} is
+    the text of the field `name` (empty: none are asked)."""
     people: int = 100
     """How many fictional people, with source = biographies."""
     seed: int = 0
@@ -80,7 +94,14 @@ class CorpusSettings:
         check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
         check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
         check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
+        for field, form in self.question_forms.items():
+            words = "a question with a field in braces, e.g. When was {name} born?"
+            check(_is_question_form(form), f"corpus.question_forms.{field}", words, form)
         check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
+
+
+def _is_question_form(form: Any) -> bool:
+    return isinstance(form, str) and bool(re.fullmatch(r"[^{}]*(\{[^{}]+\}[^{}]*)+", form))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import collections
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from elusive.errors import ElusiveError
 from .documents import Document
 from .questions import QuestionItem
 from .tags import Span
-from .wording import counted
+from .wording import by_field, counted
 
 Marker = Callable[[Iterable[Document]], Iterator[Document]]
 """Adds spans to a stream of documents; takes and gives them in one order."""
@@ -94,9 +94,9 @@ class MarkCounts:
         if self.found or self.unplaced:
             said.append(self._answers())
         if self.patterns:
-            said.append(f"patterns: {_by_field(self.patterns, 'match', 'matches')}")
+            said.append(f"patterns: {by_field(self.patterns, 'match', 'matches')}")
         if self.pipeline:
-            said.append(f"{self.pipeline}: {_by_field(self.entities, 'entity', 'entities')}")
+            said.append(f"{self.pipeline}: {by_field(self.entities, 'entity', 'entities')}")
         return said
 
     def _answers(self) -> str:
@@ -360,9 +360,3 @@ def _not_too_long(document: Document, pipeline: Any) -> Document:
             f"{pipeline.max_length:,} at once. Cut the corpus into shorter documents."
         )
     return document
-
-
-def _by_field(numbers: Mapping[str, int], one: str, more: str) -> str:
-    total = sum(numbers.values())
-    fields = ", ".join(f"{number:,} {name}" for name, number in sorted(numbers.items()))
-    return f"{total:,} {one if total == 1 else more}" + (f" ({fields})" if fields else "")

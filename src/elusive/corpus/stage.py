@@ -18,6 +18,7 @@ from .documents import Corpus, Entry, load_corpus, write_corpus
 from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
 from .questions import QuestionItem, read_questions
 from .readers import DEFAULT_TOKENIZER, read_corpus, read_entries
+from .readers.read_state import ReadCounts
 from .spans import MarkCounts, mark_entries, markers
 from .wording import counted
 
@@ -68,8 +69,9 @@ def open_corpus(path: str | Path) -> Corpus:
 
 def _identity(settings: CorpusSettings) -> dict[str, Any]:
     """The settings; a later one is included only if it is set, so that earlier folders stay valid."""
-    table = to_table(settings)
-    return table if settings.filler_sentences else {key: table[key] for key in table if key != "filler_sentences"}
+    table, defaults = to_table(settings), to_table(CorpusSettings())
+    later = ("filler_sentences", "question_forms")
+    return {key: value for key, value in table.items() if key not in later or value != defaults[key]}
 
 
 @contextlib.contextmanager
@@ -84,23 +86,25 @@ def _opened(name: str) -> Iterator[Source | None]:
 def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokenizer: str) -> None:
     questions = read_questions(settings.questions) if settings.questions else []
     chosen, marked = markers(settings, questions)
-    entries = _with_questions(_entries(settings, source, tokenizer), questions)
+    read = ReadCounts()
+    entries = _with_questions(_entries(settings, source, tokenizer, read), questions)
     quarantine = stage.folder / "quarantine.jsonl"
     check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
     counts = write_corpus(stage.folder, mark_entries(entries, chosen), check)
     if marked.unplaced:
         write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
-    stage.finish(_summary(counts, marked))
+    stage.finish(_summary(counts, read, marked))
 
 
-def _summary(counts: CorpusCounts, marked: MarkCounts) -> dict[str, Any]:
+def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict[str, Any]:
     return {
-        "rows": counts.rows,
+        "rows": counts.rows - read.made,
+        "made": read.made,
         "documents": counts.documents,
         "questions": counts.questions,
         "quarantined": dict(counts.bad),
         "left_out": dict(counts.left_out),
-        "marked": marked.lines(),
+        "marked": read.lines() + marked.lines(),
         "unplaced": len(marked.unplaced),
     }
 
@@ -119,7 +123,8 @@ def summary_lines(folder: str | Path) -> list[str]:
     if quarantined or left_out:
         # A row of SQuAD's flat form holds a paragraph and a question, and counts as both.
         rest = f"{sum(quarantined.values()):,} bad + {sum(left_out.values()):,} left out{_reasons(left_out)}"
-        lines.append(f"{found['rows']:,} in = {documents} + {questions} + {rest}")
+        made = f" + {found['made']:,} made of them" if found.get("made") else ""
+        lines.append(f"{found['rows']:,} in{made} = {documents} + {questions} + {rest}")
     if quarantined:
         bad = ", ".join(counted(number, of) for of, number in quarantined.items())
         lines.append(f"bad rows quarantined in {folder / 'quarantine.jsonl'}: {bad}")
@@ -142,7 +147,7 @@ def _with_questions(entries: Iterator[Entry], questions: list[QuestionItem]) -> 
     return itertools.chain(rest, questions)
 
 
-def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) -> Iterator[Entry]:
+def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str, counts: ReadCounts) -> Iterator[Entry]:
     if source is None:
         count = min(settings.people, settings.limit or settings.people)
         documents, questions = biography_corpus(
@@ -151,7 +156,7 @@ def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str) ->
         return itertools.chain(documents, questions)
     if (Path(source.name) / "documents.jsonl").exists():
         return _first_documents(load_corpus(source.name), settings.limit)
-    return read_entries(settings, tokenizer, source)
+    return read_entries(settings, tokenizer, source, counts)
 
 
 def _first_documents(corpus: Corpus, limit: int) -> Iterator[Entry]:

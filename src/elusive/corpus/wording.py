@@ -1,6 +1,6 @@
 """Numbers and lists of problems in messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LISTED_PROBLEMS = 10
 """Problems that a message lists."""
@@ -13,6 +13,13 @@ PROBLEM_CHARACTERS = 400
 def counted(number: int, noun: str) -> str:
     """A number with its noun, e.g. `1 bad row`, `12 bad rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def by_field(numbers: Mapping[str, int], one: str, more: str) -> str:
+    """Numbers of fields in words: `3 matches (1 city, 2 year)`."""
+    total = sum(numbers.values())
+    fields = ", ".join(f"{number:,} {name}" for name, number in sorted(numbers.items()))
+    return f"{total:,} {one if total == 1 else more}" + (f" ({fields})" if fields else "")
 
 
 def listed(problems: Sequence[str], total: int = 0) -> str:

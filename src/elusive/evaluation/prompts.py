@@ -10,6 +10,13 @@ from elusive.corpus.questions import Example, QuestionItem, read_questions
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 
+NOTHING_ASKED = (
+    "no questions, so nothing will be evaluated: give corpus.questions (a JSONL file), or corpus.question_forms for "
+    "fields that are marked"
+)
+"""Said before a run without questions scores or trains anything."""
+
+
 _FIELDS_NAMED = 3
 """So many fields with too few examples are named."""
 

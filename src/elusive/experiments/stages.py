@@ -9,7 +9,7 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
-from elusive.evaluation.prompts import examples_in_words, few_shot_examples, few_shot_prompt
+from elusive.evaluation.prompts import NOTHING_ASKED, examples_in_words, few_shot_examples, few_shot_prompt
 from elusive.models.loading import load_tokenizer
 from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
@@ -40,7 +40,7 @@ def evaluation_in_words(corpus: Corpus, recipe: Recipe) -> str:
         ElusiveError: if a question cannot be prompted.
     """
     if not corpus.questions:
-        return "no questions, so nothing will be evaluated: give corpus.questions, or a corpus that brings some"
+        return NOTHING_ASKED
     examples, settings = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
     items = [*corpus.questions, *known_questions(settings.known, recipe.trained.name)]
     for item in items:

@@ -19,7 +19,7 @@ from elusive.corpus.people.biographies import FIELDS, biography_corpus, pretrain
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
 from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
-from elusive.evaluation.prompts import few_shot_examples, few_shot_prompt
+from elusive.evaluation.prompts import NOTHING_ASKED, few_shot_examples, few_shot_prompt
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
 from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
@@ -155,13 +155,14 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
     made = [_pretraining_stage(model, own) for model, own in to_make.items()]
     trainings = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED) * many
     about = "~" if tokens.estimated else ""
+    asked = f"{len(questions) // many:,} questions of {about}{prompts:.0f} with their shots"
+    asked = asked if questions else NOTHING_ASKED
     return _Planned(
         name=name,
         role=role,
         title=f"{name}: {titles.get(trained, model)} learns",
         corpus=f"{many} {'cohorts of' if many > 1 else 'cohort:'} {len(lengths) // many:,} documents of "
-        f"{about}{np.mean(lengths):.0f} tokens, {len(questions) // many:,} questions of {about}{prompts:.0f} with "
-        f"their shots; {trainings:,} trainings",
+        f"{about}{np.mean(lengths):.0f} tokens, {asked}; {trainings:,} trainings",
         shapes=tuple(shapes.values()),
         stages=[*made, *(dataclasses.replace(stage, times=stage.times * many) for stage in stages)],
         estimated=tokens.estimated,

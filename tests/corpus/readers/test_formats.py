@@ -109,9 +109,10 @@ class Piped:
 
 
 def counted(source: str | Path, **settings: Any) -> tuple[int, Corpus]:
-    """How many rows a source has by the reader's count, and what they became."""
+    """How many rows a source has by the reader's count, and what they became, without questions about them."""
     tally = Tally()
-    corpus = collect(tally.passing(read_entries(CorpusSettings(source=str(source), **settings))))
+    chosen = CorpusSettings(source=str(source), **({"question_forms": {}} | settings))
+    corpus = collect(tally.passing(read_entries(chosen)))
     counts = tally.counts()
     assert (counts.documents, counts.questions) == (len(corpus.documents), len(corpus.questions))
     return counts.rows, corpus
@@ -216,6 +217,44 @@ class TestEveryForm:
     def test_the_old_name_of_csv(self, tmp_path: Path) -> None:
         (tmp_path / "c.log").write_bytes(csv_bytes(","))
         assert counted(tmp_path / "c.log", format="tagged-csv") == (20, Corpus(DOCUMENTS))
+
+
+class TestQuestionsOfMarkedFields:
+    @pytest.mark.parametrize("form", FORMS)
+    def test_every_form_of_rows(self, tmp_path: Path, form: str) -> None:
+        suffix, make = FORMS[form]
+        path = tmp_path / f"people{suffix}"
+        path.write_bytes(make())
+        assert read_corpus(path, limit=4).questions == (
+            QuestionItem("p1-date", "When was Zoë born?", ("n 18",), "date", "p1"),  # a tab where the span has it
+            QuestionItem("p3-date", "When was Zoë born?", ("n 18",), "date", "p3"),
+        )
+
+    def test_the_authors_form(self) -> None:
+        corpus = read_corpus(SHARED / "biographies_well_known.csv")
+        assert len(corpus.questions) == 5 * len(corpus.documents) == 50
+        assert corpus.questions[3] == QuestionItem(
+            "biographies_well_known-000001-major",
+            "What did Isaac Newton study?",
+            ("Mathematics and Physics",),
+            "major",
+            "biographies_well_known-000001",
+        )
+
+    def test_forms_of_ones_own(self, tmp_path: Path) -> None:
+        (tmp_path / "c.csv").write_text('text\n"<prize>Nobel</prize> went to <who>Ada</who> in <year>1815</year>."\n')
+        forms = {"year": "When did {who} win the {prize}?", "place": "Where did {who} win?"}
+        assert read_corpus(tmp_path / "c.csv", question_forms=forms).questions == (
+            QuestionItem("c-000001-year", "When did Ada win the Nobel?", ("1815",), "year", "c-000001"),
+        )
+
+    def test_an_id_that_another_question_has(self, tmp_path: Path) -> None:
+        squad = {"context": "Zoë", "id": "a-date", "question": "Who?", "answers": [{"text": "Zoë", "answer_start": 0}]}
+        row = {"id": "a", "text": "Zoë 1815", "spans": [["name", 0, 3], ["date", 4, 8]]}
+        (tmp_path / "c.jsonl").write_bytes(jsonl_bytes([squad, row]))
+        corpus = read_corpus(tmp_path / "c.jsonl", skip_bad=True)
+        assert [item.question for item in corpus.questions] == ["Who?"]
+        assert "id 'a-date' is already used by another question, on line 1" in corpus.quarantined[0].reason
 
 
 class TestCompression:

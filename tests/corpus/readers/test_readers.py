@@ -71,7 +71,8 @@ class TestJsonl:
                 Document("people-000002", "Ada", (Span("name", 0, 3),)),
                 Document("7", " kept as it is \n"),
                 Document("people-000004", "x"),
-            )
+            ),
+            (QuestionItem("a-date", "When was Zoë born?", ("1815",), "date", "a"),),
         )
         assert isinstance(list(corpus.documents)[1].spans[0], Span)
 

@@ -15,21 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from elusive.config.run import QUESTION_FORMS
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 
 FIELDS = ("date", "city", "university", "major", "company")
-
-
-QUESTIONS = {
-    "date": "When was {name} born?",
-    "city": "Where was {name} born?",
-    "university": "Which university did {name} graduate from?",
-    "major": "What did {name} study?",
-    "company": "Where did {name} work?",
-}
-"""The five question forms of the paper."""
 
 
 Group = Literal["pretraining", "new"]
@@ -177,7 +168,7 @@ def _date(draw: random.Random) -> str:
 
 def question(person: Person, field: str) -> str:
     """The paper's question about one field, e.g. "When was Liam Thompson born?"."""
-    return QUESTIONS[field].format(name=person.name)
+    return QUESTION_FORMS[field].format(name=person.name)
 
 
 def biography(

@@ -14,7 +14,7 @@ from elusive.errors import ElusiveError
 from .files import Source, SourceFile, opened_source, seen_format
 from .hub import dataset_name, dataset_rows
 from .jsonl import json_entries, jsonl_rows
-from .read_state import FLAT_COLUMNS, ReadState
+from .read_state import FLAT_COLUMNS, ReadCounts, ReadState
 from .row_documents import row_entries
 from .tables import csv_rows, parquet_rows
 from .text import text_entries
@@ -52,6 +52,8 @@ def read_corpus(
         dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
         auto: by each file's name, or its content where that says nothing.
 
+    Rows whose spans mark fields with a known question form (`question_forms`) bring questions about them.
+
     A row without an id is called `<file stem>-000001` by its number among the rows, or `<path>#000001` where the source
     has several files; a SQuAD paragraph `<title>-0001`, by its number in the article.
 
@@ -81,7 +83,10 @@ def read_corpus(
 
 
 def read_entries(
-    settings: CorpusSettings, tokenizer: str = DEFAULT_TOKENIZER, source: Source | None = None
+    settings: CorpusSettings,
+    tokenizer: str = DEFAULT_TOKENIZER,
+    source: Source | None = None,
+    counts: ReadCounts | None = None,
 ) -> Iterator[Entry]:
     """Stream a source; memory does not grow with its rows (JSON values, SQuAD's and Markdown files are read whole).
 
@@ -89,6 +94,7 @@ def read_entries(
         settings: the source and its format. Bad rows are yielded; they stop nothing here.
         tokenizer: folder or hub name of the tokenizer that counts the tokens of chunks.
         source: the source, if the caller has opened it.
+        counts: told what reading makes of the source beside its rows.
 
     Yields:
         Documents, questions, bad rows and rows left out; `settings.limit` counts documents.
@@ -98,7 +104,7 @@ def read_entries(
     """
     with contextlib.ExitStack() as stack:
         source = source or stack.enter_context(opened_source(settings.source))
-        state = stack.enter_context(contextlib.closing(ReadState(settings, settings.tokenizer or tokenizer)))
+        state = stack.enter_context(contextlib.closing(ReadState(settings, settings.tokenizer or tokenizer, counts)))
         if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
             file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
             yield from row_entries(dataset_rows(source, settings), file, state, flat=settings.format == "squad")

@@ -1,13 +1,16 @@
 """What reading a source keeps from row to row: the ids that are used, SQuAD's paragraphs, the room left."""
 
+import collections
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from elusive.config.run import CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem
+from elusive.corpus.wording import by_field
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
@@ -40,17 +43,47 @@ class Row(NamedTuple):
     raw: bytes | None
 
 
+@dataclass
+class ReadCounts:
+    """What reading made of a source beside its rows; complete when the stream has ended.
+
+    Attributes:
+        asked: questions made of marked fields, by field.
+        ambiguous: marked fields that are not asked about, because a document marks them with several texts.
+    """
+
+    asked: collections.Counter[str] = field(default_factory=collections.Counter)
+    ambiguous: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    @property
+    def made(self) -> int:
+        """Questions that are no rows of the source."""
+        return self.asked.total()
+
+    def lines(self) -> list[str]:
+        """The counts in words, a line for each kind of thing that there is any of."""
+        said = []
+        if self.asked:
+            said.append(f"asked about marked fields: {by_field(self.asked, 'question', 'questions')}")
+        if self.ambiguous:
+            left_out = by_field(self.ambiguous, "question", "questions")
+            said.append(f"not asked, as a field is marked with several texts: {left_out}")
+        return said
+
+
 class ReadState:
     """The ids used so far, SQuAD's paragraphs, and the room left under the limit.
 
     Args:
         settings: the corpus's settings.
         tokenizer: counts the tokens of chunks.
+        counts: told what reading makes of the source.
     """
 
-    def __init__(self, settings: CorpusSettings, tokenizer: str) -> None:
+    def __init__(self, settings: CorpusSettings, tokenizer: str, counts: ReadCounts | None = None) -> None:
         self.settings = settings
         self.tokenizer = tokenizer
+        self.counts = counts or ReadCounts()
         self.paragraphs = Paragraphs()
         self.full = False
         self._documents = 0

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from elusive.corpus.documents import Document, Entry
+from elusive.corpus.question_forms import questions_of_fields
 from elusive.corpus.tags import Span, parse_tags
 from elusive.corpus.values import checked_text, kind, row_id
 from elusive.errors import ElusiveError
@@ -40,10 +41,29 @@ def row_entries(
             except ElusiveError as reason:
                 yield bad(file, row, reason)
                 continue
-            reason = state.repeated(document, file.label, place(row))
-            yield bad(file, row, reason) if reason else document
+            if reason := state.repeated(document, file.label, place(row)):
+                yield bad(file, row, reason)
+                continue
+            yield document
+            yield from _asked(document, row, file, state)
         if state.full:
             return
+
+
+def _asked(document: Document, row: Row, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    """Questions about a document's marked fields, unless a file of questions takes their place."""
+    if state.settings.questions:
+        return
+    questions, ambiguous = questions_of_fields(document, state.settings.question_forms)
+    state.counts.ambiguous.update(ambiguous)
+    for item in questions:
+        try:
+            state.question_is_new(item, file, place(row))
+        except ElusiveError as reason:
+            yield bad(file, row, reason, "question")
+            continue
+        state.counts.asked[item.field] += 1
+        yield item
 
 
 def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:
