@@ -32,7 +32,8 @@ from elusive.evaluation.prompts import few_shot_prompt
 from elusive.evaluation.stage import evaluate
 from elusive.models import loading
 from elusive.models.batching import length_batches
-from elusive.stats.intervals import paired_interval
+from elusive.reporting.formatting import difference_text
+from elusive.stats.estimates import difference
 
 NEW_TOKENS = 24
 SHOTS = 5
@@ -131,9 +132,9 @@ def draws_table(arguments: argparse.Namespace) -> None:
     documents = [item.document_id for item in items]
     rows = []
     for name, em in found.items():
-        difference, low, high = paired_interval(em["field"], em["question"], documents)
+        found = difference([em["field"]], [em["question"]], [documents], trained=False)
         means = [f"{em[draw].mean():.3f}" for draw in ("question", "field")]
-        rows.append([name, *means, f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"])
+        rows.append([name, *means, difference_text(found)])
     title = f"{len(items)} questions, {SHOTS} shots, seeds of the draw {' '.join(map(str, arguments.seeds))}"
     print_table(title, ["model", "a draw a question", "a draw a field", "difference, 95% interval"], rows)
 

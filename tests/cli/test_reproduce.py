@@ -479,7 +479,7 @@ def test_what_is_missing_is_done_again_with_the_same_numbers(begun):
     assert read_json(spent)["seconds"] > seconds
 
 
-def test_right_answers_are_counted_and_separated_differences_said_to_be(begun):
+def test_right_answers_are_counted_and_one_training_separates_nothing(begun):
     begun.reproduce("table2")
     right = {"contrast-cues": lambda row: True, "attention": lambda row: row["document_id"] <= "person-00002"}
     kept = {}
@@ -501,13 +501,15 @@ def test_right_answers_are_counted_and_separated_differences_said_to_be(begun):
     assert values["contrast-cues"] == dict.fromkeys(columns, 1.0)
     assert values["attention"] == dict.fromkeys(columns, 0.5)
     assert values["plain"] == dict.fromkeys(columns, 0.0)
-    found = {(pair["b"], pair["over"]): (pair["difference"], pair["separated"]) for pair in block["pairs"]}
+    found = {(pair["b"], pair["over"]): (pair["difference"], pair["low"] > 0) for pair in block["pairs"]}
+    assert all(pair["trainings"] == 1 and not pair["separated"] for pair in block["pairs"])
     for over in ("university and company", "all questions"):
         assert found["plain", over] == found["random", over] == found["random-matched", over] == (1.0, True)
         # Two documents of four: resampled, all four may be the same one.
         assert found["attention", over] == (0.5, False)
-    assert "| contrast (cues) minus plain | +1.000 [+1.000, +1.000] | +1.000 [+1.000, +1.000] |" in printed
-    assert "all questions: holds against plain, random, random at the guided rate; is not separated" in printed
+    each = "+1.000 [+1.000, +1.000], one training each"
+    assert f"| contrast (cues) minus plain | {each} | {each} |" in printed
+    assert "all questions: is not shown against plain, random, random at the guided rate, attention." in printed
 
 
 def test_all_leaves_out_what_cannot_be_run_and_says_why(begun):

@@ -33,7 +33,7 @@ from elusive.runs.files import write_jsonl
 from elusive.runs.folder import RunFolder
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.halves import first_half
-from elusive.stats.intervals import cohort_interval, interval, paired_interval
+from elusive.stats.intervals import cohort_interval, interval, paired_differences
 
 DOCUMENTS = ["a", "b", "c", "d"]
 
@@ -212,7 +212,7 @@ def test_estimate_is_the_interval_of_one_cohort():
     values, documents = random.random((3, 12)), [str(number // 2) for number in range(12)]
     found = estimate(choice_of(values), [asked_of(documents)], "em", resamples=500)
     assert found.value == pytest.approx(values.mean())
-    assert (found.low, found.high) == interval(values, documents, 500)
+    assert (found.low, found.high) == interval(values, documents, 500)[:2]
 
 
 def test_estimate_of_some_fields_looks_at_these_alone():
@@ -220,7 +220,7 @@ def test_estimate_of_some_fields_looks_at_these_alone():
     asked = asked_of(documents, ["date", "city"] * 3)
     found = estimate(choice_of(values), [asked], "em", ["city"], resamples=200)
     assert found.value == pytest.approx(1 / 3)
-    assert (found.low, found.high) == interval(values[1::2], ["a", "b", "c"], 200)
+    assert (found.low, found.high) == interval(values[1::2], ["a", "b", "c"], 200)[:2]
     assert estimate(choice_of(values), [asked], "em", ["city", "date"]).value == pytest.approx(2 / 3)
 
 
@@ -230,7 +230,8 @@ def test_estimate_of_cohorts_counts_each_alike():
     documents = [[str(number // 2) for number in range(one.shape[1])] for one in values]
     found = estimate(choice_of(*values), [asked_of(one) for one in documents], "em", resamples=300)
     assert found.value == pytest.approx((values[0].mean() + values[1].mean()) / 2)
-    assert (found.low, found.high) == cohort_interval(values, documents, 300)
+    low, high, _ = cohort_interval(values, documents, 300)
+    assert (found.low, found.high) == (max(low, 0.0), min(high, 1.0))
 
 
 def test_difference_is_the_paired_interval_and_says_whether_it_leaves_zero_out():
@@ -239,28 +240,32 @@ def test_difference_is_the_paired_interval_and_says_whether_it_leaves_zero_out()
     hard = np.repeat(random.normal(0, 1, 20), 2)
     a, b = hard + 0.3 + random.normal(0, 0.1, (2, 40)), hard + random.normal(0, 0.1, (2, 40))
     found = difference(choice_of(a), choice_of(b), [asked_of(documents)], "em", resamples=400)
-    assert (found.value, found.low, found.high) == pytest.approx(paired_interval(a, b, documents, 400))
+    assert (found.low, found.high, found.p_value) == interval(paired_differences(a, b), documents, 400)
+    assert found.value == pytest.approx((a - b).mean())
     assert found.separated
     back = difference(choice_of(b), choice_of(a), [asked_of(documents)], "em", resamples=400)
     assert back.separated
     assert (back.high or 0.0) < 0
     assert not difference(choice_of(a), choice_of(a), [asked_of(documents)], "em").separated
     # An end at zero does not leave it out.
-    assert not difference(choice_of([1, 0, 0, 0]), choice_of([0, 0, 0, 0]), [ASKED], "em").separated
+    ends_at_zero = difference(choice_of([1, 0, 0, 0]), choice_of([0, 0, 0, 0]), [ASKED], "em")
+    assert ends_at_zero.low == 0.0
+    assert not ends_at_zero.leaves_zero_out
 
 
 def test_a_model_asked_once_is_set_against_every_seed():
     trained, once = [[1, 1, 0, 1], [1, 0, 1, 1]], [0, 0, 1, 0]
     found = difference(choice_of(trained), choice_of(once), [ASKED], "em", resamples=300)
-    expected = paired_interval(trained, [once], DOCUMENTS, 300)
-    assert (found.value, found.low, found.high) == pytest.approx(expected)
+    expected = interval(paired_differences(trained, [once]), DOCUMENTS, 300)
+    assert (found.low, found.high, found.p_value) == expected
+    assert found.value == 0.5
 
 
 def test_one_document_gives_no_interval():
     one = asked_of(["a", "a"])
     assert estimate(choice_of([1, 0]), [one], "em") == Estimate(0.5, None, None)
     found = difference(choice_of([1, 1]), choice_of([0, 0]), [one], "em")
-    assert found == Difference(1.0, None, None)
+    assert found == Difference(1.0, None, None, trainings=1)
     assert not found.separated
 
 
@@ -376,7 +381,7 @@ def test_tables_name_the_way_of_choosing_and_what_is_not_separated():
     equal = text.split("## ")[2]
     assert "| plain | epochs 1 | 1.000 [1.000, 1.000] | .000 [.000, .000] |" in equal
     assert "| arms | EM, paired differences |" in equal
-    assert "| plain minus untrained | +1.000 [+1.000, +1.000] |" in equal
+    assert "| plain minus untrained | +1.000 [+1.000, +1.000], one training each |" in equal
     assert "| random minus plain | -.125 [-.375, .000], not separated |" in equal
     assert "The search saw all questions" not in text
     assert "F1, paired differences" in sweep_markdown(swept_of(outcomes, asked_of(documents), recipe), "f1")

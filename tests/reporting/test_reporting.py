@@ -25,7 +25,7 @@ from elusive.errors import ElusiveError
 from elusive.reporting import page, plots, read_results, results_markdown, results_table, write_report
 from elusive.reporting.clues import cue_ranks, run_recall
 from elusive.reporting.collecting import collect
-from elusive.reporting.formatting import score, signed
+from elusive.reporting.formatting import remarked_text, score, signed
 from elusive.reporting.results import (
     ArmDifference,
     ArmResults,
@@ -52,7 +52,7 @@ from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.positions import rankable_tokens, token_fields
 from elusive.scoring.shards import SCHEMA
 from elusive.stats.estimates import Difference, Estimate
-from elusive.stats.intervals import interval, paired_interval
+from elusive.stats.intervals import interval, paired_differences
 
 ARMS = ("plain", "random-matched", "attention", "contrast-cues")
 FIELDS = ("date", "city", "company")
@@ -315,9 +315,11 @@ def test_every_pair_comes_once_and_the_later_arm_first(finished: tuple[Path, dic
     assert pair(results, "contrast-cues", "random-matched")["difference"] == pytest.approx(1 / 36)
     farthest = pair(results, "contrast-cues", "plain", "company")
     assert farthest["difference"] == pytest.approx(7 / 12)
-    assert farthest["separated"]
     assert farthest["low"] > 0
-    assert not pair(results, "contrast-cues", "random-matched", "company")["separated"]
+    assert farthest["trainings"] == 1
+    assert not any(row["separated"] for row in results["pairs"])  # of one training each
+    assert all(row["p_adjusted"] >= row["p_value"] for row in results["pairs"])
+    assert farthest["p_adjusted"] > farthest["p_value"]
 
 
 def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
@@ -338,30 +340,29 @@ def test_intervals_are_over_people_and_seeds(tmp_path: Path) -> None:
         for known in ((9, 6, 0), (3, 0, 0), (9, 6, 5), (0, 0, 0))
     }
     of_plain = [em[9, 6, 0], em[3, 0, 0]]
-    assert (plain.em.low, plain.em.high) == interval(of_plain, about, 400)
+    low, high, _ = interval(of_plain, about, 400)
+    assert (plain.em.low, plain.em.high) == (max(low, 0.0), min(high, 1.0))
     # A second seed that knows much less widens the interval beyond that of people alone.
     assert (plain.em.low or 0.0) < interval(np.mean(of_plain, axis=0), about, 400)[0]
     found = pair_of(results, "attention", "plain")
-    expected = paired_interval([em[9, 6, 5]] * 2, of_plain, about, 400)
-    assert (found.value, found.low, found.high) == expected
+    expected = interval(paired_differences([em[9, 6, 5]] * 2, of_plain), about, 400)
+    assert (found.low, found.high, found.p_value) == expected
+    assert found.trainings == 2
     # The model before training has one seed, which stands against both.
     found = pair_of(results, "plain", "untrained")
-    assert (found.value, found.low, found.high) == paired_interval(of_plain, em[0, 0, 0], about, 400)
+    assert (found.low, found.high, found.p_value) == interval(paired_differences(of_plain, em[0, 0, 0]), about, 400)
 
 
-def test_notes_say_that_several_seeds_are_covered_and_how_well(tmp_path: Path) -> None:
+def test_notes_say_that_several_seeds_are_covered(tmp_path: Path) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
     page = write_report(run, ReportSettings()).read_text()
     notes = read_json(run / "report" / "results.json")["verdict"]["notes"]
     assert any("of documents (people) and of training seeds (2 of each arm)" in note for note in notes)
-    assert "What only 2 seeds add to the intervals comes out too narrow: read it as rough." in notes
     assert not any("one seed" in note for note in notes)
-    assert "from a bootstrap over documents and 2 training seeds.</p>" in page
-    assert "documents, after training with the same resampled seeds." in page
+    assert "with its 95% interval over documents and 2 training seeds.</p>" in page
+    assert "after training with the same seeds; the intervals cover the choice of both." in page
     assert page.count("95% intervals over documents and training seeds.") == 1
-    many = said([TOGETHER] * 3, seeds=tuple(range(12))).notes
-    assert any("(12 of each arm)" in note for note in many)
-    assert not any("too narrow" in note for note in many)
+    assert not any("too narrow" in note for note in notes)
 
 
 def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
@@ -374,21 +375,22 @@ def test_what_was_known_before_is_worked_by_hand(tmp_path: Path) -> None:
     assert rows["untrained"].lost is None
     # As with one success in two of twelve people: binomial(12, 1/2) has its 2.5% and 97.5% quantiles at 3 and 9.
     lost = {arm: row.lost for arm, row in rows.items() if row.lost}
-    assert lost["plain"] == Difference(-0.5, -0.75, -0.25)
+    assert (lost["plain"].value, lost["plain"].low, lost["plain"].high) == (-0.5, -0.75, -0.25)
     assert lost["random-matched"].value == pytest.approx(-1 / 24)
-    assert lost["attention"] == Difference(0.0, 0.0, 0.0)
-    assert lost["contrast-cues"] == Difference(0.5, 0.25, 0.75)
-    assert [one.separated for one in lost.values()] == [True, False, False, True]
+    assert (lost["attention"].value, lost["attention"].p_value) == (0.0, 1.0)
+    assert (lost["contrast-cues"].low, lost["contrast-cues"].high) == (0.25, 0.75)
+    assert [one.leaves_zero_out for one in lost.values()] == [True, False, False, True]
+    assert not any(one.separated for one in lost.values())  # of one training each
 
 
 def test_what_was_lost_is_over_people_and_seeds(tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path, seeds=(0, 1)), seeds=(0, 1))
     add_known(run, seeds=(1,), still={"plain": (6, 6)})
     lost = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).known["plain"].lost
-    # One of two seeds lost everything: both draws of it alone, or of the other alone, have a chance of 1/4.
+    # One of two seeds lost everything, the other nothing: two trainings say little.
     assert lost is not None
     assert lost.value == -0.25
-    assert lost.high == 0.0
+    assert (lost.high or 0.0) > 0.5
     assert not lost.separated
     assert (lost.low or 0.0) < -0.5
 
@@ -399,12 +401,12 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None
     results = read_results(run / "report" / "results.json")
     assert (
         "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
-        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not separated from it: random-matched -.042 "
+        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; no different at 95%: random-matched -.042 "
         "[-.125, .000], attention .000 [.000, .000]."
     ) in results.verdict.notes
     markdown = (run / "report" / "results.md").read_text()
     assert "## Known before training\n\n24 questions about 12 people." in markdown
-    assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | separated |" in markdown
+    assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | one training each |" in markdown
     assert "| attention | .500 [.250, .750] | .625 [.438, .812] | .000 | [.000, .000] | not separated |" in markdown
     assert "| untrained | .500 [.250, .750] | .625 [.438, .812] | - | - | - |" in markdown
     table = results_table(results).splitlines()
@@ -467,7 +469,9 @@ def test_negative_and_missing_numbers() -> None:
 # ---- wording
 
 
-def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **more: Any) -> Verdict:
+def said(
+    differences: Sequence[tuple[float, float, float]], em: float = 0.3, trainings: int = 3, **more: Any
+) -> Verdict:
     """The verdict on three trained arms with these differences (value, low, high), and untrained at .010."""
     arms = ("plain", "random-matched", "contrast-cues")
     trained = ArmResults(mean_drop_rate=0.0, steps=100, em=Estimate(em, None, None))
@@ -481,7 +485,10 @@ def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **m
         augment=AugmentSettings(),
         seeds=(0,),
         arms={"untrained": ArmResults(em=Estimate(0.01, None, None))} | dict.fromkeys(arms, trained),
-        pairs=tuple(ArmDifference(*one, a=a, b=b, field="all") for (a, b), one in zip(names, differences, strict=True)),
+        pairs=tuple(
+            ArmDifference(*one, a=a, b=b, field="all", trainings=trainings)
+            for (a, b), one in zip(names, differences, strict=False)
+        ),
     )
     return verdict(dataclasses.replace(results, **more))
 
@@ -489,25 +496,55 @@ def said(differences: Sequence[tuple[float, float, float]], em: float = 0.3, **m
 APART, TOGETHER = (0.089, 0.04, 0.13), (0.031, -0.01, 0.071)
 
 
+AFTER = "at 95% after correction for the number of comparisons."
+
+
 def test_verdict_counts_separated_differences_and_lists_both_kinds() -> None:
-    texts = said([APART, APART, TOGETHER])
-    assert texts.headline == "2 of 3 differences in EM between the trained arms are separated from zero at 95%."
-    assert texts.separated[1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
-    assert texts.not_separated == ("contrast-cues minus random-matched: +.031 [-.010, +.071]",)
-    assert any(note.startswith("Not separated does not mean equal") for note in texts.notes)
-    assert any("one seed" in note and "not the training seed" in note for note in texts.notes)
-    assert any(note.startswith("3 pairs are compared without correction") for note in texts.notes)
+    texts = said([APART, APART, TOGETHER], seeds=(0, 1, 2))
+    assert texts.headline == f"2 of 3 differences in EM between the trained arms are separated from zero {AFTER}"
+    assert texts.differences["separated"][1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
+    assert texts.differences["not separated"] == ("contrast-cues minus random-matched: +.031 [-.010, +.071]",)
+    assert list(texts.differences) == ["separated", "not separated"]
+    assert any("training seeds (3 of each arm)" in note for note in texts.notes)
+    assert "The p-values of the 3 differences in the table are corrected for their number (Holm)." in texts.notes
 
 
 def test_verdict_with_one_none_and_all_separated() -> None:
     one = said([APART, TOGETHER, TOGETHER]).headline
-    assert one == "1 of 3 differences in EM between the trained arms is separated from zero at 95%."
+    assert one == f"1 of 3 differences in EM between the trained arms is separated from zero {AFTER}"
     none = said([TOGETHER] * 3)
-    assert none.headline == "No difference in EM between the trained arms is separated from zero at 95%."
-    assert none.separated == ()
+    assert none.headline == f"No difference in EM between the trained arms is separated from zero {AFTER}"
+    assert list(none.differences) == ["not separated"]
     every = said([APART] * 3)
-    assert every.headline == "All 3 differences in EM between the trained arms are separated from zero at 95%."
-    assert not any("Not separated" in note for note in every.notes)
+    assert every.headline == f"All 3 differences in EM between the trained arms are separated from zero {AFTER}"
+    assert list(every.differences) == ["separated"]
+
+
+def test_verdict_on_one_training_claims_no_difference_of_arms() -> None:
+    texts = said([APART, APART, TOGETHER], trainings=1)
+    assert texts.headline == (
+        "Each arm was trained once, so no arm is said to be better than another: the intervals of 2 of 3 differences "
+        "over documents leave zero out, and another training may differ."
+    )
+    assert list(texts.differences) == ["one training each", "not separated"]
+    assert "separated" not in texts.headline
+    assert any("one seed" in note and "not the training seed" in note for note in texts.notes)
+
+
+def test_verdict_on_two_arms_of_one_training_each() -> None:
+    plain, untrained = ArmResults(mean_drop_rate=0.0, em=Estimate(0.3, None, None)), Estimate(0.01, None, None)
+    arms = {"untrained": ArmResults(em=untrained), "plain": plain, "contrast-cues": plain}
+    for interval_, said_ in ((APART, "documents leaves zero out"), (TOGETHER, "documents covers zero")):
+        one = ArmDifference(*interval_, a="contrast-cues", b="plain", field="all", trainings=1)
+        assert f"the interval over {said_}, and another training" in said([], arms=arms, pairs=(one,)).headline
+
+
+def test_what_fails_correction_is_named() -> None:
+    late = ArmDifference(*APART, a="contrast-cues", b="plain", field="all", p_value=0.04, p_adjusted=0.12, trainings=3)
+    texts = said([], pairs=(late, late))
+    assert texts.headline.startswith("No difference in EM")
+    assert list(texts.differences) == ["not after correction"]
+    assert remarked_text(late) == "+.089 [+.040, +.130], not after correction"
 
 
 def test_verdict_near_zero_and_near_one_claims_no_comparison() -> None:
@@ -599,8 +636,10 @@ def test_rank_shares_of_the_run(finished: tuple[Path, dict[str, Any]]) -> None:
     # Before the company lie 26 tokens with characters, four of them commas or full stops; two are names.
     assert row["chance"] == {"value": pytest.approx(10 / 22), "head_share": pytest.approx(2 / 22)}
     assert row["documents"] == row["large"]["documents"] == 12
-    assert row["differences"]["large-small"] == {"difference": 1.0, "low": 1.0, "high": 1.0, "separated": True}
-    assert row["differences"]["contrast-large"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "separated": False}
+    of_models, of_contrast = (row["differences"][name] for name in ("large-small", "contrast-large"))
+    assert (of_models["difference"], of_models["low"], of_models["high"], of_models["separated"]) == (1, 1, 1, True)
+    assert of_models["p_adjusted"] == pytest.approx(4 * 2 / 401)  # four differences in the table, 400 resamples
+    assert (of_contrast["difference"], of_contrast["p_value"], of_contrast["separated"]) == (0, 1, False)
     assert ranks["kinds"][-1] == "other words"
     assert len([kind for kind in ranks["kinds"] if kind[0] != "("]) == 9
 

@@ -21,9 +21,9 @@ def print_results(page: Path) -> None:
     results = read_results(page.parent / "results.json")
     print("\n" + results_table(results))
     print(f"\n{results.verdict.headline}")
-    for name, pairs in (("separated", results.verdict.separated), ("not separated", results.verdict.not_separated)):
+    for remark, pairs in results.verdict.differences.items():
         for pair in pairs:
-            print(f"  {name}: {pair}")
+            print(f"  {remark}: {pair}")
     print(f"\nPage: {page.resolve()}")
 
 

@@ -4,12 +4,12 @@ Axes: H heads (layer by layer), R ranked tokens of a document, D documents, N ca
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elusive.errors import ElusiveError
-from elusive.stats.estimates import Difference, Estimate, difference, estimate, mean
+from elusive.stats.estimates import Difference, Estimate, corrected, difference, estimate, mean
 from elusive.stats.halves import first_half
 
 from .recall import Clues, recall_at
@@ -160,14 +160,9 @@ def choose_heads(
         some, of_all, pair = _measured(first, second, heads, everything, k, resamples, seed)
         return some.first_half, some.second_half, of_all, pair
 
-    return HeadSearch(
-        k=k,
-        seed=seed,
-        documents=(len(first), len(second)),
-        own=ChosenHeads(
-            as_settings(own, large_shape), None, *measured((own.heads, ()), (of_large, ())), ranked=own_ranked
-        ),
-        contrast=ChosenHeads(
+    found = (
+        ChosenHeads(as_settings(own, large_shape), None, *measured((own.heads, ()), (of_large, ())), ranked=own_ranked),
+        ChosenHeads(
             as_settings(large, large_shape),
             as_settings(small, small_shape),
             *measured((large.heads, small.heads), (of_large, of_small)),
@@ -175,6 +170,9 @@ def choose_heads(
             ranked_small=small_ranked,
         ),
     )
+    pairs = corrected([one.difference for one in found])
+    by_own, by_contrast = (replace(one, difference=pair) for one, pair in zip(found, pairs, strict=True))
+    return HeadSearch(k, seed, (len(first), len(second)), by_own, by_contrast)
 
 
 def _measured(
@@ -193,7 +191,8 @@ def _measured(
         Measured(mean(one), estimate([other], [ids], resamples=resamples, seed=seed, skip_nan=True))
         for one, other in zip(before, after, strict=True)
     )
-    return some, of_all, difference([after[0]], [after[1]], [ids], resamples=resamples, seed=seed, skip_nan=True)
+    pair = difference([after[0]], [after[1]], [ids], resamples=resamples, seed=seed, skip_nan=True, trained=False)
+    return some, of_all, pair
 
 
 def as_settings(selection: Selection, shape: tuple[int, int]) -> HeadChoice:

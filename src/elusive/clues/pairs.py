@@ -16,7 +16,7 @@ from elusive.scoring.shards import TokenScores, read_scores
 from elusive.scoring.stage import score_sets
 
 from .heads import HeadSearch, choose_heads
-from .recall import ALL_CUES, Clues, RecallTable, clue_recall, read_clues
+from .recall import ALL_CUES, Clues, RecallTable, clue_recall, corrected_rows, read_clues
 
 ScoresById = Mapping[str, TokenScores]
 """Scores of one set, by document."""
@@ -95,7 +95,7 @@ def pair_recall(
             rows[field or ALL_CUES] = row
     if not rows:
         raise _no_heads(settings)
-    return PairRecall(k, tuple(settings.head_fields), rows, _read_models(pair), settings.renormalise)
+    return PairRecall(k, tuple(settings.head_fields), corrected_rows(rows), _read_models(pair), settings.renormalise)
 
 
 def pair_heads(

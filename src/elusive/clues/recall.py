@@ -4,7 +4,8 @@ Axes: N signals (one model's score, or its heads), R ranked tokens of a document
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -13,7 +14,7 @@ from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import head_tokens, rankable_tokens
 from elusive.scoring.shards import TokenScores
-from elusive.stats.estimates import Difference, Estimate, difference, estimate, mean
+from elusive.stats.estimates import Difference, Estimate, corrected_by_name, difference, estimate, mean
 
 from .contrast import contrast
 from .ranks import rank_tokens
@@ -211,6 +212,12 @@ class RecallTable:
     rows: dict[str, ClueRecall]
 
 
+def corrected_rows(rows: Mapping[str, ClueRecall]) -> dict[str, ClueRecall]:
+    """The rows of one table, their differences corrected for the number of them all."""
+    found = corrected_by_name([row.differences for row in rows.values()])
+    return {name: replace(row, differences=here) for (name, row), here in zip(rows.items(), found, strict=True)}
+
+
 def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: int = 0) -> ClueRecall | None:
     """Clue recall@k over documents, by each model's own attention, by contrast, and by chance.
 
@@ -240,8 +247,9 @@ def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: i
         value=float(np.mean([min(k, len(one.is_head)) / len(one.is_head) for one in counted])),
         head_share=float(np.mean([one.is_head.mean() for one in counted])),
     )
+    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed, "skip_nan": True, "trained": False}
     differences = {
-        f"{a}-{b}": difference([recalls[a]], [recalls[b]], [ids], resamples=resamples, seed=seed, skip_nan=True)
+        f"{a}-{b}": difference([recalls[a]], [recalls[b]], [ids], **drawn)
         for a, b in (("contrast", "large"), ("large", "small"))
     }
     return ClueRecall(len(counted), **found, chance=chance, differences=differences)

@@ -270,7 +270,7 @@ class EvaluateSettings:
     vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
     """More arguments of vLLM's engine, e.g. tensor_parallel_size, as a table."""
     resamples: int = 10_000
-    """Bootstrap resamples of documents behind each 95% interval."""
+    """Bootstrap resamples of documents behind each 95% interval of a single training."""
 
     def __post_init__(self) -> None:
         check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)

@@ -25,7 +25,7 @@ from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.reporting.tokens import field_distances, head_drop_rate, read_documents
 from elusive.runs.files import read_json, read_jsonl
 from elusive.runs.folder import RunFolder, known_answers
-from elusive.stats.estimates import Estimate, mean
+from elusive.stats.estimates import Estimate, corrected, corrected_by_name, mean
 
 from .comparison import (
     ArmRow,
@@ -216,17 +216,21 @@ def _pairs(
         groups[" and ".join(fields)] = fields
     groups["all questions"] = []
     return tuple(
-        RivalDifference(
-            *dataclasses.astuple(difference(chosen[ours], chosen[rival], questions, "em", fields)),
-            a=ours,
-            b=rival,
-            over=over,
+        corrected(
+            [
+                RivalDifference(
+                    **dataclasses.asdict(difference(chosen[ours], chosen[rival], questions, "em", fields)),
+                    a=ours,
+                    b=rival,
+                    over=over,
+                )
+                for ours in OURS
+                if ours in arms
+                for rival in arms
+                if rival not in OURS or (ours == OURS[0] and rival == OURS[1])
+                for over, fields in groups.items()
+            ]
         )
-        for ours in OURS
-        if ours in arms
-        for rival in arms
-        if rival not in OURS or (ours == OURS[0] and rival == OURS[1])
-        for over, fields in groups.items()
     )
 
 
@@ -242,13 +246,12 @@ def _known(done: Done) -> dict[str, dict[str, KnownEM]]:
     found: dict[str, dict[str, KnownEM]] = {}
     for way, settings in _equal_settings(done).items():
         chosen = choices(outcomes, questions, equal=(settings,))[way]
+        trained = {arm: choice for arm, choice in chosen.items() if arm != UNTRAINED}
         before = chosen[UNTRAINED]
+        lost = {arm: difference(choice, before, questions, "em") for arm, choice in trained.items()}
+        lost = corrected_by_name([lost])[0]
         found[way] = {
-            arm: KnownEM(
-                questions=len(questions[0].ids),
-                em=estimate(choice, questions, "em").value,
-                lost=None if arm == UNTRAINED else difference(choice, before, questions, "em"),
-            )
+            arm: KnownEM(len(questions[0].ids), estimate(choice, questions, "em").value, lost.get(arm))
             for arm, choice in chosen.items()
         }
     return found
@@ -352,6 +355,8 @@ def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> Attempts:
         missing = {arm: baseline[arm] for arm in one.experiment.borrows if arm in baseline}
         lost = _known(one).get("equal: ", {})
         rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, lost, own=set(chosen)))
+    pairs = corrected_by_name([row.pairs for row in rows])
+    rows = [dataclasses.replace(row, pairs=here) for row, here in zip(rows, pairs, strict=True)]
     return Attempts("What was tried to set contrast apart", tuple(rows))
 
 

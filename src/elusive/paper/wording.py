@@ -9,9 +9,10 @@ from elusive.reporting.formatting import cell, estimate_text, markdown_table, re
 from .comparison import Attempts, Block, Cell, DropRates, KnownEM, PaperTable, RivalDifference
 
 CELLS = (
-    "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals resample cohorts, "
-    "their documents and their trainings; with few trainings they come out somewhat too narrow. Differences whose "
-    "interval covers 0 are not separated."
+    "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals cover cohorts, their "
+    "documents and their trainings (Student's t; with a single training an arm, documents alone). *Not separated*: the "
+    "interval covers 0. *Not after correction*: it leaves 0 out, but not after correction for the number of "
+    "comparisons in the table (Holm). Paired differences without a remark are separated."
 )
 """How the tables are read."""
 
@@ -116,7 +117,7 @@ def _reading(pairs: Sequence[RivalDifference]) -> list[str]:
     """For each of the paper's arms where its claim, that it is above the others, holds here and where it does not."""
     lines = []
     for ours in dict.fromkeys(pair.a for pair in pairs):
-        groups: dict[str, list[str]] = {"holds against": [], "is not separated from": [], "is turned round against": []}
+        groups: dict[str, list[str]] = {"holds against": [], "is not shown against": [], "is turned round against": []}
         for pair in pairs:
             if pair.a == ours and pair.over == "all questions":
                 verdict = 1 if not pair.separated else 0 if (pair.value or 0.0) > 0 else 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elusive.clues.recall import ALL_CUES, Clues, RecallTable, best_ranked, clue_recall, read_clues
+from elusive.clues.recall import ALL_CUES, Clues, RecallTable, best_ranked, clue_recall, corrected_rows, read_clues
 from elusive.clues.tokenizers import pair_on_tokens
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, Span
@@ -41,7 +41,7 @@ def run_recall(run: RunFolder, documents: Collection[Document], recipe: Recipe, 
         clues = _run_clues(run, documents, cue, recipe) if name else []
         if row := clue_recall(clues, TOP, recipe.evaluate.resamples, recipe.evaluate.seed):
             rows[name] = row
-    return RecallTable(TOP, tuple(recipe.score.head_fields), rows) if rows else None
+    return RecallTable(TOP, tuple(recipe.score.head_fields), corrected_rows(rows)) if rows else None
 
 
 def cue_ranks(run: RunFolder, documents: Collection[Document], field: str, recipe: Recipe) -> RankShares | None:

@@ -23,7 +23,7 @@ from elusive.evaluation.predictions import (
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
 from elusive.runs.folder import RunFolder, epoch_answers, known_answers
-from elusive.stats.estimates import Difference, Estimate, difference, estimate
+from elusive.stats.estimates import Difference, Estimate, corrected, corrected_by_name, difference, estimate
 
 from .results import (
     ArmDifference,
@@ -175,9 +175,13 @@ def _with_evaluation(
             for arm, row in arms.items()
         },
         pairs=tuple(
-            ArmDifference(*dataclasses.astuple(scored.difference(a, b, here)), a=a, b=b, field=name)
-            for name, here in parts.items()
-            for b, a in itertools.combinations(scores, 2)
+            corrected(
+                [
+                    ArmDifference(**dataclasses.asdict(scored.difference(a, b, here)), a=a, b=b, field=name)
+                    for name, here in parts.items()
+                    for b, a in itertools.combinations(scores, 2)
+                ]
+            )
         ),
     )
 
@@ -203,13 +207,14 @@ def _known_scores(run: RunFolder, recipe: Recipe) -> dict[str, KnownScores]:
     scored = _Scored(
         {arm: read_scores_of_seeds(folders, ids) for arm, folders in answers.items()}, questions, recipe.evaluate
     )
+    lost = corrected_by_name([{arm: scored.difference(arm, UNTRAINED) for arm in answers if arm != UNTRAINED}])[0]
     return {
         arm: KnownScores(
             questions=len(ids),
             documents=questions.document_count,
             em=scored.estimate(arm, "em"),
             f1=scored.estimate(arm, "f1"),
-            lost=None if arm == UNTRAINED else scored.difference(arm, UNTRAINED),
+            lost=lost.get(arm),
         )
         for arm in answers
     }

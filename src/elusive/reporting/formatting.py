@@ -35,19 +35,48 @@ def difference_text(one: Difference) -> str:
     return "-" if one.value is None else f"{signed(one.value)} {range_text(one, signed)}"
 
 
-def separated_text(one: Difference) -> str:
-    """Whether the interval leaves zero out, in words."""
-    return "separated" if one.separated else "not separated"
+SEPARATED = "separated"
+NOT_CORRECTED = "not after correction"
+ONE_TRAINING = "one training each"
+NOT_SEPARATED = "not separated"
+REMARKS = {
+    SEPARATED: "the interval covers how trainings differ, leaves zero out, and still does after correction for the "
+    "number of comparisons in the table (Holm)",
+    NOT_CORRECTED: "its interval leaves zero out, but among so many comparisons one may do so by chance",
+    ONE_TRAINING: "the interval leaves zero out, but covers the choice of documents alone: each side was trained once, "
+    "and another training may differ",
+    NOT_SEPARATED: "the interval covers zero, which does not mean equal: it shows which differences remain possible",
+}
+"""What may be said of a difference, from most to least, and what that means."""
+
+
+def remark(one: Difference) -> str:
+    """What may be said of a difference: a key of `REMARKS`.
+
+    Example:
+        >>> remark(Difference(0.5, 0.25, 0.75, p_value=0.01, trainings=1))
+        'one training each'
+    """
+    if one.separated:
+        return SEPARATED
+    if not one.leaves_zero_out:
+        return NOT_SEPARATED
+    return ONE_TRAINING if one.trained_once else NOT_CORRECTED
 
 
 def change_text(one: Difference) -> str:
-    """A difference with its interval and whether it is separated from zero: +.031 [+.010, +.052] separated."""
-    return "-" if one.value is None else f"{difference_text(one)} {separated_text(one)}"
+    """A difference with its interval and what may be said of it: +.031 [+.010, +.052] separated."""
+    return "-" if one.value is None else f"{difference_text(one)} {remark(one)}"
 
 
 def remarked_text(one: Difference) -> str:
     """A difference with its interval; only one that is not separated says so: -.010 [-.030, +.010], not separated."""
-    return difference_text(one) + ("" if one.separated else ", not separated")
+    return difference_text(one) + ("" if one.separated or one.value is None else f", {remark(one)}")
+
+
+def sentence(text: str) -> str:
+    """Words as the start of a sentence; the rest keeps its letters, unlike after `str.capitalize`."""
+    return text[:1].upper() + text[1:]
 
 
 def whole(number: float | None) -> str:

@@ -45,6 +45,7 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
         "signed_range": lambda pair: _minus(formatting.range_text(pair, formatting.signed)),
         "minus": _minus,
         "whole": formatting.whole,
+        "sentence": formatting.sentence,
     }
     svgs = {
         name: {
@@ -57,6 +58,8 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
     lowest = min([keep for keep in keeps if keep is not None], default=0.0)
     return environment.get_template("template.html").render(
         results=results,
+        remark=formatting.remark,
+        remarks=formatting.REMARKS,
         looks=plots.arm_looks(),
         evaluated=results.evaluated,
         figures=svgs,

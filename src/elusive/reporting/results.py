@@ -9,7 +9,7 @@ from elusive.clues.recall import RecallTable
 from elusive.config.run import AugmentSettings, TrainSettings
 from elusive.runs.files import read_json, write_json
 from elusive.runs.typed_json import from_json, to_json
-from elusive.stats.estimates import Difference, Estimate
+from elusive.stats.estimates import Difference, Estimate, of_row
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ArmDifference(Difference):
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "ArmDifference":
         """The difference that `as_dict` wrote."""
-        return cls(row["difference"], row["low"], row["high"], row["a"], row["b"], row["field"])
+        return cls(**of_row(row), a=row["a"], b=row["b"], field=row["field"])
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,12 @@ class Verdict:
 
     Attributes:
         headline: one sentence.
-        separated: differences between trained arms that are separated from zero, as text.
-        not_separated: the others.
+        differences: those between trained arms as text, by what may be said of them (`formatting.REMARKS`).
         notes: sentences on the model before training, what was lost of what it knew, and what the intervals cover.
     """
 
     headline: str
-    separated: tuple[str, ...] = ()
-    not_separated: tuple[str, ...] = ()
+    differences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

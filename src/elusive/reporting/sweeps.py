@@ -7,8 +7,9 @@ from elusive.evaluation.predictions import Questions
 from elusive.experiments.selection import WAYS, Choice, Outcome, difference, estimate, outcome_words, pooled
 from elusive.experiments.sweep import Swept
 from elusive.experiments.trials import UNTRAINED
+from elusive.stats.estimates import corrected
 
-from .formatting import cell, estimate_text, markdown_table, remarked_text, score
+from .formatting import cell, estimate_text, markdown_table, remarked_text, score, sentence
 
 _SEARCHED = (
     "The search saw all questions, also those of the halves: what it found is optimistic in each of the ways below."
@@ -43,7 +44,7 @@ def sweep_markdown(swept: Swept, metric: str) -> str:
 
 
 def _heading(way: str, settings: str) -> str:
-    return way[0].upper() + way[1:] + (f": {settings}" if settings else "")
+    return sentence(way) + (f": {settings}" if settings else "")
 
 
 def _counts(swept: Swept) -> str:
@@ -68,9 +69,7 @@ def _chosen(chosen: Mapping[str, Choice], questions: Sequence[Questions]) -> lis
 
 def _differences(chosen: Mapping[str, Choice], questions: Sequence[Questions], metric: str) -> list[str]:
     """Each pair of arms once."""
-    arms, rows = list(chosen), []
-    for place, a in enumerate(arms):
-        for b in arms[:place]:
-            pair = difference(chosen[a], chosen[b], questions, metric)
-            rows.append([f"{a} minus {b}", remarked_text(pair)])
+    pairs = [(a, b) for place, a in enumerate(chosen) for b in list(chosen)[:place]]
+    found = corrected([difference(chosen[a], chosen[b], questions, metric) for a, b in pairs])
+    rows = [[f"{a} minus {b}", remarked_text(one)] for (a, b), one in zip(pairs, found, strict=True)]
     return markdown_table(["arms", f"{metric.upper()}, paired differences"], rows)

@@ -5,7 +5,7 @@ import itertools
 from elusive.experiments.trials import UNTRAINED
 
 from .clue_tables import recall_markdown
-from .formatting import cell, estimate_text, markdown_table, range_text, score, separated_text, signed, whole
+from .formatting import REMARKS, cell, estimate_text, markdown_table, range_text, remark, score, sentence, signed, whole
 from .results import ArmDifference, Results
 
 TABLE_COLUMNS = 120
@@ -49,9 +49,8 @@ def results_markdown(results: Results) -> str:
     """The tables of a run as Markdown, with every interval."""
     said = results.verdict
     lines = [f"# {cell(results.title)}", "", said.headline, ""]
-    for name, texts in (("Separated from zero at 95%", said.separated), ("Not separated", said.not_separated)):
-        if texts:
-            lines += [f"{name}:", "", *[f"- {cell(text)}" for text in texts], ""]
+    for name, texts in said.differences.items():
+        lines += [f"{sentence(name)} ({REMARKS[name]}):", "", *[f"- {cell(text)}" for text in texts], ""]
     lines += [cell(note) + "\n" for note in said.notes]
     lines += [f"Each prompt shows {cell(results.examples)}.\n"] if results.examples else []
     for metric, name in (("em", "EM"), ("f1", "F1")):
@@ -65,14 +64,14 @@ def results_markdown(results: Results) -> str:
     ]
     lines += ["## Training", "", *markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)]
     if results.pairs:
-        head = ["a minus b", "field", "difference", "95% interval", "separated"]
+        head = ["a minus b", "field", "difference", "95% interval", "at 95%"]
         lines += ["", "## Paired differences in EM", "", *markdown_table(head, map(_pair_cells, results.pairs))]
     return "\n".join(lines) + "\n"
 
 
 def _pair_cells(pair: ArmDifference) -> list[str]:
     cells = [f"{pair.a} minus {pair.b}", pair.field, signed(pair.value), range_text(pair, signed)]
-    return [*cells, "yes" if pair.separated else "no"]
+    return [*cells, remark(pair)]
 
 
 def _fields_that_fit(results: Results) -> list[str]:
@@ -103,9 +102,9 @@ def _markdown_known(results: Results) -> list[str]:
     for arm, row in known.items():
         lost = ["-", "-", "-"]
         if paired := row.lost:
-            lost = [signed(paired.value), range_text(paired, signed), separated_text(paired)]
+            lost = [signed(paired.value), range_text(paired, signed), remark(paired)]
         cells.append([arm, estimate_text(row.em), estimate_text(row.f1), *lost])
-    head = ["arm", "EM", "F1", "lost", "95% interval", "separated"]
+    head = ["arm", "EM", "F1", "lost", "95% interval", "at 95%"]
     return [*lines, "", *markdown_table(head, cells), ""]
 
 

@@ -6,7 +6,7 @@ from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
 from elusive.stats.estimates import Difference
 
-from .formatting import difference_text, score
+from .formatting import REMARKS, difference_text, remark, score
 from .results import ArmDifference, Results, Verdict
 
 NEAR_ZERO = 0.02
@@ -15,10 +15,6 @@ NEAR_ZERO = 0.02
 
 FEW_DOCUMENTS = 20
 """Percentile intervals over fewer documents come out too narrow."""
-
-
-FEW_SEEDS = 10
-"""Of intervals over fewer training seeds, what the seeds add to the width comes out too narrow."""
 
 
 def verdict(results: Results) -> Verdict:
@@ -42,13 +38,12 @@ def verdict(results: Results) -> Verdict:
     elif min(overall[arm] for arm in trained) > 1 - NEAR_ZERO:
         headline = "Every trained arm answers nearly all questions, so this corpus cannot tell the arms apart."
     else:
-        headline = _headline(len(trained), sum(pair.separated for pair in between), len(between))
+        headline = _headline(len(trained), between)
     notes += _untrained_notes(pairs, overall) + _known_notes(results)
-    notes += _interval_notes(results, between) + _training_notes(results)
+    notes += _interval_notes(results) + _training_notes(results)
     return Verdict(
         headline,
-        separated=tuple(pair_text(pair) for pair in between if pair.separated),
-        not_separated=tuple(pair_text(pair) for pair in between if not pair.separated),
+        differences=_by_remark(between),
         notes=tuple(notes),
     )
 
@@ -58,32 +53,56 @@ def pair_text(pair: ArmDifference) -> str:
     return f"{pair.a} minus {pair.b}: {difference_text(pair)}"
 
 
-def _headline(arms: int, separated: int, pairs: int) -> str:
+def _by_remark(pairs: Sequence[ArmDifference]) -> dict[str, tuple[str, ...]]:
+    """The differences as text by what may be said of them, the most first; nothing of what no difference has."""
+    groups = {name: tuple(pair_text(pair) for pair in pairs if remark(pair) == name) for name in REMARKS}
+    return {name: texts for name, texts in groups.items() if texts}
+
+
+def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
     if arms == 1:
         return "One arm was trained, so there is nothing to compare it with but the model before training."
+    if any(pair.trained_once for pair in between):
+        return _headline_of_one_training(between)
+    separated, pairs = sum(pair.separated for pair in between), len(between)
     if pairs == 1:
         is_it = "is" if separated else "is not"
         return f"The difference in EM between the two trained arms {is_it} separated from zero at 95%."
+    after = "at 95% after correction for the number of comparisons"
     if separated == 0:
-        return "No difference in EM between the trained arms is separated from zero at 95%."
+        return f"No difference in EM between the trained arms is separated from zero {after}."
     if separated == pairs:
-        return f"All {pairs} differences in EM between the trained arms are separated from zero at 95%."
+        return f"All {pairs} differences in EM between the trained arms are separated from zero {after}."
     verb = "is" if separated == 1 else "are"
-    return f"{separated} of {pairs} differences in EM between the trained arms {verb} separated from zero at 95%."
+    return f"{separated} of {pairs} differences in EM between the trained arms {verb} separated from zero {after}."
+
+
+def _headline_of_one_training(between: Sequence[ArmDifference]) -> str:
+    """What one training an arm allows to be said: how it came out on these people, and no claim about arms."""
+    beyond, pairs = sum(pair.leaves_zero_out for pair in between), len(between)
+    intervals = "the interval" if pairs == 1 else f"the intervals of {beyond} of {pairs} differences"
+    verb = "leaves" if pairs == 1 else "leave"
+    said = f"{intervals} over documents {verb} zero out"
+    if pairs == 1 and not beyond:
+        said = "the interval over documents covers zero"
+    return (
+        f"Each arm was trained once, so no arm is said to be better than another: {said}, and another training may "
+        "differ."
+    )
 
 
 def _untrained_notes(pairs: Sequence[ArmDifference], overall: Mapping[str, float]) -> list[str]:
     above, below, same = _by_side({pair.a: pair for pair in pairs if pair.b == UNTRAINED})
-    groups = {"above it": above, "below it": below, "not separated from it": same}
+    groups = {"above it": above, "below it": below, "no different at 95%": same}
     said = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
     return [f"The model before training has an EM of {score(overall[UNTRAINED])} ({said})."]
 
 
 def _by_side(differences: Mapping[str, Difference]) -> tuple[list[str], list[str], list[str]]:
-    """Names of the differences that are separated and above zero, separated and below it, and not separated."""
+    """Names of the differences whose intervals are above zero, below it, and around it."""
     above, below, same = [], [], []
     for name, one in differences.items():
-        (same if not one.separated else above if (one.value or 0.0) > 0 else below).append(name)
+        (same if not one.leaves_zero_out else above if (one.value or 0.0) > 0 else below).append(name)
     return above, below, same
 
 
@@ -93,7 +112,7 @@ def _known_notes(results: Results) -> list[str]:
         return []
     lost = {arm: row.lost for arm, row in known.items() if row.lost}
     above, below, same = _by_side(lost)
-    groups = {"lost": below, "gained": above, "not separated from it": same}
+    groups = {"lost": below, "gained": above, "no different at 95%": same}
     said = "".join(
         f"; {name}: " + ", ".join(f"{arm} {difference_text(lost[arm])}" for arm in arms)
         for name, arms in groups.items()
@@ -106,31 +125,27 @@ def _known_notes(results: Results) -> list[str]:
     ]
 
 
-def _interval_notes(results: Results, between: Sequence[ArmDifference]) -> list[str]:
-    notes = []
+def _interval_notes(results: Results) -> list[str]:
     seeds, documents = len(results.seeds), results.corpus.documents
-    if any(not pair.separated for pair in between):
-        notes.append("Not separated does not mean equal: the interval shows which differences remain possible.")
+    notes = []
     if seeds == 1:
         notes.append(
             "Each arm was trained with one seed: the intervals cover the choice of documents (people), "
-            "not the training seed. Another seed can move every number."
+            "not the training seed. Another seed can move every number; give several (seeds = [0, 1, 2]) to compare "
+            "arms."
         )
     else:
         notes.append(
-            f"The intervals cover the choice of documents (people) and of training seeds ({seeds} of each arm): both "
-            "are drawn anew, and are the same for the two arms of a difference."
+            f"The intervals cover the choice of documents (people) and of training seeds ({seeds} of each arm), which "
+            "are the same for the two arms of a difference."
         )
-        if seeds < FEW_SEEDS:
-            notes.append(f"What only {seeds} seeds add to the intervals comes out too narrow: read it as rough.")
-    if len(between) > 1:
+    if len(results.pairs) > 1:
         notes.append(
-            f"{len(between)} pairs are compared without correction: at 95%, about one in twenty equal pairs "
-            "would look separated."
+            f"The p-values of the {len(results.pairs)} differences in the table are corrected for their number (Holm)."
         )
     if documents < 2:
         notes.append("One document allows no interval.")
-    elif documents < FEW_DOCUMENTS:
+    elif seeds == 1 and documents < FEW_DOCUMENTS:
         notes.append(f"Intervals over only {documents} documents come out too narrow: read them as rough.")
     return notes
 
