@@ -4,6 +4,7 @@ Tokenizers are made as the families' own are: SentencePiece-like BPE for Gemma a
 The models know nothing, so their answers are wrong; where numbers have to differ, right answers are written in.
 """
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -34,8 +35,9 @@ from elusive.models.loading import load_tokenizer
 from elusive.paper.experiments import ARMS_OF_TABLES, experiments_of
 from elusive.paper.families import Family, family
 from elusive.paper.wording import arm_words
-from elusive.reporting.formatting import score, signed
+from elusive.reporting.formatting import REMARKS, remark, score, signed
 from elusive.runs.files import read_json, read_jsonl, write_json, write_jsonl
+from elusive.stats.estimates import Difference
 
 pytestmark = pytest.mark.slow
 
@@ -348,7 +350,8 @@ def check_pairs(number: int, pairs: Sequence[dict[str, Any]]) -> None:
         assert [pair["over"] for pair in pairs if (pair["a"], pair["b"]) == names] == overs
     for pair in pairs:
         assert pair["low"] <= pair["difference"] <= pair["high"]
-        assert pair["separated"] == (not pair["low"] <= 0 <= pair["high"])
+        apart = pair["trainings"] > 1 and pair["p_adjusted"] <= 0.05
+        assert pair["separated"] == (apart and not pair["low"] <= 0 <= pair["high"])
 
 
 def check_passes(block: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
@@ -373,14 +376,16 @@ def check_text(number: int, blocks: Sequence[dict[str, Any]], text: str) -> None
         assert part.startswith(f"{block['model']}, {beside}\n\nSettings: {block['way']}. ")
         lines = part.splitlines()
         differences = [*block["pairs"], *(row["known"]["lost"] for row in block["rows"] if row.get("known"))]
-        unseparated = [one for one in differences if one and not one["separated"]]
-        assert part.count(", not separated") == len(unseparated)
+        remarks = collections.Counter(remark(Difference.from_dict(one)) for one in differences if one)
+        for text in REMARKS.keys() - {"separated"}:
+            assert part.count(f", {text}") == remarks[text]
         for pair in block["pairs"]:
             (line,) = (
                 one for one in lines if one.startswith(f"| {arm_words(pair['a'])} minus {arm_words(pair['b'])} |")
             )
+            said = remark(Difference.from_dict(pair))
             cell = f"{signed(pair['difference'])} [{signed(pair['low'])}, {signed(pair['high'])}]"
-            assert f"| {cell}{'' if pair['separated'] else ', not separated'} |" in line
+            assert f"| {cell}{'' if said == 'separated' else f', {said}'} |" in line
         for row in block["rows"] if number != 5 else ():
             (line,) = (one for one in lines if one.startswith(f"| {arm_words(row['arm'])} |"))
             for cell in row["cells"].values():
