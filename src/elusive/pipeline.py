@@ -20,6 +20,7 @@ from elusive.reporting import write_report
 from elusive.runs.files import file_hash, read_json, write_json, write_text
 from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
+from elusive.runs.terminal import say
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
@@ -28,7 +29,7 @@ from elusive.training.trainer import check_arguments
 Announce = Callable[[str], None]
 
 
-def run(recipe: Recipe, *, announce: Announce = print) -> Path:
+def run(recipe: Recipe, *, announce: Announce = say) -> Path:
     """Run a recipe from its corpus to its report, doing only what its folder does not hold yet.
 
     Args:

@@ -61,8 +61,11 @@ def test_the_front_page_loads_itself_alone(arguments):
         "elusive.cli.main",
         "elusive.cli.table",
         "elusive.errors",
+        "elusive.messages",
         "elusive.models",
         "elusive.models.processes",
+        "elusive.runs",
+        "elusive.runs.terminal",
     }
     assert loaded.isdisjoint({*HEAVY, "tyro", "rich", "argparse", "dataclasses", "inspect"})
 

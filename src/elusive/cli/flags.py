@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import os
+import shutil
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +22,10 @@ OptionalPath = Annotated[Path | None, tyro.conf.arg(help_behavior_hint="")]
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar="STR ...")]
 """Any number of names."""
+
+
+_NARROWEST = 40
+"""Columns for help texts at the least; tyro never ends with the wrapping of a panel of five."""
 
 
 _EVERYWHERE = (tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
@@ -49,6 +55,8 @@ def _table(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Primi
 
 def call_with_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
     """Call a verb's function with what the arguments say."""
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
     try:
         with _FLAGS:
             tyro.cli(function, args=arguments, prog=prog, config=_EVERYWHERE)

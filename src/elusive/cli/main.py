@@ -1,5 +1,6 @@
 """The command line: which verb is meant, and how it ends. Each verb is imported when it is called (see table.py)."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -9,34 +10,61 @@ from typing import Any
 
 from elusive import __version__
 from elusive.errors import ElusiveError
+from elusive.messages import of_a_screen
 from elusive.models import processes
+from elusive.runs.terminal import discard_output, note, output_is_closed, say
 
 from .table import VERBS, Verb, introduction, usage
 
+_PIPE_CLOSED = 141  # what a shell says of a process that SIGPIPE ended
+
+
+_OF_A_PATH = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOENT", "ENOTDIR", "EISDIR", "ENOTEMPTY", "ELOOP", "ENAMETOOLONG"),
+        *("ENXIO", "ENODEV", "EIO", "ESTALE", "EMFILE"),
+    )
+)
+"""What the system says of paths that cannot be read or written; the stages say more of those that they expect."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb; bad input ends in a message and exit code 2, Ctrl-C in 130."""
+    """Run one verb.
+
+    Bad input ends in a message and exit code 2, Ctrl-C in 130, and a closed pipe (`elusive ... | head -1`) in 141
+    without a word, as a shell's own tools end there.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Before torch is loaded: by itself, GNU's OpenMP lets a waiting thread spin for so long that a step takes tens of
     # times as long where another process wants one of the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
-        _dispatch(arguments)
+        try:
+            _dispatch(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except ElusiveError as error:
         _stop(str(error), 2)
     except KeyboardInterrupt:
         _stop("stopped; run the same command again to go on where it was", 130)
     except Exception as error:
-        if not _disk_is_full(error):
+        if isinstance(error, BrokenPipeError) and output_is_closed():
+            discard_output()
+            sys.exit(_PIPE_CLOSED)
+        if _disk_is_full(error):
+            _stop("The disk is full. Free some space and run the same command again; finished files are kept.", 2)
+        if not isinstance(error, OSError) or error.errno not in _OF_A_PATH:
             raise
-        _stop("The disk is full. Free some space and run the same command again; finished files are kept.", 2)
+        _stop(_about_path(error), 2)
 
 
 def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        say(usage())
     elif arguments[0] == "--version":
-        print(__version__)
+        say(__version__)
     elif arguments[0] not in VERBS:
         raise ElusiveError(_unknown(arguments[0]))
     elif processes.count() > 1 and not VERBS[arguments[0]].together:
@@ -65,7 +93,7 @@ def _call(name: str, verb: Verb, arguments: list[str]) -> None:
 
         kind: type = _imported(verb.recipe)
         if {"-h", "--help"} & set(arguments):
-            print(help_page(name, introduction(function), kind))
+            say(help_page(name, introduction(function), kind))
         else:
             function(recipe_from(name, kind, arguments))
     elif name == "settings":
@@ -91,8 +119,16 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def _about_path(error: OSError) -> str:
+    """A message about a path that the system refused."""
+    path = f"{error.filename}: " if error.filename is not None else ""
+    return f"{path}{error.strerror}. Check that the path is right, and that you may read and write there."
+
+
 def _stop(message: str, code: int) -> None:
     # Processes that were launched together stop for the same reason, as a rule.
     process = "" if processes.is_main() else f", process {processes.rank()}"
-    print(f"elusive{process}: {message}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        note(f"elusive{process}: {of_a_screen(message)}")
+    discard_output()
     sys.exit(code)

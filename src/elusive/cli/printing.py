@@ -4,14 +4,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elusive.messages import visible
+from elusive.runs.terminal import is_terminal, note, say
+
 if TYPE_CHECKING:
     from elusive.evaluation.predictions import Metrics
     from elusive.training.stage import Training
 
 
-def note(line: str) -> None:
+def indented(line: str) -> None:
     """A line about what goes on, on standard error."""
-    print(f"  {line}", file=sys.stderr, flush=True)
+    note(f"  {line}")
 
 
 def print_results(page: Path) -> None:
@@ -19,23 +22,23 @@ def print_results(page: Path) -> None:
     from elusive.reporting import read_results, results_table
 
     results = read_results(page.parent / "results.json")
-    print("\n" + results_table(results))
-    print(f"\n{results.verdict.headline}")
+    say("\n" + results_table(results))
+    say(f"\n{results.verdict.headline}")
     for remark, pairs in results.verdict.differences.items():
         for pair in pairs:
-            print(f"  {remark}: {pair}")
-    print(f"\nPage: {page.resolve()}")
+            say(f"  {remark}: {pair}")
+    say(f"\nPage: {page.resolve()}")
 
 
 def print_markdown(text: str) -> None:
     """Markdown with its tables fitted to a terminal, or as it is in a file or a pipe."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        Console().print(Markdown(visible(text)))
     else:
-        print(text)
+        say(text)
 
 
 def print_table(table: str, found: Any, output: Path | None, name: str) -> None:
@@ -43,10 +46,10 @@ def print_table(table: str, found: Any, output: Path | None, name: str) -> None:
     from elusive.runs.files import write_json
     from elusive.runs.typed_json import to_json
 
-    print(table)
+    say(table)
     if output:
         write_json(output / name, to_json(found))
-        print(f"\n{output / name}")
+        say(f"\n{output / name}")
 
 
 def training_summary(trained: "Training") -> str:

@@ -13,6 +13,7 @@ from elusive.config.run import Recipe
 from elusive.config.toml import inline, load_recipe
 from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
+from elusive.runs.terminal import say
 
 from .printing import print_markdown, print_results
 from .settings import overview
@@ -22,7 +23,7 @@ def run(recipe: Recipe) -> None:
     """Run a recipe: corpus, scores, copies, trained models, report."""
     from elusive.pipeline import run as run_recipe
 
-    print_results(run_recipe(recipe, announce=_announce))
+    print_results(run_recipe(recipe, announce=say))
 
 
 def sweep(recipe: SweepRecipe) -> None:
@@ -35,11 +36,11 @@ def sweep(recipe: SweepRecipe) -> None:
     from elusive.runs.files import write_text
     from elusive.runs.folder import RunFolder
 
-    swept = run_sweep(recipe, announce=_announce)
+    swept = run_sweep(recipe, announce=say)
     text = sweep_markdown(swept, recipe.sweep.metric)
     write_text(swept.folder / "sweep.md", text)
     print_markdown(text)
-    print(f"Every trial: {RunFolder(swept.folder).trials.resolve()}")
+    say(f"Every trial: {RunFolder(swept.folder).trials.resolve()}")
 
 
 def pretrain(settings: PretrainSettings) -> None:
@@ -52,11 +53,7 @@ def pretrain(settings: PretrainSettings) -> None:
 
     with shown(f"pretrain {settings.output}") as progress:
         folder = pretrain_model(settings, progress=progress)
-    print(f"{folder}: pretrained")
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)
+    say(f"{folder}: pretrained")
 
 
 _HELP = """\

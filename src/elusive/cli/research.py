@@ -11,6 +11,7 @@ import tyro
 from elusive.config.models import ModelRef, Models
 from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.config.verbs import ReproduceSettings
+from elusive.runs.terminal import say
 
 from .flags import OptionalPath, panel
 from .printing import print_markdown, print_table
@@ -117,16 +118,16 @@ def reproduce(
     if settings.plan:
         from elusive.paper.plan import plan
 
-        print(plan(what, settings))
+        say(plan(what, settings))
         return
     from elusive.paper.reproduce import reproduce as run_experiments
     from elusive.paper.wording import CELLS
 
-    made = run_experiments(what, settings, announce=lambda line: print(line, flush=True))
+    made = run_experiments(what, settings, announce=say)
     if made.texts:
         print_markdown("\n".join([f"{CELLS}\n", *made.texts.values()]))
     for line in made.left_out:
-        print(f"left out: {line}")
+        say(f"left out: {line}")
     for path in made.pictures:
-        print(path.resolve())
-    print(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")
+        say(str(path.resolve()))
+    say(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")

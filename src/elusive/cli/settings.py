@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from elusive.config.describe import Section, Setting, describe
 from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
+from elusive.runs.terminal import say
 
 _WIDTH = 80
 
@@ -18,11 +19,11 @@ def settings(arguments: Sequence[str]) -> None:
         arguments: sections or single settings; none for a list of all names.
     """
     if {"-h", "--help"} & set(arguments):
-        print(_HELP)
+        say(_HELP)
     elif not arguments:
-        print(_every_name())
+        say(_every_name())
     else:
-        print("\n\n".join(_explained(one) for one in arguments))
+        say("\n\n".join(_explained(one) for one in arguments))
 
 
 _HELP = """\

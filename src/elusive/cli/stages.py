@@ -17,9 +17,10 @@ from elusive.config.run import (
 from elusive.config.verbs import ExportSettings, LlmSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
+from elusive.runs.terminal import say
 
 from .flags import Names, OptionalPath, panel
-from .printing import measures, note, print_results, training_summary
+from .printing import indented, measures, print_results, training_summary
 
 _MODEL = {"name": "model"}
 _NO_HEADS = ("layers", "heads")
@@ -49,7 +50,7 @@ def generate(
     from elusive.corpus.stage import make_corpus, summary_lines
 
     make_corpus(settings, output)
-    print(f"{output}: " + "\n".join(summary_lines(output)))
+    say(f"{output}: " + "\n".join(summary_lines(output)))
 
 
 def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
@@ -63,9 +64,9 @@ def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings
             "Leave out the others."
         )
     with shown(f"people by {server.model}") as progress:
-        summary = make_people(settings, server, output, progress=progress, announce=note)
-    print(f"{output}: {summary.documents:,} documents, {summary.questions:,} questions")
-    print("\n".join(summary.lines(server)))
+        summary = make_people(settings, server, output, progress=progress, announce=indented)
+    say(f"{output}: {summary.documents:,} documents, {summary.questions:,} questions")
+    say("\n".join(summary.lines(server)))
 
 
 def score(
@@ -93,7 +94,7 @@ def score(
     documents = open_corpus(corpus).documents
     with shown(f"score {model.name}") as progress:
         score_corpus(documents, output, model, settings, fields=fields, per_head=per_head, progress=progress)
-    print(f"{output}: scored")
+    say(f"{output}: scored")
 
 
 def augment(
@@ -139,7 +140,7 @@ def augment(
             settings=settings,
             progress=progress,
         )
-    print(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
+    say(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
 
 
 def train(
@@ -184,7 +185,7 @@ def train(
             progress=progress if processes.is_main() else silent,
         )
     if processes.is_main():
-        print(f"{output}: {training_summary(trained)}")
+        say(f"{output}: {training_summary(trained)}")
 
 
 def evaluate(
@@ -223,8 +224,8 @@ def evaluate(
             known=known,
             progress=progress,
         )
-    print(f"prompts: {examples_in_words([*items, *known], examples, settings)}")
-    print(measures(metrics, read_metrics(known_answers(output)) if known else None))
+    say(f"prompts: {examples_in_words([*items, *known], examples, settings)}")
+    say(measures(metrics, read_metrics(known_answers(output)) if known else None))
 
 
 def report(
@@ -268,10 +269,10 @@ def export(
 
     with shown("export") as progress:
         done = export_texts(texts, output, arm=arm, questions=questions or "", settings=settings, progress=progress)
-    print(f"{output}: {done.rows:,} rows, {done.tokens:,} tokens, {len(done.files)} files")
+    say(f"{output}: {done.rows:,} rows, {done.tokens:,} tokens, {len(done.files)} files")
     if done.cut:
-        print(f"texts cut into several rows, at white space: {done.cut:,}")
+        say(f"texts cut into several rows, at white space: {done.cut:,}")
     if done.task:
-        print(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
+        say(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
     if done.licence == "unknown":
-        print("licence: unknown, as the card says; give it with --licence")
+        say("licence: unknown, as the card says; give it with --licence")

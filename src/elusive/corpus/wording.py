@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from elusive.messages import shortened, visible
+
 LISTED_PROBLEMS = 10
 """Problems that a message lists."""
 
 
-PROBLEM_CHARACTERS = 400
+PROBLEM_CHARACTERS = 240
 """Characters of each that it shows."""
 
 
@@ -23,17 +25,12 @@ def by_field(numbers: Mapping[str, int], one: str, more: str) -> str:
 
 
 def listed(problems: Sequence[str], total: int = 0) -> str:
-    """The first ten problems, one a line, then the number of others; long ones are cut.
+    """The first ten problems, one a line, then the number of others; long ones lose their middle.
 
     Args:
         problems: the problems, or the first of them.
         total: number of all problems (0: those given).
     """
-    lines = [f"  {_shortened(problem)}" for problem in problems[:LISTED_PROBLEMS]]
+    lines = [f"  {shortened(visible(problem), PROBLEM_CHARACTERS)}" for problem in problems[:LISTED_PROBLEMS]]
     more = (total or len(problems)) - LISTED_PROBLEMS
     return "\n".join([*lines, f"  ... and {more:,} more"] if more > 0 else lines)
-
-
-def _shortened(problem: str) -> str:
-    # A reason may quote the row, which may be a whole book.
-    return problem if len(problem) <= PROBLEM_CHARACTERS else problem[:PROBLEM_CHARACTERS] + "..."

@@ -17,6 +17,7 @@ from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
 from elusive.runs.folder import RunFolder, known_answers
 from elusive.runs.stage import Stage, stage_settings
+from elusive.runs.terminal import say
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
@@ -55,7 +56,7 @@ class Swept:
         return choices(self.outcomes, [self.asked], metric, equal=[] if equal is None else [equal])
 
 
-def sweep(recipe: SweepRecipe, *, announce: Announce = print) -> Swept:
+def sweep(recipe: SweepRecipe, *, announce: Announce = say) -> Swept:
     """Try settings, doing only what the folder does not hold yet; it can be continued with more values and arms.
 
     Args:

@@ -9,6 +9,7 @@ from elusive.config.verbs import ReproduceSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_json, write_text
 from elusive.runs.progress import clock
+from elusive.runs.terminal import say
 from elusive.runs.typed_json import to_json
 
 from .drawing import FIGURES, draw, table_of
@@ -42,7 +43,7 @@ class Reproduction:
     left_out: list[str]
 
 
-def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Announce = print) -> Reproduction:
+def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Announce = say) -> Reproduction:
     """Run what tables and figures need, doing only what the folder does not hold yet, and set the paper beside it.
 
     Args:

@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from elusive.messages import visible
+
 from .files import ProgressFunction
+from .terminal import is_terminal, note
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -52,7 +55,7 @@ class Display:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
         self._tasks: dict[str, Any] = {}
-        self._bars = _bars() if sys.stderr.isatty() else None
+        self._bars = _bars() if is_terminal(sys.stderr) else None
         if self._bars:
             self._bars.start()
 
@@ -61,7 +64,7 @@ class Display:
             self._lines.setdefault(name, _Line(name)).show(done, total)
             return
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total)
+            self._tasks[name] = self._bars.add_task(visible(name), total=total)
         many = len(self._tasks) > _BARS and done == total  # finished ones make room
         self._bars.update(self._tasks[name], completed=done, total=total, visible=not many)
 
@@ -83,7 +86,7 @@ def _bars():
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -110,4 +113,4 @@ class _Line:
         elapsed = now - self.began
         worked = done - self.first
         left = f", {clock(elapsed / worked * (total - done))} left" if worked > 0 and done < total else ""
-        print(f"  {self.name}: {done:,} of {total:,} ({clock(elapsed)}{left})", file=sys.stderr, flush=True)
+        note(f"  {self.name}: {done:,} of {total:,} ({clock(elapsed)}{left})")

@@ -144,12 +144,14 @@ class TestJsonl:
         assert "line 10: malformed JSON" in message
         assert "... and 1,224 more" in message
 
-    def test_long_reasons_are_cut_in_the_message_only(self, tmp_path: Path) -> None:
+    def test_long_reasons_lose_their_middle_and_the_row_is_kept(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.jsonl", '{"text": "x", "spans": ["' + "y" * 9_000 + '"]}', '{"text": "z"}')
         message = refusal(path)
-        assert "yyy...\nCorrect these rows" in message
+        assert 'yyy"\nCorrect these rows' in message
         assert len(message) < 800
-        assert "y" * 9_000 in read_corpus(path, skip_bad=True).quarantined[0].reason
+        [row] = read_corpus(path, skip_bad=True).quarantined
+        assert "[9,105 characters]" in row.reason
+        assert "y" * 9_000 in row.raw
 
     def test_limit_stops_reading(self, tmp_path: Path) -> None:
         path = write(tmp_path / "c.jsonl", '{"text": "a"}', '{"text": "b"}', "not read")

@@ -23,6 +23,7 @@ from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
 from elusive.runs.stage import Stage
+from elusive.runs.terminal import say
 
 from .biographies import Person, corpus_about
 from .chat import Announce, Answer, AnswerLog, Chat, Request
@@ -152,7 +153,7 @@ def make_people(
     folder: str | Path,
     *,
     progress: ProgressFunction = silent,
-    announce: Announce = print,
+    announce: Announce = say,
 ) -> PeopleSummary:
     """Write a corpus folder about people that a language model made up, requesting only what it does not hold yet.
 

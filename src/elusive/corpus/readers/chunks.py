@@ -147,7 +147,9 @@ def markdown_blocks(text: str, is_long: Callable[[str], bool]) -> Iterator[Block
         text = text[front.end() :]
     lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     # A carriage return alone is a line end to the parser.
-    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable("table").parse(text.replace("\r", " ")))
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.enableOnly(["normalize", "block"])  # what stands in a line takes time that grows with its square
+    tree = SyntaxTreeNode(parser.parse(text.replace("\r", " ")))
     yield from _blocks(tree, lines, 0, len(lines), is_long)
 
 
