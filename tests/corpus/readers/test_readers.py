@@ -150,7 +150,7 @@ class TestJsonl:
         assert 'yyy"\nCorrect these rows' in message
         assert len(message) < 800
         [row] = read_corpus(path, skip_bad=True).quarantined
-        assert "[9,105 characters]" in row.reason
+        assert " characters] ... y" in row.reason
         assert "y" * 9_000 in row.raw
 
     def test_limit_stops_reading(self, tmp_path: Path) -> None:
