@@ -157,6 +157,36 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Configurations by the name of the model's kind, and in brackets what the tiny one of them has."""
 
+BOUNDARY = 64
+"""Tokens up to which the models of BY_LENGTH have the rotary frequencies of short texts."""
+
+_LONGROPE: dict[str, Any] = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [4.0, 6.0, 9.0, 12.0],
+    "original_max_position_embeddings": BOUNDARY,
+}
+_LONG: dict[str, Any] = {**GROUPED, "max_position_embeddings": 512, "original_max_position_embeddings": BOUNDARY}
+
+BY_LENGTH: dict[str, tuple[str, dict[str, Any]]] = {
+    "phi3_longrope": ("Phi3Config", {**_LONG, "rope_parameters": _LONGROPE}),
+    "phimoe_longrope": (
+        "PhimoeConfig",
+        {**_LONG, **EXPERTS, "rope_parameters": {**_LONGROPE, "short_mscale": 1.0, "long_mscale": 1.3}},
+    ),
+    "llama_longrope": ("LlamaConfig", {**_LONG, "rope_parameters": {**_LONGROPE, "factor": 8.0}}),
+    "llama_dynamic": (
+        "LlamaConfig",
+        {
+            **GROUPED,
+            "max_position_embeddings": BOUNDARY,
+            "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+        },
+    ),
+}
+"""Models whose rotary frequencies depend on the longest text of a pass."""
+
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("MambaConfig", SIZES),
     "rwkv": ("RwkvConfig", SIZES),
@@ -178,7 +208,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def tiny_config(name: str) -> Any:
-    kind, settings = (CONFIGS | REFUSED)[name]
+    kind, settings = (CONFIGS | BY_LENGTH | REFUSED)[name]
     return getattr(transformers, kind)(**copy.deepcopy(settings))
 
 

@@ -26,11 +26,15 @@ from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.generation import generate_answers
 from elusive.models.loading import load_model
+from elusive.models.rotary import RotaryRule
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.training.checkpoints import discard_partial, newest_checkpoint
+from elusive.training.packing import check_padded
 from elusive.training.sequences import pack_rows, pad_right, row_order, split_step, tokenize_rows
 from elusive.training.stage import Evaluator, default_row_length, steps_for, train, with_adapters, with_steps
 from elusive.training.trainer import FitSettings, Steps, fit
+
+from ..tiny_models import BOUNDARY, model_pair, tiny_documents, tiny_tokenizer
 
 FIT = FitSettings(
     learning_rate=1e-2,
@@ -367,6 +371,38 @@ def test_a_row_cannot_be_longer_than_the_context():
         ElusiveError, match=r"train.max_length: expected at most the model's context of 64 tokens, got 65"
     ):
         default_row_length(64, TrainSettings(max_length=65))
+
+
+def test_rows_of_other_frequencies_share_no_step(tmp_path):
+    model, tokenizer = model_pair("phi3_longrope")[1], tiny_tokenizer()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    texts = [document.text for document in tiny_documents(6)]
+    write_jsonl(tmp_path / "train.jsonl", [{"text": text} for text in texts])
+    lengths = [len(tokenizer(text)["input_ids"]) for text in texts]
+    assert min(lengths) < BOUNDARY < max(lengths)
+
+    def learn(**settings):
+        settings = TrainSettings(method="full", epochs=1, precision="fp32", **settings)
+        name = "-".join(map(str, [settings.max_length, settings.batch_size]))
+        return train(
+            tmp_path / "train.jsonl", tmp_path / name, model=ModelRef(str(tmp_path / "model")), settings=settings
+        )
+
+    with pytest.raises(ElusiveError, match=r"train.max_length: .* more than 64 tokens .* Set it to 64 or less"):
+        learn(max_length=256, batch_size=6)
+    assert learn(max_length=256, batch_size=1).rows == 6
+    assert learn(batch_size=6).rows > 6  # rows of at most 64 tokens
+
+
+def test_a_model_whose_texts_change_each_other_is_not_trained_on_several(monkeypatch):
+    monkeypatch.setattr(RotaryRule, "of", classmethod(lambda cls, config: cls()))  # as of a kind that nobody knows
+    _, model = model_pair("phi3_longrope")
+    check_padded(model, 7, BOUNDARY)
+    with pytest.raises(
+        ElusiveError, match=r"text of 7 tokens gives other logits beside one of 65 .*train.batch_size = 1"
+    ):
+        check_padded(model, 7, BOUNDARY + 1)
 
 
 def test_adapters_sit_on_every_linear_layer_but_the_head(tokenizer):

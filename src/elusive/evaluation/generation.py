@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from elusive.config.run import EvaluateSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.batching import length_batches
+from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, silent
 
 from .greedy import continue_greedily, continues
@@ -51,6 +52,7 @@ def generate_answers(
 ) -> list[str]:
     """Continue each prompt greedily, in batches: the same text as one by one.
 
+    Prompts for which a model would choose other rotary frequencies than for shorter ones (LongRoPE) are answered alone.
     Greedy whatever the model's own generation settings say; of these only its end-of-text ids are kept.
     The model is put in evaluation mode, and left as it was found.
 
@@ -84,11 +86,26 @@ def generate_answers(
         pad_token_id=pad,
         use_cache=True,
     )
+    finished = 0
+
+    def done(rows: int) -> None:
+        nonlocal finished
+        finished += rows
+        progress(finished, len(prompts))
+
     with torch.inference_mode(), _only_greedy(model, config):
+        shared = RotaryRule.of(loading.innermost(model).config).shared
+        fits = [not shared or len(ids) + max_new_tokens <= shared for ids in token_ids]
+        together = [ids for ids, fit in zip(token_ids, fits, strict=True) if fit]
         if continues(loading.innermost(model)):
-            answers = _continued(model, token_ids, stops, max_new_tokens, max_batch_tokens, progress)
+            found = iter(_continued(model, together, stops, max_new_tokens, max_batch_tokens, done))
         else:
-            answers = _generated(model, token_ids, pad, max_batch_tokens, progress)
+            found = iter(_generated(model, together, pad, max_batch_tokens, done))
+        # A longer prompt has other rotary frequencies than the texts beside it would, and may change them on its way.
+        answers = [
+            next(found) if fit else _generated(model, [ids], pad, max_batch_tokens, done)[0]
+            for ids, fit in zip(token_ids, fits, strict=True)
+        ]
     return asked.texts(tokenizer, answers)
 
 
@@ -203,16 +220,9 @@ def _continued(
     stops: Sequence[int],
     max_new_tokens: int,
     max_batch_tokens: int,
-    progress: ProgressFunction,
+    done: Callable[[int], None],
 ) -> list[list[int]]:
     """New token ids of each prompt, by `greedy.continue_greedily`."""
-    finished = 0
-
-    def done(rows: int) -> None:
-        nonlocal finished
-        finished += rows
-        progress(finished, len(token_ids))
-
     with _memory_error(model, max_batch_tokens):
         return continue_greedily(
             model,
@@ -225,11 +235,10 @@ def _continued(
 
 
 def _generated(
-    model: Any, token_ids: list[list[int]], pad: int, max_batch_tokens: int, progress: ProgressFunction
+    model: Any, token_ids: list[list[int]], pad: int, max_batch_tokens: int, done: Callable[[int], None]
 ) -> list[list[int]]:
     """The same by transformers' `generate`, in left-padded batches, for models with a state of another kind."""
     answers: list[list[int]] = [[] for _ in token_ids]
-    finished = 0
     for rows in length_batches([len(ids) for ids in token_ids], max_batch_tokens):
         length = len(token_ids[rows[0]])
         padding = [length - len(token_ids[row]) for row in rows]
@@ -241,8 +250,7 @@ def _generated(
             )
         for row, answer in zip(rows, output_BT[:, length:].tolist(), strict=True):
             answers[row] = answer  # rows that ended early carry pad ids after their stop token
-        finished += len(rows)
-        progress(finished, len(token_ids))
+        done(len(rows))
     return answers
 
 

@@ -1,7 +1,5 @@
 """Attention scores: how much each token of a text receives from the query positions, in one model."""
 
-import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,32 +7,19 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from elusive.attention import Recorder, capture
 from elusive.attention.forward import check_layers
 from elusive.config.checks import layer_and_head
 from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models import devices, loading
-from elusive.models.batching import length_batches, packed_batches
+from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, silent
 
+from .independence import check_independence
+from .passes import _Batching, _CapturePlan, _forward
 from .shards import TokenScores
-from .windows import _check_vocabulary, _seeing_queries, _Text, _tokenise, _Window, _windows
-
-
-@dataclasses.dataclass(frozen=True)
-class _CapturePlan:
-    """What to capture of a model's attention."""
-
-    include_self: bool
-    """Whether a token's attention to itself counts."""
-    weights_LH: torch.Tensor | None
-    """1 for each chosen head, up to the last layer that has one; None weighs all equally."""
-    layers: int
-    """Layers that run."""
-    per_head: bool
-    """Whether each head's sums are kept."""
+from .windows import _check_vocabulary, _seeing_queries, _tokenise, _Window, _windows
 
 
 def score_documents(
@@ -52,10 +37,13 @@ def score_documents(
     """Score each token by the mean attention that it receives from the queries that see it.
 
     Texts are batched by length and padded on the right (or packed in one row), and each is cut after its last query:
-    attention is causal, so neither changes a score. A text longer than `settings.max_length` is read in overlapping
-    windows, each half a window on; every query is read in one window, with at least half a window of context before
-    it, and a token's count holds only the queries that share a window with it. Nothing after the last layer's
-    attention runs.
+    attention is causal, so neither changes a score. Where a model chooses its rotary frequencies by the longest text
+    of a pass (LongRoPE, dynamic NTK), only texts of the same frequencies share one, and a text that was cut keeps
+    those of its whole length; `check_independence` sees that this holds.
+
+    A text longer than `settings.max_length` is read in overlapping windows, each half a window on; every query is read
+    in one window, with at least half a window of context before it, and a token's count holds only the queries that
+    share a window with it. Nothing after the last layer's attention runs.
 
     Args:
         documents: the texts and their spans.
@@ -73,7 +61,8 @@ def score_documents(
 
     Raises:
         ElusiveError: if a text has no token, a span holds none, a layer does not report its attention, a chosen layer
-            or head does not exist, the model is in training mode, or memory is too small for a batch.
+            or head does not exist, scores depend on the batch or on later tokens, the model is in training mode, or
+            memory is too small for a batch.
 
     Reference:
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
@@ -90,11 +79,14 @@ def score_documents(
     head_sums: dict[int, np.ndarray] = {}
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
-    lengths = [len(window.positions) for window in windows]
     budget = settings.max_batch_tokens or _default_budget(base)
-    for numbers in packed_batches(lengths, budget) if settings.packed else length_batches(lengths, budget):
+    batching = _Batching(budget, settings.packed, RotaryRule.of(base.config))
+    if windows:
+        lengths = [min(window.length, max_length) for window in windows]
+        check_independence(base, batching, min(len(window.positions) for window in windows), max(lengths))
+    for numbers in batching.batches(windows):
         batch = [windows[number] for number in numbers]
-        received_NT, received_NLHT = _forward(texts, batch, base, plan, settings.packed)
+        received_NT, received_NLHT = _forward(texts, batch, base, plan, batching)
         for number, window in enumerate(batch):
             sums[window.text][window.positions] += received_NT[number]
             if received_NLHT:
@@ -174,62 +166,3 @@ def _base_model(model: Any) -> PreTrainedModel:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     check_layers(base)
     return base
-
-
-def _forward(
-    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, plan: _CapturePlan, packed: bool
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
-
-    Beside it that of each head, (layers, heads, tokens), where it is wanted.
-    """
-    lengths = [len(window.positions) for window in batch]
-    shape = (1, sum(lengths)) if packed else (len(batch), max(lengths))
-    ends = itertools.accumulate(lengths)
-    places = [
-        (0, slice(end - length, end)) if packed else (row, slice(length))
-        for row, (length, end) in enumerate(zip(lengths, ends, strict=True))
-    ]
-    ids_BT, weights_BT, inside_BT = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.int64)
-    ranked_BT = np.zeros(shape, dtype=bool)
-    for place, window in zip(places, batch, strict=True):
-        text = texts[window.text]
-        ids_BT[place] = text.token_ids[window.positions]
-        weights_BT[place] = window.is_query
-        inside_BT[place] = np.arange(len(window.positions))
-        ranked_BT[place] = False if text.ranked is None else text.ranked[window.positions]
-    renormalised = texts[batch[0].text].ranked is not None
-    device = devices.decoder_device(base)
-    try:
-        recorder = Recorder(
-            torch.from_numpy(weights_BT).to(device),
-            plan.include_self,
-            ranked_BT=torch.from_numpy(ranked_BT).to(device) if renormalised else None,
-            lengths=lengths if packed else (),
-            weights_LH=None if plan.weights_LH is None else plan.weights_LH.to(device),
-            per_head=plan.per_head,
-            layers=plan.layers,
-        )
-        positions = {"position_ids": torch.from_numpy(inside_BT).to(device)} if packed else {}
-        with torch.inference_mode():
-            capture(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
-        means_BT = recorder.mean_over_layers(base).cpu().numpy()
-        heads_LBHT = _stacked(recorder, base) if plan.per_head else None
-    except torch.OutOfMemoryError as error:
-        raise ElusiveError(
-            f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "
-            "(or score.max_length, if it is one text) and run again; finished shards are kept."
-        ) from error
-    of_heads = [] if heads_LBHT is None else [heads_LBHT[:, row, :, part] for row, part in places]
-    return [means_BT[place] for place in places], of_heads
-
-
-def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:
-    """Each head's sums, (layers, batch, heads, tokens)."""
-    counts = sorted({received_BHT.shape[1] for received_BHT in recorder.received_LBHT})
-    if len(counts) > 1:
-        raise ElusiveError(
-            f"The layers of {type(base).__name__} have different numbers of heads ({', '.join(map(str, counts))}), "
-            "which one array cannot hold. Score it without per_head."
-        )
-    return torch.stack(recorder.received_LBHT).cpu().numpy()

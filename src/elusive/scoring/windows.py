@@ -38,6 +38,8 @@ class _Window:
     """Which tokens of the document stand in the window."""
     is_query: np.ndarray
     """Whether each of them is a query of this window."""
+    length: int
+    """Tokens of the whole text, or of this part of a long one, before it was cut after its last query."""
 
 
 def _tokenise(
@@ -96,7 +98,7 @@ def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
     is_query_T = np.zeros(reach, dtype=bool)
     is_query_T[text.queries] = True
     if reach <= max_length:
-        return [_Window(index, np.arange(reach), is_query_T)]
+        return [_Window(index, np.arange(reach), is_query_T, len(text.token_ids))]
     # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
     front = int(np.argmin(text.special))
     width = max_length - front
@@ -115,7 +117,8 @@ def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
         read = read[is_query_T[read]]
         if len(read):
             positions_N = np.concatenate([np.arange(front), np.arange(start, read[-1] + 1)])
-            windows.append(_Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read)))
+            length = front + min(width, len(text.token_ids) - start)
+            windows.append(_Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read), length))
     return windows
 
 

@@ -15,7 +15,11 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 
+from elusive.errors import ElusiveError
 from elusive.models.loading import innermost
+from elusive.models.rotary import RotaryRule
+
+from .sequences import pad_right
 
 PACKED = "elusive_packed"
 """The attn_implementation under which `packed_attention` is registered with transformers. It has no mask function: no
@@ -261,24 +265,64 @@ def packs(model: Any, longest: int) -> bool:
     tokens = window + 3 if 40 < window < longest else max(8, min(40, longest))
     first, last = (generator.integers(0, text.vocab_size, length) for length in (tokens, 7))
     rows = [first, last, last]
+    try:
+        with _evaluated(model):
+            alone_TV = torch.cat([_logits(model, {"input_ids": torch.from_numpy(row)[None]})[0] for row in rows])
+            with attention_of(model, PACKED):
+                packed = {key: value for key, value in pack(rows).items() if key not in ("labels", "use_cache")}
+                packed_TV = _logits(model, packed)[0]
+    except (TypeError, ValueError):
+        return False  # the model refuses an argument, or its layers are never told the borders
+    return _alike(inner, packed_TV, alone_TV)
+
+
+def check_padded(model: Any, shortest: int, longest: int) -> None:
+    """See once that a text beside a longer one, padded on the right, gives what it gives alone.
+
+    Args:
+        model: a causal language model, peft-wrapped or not, with its weights in place.
+        shortest: tokens of the shortest text to be trained on.
+        longest: tokens of the longest.
+
+    Raises:
+        ElusiveError: if texts of a step would change each other.
+    """
+    inner = innermost(model)
+    generator = np.random.default_rng(0)
+    vocabulary = inner.config.get_text_config(decoder=True).vocab_size
+    rows = [generator.integers(0, vocabulary, length) for length in (longest, shortest)]
+    if RotaryRule.of(inner.config).group(shortest) != RotaryRule.of(inner.config).group(longest):
+        return  # they never share a step
+    with _evaluated(model):
+        alone_TV = _logits(model, {"input_ids": torch.from_numpy(rows[1])[None]})[0]
+        padded_TV = _logits(model, {"input_ids": pad_right(rows)["input_ids"]})[1, :shortest]
+    if not _alike(inner, padded_TV, alone_TV):
+        raise ElusiveError(
+            f"{type(inner).__name__} cannot be trained on several texts in a step: a text of {shortest} tokens gives "
+            f"other logits beside one of {longest} tokens than alone. Set train.batch_size = 1, "
+            "or choose another model."
+        )
+
+
+@contextlib.contextmanager
+def _evaluated(model: Any) -> Iterator[None]:
+    """Run the block in evaluation mode, without gradients."""
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            alone_TV = torch.cat([_logits(model, {"input_ids": torch.from_numpy(row)[None]}) for row in rows])
-            with attention_of(model, PACKED):
-                packed = {key: value for key, value in pack(rows).items() if key not in ("labels", "use_cache")}
-                packed_TV = _logits(model, packed)
-    except (TypeError, ValueError):
-        return False  # the model refuses an argument, or its layers are never told the borders
+            yield
     finally:
         model.train(was_training)
+
+
+def _alike(inner: Any, one_TV: Tensor, other_TV: Tensor) -> bool:
     # LLM.int8 rounds a text a little differently beside others.
-    exact = alone_TV.dtype == torch.float32 and not getattr(inner, "is_quantized", False)
+    exact = other_TV.dtype == torch.float32 and not getattr(inner, "is_quantized", False)
     tolerance = 1e-3 if exact else 5e-2
-    return bool((packed_TV - alone_TV).abs().max() <= tolerance * alone_TV.abs().max())
+    return bool((one_TV - other_TV).abs().max() <= tolerance * other_TV.abs().max())
 
 
 def _logits(model: Any, inputs: dict[str, Any]) -> Tensor:
     device = next(model.parameters()).device
-    return model(**{key: value.to(device) for key, value in inputs.items()}, use_cache=False).logits[0]
+    return model(**{key: value.to(device) for key, value in inputs.items()}, use_cache=False).logits

@@ -29,12 +29,13 @@ from elusive.models.loading import (
     resolve,
     without_future_warnings,
 )
+from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json, to_json
 
 from .fresh import fresh_rows, ranking_beside
-from .packing import packs
+from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
 
@@ -121,8 +122,13 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
     )
 
 
-def default_row_length(context: int, settings: TrainSettings) -> int:
+def default_row_length(context: int, settings: TrainSettings, shared: int = 0) -> int:
     """Longest training row in tokens.
+
+    Args:
+        context: the model's, in tokens.
+        settings: how to train.
+        shared: tokens up to which all rows have the same rotary frequencies (see `RotaryRule`); 0: all have.
 
     Raises:
         ElusiveError: if more is asked for than the model's context holds.
@@ -131,7 +137,22 @@ def default_row_length(context: int, settings: TrainSettings) -> int:
         raise ElusiveError(
             f"train.max_length: expected at most the model's context of {context} tokens, got {settings.max_length}."
         )
-    return settings.max_length or min(context, _LONGEST_DEFAULT_ROW)
+    return settings.max_length or min(context, _LONGEST_DEFAULT_ROW, shared or context)
+
+
+def _check_frequencies(steps: Steps, rule: RotaryRule) -> None:
+    """Refuse steps whose rows have different rotary frequencies: a short row would be trained with a long one's.
+
+    Raises:
+        ElusiveError: if there is such a step.
+    """
+    mixed = [rows for rows in steps.order if len({rule.group(steps.lengths[row]) for row in rows}) > 1]
+    if mixed:
+        raise ElusiveError(
+            f"train.max_length: this model has other rotary frequencies for rows of more than {rule.shared} tokens "
+            f"than for shorter ones, and {len(mixed)} of {len(steps.order)} steps hold both. Set it to {rule.shared} "
+            "or less, or train.batch_size = 1."
+        )
 
 
 def train(
@@ -174,12 +195,14 @@ def train(
     tokenizer = load_tokenizer(model)
     # Weights that are to be spread over the processes may fit none of their devices.
     learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
-    max_length = default_row_length(config_context(learner.config, model.name), settings)
+    rule = RotaryRule.of(learner.config)
+    max_length = default_row_length(config_context(learner.config, model.name), settings, rule.shared)
     steps = _steps(texts, model.name, tokenizer, max_length, settings)
+    _check_frequencies(steps, rule)
     ask_at = _ask_at(steps, settings)
     learner = with_adapters(learner, settings) if settings.method == "lora" else learner
     # Where weights are shared, the main process alone may have them yet.
-    packed = processes.from_main(lambda: settings.packing and packs(learner, max(steps.lengths)))
+    packed = processes.from_main(lambda: _packed(learner, steps, settings))
     fitted, weights = fit(
         learner,
         steps,
@@ -223,6 +246,18 @@ def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: E
             "train.evaluate_at_epochs: expected questions, got none. Give --questions, or a corpus that has some."
         )
     check_arguments(settings.training_arguments)
+
+
+def _packed(learner: Any, steps: Steps, settings: TrainSettings) -> bool:
+    """Whether a step's texts are packed into one sequence.
+
+    Raises:
+        ElusiveError: if they cannot share a step in any form.
+    """
+    shortest, longest = min(steps.lengths), max(steps.lengths)
+    if max(map(len, steps.order)) > 1 and shortest < longest:
+        check_padded(learner, shortest, longest)
+    return settings.packing and packs(learner, longest)
 
 
 def _identity(
