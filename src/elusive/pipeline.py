@@ -15,10 +15,11 @@ from elusive.corpus.stage import summary_lines
 from elusive.experiments.jobs import jobs_in_words, train_and_evaluate
 from elusive.experiments.needs import needed_scores
 from elusive.experiments.stages import augment_for, corpus_of, evaluation_in_words
-from elusive.experiments.trials import trials_of
+from elusive.experiments.trials import Trial, trials_of
 from elusive.reporting import write_report
 from elusive.runs.files import file_hash, read_json, write_json, write_text
 from elusive.runs.folder import RunFolder
+from elusive.runs.lock import locked
 from elusive.runs.progress import shown
 from elusive.runs.terminal import say
 from elusive.runs.versions import versions
@@ -40,11 +41,16 @@ def run(recipe: Recipe, *, announce: Announce = say) -> Path:
         The report's page.
 
     Raises:
-        ElusiveError: on bad input, or if the folder holds results of other settings.
+        ElusiveError: on bad input, or if the folder holds results of other settings or another command uses it.
     """
     check_arguments(recipe.train.training_arguments)  # better now than after hours of scoring
     folder, trials = RunFolder(Path(recipe.output)), trials_of(recipe)
     folder.refuse_old()
+    with locked(folder.path):
+        return _run(recipe, folder, trials, announce)
+
+
+def _run(recipe: Recipe, folder: RunFolder, trials: list[Trial], announce: Announce) -> Path:
     if not folder.recipe.exists():
         write_text(folder.recipe, dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")

@@ -163,7 +163,7 @@ def test_each_stage_s_folder_of_0_1_is_refused(old_run: Path, tmp_path: Path) ->
     for folder, read in {
         scores: lambda: read_scores(scores),
         texts: lambda: find_source(texts),
-        old_run / "models" / "random" / "seed-0": lambda: Stage(old_run / "models" / "random" / "seed-0", {}),
+        old_run / "models" / "random" / "seed-0": lambda: Stage(old_run / "models" / "random" / "seed-0", {}).check(),
     }.items():
         with pytest.raises(ElusiveError, match=f"^{folder} was {OLD}"):
             read()
@@ -199,7 +199,8 @@ def test_folders_of_a_later_version_are_refused(tmp_path: Path) -> None:
 
 
 def test_new_folders_say_their_format(tmp_path: Path) -> None:
-    Stage(tmp_path, {"arm": "plain"})
+    with Stage(tmp_path, {"arm": "plain"}):
+        pass
     assert stage_settings(tmp_path) == {"format": 2, "arm": "plain"}
     shutil.rmtree(tmp_path)
     with pytest.raises(ElusiveError, match=r"settings\.json is missing"):

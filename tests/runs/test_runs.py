@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from elusive.runs.files import (
     write_jsonl,
     write_text,
 )
+from elusive.runs.lock import LOCK, FolderInUseError
 from elusive.runs.stage import FORMAT, Stage
 
 
@@ -132,36 +134,39 @@ class TestStage:
 
     def test_settings_first_done_last(self, tmp_path: Path) -> None:
         folder = tmp_path / "augmented" / "random"
-        stage = Stage(folder, self.SETTINGS)
-        assert names(folder) == ["settings.json"]
-        assert read_json(folder / "settings.json") == {"format": FORMAT, **self.SETTINGS}
-        assert not stage.done
-        stage.finish({"texts": 11})
-        assert stage.done
+        with Stage(folder, self.SETTINGS) as stage:
+            assert names(folder) == [LOCK, "settings.json"]
+            assert read_json(folder / "settings.json") == {"format": FORMAT, **self.SETTINGS}
+            assert not stage.done
+            stage.finish({"texts": 11})
+            assert stage.done
         assert names(folder) == ["done.json", "settings.json"]
-        assert Stage(folder, self.SETTINGS).summary == {"texts": 11}
+        with Stage(folder, self.SETTINGS) as again:
+            assert again.summary == {"texts": 11}
 
     def test_begun_and_not_finished(self, tmp_path: Path) -> None:
-        Stage(tmp_path, self.SETTINGS)
-        again = Stage(tmp_path, self.SETTINGS)
-        assert not again.done
-        with pytest.raises(ElusiveError, match=r"done\.json is missing"):
-            _ = again.summary
+        with Stage(tmp_path, self.SETTINGS):
+            pass
+        with Stage(tmp_path, self.SETTINGS) as again:
+            assert not again.done
+            with pytest.raises(ElusiveError, match=r"done\.json is missing"):
+                _ = again.summary
 
     def test_nothing_written_yet_may_be_begun_again(self, tmp_path: Path) -> None:
-        Stage(tmp_path, self.SETTINGS)
-        Stage(tmp_path, {"arm": "plain"})
+        with Stage(tmp_path, self.SETTINGS):
+            pass
+        with Stage(tmp_path, {"arm": "plain"}):
+            pass
         assert read_json(tmp_path / "settings.json") == {"format": FORMAT, "arm": "plain"}
 
     @pytest.mark.parametrize("written", ["part-00000.parquet", "done.json"])
     def test_other_settings_are_refused(self, tmp_path: Path, written: str) -> None:
-        Stage(tmp_path, self.SETTINGS)
-        (tmp_path / written).write_bytes(b"{}")
+        with Stage(tmp_path, self.SETTINGS):
+            (tmp_path / written).write_bytes(b"{}")
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        with pytest.raises(ElusiveError) as caught:
-            Stage(
-                tmp_path, {"arm": "random", "augment": {"alpha": 0.7, "copies": 10, "beta": 0.05}, "fields": ["city"]}
-            )
+        other = {"arm": "random", "augment": {"alpha": 0.7, "copies": 10, "beta": 0.05}, "fields": ["city"]}
+        with pytest.raises(ElusiveError) as caught, Stage(tmp_path, other):
+            pass
         assert str(caught.value) == (
             f"{tmp_path} was begun with other settings:\n"
             "  augment.alpha: was 0.6, now 0.7\n"
@@ -170,6 +175,50 @@ class TestStage:
             "Results of different settings are never mixed. Give another output folder, or delete this one."
         )
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_a_second_command_is_refused_until_the_first_is_done(self, tmp_path: Path) -> None:
+        with Stage(tmp_path, self.SETTINGS) as stage:
+            with pytest.raises(FolderInUseError, match="is in use by process"), Stage(tmp_path, self.SETTINGS):
+                pass
+            with pytest.raises(FolderInUseError, match="is in use by process"), Stage(tmp_path, {"arm": "plain"}):
+                pass
+            assert read_json(tmp_path / "settings.json") == {"format": FORMAT, **self.SETTINGS}
+            stage.finish({})
+            with Stage(tmp_path, self.SETTINGS) as other, Stage(tmp_path, self.SETTINGS) as third:
+                assert other.done
+                assert third.done
+            with Stage(tmp_path, self.SETTINGS, writes=False) as beside:
+                assert beside.done
+
+    def test_a_mark_without_settings_passes_for_none(self, tmp_path: Path) -> None:
+        """It arises where the folder is removed while a command writes to it."""
+        write_json(tmp_path / "done.json", {"texts": 11})
+        with pytest.raises(ElusiveError, match=r"marked as done .* nobody knows what its files"), Stage(tmp_path, {}):
+            pass
+        assert names(tmp_path) == ["done.json"]
+
+    def test_files_without_settings_are_not_taken_for_the_stage_s_own(self, tmp_path: Path) -> None:
+        (tmp_path / "part-00000.parquet").write_bytes(b"of another command")
+        with pytest.raises(ElusiveError, match=r"holds other files \(part-00000.parquet\)"), Stage(tmp_path, {}):
+            pass
+        with Stage(tmp_path, {}, beside=("part-*",)):
+            pass
+
+    def test_a_folder_that_is_removed_meanwhile_is_not_marked_as_done(self, tmp_path: Path) -> None:
+        with Stage(tmp_path / "out", self.SETTINGS) as stage:
+            shutil.rmtree(tmp_path / "out")
+            with pytest.raises(ElusiveError, match="was removed or replaced"):
+                stage.finish({})
+        assert not list(tmp_path.rglob("*.json"))
+
+    def test_a_command_that_was_killed_after_its_mark_is_cleared_up(self, tmp_path: Path) -> None:
+        with Stage(tmp_path, self.SETTINGS) as stage:
+            stage.finish({})
+        (tmp_path / LOCK).write_text("")
+        (tmp_path / ".done.elusive-abcdefgh.json").write_text("{")
+        with Stage(tmp_path, self.SETTINGS):
+            pass
+        assert names(tmp_path) == ["done.json", "settings.json"]
 
 
 class TestProgress:

@@ -136,21 +136,21 @@ def augment_corpus(
         "models": {one.name: made["model"] for one, made in scored.items()},
         "scores": {one.name: file_hash(*sorted(path.glob("part-*.parquet"))) for one, path in score_folders.items()},
     }
-    stage = Stage(folder, asked)
-    if not stage.done:
-        scores = {one: iterate_scores(path) for one, path in score_folders.items()}
-        augmented = augment_documents(
-            documents,
-            arm,
-            scores,
-            trained=trained,
-            tokenizer=tokenizer,
-            score=score,
-            settings=settings,
-            progress=progress,
-        )
-        stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
-    return from_json(AugmentedCorpus, stage.summary)
+    with Stage(folder, asked) as stage:
+        if not stage.done:
+            scores = {one: iterate_scores(path) for one, path in score_folders.items()}
+            augmented = augment_documents(
+                documents,
+                arm,
+                scores,
+                trained=trained,
+                tokenizer=tokenizer,
+                score=score,
+                settings=settings,
+                progress=progress,
+            )
+            stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
+        return from_json(AugmentedCorpus, stage.summary)
 
 
 def augment_from_scores(

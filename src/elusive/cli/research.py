@@ -1,7 +1,6 @@
 """The verbs that study a pair of models, or reproduce the paper."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import tyro
 from elusive.config.models import ModelRef, Models
 from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.config.verbs import ReproduceSettings
+from elusive.models import processes
 from elusive.runs.terminal import say
 
 from .flags import OptionalPath, panel
@@ -52,7 +52,7 @@ def recall(
     documents = open_corpus(corpus).documents
     with _scores_kept(output) as folder:
         found = pair_recall(documents, folder, pair=Models(large, small), settings=settings, augment=augment, k=k)
-    print_table(recall_table(found), found, output, "recall.json")
+        print_table(recall_table(found), found, output, "recall.json")
 
 
 def heads(
@@ -88,19 +88,24 @@ def heads(
     pair = Models(large, small)
     with _scores_kept(output) as folder:
         found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
-    print_table(heads_table(found), found, output, "heads.json")
+        print_table(heads_table(found), found, output, "heads.json")
 
 
 @contextlib.contextmanager
 def _scores_kept(output: Path | None) -> Iterator[Path]:
-    """The folder for scores: in the output folder, or one that is thrown away."""
+    """The folder for scores: in the output folder, which no other command may use, or one that is thrown away."""
     from elusive.runs.folder import RunFolder
+    from elusive.runs.lock import locked
+    from elusive.runs.temporary import temporary_folder
 
-    if output:
-        yield RunFolder(output).scores_folder()
+    if not output:
+        with temporary_folder() as folder:
+            yield folder
+    elif processes.is_main():
+        with locked(output):
+            yield RunFolder(output).scores_folder()
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+        yield RunFolder(output).scores_folder()
 
 
 def reproduce(

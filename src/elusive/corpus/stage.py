@@ -52,9 +52,9 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
             "source": source.hash() if source else "",
             "questions": file_hash(settings.questions) if settings.questions else "",
         }
-        stage = Stage(folder, {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes})
-        if not stage.done:
-            _write(settings, stage, source, tokenizer)
+        with Stage(folder, {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes}) as stage:
+            if not stage.done:
+                _write(settings, stage, source, tokenizer)
     return load_corpus(stage.folder)
 
 

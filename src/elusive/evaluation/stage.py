@@ -1,5 +1,6 @@
 """Closed-book questions answered by batched greedy decoding, and their exact match and F1."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -18,7 +19,7 @@ from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.runs.files import ProgressFunction, silent, write_json, write_jsonl
-from elusive.runs.folder import known_answers
+from elusive.runs.folder import beside_answers, known_answers
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import to_json
 
@@ -139,14 +140,21 @@ def evaluate_model(
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
     groups = [(items, folder), *([(known, known_answers(folder))] if known else [])]
-    stages = [(Stage(place, _identity(group, examples, model, settings)), group) for group, place in groups]
-    missing = [(stage, group) for stage, group in stages if not stage.done]
-    start = time.perf_counter()
-    answers = _answers([group for _, group in missing], examples, model, settings, progress)
-    for (stage, group), predictions in zip(missing, answers, strict=True):
-        found, start = write_answers(predictions, stage.folder, start), time.perf_counter()
-        means = {name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")}
-        stage.finish(means | {"examples": examples_in_words(group, examples, settings)})
+    with contextlib.ExitStack() as begun:
+        stages = [
+            (
+                begun.enter_context(Stage(place, _identity(group, examples, model, settings), beside=beside_answers())),
+                group,
+            )
+            for group, place in groups
+        ]
+        missing = [(stage, group) for stage, group in stages if not stage.done]
+        start = time.perf_counter()
+        answers = _answers([group for _, group in missing], examples, model, settings, progress)
+        for (stage, group), predictions in zip(missing, answers, strict=True):
+            found, start = write_answers(predictions, stage.folder, start), time.perf_counter()
+            means = {name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")}
+            stage.finish(means | {"examples": examples_in_words(group, examples, settings)})
     return read_metrics(folder)
 
 

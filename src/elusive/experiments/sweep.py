@@ -16,6 +16,7 @@ from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
 from elusive.runs.folder import RunFolder, known_answers
+from elusive.runs.lock import locked
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import say
 from elusive.runs.versions import versions
@@ -65,7 +66,7 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = say) -> Swept:
 
     Raises:
         ElusiveError: on bad input, settings that cannot be swept, a corpus without questions, or if the folder holds
-            results of other settings.
+            results of other settings or another command uses it.
     """
     trials = grid_trials(recipe)  # refuses what cannot be swept, whatever the search
     if recipe.sweep.search == "tpe":
@@ -77,6 +78,11 @@ def sweep(recipe: SweepRecipe, *, announce: Announce = say) -> Swept:
         check_arguments(trial.recipe.train.training_arguments)
     run = RunFolder(Path(recipe.output))
     run.refuse_old()
+    with locked(run.path):
+        return _sweep(recipe, trials, run, announce)
+
+
+def _sweep(recipe: SweepRecipe, trials: list[Trial], run: RunFolder, announce: Announce) -> Swept:
     if not run.sweep_recipe.exists():
         write_text(run.sweep_recipe, dump_recipe(recipe))
     announce(f"corpus: {recipe.corpus.source}")
@@ -180,7 +186,7 @@ def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, run: RunFolder
                 )
             if items:
                 asked = stage_settings(place)
-                Stage(place, asked | questions_identity(items, examples, settings))
+                Stage(place, asked | questions_identity(items, examples, settings)).check()
 
 
 def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:

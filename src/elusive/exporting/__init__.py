@@ -20,6 +20,7 @@ from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
+from elusive.runs.lock import LOCK, locked
 
 from .base_model import BaseModel, copy_embedded, load_base_model
 from .card import QUESTIONS, dataset_card, public_name
@@ -79,10 +80,17 @@ def export(
 
     Raises:
         ElusiveError: if the source is unfinished or lacks the arm, `output` holds something else, or the base model's
-            tokenizer cannot be loaded or is not the one that the copies were made with.
+            tokenizer cannot be loaded or is not the one that the copies were made with, or another command uses it.
     """
-    settings, folder = settings or ExportSettings(), Path(output)
-    found = find_source(source, arm)
+    found, folder = find_source(source, arm), Path(output)
+    _earlier_files(folder, found)  # refuses what is no folder for an export, before anything is written there
+    with locked(folder):
+        return _export(found, folder, questions, settings or ExportSettings(), progress)
+
+
+def _export(
+    found: Source, folder: Path, questions: str | Path, settings: ExportSettings, progress: ProgressFunction
+) -> Exported:
     earlier = _earlier_files(folder, found)
     train = training_settings(found, settings)
     base = load_base_model(*base_model_of(found, settings))
@@ -126,7 +134,7 @@ def _earlier_files(folder: Path, source: Source) -> set[str]:
         return set()
     if not folder.is_dir():
         raise ElusiveError(f"{folder} is a file: expected a folder to write to, or none yet.")
-    if not any(folder.iterdir()):
+    if not any(path.name != LOCK for path in folder.iterdir()):
         return set()
     mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
     exported = isinstance(mark, dict) and str(mark.get("made_by", "")).startswith("elusive export")

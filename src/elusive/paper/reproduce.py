@@ -8,6 +8,7 @@ from pathlib import Path
 from elusive.config.verbs import ReproduceSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_json, write_text
+from elusive.runs.lock import locked
 from elusive.runs.progress import clock
 from elusive.runs.terminal import say
 from elusive.runs.typed_json import to_json
@@ -63,6 +64,18 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
     needed = needed_arms(pair, names, settings)
     for (name, role), arms in needed.items():
         check_experiment(pair, name, role, arms, settings)
+    with locked(settings.output):
+        return _reproduce(pair, names, needed, left_out, settings, announce)
+
+
+def _reproduce(
+    pair: Family,
+    names: Sequence[str],
+    needed: Mapping[Key, tuple[str, ...]],
+    left_out: list[str],
+    settings: ReproduceSettings,
+    announce: Announce,
+) -> Reproduction:
     done: dict[Key, Done] = {
         (name, role): run_experiment(pair, name, role, arms, settings, announce)
         if arms

@@ -7,6 +7,7 @@ from elusive.config.run import Recipe, ReportSettings
 from elusive.config.toml import dump_recipe, load_recipe
 from elusive.runs.files import ProgressFunction, silent, write_text
 from elusive.runs.folder import RunFolder
+from elusive.runs.lock import locked
 
 from .clues import cue_ranks, run_recall
 from .collecting import collect
@@ -29,12 +30,19 @@ def write_report(run_folder: str | Path, settings: ReportSettings, *, progress: 
         `report/index.html`; results.json, results.md and plots/ are in the same folder.
 
     Raises:
-        ElusiveError: if the folder is no run, or a stage's files are missing; the message names the stage.
+        ElusiveError: if the folder is no run, a stage's files are missing (the message names the stage), or another
+            command writes the report.
     """
+    run = RunFolder.open(run_folder)
+    # The run's own folder may be in use: a report can be written while models are still trained.
+    with locked(run.report):
+        return _write_report(run, settings, progress)
+
+
+def _write_report(run: RunFolder, settings: ReportSettings, progress: ProgressFunction) -> Path:
     # Plotting and templates load slowly; `results_table` needs neither.
     from . import page, plots
 
-    run = RunFolder.open(run_folder)
     recipe = load_recipe(run.recipe, Recipe)
     documents = read_documents(run)
     progress(0, 4)

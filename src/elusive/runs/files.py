@@ -1,7 +1,6 @@
 """The run folder: atomic writes, and stages that know what they were asked and whether they are done."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
+
+from .disk import disk_errors
+from .lock import check_still_locked, temporary_parts
 
 ProgressFunction = Callable[[int, int], None]
 """Called with (done, total) while a stage works."""
@@ -27,30 +29,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The file is flushed to disk before the rename, so a reader sees the old content or the new, never a part.
 
     Raises:
-        ElusiveError: if the disk is full or the folder cannot be written; whatever stood at `path` still stands.
+        ElusiveError: if the disk is full, the folder cannot be written, or it was removed after this process had locked
+            it; whatever stood at `path` still stands.
     """
     path = Path(path)
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays last: libraries choose a format by it.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ElusiveError(
-                f"The disk is full: {path} could not be written. Free some space and run the same command again; "
-                "everything finished before this file is kept."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EPERM):
-            raise ElusiveError(f"Cannot write {path}: {error.strerror}. Choose another output folder.") from error
-        raise
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(**temporary_parts(path))
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            temporary.chmod(0o644)
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            check_still_locked(path)
+            os.replace(temporary, path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -170,6 +170,11 @@ class RunFolder:
         return [path for path in found if path.is_file()]
 
 
+def beside_answers() -> tuple[str, ...]:
+    """Patterns of the names that other stages write in a folder of answers."""
+    return _KNOWN, f"{_EPOCH}*"
+
+
 def known_answers(answers: str | Path) -> Path:
     """Answers about what was known before training, in a folder of answers."""
     return Path(answers) / _KNOWN

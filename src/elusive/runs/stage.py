@@ -1,12 +1,15 @@
 """Stages that know their settings and whether they are done."""
 
-from collections.abc import Mapping
+import contextlib
+import fnmatch
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
 
 from .files import read_json, write_json
+from .lock import FolderInUseError, locked, was_left_locked
 
 FORMAT = 2
 """Of the folders that this version writes and reads; the first, that of Elusive 0.1, named none."""
@@ -17,25 +20,63 @@ _SETTINGS, _DONE = "settings.json", "done.json"
 class Stage:
     """A folder written by one stage: `settings.json` first, its files, `done.json` last.
 
+    Used as `with Stage(folder, settings) as stage:`. While the block runs, no other command can enter the folder; one
+    that is done already is only looked at, and several commands may do that.
+
     Args:
         folder: the stage's own folder.
         settings: all that its result depends on, hashes of its inputs included; JSON types only.
+        writes: whether this process writes; of several that work together one does, and enters first.
+        beside: patterns of names in the folder that other stages write.
 
     Raises:
-        ElusiveError: if the folder holds anything that other settings made, or that a version wrote whose folders this
-            one does not read.
+        ElusiveError: on entering, if the folder holds anything that other settings made, or files whose settings are
+            not known, or that a version wrote whose folders this one does not read, or if another command uses it.
     """
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, settings: Mapping[str, Any], *, writes: bool = True, beside: Sequence[str] = ()
+    ) -> None:
         self.folder = Path(folder)
-        path = self.folder / _SETTINGS
-        settings = {"format": FORMAT, **settings}
+        self.settings = {"format": FORMAT, **settings}
+        self.writes = writes
         # A stage that failed before it wrote anything but bad rows, to be corrected, may be begun again.
-        kept = (path.name, "quarantine.jsonl")
-        if path.exists() and any(other.name not in kept for other in self.folder.iterdir()):
-            _refuse_other_settings(self.folder, stage_settings(self.folder), settings)
+        self._kept = (_SETTINGS, "quarantine.jsonl", ".*", *beside)
+        self._lock = contextlib.ExitStack()
+
+    def __enter__(self) -> "Stage":
+        self.check()
+        if not self.writes or (self.done and not was_left_locked(self.folder)):
+            return self
+        try:
+            self._lock.enter_context(locked(self.folder))
+        except FolderInUseError:
+            if not self.done:
+                raise
+        with self._lock:  # given back if anything is refused now
+            self.check()  # another command may have been faster
+            if not self.done:
+                write_json(self.folder / _SETTINGS, self.settings)
+            self._lock = self._lock.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def check(self) -> None:
+        """Refuse a folder whose files were made with other settings, or nobody knows with which.
+
+        Raises:
+            ElusiveError: says what differs, and what to do.
+        """
+        names = sorted(path.name for path in self.folder.glob("*"))
+        made = [name for name in names if not any(fnmatch.fnmatchcase(name, one) for one in self._kept)]
+        if not made:
+            return
+        if (self.folder / _SETTINGS).exists():
+            _refuse_other_settings(self.folder, stage_settings(self.folder), self.settings)
         else:
-            write_json(path, settings)
+            _refuse_unknown_settings(self.folder, made)
 
     @property
     def done(self) -> bool:
@@ -98,6 +139,19 @@ def check_format(settings: Mapping[str, Any], shown: str | Path) -> None:
     raise ElusiveError(
         f"{shown} was written by another version of Elusive: expected folders of format {FORMAT}, got {found!r}. "
         "Update Elusive, or run the same recipe or command again into a new folder."
+    )
+
+
+def _refuse_unknown_settings(folder: Path, made: Sequence[str]) -> None:
+    names = ", ".join(made[:5]) + (", ..." if len(made) > 5 else "")
+    if _DONE in made:
+        raise ElusiveError(
+            f"{folder} is marked as done ({_DONE}), but {_SETTINGS} is missing, so nobody knows what its files were "
+            "made with. Delete the folder and run the same command again."
+        )
+    raise ElusiveError(
+        f"{folder} holds other files ({names}) and no {_SETTINGS}: expected a new or an empty folder, or one that the "
+        "same command began. Give another output folder, or delete this one."
     )
 
 

@@ -17,7 +17,7 @@ from elusive.config.models import ModelRef
 from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
-from elusive.models import loading
+from elusive.models import loading, processes
 from elusive.runs.files import ProgressFunction, silent
 from elusive.runs.progress import shown
 from elusive.runs.stage import Stage
@@ -99,54 +99,53 @@ def score_corpus(
             or as `score_documents`.
     """
     check_corpus(documents, settings, fields)
-    stage = Stage(
-        folder,
-        {
-            **loading.model_identity(model),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "queries": settings.queries,
-            "fields": list(fields),
-            "head_fields": list(settings.head_fields),
-            "include_self": settings.include_self,
-            "layers": list(model.layers),
-            "heads": list(model.heads),
-            "per_head": per_head,
-            "renormalise": settings.renormalise,
-            **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
-            "max_length": settings.max_length,
-            "shard_documents": settings.shard_documents,
-            "corpus": corpus_hash(documents),
-        },
-    )
-    if stage.done:
-        return progress(len(documents), len(documents))
-    began = time.monotonic()
+    identity = {
+        **loading.model_identity(model),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "queries": settings.queries,
+        "fields": list(fields),
+        "head_fields": list(settings.head_fields),
+        "include_self": settings.include_self,
+        "layers": list(model.layers),
+        "heads": list(model.heads),
+        "per_head": per_head,
+        "renormalise": settings.renormalise,
+        **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
+        "max_length": settings.max_length,
+        "shard_documents": settings.shard_documents,
+        "corpus": corpus_hash(documents),
+    }
     size = settings.shard_documents
-    shards = [stage.folder / f"part-{number:05d}.parquet" for number in range(math.ceil(len(documents) / size))]
-    if not all(path.exists() for path in shards):
-        loaded = (load or load_for_scoring)(model)
-        tokenizer = loading.load_tokenizer(model)
-        remaining = iter(documents)
-        done = sum(min(size, len(documents) - number * size) for number, path in enumerate(shards) if path.exists())
-        for path in shards:
-            part = list(itertools.islice(remaining, size))
-            if path.exists():
-                continue
-            scores = score_documents(
-                part,
-                loaded,
-                tokenizer,
-                settings,
-                fields=fields,
-                layers=model.layers,
-                heads=model.heads,
-                per_head=per_head,
-                progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
-            )
-            write_shard(path, scores)
-            done += len(part)
-    stage.finish({"documents": len(documents), "shards": len(shards), "seconds": round(time.monotonic() - began, 3)})
+    with Stage(folder, identity, writes=processes.is_main()) as stage:
+        if stage.done:
+            return progress(len(documents), len(documents))
+        began = time.monotonic()
+        shards = [stage.folder / f"part-{number:05d}.parquet" for number in range(math.ceil(len(documents) / size))]
+        if not all(path.exists() for path in shards):
+            loaded = (load or load_for_scoring)(model)
+            tokenizer = loading.load_tokenizer(model)
+            remaining = iter(documents)
+            done = sum(min(size, len(documents) - number * size) for number, path in enumerate(shards) if path.exists())
+            for path in shards:
+                part = list(itertools.islice(remaining, size))
+                if path.exists():
+                    continue
+                scores = score_documents(
+                    part,
+                    loaded,
+                    tokenizer,
+                    settings,
+                    fields=fields,
+                    layers=model.layers,
+                    heads=model.heads,
+                    per_head=per_head,
+                    progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
+                )
+                write_shard(path, scores)
+                done += len(part)
+        seconds = round(time.monotonic() - began, 3)
+        stage.finish({"documents": len(documents), "shards": len(shards), "seconds": seconds})
 
 
 def check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str] = ()) -> None:

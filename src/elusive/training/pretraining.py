@@ -1,7 +1,6 @@
 """The embedded pair's own pretraining: a byte-level BPE tokenizer and a Llama model from scratch."""
 
 import itertools
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from elusive.runs.files import ProgressFunction, silent, write_text
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import to_json
 
+from .checkpoints import remove_checkpoints
 from .sequences import pack_rows, row_order, tokenize_rows
 from .trainer import FitSettings, Steps, fit
 
@@ -114,10 +114,15 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     Returns:
         The folder: bf16 safetensors, tokenizer, and the recipe that made them.
     """
-    stage = Stage(settings.output, {"pretrain": to_table(settings)})
+    with Stage(settings.output, {"pretrain": to_table(settings)}) as stage:
+        if not stage.done:
+            _pretrain(settings, stage, progress)
+        remove_checkpoints(stage.folder)
+    return stage.folder
+
+
+def _pretrain(settings: PretrainSettings, stage: Stage, progress: ProgressFunction) -> None:
     folder = stage.folder
-    if stage.done:
-        return folder
     if not (folder / "tokenizer.json").exists():
         train_tokenizer(settings).save_pretrained(folder)
     tokenizer = load_tokenizer(str(folder))
@@ -134,8 +139,6 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
     stage.finish({**to_json(fitted), "parameters": model.num_parameters()})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return folder
 
 
 def _packed_rows(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> list[Any]:

@@ -1,8 +1,8 @@
 """Continual pretraining of a model on one arm's texts: LoRA or full, packed where that can be, resumable."""
 
+import contextlib
 import dataclasses
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from elusive.runs.files import ProgressFunction, file_hash, read_json, read_json
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json, to_json
 
+from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
@@ -188,10 +189,27 @@ def train(
     _check_before_loading(model, settings, evaluator)
     identity = _identity(texts, model, settings, evaluator)
     device = default_device() if model.device == "auto" else model.device
-    with processes.main_first(cpu=device == "cpu"):
-        stage = Stage(folder, identity)
-    if stage.done:
-        return from_json(Training, stage.summary)
+    main = processes.is_main()
+    with contextlib.ExitStack() as begun:
+        with processes.main_first(cpu=device == "cpu"):
+            stage = begun.enter_context(Stage(folder, identity, writes=main))
+        if not stage.done:
+            _train(texts, stage, model, settings, device, evaluator, progress)
+        if main:
+            remove_checkpoints(stage.folder)
+        with processes.main_first(cpu=True):
+            return from_json(Training, stage.summary)
+
+
+def _train(
+    texts: str | Path,
+    stage: Stage,
+    model: ModelRef,
+    settings: TrainSettings,
+    device: str,
+    evaluator: Evaluator | None,
+    progress: ProgressFunction,
+) -> None:
     tokenizer = load_tokenizer(model)
     # Weights that are to be spread over the processes may fit none of their devices.
     learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
@@ -225,9 +243,6 @@ def train(
             **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
         )
         stage.finish(to_json(done))
-        shutil.rmtree(stage.folder / "checkpoints", ignore_errors=True)
-    with processes.main_first(cpu=True):
-        return from_json(Training, stage.summary)
 
 
 def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:

@@ -179,9 +179,13 @@ def make_people(
     """
     if not settings.model:
         raise ElusiveError("llm.model: expected the name of the server's model, got none. Give it with --model.")
-    stage = Stage(folder, _identity(corpus, settings))
-    if stage.done:
-        return _finished(stage)
+    with Stage(folder, _identity(corpus, settings)) as stage:
+        return _finished(stage) if stage.done else _made(corpus, settings, stage, progress, announce)
+
+
+def _made(
+    corpus: CorpusSettings, settings: LlmSettings, stage: Stage, progress: ProgressFunction, announce: Announce
+) -> PeopleSummary:
     log = AnswerLog(stage.folder / ANSWERS_FILE)
     try:
         found, sent = _run(_gather(corpus, settings, log, progress, announce))

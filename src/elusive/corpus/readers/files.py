@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from elusive.config.run import CorpusFormat
 from elusive.corpus.input_files import opened
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash
+from elusive.runs.temporary import temporary_folder
 
 HUB_PREFIX = "hf:"
 
@@ -180,8 +180,8 @@ def opened_source(name: str) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def _spooled(stream: BinaryIO) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="elusive-") as folder:
-        path = Path(folder) / "stdin"
+    with temporary_folder() as folder:
+        path = folder / "stdin"
         with path.open("wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         yield path

@@ -5,7 +5,6 @@ import csv
 import io
 import itertools
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from elusive.corpus.input_files import is_compressed, opened
 from elusive.corpus.values import not_utf8
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
+from elusive.runs.temporary import temporary_folder
 
 from .files import SourceFile
 from .read_state import FLAT_COLUMNS, NAMING, Row, json_bytes
@@ -181,8 +181,8 @@ def _seekable(file: SourceFile) -> Iterator[Path]:
     if not is_compressed(file.path):
         yield file.path
         return
-    with tempfile.TemporaryDirectory(prefix="elusive-") as folder:
-        path = Path(folder) / "plain.parquet"
+    with temporary_folder() as folder:
+        path = folder / "plain.parquet"
         with opened(file.path, file.label) as stream, path.open("wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         yield path

@@ -1,0 +1,287 @@
+"""One command at a time in a folder that is written.
+
+A command holds an operating-system lock on `.elusive.lock` in the folder that it writes, and names itself in that
+file. The system gives the lock up when the process ends, however it ends, so a lock cannot outlive a crash. Network
+file systems pass such locks on from host to host as a rule, but not all do, and some have none. So the file decides
+where the lock cannot: one that another host left behind is refused, because nobody here can see whether its command
+still works.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import json
+import multiprocessing
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import lock_descriptor
+
+from elusive.errors import ElusiveError
+
+from .disk import disk_errors
+
+LOCK = ".elusive.lock"
+"""Name of the file that is locked; it lies in the folder as long as the folder is in use."""
+
+TEMPORARY = "elusive-"
+"""Begins the middle part of the name of a file that is being written: .train.elusive-k3j2x1ab.jsonl."""
+_IS_TEMPORARY = re.compile(rf"\..*\.{TEMPORARY}\w{{8}}(\.\w+)?")
+
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
+
+_SECONDS_FOR_CHILDREN = 30.0
+_SECONDS_FOR_RECORD = 1.0
+_SECONDS_OF_CLOCKS = 2.0
+"""A moment in the past moves by so much when a host's clock is set right."""
+_LONGEST_COMMAND = 200
+
+
+class FolderInUseError(ElusiveError):
+    """Another command writes in the folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """The command that uses a folder, as the lock file names it.
+
+    Attributes:
+        process: the id of its process; of a worker's lock, that of the process which started the worker.
+        began: when that process started, in seconds since 1970; ids are given again, such moments are not.
+        host: the name of its host.
+        boot: the id of the host's boot, "" where there is none; the same in all containers of a host.
+        since: when it took the folder.
+        command: its command line.
+    """
+
+    process: int
+    began: float
+    host: str
+    boot: str
+    since: str
+    command: str
+
+    @classmethod
+    def here(cls) -> "Owner":
+        """This command, from now on."""
+        parent = multiprocessing.parent_process()
+        process = parent.pid if parent and parent.pid else os.getpid()
+        since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        # A command line may hold anything, and is shown on other people's terminals.
+        words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = "".join(one if one.isprintable() else "?" for one in words)[:_LONGEST_COMMAND]
+        return cls(process, _began(process) or 0.0, platform.node(), _boot_id(), since, command)
+
+    @classmethod
+    def of(cls, path: Path) -> "Owner | None":
+        """The process that a lock file names; None where it names none (yet)."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: found[field.name] for field in dataclasses.fields(cls)})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def is_of_this_host(self) -> bool:
+        """Whether its host is this one, at this boot or an earlier one."""
+        return self.host == platform.node() or (self.boot != "" and self.boot == _boot_id())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether that process of this host is there no more."""
+        began = _began(self.process)
+        return self.boot != _boot_id() or began is None or abs(began - self.began) > _SECONDS_OF_CLOCKS
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since} ({self.command})"
+
+
+class _Lock:
+    """A folder's lock file, held by this process."""
+
+    def __init__(self, path: Path, descriptor: int, made_folder: bool) -> None:
+        self.path, self.descriptor, self.made_folder = path, descriptor, made_folder
+
+    def write(self, owner: Owner) -> None:
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(dataclasses.asdict(owner), ensure_ascii=False).encode(), 0)
+        os.fsync(self.descriptor)
+
+    def release(self) -> None:
+        # Removed while it is still held: whoever opened it meanwhile sees that it is gone, and opens the next one.
+        if _is(self.path, self.descriptor):
+            self.path.unlink()
+        os.close(self.descriptor)
+        if self.made_folder:
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()  # where nothing was written
+
+
+_held: dict[Path, _Lock] = {}
+"""The locks of this process by folder."""
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other commands out of a folder while the block runs; half-written files of killed ones are removed first.
+
+    Args:
+        folder: made if it is not there. Its sub-folders are not locked: each stage locks its own.
+
+    Raises:
+        FolderInUseError: if another command, of this process too, uses the folder; says which, where and since when.
+        ElusiveError: if another host left it locked, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    with disk_errors(folder):
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder.resolve()
+        lock = _Lock(place / LOCK, _taken(place / LOCK, folder), made)
+    try:
+        lock.write(Owner.here())
+        _held[place] = lock
+        _remove_temporaries(place)
+        yield
+    finally:
+        if _held.get(place) is lock:
+            del _held[place]
+        lock.release()
+
+
+def check_still_locked(path: str | Path) -> None:
+    """Refuse to write to a folder that was removed, or moved and made again, since this process locked it.
+
+    Args:
+        path: the file or folder; nothing is refused where this process has not locked a folder around it.
+
+    Raises:
+        ElusiveError: if the folder is another one now.
+    """
+    if not _held:
+        return
+    path = Path(path).resolve()
+    for folder in (path, *path.parents):
+        if (lock := _held.get(folder)) and not _is(lock.path, lock.descriptor):
+            raise ElusiveError(
+                f"{folder} was removed or replaced while this command was writing to it, so nothing more is written "
+                "there. Run the same command again."
+            )
+
+
+def was_left_locked(folder: str | Path) -> bool:
+    """Whether a folder is in use, or was when its command was killed."""
+    return (Path(folder) / LOCK).exists()
+
+
+def _taken(path: Path, shown: Path) -> int:
+    """The descriptor of a lock file, locked."""
+    began = time.monotonic()
+    while True:
+        descriptor, is_new = _opened(path)
+        try:
+            taken = _lock(descriptor, path, is_new, shown)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if taken and _is(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+        if taken:
+            continue  # its owner removed it before it was locked here
+        _wait_or_refuse(Owner.of(path), time.monotonic() - began, shown)
+
+
+def _opened(path: Path) -> tuple[int, bool]:
+    """A lock file's descriptor, and whether this call made the file."""
+    with contextlib.suppress(FileExistsError):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644), False
+
+
+def _lock(descriptor: int, path: Path, is_new: bool, shown: Path) -> bool:
+    """Whether the lock is taken.
+
+    Raises:
+        ElusiveError: if another host left it.
+    """
+    try:
+        if not lock_descriptor(descriptor, blocking=False):
+            return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"elusive: the file system of {shown} has no locks ({error.strerror}). {LOCK} in it stands for one; on "
+            "such a file system start one command at a time.",
+            file=sys.stderr,
+        )
+        if not is_new and (owner := Owner.of(path)) and owner.is_of_this_host and not owner.has_ended:
+            return False
+    owner = Owner.of(path)
+    if owner and not owner.is_of_this_host:
+        raise ElusiveError(
+            f"{shown} was in use by {owner}, which did not give it back. Whether that command still works there cannot "
+            f"be told from here ({platform.node()}). If it has ended, delete {path} and run this command again."
+        )
+    return True
+
+
+def _wait_or_refuse(owner: Owner | None, waited: float, shown: Path) -> None:
+    """Wait for the processes that a killed command had started, which are about to end; refuse any other."""
+    is_ending = owner is not None and owner.is_of_this_host and owner.has_ended
+    if waited > (_SECONDS_FOR_CHILDREN if is_ending else 0 if owner else _SECONDS_FOR_RECORD):
+        ended = " That process has ended, but others that it started have not." if is_ending else ""
+        raise FolderInUseError(
+            f"{shown} is in use by {owner or 'another command'}.{ended} Wait until it is done, or give another output "
+            "folder."
+        )
+    time.sleep(0.05)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether a descriptor is that of the file at a path."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _began(process: int) -> float | None:
+    """When a process of this host started; None if it has ended."""
+    import psutil
+
+    try:
+        found = psutil.Process(process)
+        return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove what killed commands had begun to write, except in sub-folders that another command may be using."""
+    for place, inside, files in os.walk(folder):
+        inside[:] = [name for name in inside if not was_left_locked(Path(place) / name)]
+        for name in files:
+            if _IS_TEMPORARY.fullmatch(name):
+                (Path(place) / name).unlink(missing_ok=True)
+
+
+def temporary_parts(path: Path) -> dict[str, Any]:
+    """How `tempfile` names a file that is being written, so that the next command knows it for what it is."""
+    # The suffix stays last: libraries choose a format by it.
+    return {"prefix": f".{path.stem}.{TEMPORARY}", "suffix": path.suffix, "dir": path.parent}

@@ -1,0 +1,468 @@
+"""Commands that are interrupted at random moments, again and again, end with the files of one that never was.
+
+    python -m tests.campaigns.killer --minutes 10 --seed 1
+
+A history is one command: it is started, ended from outside, started again, up to four times, and then left alone. Its
+files are compared with those of a command that nobody interrupted, byte by byte but for what `NOT_COMPARED` names. A
+history depends on the seed and its number (`--history`); the moment in the program also on the machine's speed.
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from elusive.runs.lock import LOCK
+from tests import loaded
+
+OUT, INPUTS = "out", "inputs"
+"""In a history's folder: what its command writes, and what all histories read."""
+
+NOT_COMPARED = {
+    "seconds": "how long something took; of a resumed training, since it resumed",
+    "Time of all experiments": "the same, in words",
+    LOCK: "a done stage is only looked at, so the next command may leave the lock file of a killed one",
+}
+"""What differs between two commands that nobody interrupted, too: keys of JSON, and lines and names that hold these."""
+
+SECONDS_TO_END = 120.0
+"""A command that is told to stop, and processes whose command is gone, end within so many seconds."""
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+EXPECTED = {signal.SIGKILL: {-9}, signal.SIGTERM: {143}, signal.SIGINT: {130}}
+"""Exit codes by signal."""
+
+RECIPE = """
+output = "out"
+arms = ["plain", "contrast-cues"]
+parallel = {parallel}
+[models.large]
+name = "elusive/small"
+[corpus]
+people = 4
+[score]
+shard_documents = 2
+[augment]
+copies = 2
+[train]
+method = "{method}"
+max_steps = {steps}
+batch_size = 2
+save_steps = 3
+{more}
+[evaluate]
+known = "inputs/corpus/questions.jsonl"
+shots = 1
+max_new_tokens = 4
+resamples = 200
+[report]
+documents = 1
+"""
+SWEEP = """
+[sweep.grid]
+"train.learning_rate" = [1e-3, 2e-3]
+"""
+PRETRAIN = """
+output = "out"
+layers = 1
+hidden_size = 16
+intermediate_size = 32
+heads = 2
+people = 20
+vocab_size = 400
+tokens = 40000
+batch_size = 4
+save_steps = 5
+"""
+EVALUATED = "evaluate_at_epochs = [1.0]"
+MODEL = "--model elusive/small"
+PAIR = "--large elusive/small --small elusive/small"
+TRAIN = f"train inputs/texts/train.jsonl --output out {MODEL} --batch-size 2 --save-steps 3"
+REPRODUCED = (
+    "reproduce table2 --output out --large elusive/small --people 2 --cohorts 1 --seeds 1 --set train.max_steps=3 "
+    "train.save_steps=1 train.replay= train.batch_size=2 train.replay_batch_size=0 augment.copies=1 evaluate.shots=1 "
+    "evaluate.max_new_tokens=2 train.evaluate_at_epochs=[]"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """A command, run in the folder of a history.
+
+    Attributes:
+        name: for tables and `--only`.
+        command: without `elusive`.
+        prepared: in the inputs, what `out` is a copy of before the first start.
+    """
+
+    name: str
+    command: str
+    prepared: str = ""
+
+
+SCENARIOS = (
+    Scenario("generate", "generate --output out --people 6000"),
+    Scenario("generate from a file", "generate --output out --source inputs/rows.parquet.gz"),
+    Scenario("score", f"score inputs/corpus --output out {MODEL} --shard-documents 2"),
+    Scenario("augment", "augment inputs/corpus --output out --arm random --large inputs/scores --copies 400"),
+    Scenario("train, full", f"{TRAIN} --epochs 6 --method full --evaluate-at-epochs 2 --questions inputs/four.jsonl"),
+    Scenario("train, LoRA", f"{TRAIN} --epochs 4 --copies fresh"),
+    Scenario("evaluate", f"evaluate --questions inputs/corpus/questions.jsonl --output out {MODEL} --known auto"),
+    Scenario("recall", f"recall inputs/corpus --output out {PAIR}"),
+    Scenario("heads", f"heads inputs/corpus --output out {PAIR}"),
+    Scenario("export", "export inputs/run --arm contrast-cues --output out"),
+    Scenario("report", "report out", prepared="run"),
+    Scenario("pretrain", "pretrain inputs/pretrain.toml"),
+    Scenario("run, one by one", "run inputs/one.toml"),
+    Scenario("run, side by side", "run inputs/two.toml"),
+    Scenario("sweep", "sweep inputs/sweep.toml"),
+    Scenario("reproduce", REPRODUCED),
+)
+
+
+class DifferenceError(Exception):
+    """A history that did not end as it should."""
+
+
+# Commands, each in a process of its own
+
+
+@dataclasses.dataclass
+class Command:
+    """A started command: the leader of a process group of its own, with its workers in it."""
+
+    process: BaseProcess
+    group: int
+    printed: Path
+
+    def processes(self) -> list[int]:
+        """Those of its group that still run."""
+        import psutil
+
+        found = []
+        for one in psutil.process_iter(["status"]):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(one.pid) == self.group and one.info["status"] != psutil.STATUS_ZOMBIE:
+                    found.append(one.pid)
+        return found
+
+    def wait_for_all(self) -> None:
+        """Wait until no process of it is left."""
+        deadline = time.monotonic() + SECONDS_TO_END
+        while left := self.processes():
+            if time.monotonic() > deadline:
+                raise DifferenceError(f"processes {left} are left of a command that has ended")
+            time.sleep(0.02)
+
+    def check_printed(self) -> None:
+        """Look for what no command prints."""
+        text = self.printed.read_text(encoding="utf-8", errors="replace")
+        for sign in ("Traceback", "Exception ignored", "resource_tracker"):
+            if sign in text:
+                raise DifferenceError(f"{sign} was printed:\n{text[-3000:]}")
+
+
+def start(arguments: Sequence[str], folder: Path) -> Command:
+    """Run `elusive` in a folder; returns when its libraries are loaded and its own code begins."""
+    number = len(list(folder.glob("printed-*")))
+    printed, ready = folder / f"printed-{number}", folder / "ready"
+    ready.unlink(missing_ok=True)
+    process = loaded.CONTEXT.Process(target=_elusive, args=(list(arguments), str(folder), printed.name))
+    process.start()
+    while not ready.exists():
+        if not process.is_alive():
+            raise DifferenceError(f"the command did not start: {printed.read_text() if printed.exists() else ''}")
+        time.sleep(0.002)
+    assert process.pid
+    return Command(process, process.pid, printed)
+
+
+def _elusive(arguments: list[str], folder: str, printed: str) -> None:
+    os.chdir(folder)
+    os.setpgid(0, 0)
+    stream = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.argv = ["elusive", *arguments]
+    gc.freeze()
+    loaded.workers_of_this_server(_start_worker)
+    from elusive.cli.main import main
+    from elusive.runs.stopping import stopped_by_sigterm
+
+    # The interpreter's own first moments are not looked at: signals find the command's handlers.
+    with stopped_by_sigterm():
+        Path("ready").touch()
+        main(arguments)
+
+
+def _start_worker(group: int, *arguments: Any) -> None:
+    """What a worker does first: it joins the group of its command, as a process that was spawned would be in it."""
+    from elusive.experiments import jobs
+
+    os.setpgid(0, group)
+    jobs._start_worker(*arguments)
+
+
+# Histories
+
+
+@dataclasses.dataclass(frozen=True)
+class Interruption:
+    """One end of a command from outside."""
+
+    scenario: str
+    stage: str
+    signal: signal.Signals
+    to_all: bool
+
+
+class Campaign:
+    """Inputs and uninterrupted outputs, made once; histories, and what became of them."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.seconds: dict[str, float] = {}
+        self.interruptions: list[Interruption] = []
+        self.histories = 0
+        self.missed = 0
+        self.failures: list[str] = []
+
+    def prepare(self, scenarios: Sequence[Scenario]) -> None:
+        """Make the inputs, and what each command writes when nobody interrupts it."""
+        inputs = self.folder / INPUTS
+        inputs.mkdir(parents=True)
+        (inputs / INPUTS).symlink_to(inputs)
+        for name, parallel, steps in (("one", 1, 8), ("two", 2, 12)):
+            (inputs / f"{name}.toml").write_text(
+                RECIPE.format(parallel=parallel, steps=steps, method="lora", more=EVALUATED)
+            )
+        (inputs / "sweep.toml").write_text(RECIPE.format(parallel=2, steps=6, method="lora", more="") + SWEEP)
+        (inputs / "pretrain.toml").write_text(PRETRAIN)
+        finish("generate --output corpus --people 12", inputs)
+        finish(f"score corpus --output scores {MODEL}", inputs)
+        finish("augment corpus --output texts --arm random --large scores --copies 1", inputs)
+        lines = (inputs / "corpus" / "questions.jsonl").read_text().splitlines(keepends=True)
+        (inputs / "four.jsonl").write_text("".join(lines[:4]))
+        _write_rows(inputs / "rows.parquet.gz")
+        finish("run one.toml", inputs)
+        (inputs / OUT).rename(inputs / "run")
+        for scenario in scenarios:
+            place = self.new_folder("whole", scenario)
+            began = time.monotonic()
+            finish(scenario.command, place)
+            self.seconds[scenario.name] = time.monotonic() - began
+            print(f"{scenario.name}: {self.seconds[scenario.name]:.1f} s", flush=True)
+
+    def new_folder(self, kind: str, scenario: Scenario, number: int = 0) -> Path:
+        """The folder of a history."""
+        place = self.folder / kind / f"{scenario.name.replace(', ', '-').replace(' ', '-')}-{number}"
+        place.mkdir(parents=True)
+        (place / INPUTS).symlink_to(self.folder / INPUTS)
+        if scenario.prepared:
+            shutil.copytree(self.folder / INPUTS / scenario.prepared, place / OUT)
+        return place
+
+    def history(self, scenario: Scenario, number: int) -> None:
+        """Interrupt a command, let it end, and compare; what is found is kept in `failures`, with its folder."""
+        place = self.new_folder("histories", scenario, number)
+        draw = random.Random(f"{self.seed} {number}")
+        done: list[str] = []
+        try:
+            for _ in range(draw.randint(1, 4)):
+                if not self.interrupted(scenario, place, draw, done):
+                    break
+            finish(scenario.command, place)
+            compare(self.folder / "whole" / place.name.replace(f"-{number}", "-0") / OUT, place / OUT)
+        except DifferenceError as error:
+            self.failures.append(
+                f"{scenario.name}, --seed {self.seed} --history {number} ({'; '.join(done)}): {error}\n  in {place}"
+            )
+            print(f"FAILED {self.failures[-1]}", flush=True)
+        else:
+            shutil.rmtree(place)
+        self.histories += 1
+
+    def interrupted(self, scenario: Scenario, place: Path, draw: random.Random, done: list[str]) -> bool:
+        """Start the command and end it at a random moment; False if it was faster."""
+        seconds = draw.uniform(0, self.seconds[scenario.name])
+        number, to_all = draw.choice(SIGNALS), draw.random() < 0.5
+        command = start(scenario.command.split(), place)
+        command.process.join(seconds)
+        stage = stage_of(place / OUT)
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if to_all else os.kill)(command.group, number)
+        command.process.join(SECONDS_TO_END)
+        code = command.process.exitcode
+        done.append(f"{number.name} to {'all' if to_all else 'one'} after {seconds:.2f} s, {stage}: {code}")
+        if code == 0:
+            self.missed += 1
+            command.wait_for_all()
+            return False
+        if code not in EXPECTED[number]:
+            raise DifferenceError(f"exit code {code} after {number.name}: {command.printed.read_text()[-2000:]}")
+        command.check_printed()
+        # After a SIGKILL workers may still be ending; the next command has to bear with them.
+        if number != signal.SIGKILL:
+            command.wait_for_all()
+        self.interruptions.append(Interruption(scenario.name, stage, number, to_all))
+        return True
+
+    def report(self) -> str:
+        """Counts by command, stage and signal."""
+        lines = ["| command | stage | SIGKILL | SIGTERM | SIGINT | all |", "| --- | --- | --- | --- | --- | --- |"]
+        counted = collections.Counter((one.scenario, one.stage) for one in self.interruptions)
+        for scenario, stage in sorted(counted):
+            numbers = [
+                sum((one.scenario, one.stage, one.signal) == (scenario, stage, number) for one in self.interruptions)
+                for number in SIGNALS
+            ]
+            lines.append(f"| {scenario} | {stage} | {' | '.join(map(str, numbers))} | {counted[scenario, stage]} |")
+        totals = [sum(one.signal == number for one in self.interruptions) for number in SIGNALS]
+        lines.append(f"| all | | {' | '.join(map(str, totals))} | {len(self.interruptions)} |")
+        of_all = sum(one.to_all for one in self.interruptions)
+        lines += [
+            "",
+            f"{self.histories} histories, {len(self.interruptions)} interruptions ({of_all} of the whole process "
+            f"group), {self.missed} commands that were faster, {len(self.failures)} failures.",
+            *self.failures,
+        ]
+        return "\n".join(lines)
+
+
+def finish(command: str, folder: Path) -> None:
+    """Run a command to its end."""
+    started = start(command.split(), folder)
+    started.process.join(900)
+    if started.process.exitcode != 0:
+        raise DifferenceError(f"exit code {started.process.exitcode}: {started.printed.read_text()[-3000:]}")
+    started.check_printed()
+    started.wait_for_all()
+
+
+def stage_of(out: Path) -> str:
+    """Where a command is: the innermost folders that it has locked, and what a training is at."""
+    locked = [path.parent for path in out.rglob(LOCK)]
+    inner = [one for one in locked if not any(one in other.parents for other in locked)]
+    if not inner:
+        return "done" if (out / "done.json").exists() else "before its folder"
+    places = [one.relative_to(out).parts for one in inner]
+    names = sorted({_name(parts) for parts in places})
+    trained = {name for one in inner for name in _training(one)}
+    return ", ".join([*names, *sorted(trained)])
+
+
+def _name(parts: Sequence[str]) -> str:
+    known = ("corpus", "scores", "augmented", "models", "evaluation", "report")
+    return next((name for name in known if name in parts), "at work" if not parts else "between stages")
+
+
+def _training(folder: Path) -> Iterator[str]:
+    checkpoints = list(folder.glob("checkpoints/checkpoint-*"))
+    if any(not (one / "whole.json").exists() for one in checkpoints):
+        yield "in a checkpoint"
+    if list(folder.glob("*.safetensors")):
+        yield "weights written"
+
+
+# What is compared
+
+
+def compare(whole: Path, out: Path) -> None:
+    """Refuse other files than those of an uninterrupted command."""
+    expected, found = files_of(whole), files_of(out)
+    if missing := expected.keys() - found.keys():
+        raise DifferenceError(f"missing: {sorted(missing)[:10]}")
+    if more := found.keys() - expected.keys():
+        raise DifferenceError(f"left behind: {sorted(more)[:10]}")
+    differing = [name for name in sorted(expected) if content(expected[name]) != content(found[name])]
+    if differing:
+        raise DifferenceError(f"other content: {differing[:10]}")
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Files, and folders that hold none, by name."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.name != LOCK and (path.is_file() or not any(path.iterdir()))
+    }
+
+
+def content(path: Path) -> object:
+    """What is compared of a file."""
+    if path.is_dir():
+        return None
+    if path.suffix == ".json":
+        return _without_seconds(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".jsonl":
+        return [_without_seconds(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    if path.suffix == ".md":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if not line.startswith("Time of all experiments")]
+    return path.read_bytes()
+
+
+def _without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_seconds(inside) for key, inside in value.items() if key != "seconds"}
+    return [_without_seconds(inside) for inside in value] if isinstance(value, list) else value
+
+
+def _write_rows(path: Path) -> None:
+    """A compressed Parquet file, which is unpacked to a temporary folder."""
+    import gzip
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [f"Text {number} is about nothing. " * 10 for number in range(20_000)]
+    plain = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), plain)
+    path.write_bytes(gzip.compress(plain.getvalue()))
+
+
+def main() -> None:
+    """Run a campaign; the exit code is 1 if it found anything."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=[], help="names of commands, or beginnings of them")
+    parser.add_argument("--history", type=int, help="one history alone")
+    parser.add_argument("--folder", type=Path, help="where everything is written; kept")
+    given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    scenarios = [one for one in SCENARIOS if not given.only or one.name.startswith(tuple(given.only))]
+    with contextlib.ExitStack() as kept:
+        folder = given.folder or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="killer-")))
+        os.environ["TMPDIR"] = str(folder.resolve() / "temporary")
+        Path(os.environ["TMPDIR"]).mkdir(parents=True)
+        campaign = Campaign(folder.resolve(), given.seed)
+        end = time.monotonic() + 60 * given.minutes
+        campaign.prepare(scenarios)
+        numbers = [given.history] if given.history is not None else range(sys.maxsize)
+        for number in numbers:
+            if time.monotonic() > end and given.history is None:
+                break
+            campaign.history(scenarios[number % len(scenarios)], number)
+        print(campaign.report(), flush=True)
+        if campaign.failures:
+            kept.pop_all()  # the folders of failures are to be seen
+    sys.exit(1 if campaign.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
