@@ -4,11 +4,12 @@ A process that is killed, or that trains together with another, has to be a real
 seconds to load its libraries need not be. What is about the command line itself starts `python -m elusive` instead.
 """
 
+import functools
 import gc
 import multiprocessing
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -82,12 +83,31 @@ def finish(*processes: BaseProcess, seconds: float = 300) -> None:
             process.join()
 
 
+def workers_of_this_server(start_worker: Callable[..., None] | None = None) -> None:
+    """Let processes that the command starts be forked from the server too, and not load the libraries again.
+
+    Args:
+        start_worker: what they do first, in the place of `jobs._start_worker`: called with the number of this
+            process's group, then with that function's arguments.
+    """
+    from multiprocessing import forkserver
+
+    from elusive.experiments import jobs
+
+    # In a process that the server forked its address is known, but not that it runs.
+    forkserver._forkserver.ensure_running = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+    jobs.START_METHOD = "forkserver"
+    if start_worker:
+        jobs._start_worker = functools.partial(start_worker, os.getpgrp())
+
+
 def _elusive(arguments: list[str], environment: dict[str, str], output: str, fsdp: bool) -> None:
     stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     os.environ.clear()
     os.environ.update(environment)
+    workers_of_this_server()
     gc.freeze()  # what was loaded stays; looking through it at each collection takes time
     if fsdp:
         from .cli import fsdp_on_cpus

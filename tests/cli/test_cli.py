@@ -65,6 +65,7 @@ def test_the_front_page_loads_itself_alone(arguments):
         "elusive.models",
         "elusive.models.processes",
         "elusive.runs",
+        "elusive.runs.stopping",
         "elusive.runs.terminal",
     }
     assert loaded.isdisjoint({*HEAVY, "tyro", "rich", "argparse", "dataclasses", "inspect"})

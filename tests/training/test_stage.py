@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import signal
 from collections import Counter
 from typing import Any
 
@@ -28,6 +30,7 @@ from elusive.evaluation.generation import generate_answers
 from elusive.models.loading import load_model
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import read_jsonl, write_jsonl
+from elusive.runs.stopping import Stopped, stopped_by_sigterm
 from elusive.training.checkpoints import discard_partial, newest_checkpoint
 from elusive.training.packing import check_padded
 from elusive.training.sequences import pack_rows, pad_right, row_order, split_step, tokenize_rows
@@ -305,6 +308,48 @@ def test_lines_of_steps_that_are_trained_again_are_dropped(tokenizer, tmp_path):
         [sum(len(rows[row]) for row in step) for step in order]
     ).tolist()
     assert [row["epoch"] for row in found] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("stopped_at", [4, 6])
+def test_a_checkpoint_between_two_logs_keeps_the_loss_since_the_first(tokenizer, tmp_path, stopped_at, accumulation):
+    """Logs after steps 3 and 6, checkpoints after 2 and 4: each line is the uninterrupted run's."""
+    rows = tokenize_rows(TEXTS, tokenizer, 64)
+    order = row_order([len(row) for row in rows], batch_size=2, draws=14, seed=0)
+    settings = dataclasses.replace(
+        FIT, training_arguments={"logging_steps": 3}, gradient_accumulation_steps=accumulation
+    )
+
+    def stop(done, total):
+        if done == stopped_at:
+            raise KeyboardInterrupt
+
+    fit(tiny_model(tokenizer), steps_of(rows, order), settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(tokenizer), steps_of(rows, order), settings, tmp_path / "stopped", progress=stop)
+    fit(tiny_model(tokenizer), steps_of(rows, order), settings, tmp_path / "stopped")
+    whole, stopped = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "stopped"))
+    assert whole == stopped
+    assert [json.loads(line)["step"] for line in whole.splitlines()] == [3, 6]
+
+
+def test_sigterm_ends_a_training_after_its_step_with_a_checkpoint(tokenizer, tmp_path):
+    rows = tokenize_rows(TEXTS, tokenizer, 64)
+    order = row_order([len(row) for row in rows], batch_size=2, draws=12, seed=0)
+    steps = []
+
+    def told(done, total):
+        steps.append(done)
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stop, stopped_by_sigterm():
+        fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path, progress=told)
+    assert stop.value.code == 143
+    assert steps == [1, 2, 3]
+    assert newest_checkpoint(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "checkpoint-3"
+    fit(tiny_model(tokenizer), steps_of(rows, order), FIT, tmp_path, progress=told)
+    assert steps == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_step_is_split_evenly_by_tokens():

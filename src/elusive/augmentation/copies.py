@@ -17,6 +17,7 @@ from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.stopping import start_worker
 from elusive.scoring.positions import rankable_tokens
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import TokenScores
@@ -305,6 +306,7 @@ _augmenter_of_worker: Augmenter
 def _start_worker(options: dict[str, Any]) -> None:
     # Once a process: a tokenizer is too large to be sent with each batch.
     global _augmenter_of_worker
+    start_worker()
     _augmenter_of_worker = Augmenter(**options)
 
 

@@ -12,6 +12,7 @@ from elusive import __version__
 from elusive.errors import ElusiveError
 from elusive.messages import of_a_screen
 from elusive.models import processes
+from elusive.runs.stopping import CODE, Stopped, stopped_by_sigterm
 from elusive.runs.terminal import discard_output, note, output_is_closed, say
 
 from .table import VERBS, Verb, introduction, usage
@@ -32,8 +33,8 @@ _OF_A_PATH = frozenset(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb.
 
-    Bad input ends in a message and exit code 2, Ctrl-C in 130, and a closed pipe (`elusive ... | head -1`) in 141
-    without a word, as a shell's own tools end there.
+    Bad input ends in a message and exit code 2, Ctrl-C in 130, SIGTERM in 143, and a closed pipe (`elusive ... |
+    head -1`) in 141 without a word, as a shell's own tools end there.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Before torch is loaded: by itself, GNU's OpenMP lets a waiting thread spin for so long that a step takes tens of
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         try:
-            _dispatch(arguments)
+            with stopped_by_sigterm():
+                _dispatch(arguments)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _stop(str(error), 2)
     except KeyboardInterrupt:
         _stop("stopped; run the same command again to go on where it was", 130)
+    except Stopped:
+        _stop("stopped by SIGTERM; run the same command again to go on where it was", CODE)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and output_is_closed():
             discard_output()

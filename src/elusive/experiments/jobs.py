@@ -4,8 +4,11 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,14 @@ import torch
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.questions import QuestionItem
+from elusive.errors import ElusiveError
 from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.evaluation.stage import evaluate_model
 from elusive.runs.folder import RunFolder, known_answers
 from elusive.runs.progress import shown_together
+from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
 
 from .placement import gpu_places, processes_at_once, take_place
@@ -27,6 +32,9 @@ from .trials import UNTRAINED, Trial
 
 Job = tuple[Trial, int]
 """A trial and one of its seeds."""
+
+START_METHOD = "spawn"
+"""How processes side by side are started: a fork would share what torch and CUDA have in memory."""
 
 
 def jobs_in_words(recipe: Recipe, trials: Sequence[Trial]) -> str:
@@ -96,35 +104,73 @@ def _in_processes(
     recipe: Recipe, corpus: Corpus, run: RunFolder, jobs: Sequence[Job], at_once: int, weights: bool
 ) -> Iterator[tuple[str, int, int]]:
     """Train side by side in processes of their own; yields their progress as (name, done, total)."""
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        places, queue = manager.Queue(), manager.Queue()
-        for place in gpu_places(recipe, at_once):
-            places.put(place)
-        with ProcessPoolExecutor(at_once, context, initializer=take_place, initargs=(places, recipe.threads)) as pool:
+    context = multiprocessing.get_context(START_METHOD)
+    places, shown = context.SimpleQueue(), context.Queue()
+    for place in gpu_places(recipe, at_once):
+        places.put(place)
+    others = set(multiprocessing.active_children())
+    arguments = (places, recipe.threads, shown)
+    with ProcessPoolExecutor(at_once, context, initializer=_start_worker, initargs=arguments) as pool:
+        is_whole = False
+        try:
             pending: set[Future] = {
-                pool.submit(_train_and_evaluate_one, trial, seed, corpus, run, weights, functools.partial(_send, queue))
-                for trial, seed in jobs
+                pool.submit(_train_and_evaluate_in_worker, trial, seed, corpus, run, weights) for trial, seed in jobs
             }
-            try:
-                while pending:
-                    finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                    while not queue.empty():
-                        yield queue.get()
-                    for future in finished:
-                        future.result()
-            except BaseException:
-                # Waiting for arms that are still being trained could take hours; they go on from their checkpoints.
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in multiprocessing.active_children():
-                    child.terminate()
-                raise
+            while pending:
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not shown.empty():
+                    yield shown.get()
+                for future in finished:
+                    future.result()
+            is_whole = True
+        except BrokenProcessPool:
+            raise ElusiveError(
+                "A process that trained or evaluated a model was ended from outside: by the system, where memory was "
+                "short, or by hand. Run the same command again to go on where it was; `parallel` says how many train "
+                "side by side."
+            ) from None
+        finally:
+            # Waiting for arms that are still being trained could take hours; they go on from their checkpoints.
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not is_whole:
+                _end(set(multiprocessing.active_children()) - others)
 
 
-def _send(queue: Any, name: str, done: int, total: int) -> None:
+def _end(workers: Collection[BaseProcess]) -> None:
+    """Let workers write their checkpoints and end; a second Ctrl-C or SIGTERM ends them at once."""
+    try:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
+
+
+_shown_by_worker: Any
+
+
+def _start_worker(places: Any, threads: int, shown: Any) -> None:
+    global _shown_by_worker
+    start_worker()
+    shown.cancel_join_thread()  # progress that nobody reads any more keeps no worker from ending
+    _shown_by_worker = shown
+    take_place(places, threads)
+
+
+def _train_and_evaluate_in_worker(trial: Trial, seed: int, corpus: Corpus, run: RunFolder, weights: bool) -> None:
+    try:
+        _train_and_evaluate_one(trial, seed, corpus, run, weights, _send)
+    except Stopped:
+        os._exit(CODE)  # the pool would send it to the command, and wait for the next job
+
+
+def _send(name: str, done: int, total: int) -> None:
     # Every step of a small model would flood the queue.
     if done == total or done % 5 == 0:
-        queue.put((name, done, total))
+        _shown_by_worker.put((name, done, total))
 
 
 def _train_and_evaluate_one(

@@ -27,6 +27,7 @@ from filelock import lock_descriptor
 from elusive.errors import ElusiveError
 
 from .disk import disk_errors
+from .terminal import note
 
 LOCK = ".elusive.lock"
 """Name of the file that is locked; it lies in the folder as long as the folder is in use."""
@@ -74,9 +75,7 @@ class Owner:
         parent = multiprocessing.parent_process()
         process = parent.pid if parent and parent.pid else os.getpid()
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-        # A command line may hold anything, and is shown on other people's terminals.
-        words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        command = "".join(one if one.isprintable() else "?" for one in words)[:_LONGEST_COMMAND]
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_LONGEST_COMMAND]
         return cls(process, _began(process) or 0.0, platform.node(), _boot_id(), since, command)
 
     @classmethod
@@ -111,7 +110,7 @@ class _Lock:
 
     def write(self, owner: Owner) -> None:
         os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, json.dumps(dataclasses.asdict(owner), ensure_ascii=False).encode(), 0)
+        os.pwrite(self.descriptor, json.dumps(dataclasses.asdict(owner)).encode(), 0)
         os.fsync(self.descriptor)
 
     def release(self) -> None:
@@ -218,10 +217,9 @@ def _lock(descriptor: int, path: Path, is_new: bool, shown: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        print(
+        note(
             f"elusive: the file system of {shown} has no locks ({error.strerror}). {LOCK} in it stands for one; on "
-            "such a file system start one command at a time.",
-            file=sys.stderr,
+            "such a file system start one command at a time."
         )
         if not is_new and (owner := Owner.of(path)) and owner.is_of_this_host and not owner.has_ended:
             return False

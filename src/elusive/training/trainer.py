@@ -29,8 +29,16 @@ from elusive.models import processes
 from elusive.models.devices import computes_bfloat16
 from elusive.models.loading import innermost, without_future_warnings
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
+from elusive.runs.stopping import stop_deferred
 
-from .checkpoints import MarkCheckpoints, discard_partial, newest_checkpoint
+from .checkpoints import (
+    CHECKPOINTS,
+    MarkCheckpoints,
+    UnloggedLoss,
+    discard_partial,
+    newest_checkpoint,
+    read_unlogged_loss,
+)
 from .packing import PACKED, attention_of, pack
 from .sequences import pad_right, split_step
 
@@ -118,7 +126,36 @@ class _Collator:
 
 
 class _OrderedTrainer(Trainer):
-    """Takes the rows in the order in which they come; it was drawn before."""
+    """Takes the rows in the order in which they come; it was drawn before.
+
+    What it has not logged yet goes into the checkpoints: else the first loss after a stop would be that of the steps
+    since the last checkpoint alone.
+    """
+
+    _before_stop: UnloggedLoss | None = None
+    _loss_since_log: torch.Tensor
+
+    def resume_loss(self, checkpoint: Path) -> None:
+        """Go on with the loss that a checkpoint holds; one of another number of processes holds none for this one."""
+        self._before_stop = read_unlogged_loss(checkpoint)
+
+    @property
+    def unlogged_loss(self) -> UnloggedLoss:
+        """This process's loss since the last log."""
+        return UnloggedLoss(self._loss_since_log.item(), self._globalstep_last_logged)
+
+    def training_step(self, *args: Any, **options: Any) -> torch.Tensor:
+        """The loss of one part of a step; with the first after a stop, what was not logged before it."""
+        loss = super().training_step(*args, **options)
+        if self._before_stop:
+            loss = loss + self._before_stop.loss
+            self._globalstep_last_logged = self._before_stop.logged_at
+            self._before_stop = None
+        return loss
+
+    def _maybe_log_save_evaluate(self, tr_loss: torch.Tensor, *args: Any, **options: Any) -> None:
+        self._loss_since_log = tr_loss  # logging sets it to zero in place
+        super()._maybe_log_save_evaluate(tr_loss, *args, **options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # pyright: ignore[reportArgumentType]
@@ -178,6 +215,28 @@ class _Asking(TrainerCallback):
             with attention_of(model, self.attention), _own_forward(model):
                 found = self.ask(model, epoch)
             self.trainer.log({f"eval_{name}": value for name, value in found.items()})
+
+
+class _Stopping(TrainerCallback):
+    """Ends the training after the step in which SIGTERM came, with a checkpoint where any are written."""
+
+    def __init__(self, is_told: Callable[[], bool]) -> None:
+        self.is_told = is_told
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if self.is_told():
+            control.should_training_stop = True
+            control.should_save = args.save_strategy != "no"
+
+
+@contextlib.contextmanager
+def _stopping_between_steps(trainer: Trainer) -> Iterator[None]:
+    if processes.count() > 1:  # they are told at different steps, and could not save together
+        yield
+        return
+    with stop_deferred() as is_told:
+        trainer.add_callback(_Stopping(is_told))
+        yield
 
 
 @contextlib.contextmanager
@@ -243,22 +302,24 @@ def fit(
     Raises:
         ElusiveError: if an argument of the Trainer's is unknown, refused or set elsewhere.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     if processes.is_main():
         discard_partial(checkpoints)
     own_attention = innermost(model).config._attn_implementation
     arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
     trainer = _trainer(model, steps, arguments, packed)
     trainer.add_callback(_Report(progress))
-    trainer.add_callback(MarkCheckpoints(checkpoints))
+    trainer.add_callback(MarkCheckpoints(checkpoints, lambda: trainer.unlogged_loss))
     found = newest_checkpoint(checkpoints)
+    if found:
+        trainer.resume_loss(found)
     trainer.add_callback(_Metrics(folder / METRICS, steps, int(found.name.rpartition("-")[2]) if found else 0))
     if ask:
         trainer.add_callback(_Asking(trainer, ask, ask_at or {}, own_attention))
     began = time.monotonic()
     for name in ("trainer", "trainer_utils"):
         logging.getLogger(f"transformers.{name}").setLevel(logging.ERROR)
-    with attention_of(model, PACKED if packed else own_attention):
+    with attention_of(model, PACKED if packed else own_attention), _stopping_between_steps(trainer):
         result = trainer.train(resume_from_checkpoint=str(found) if found else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     fitted = Fitted(
@@ -271,7 +332,7 @@ def fit(
     return fitted, _gathered_weights(trainer, model)
 
 
-def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> Trainer:
+def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> _OrderedTrainer:
     parts = arguments.gradient_accumulation_steps * arguments.world_size
     try:
         trainer = _OrderedTrainer(
