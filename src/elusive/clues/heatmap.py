@@ -53,6 +53,8 @@ def _pieces(clues: "DocumentClues") -> Iterator[str]:
         if end <= place:  # it has no characters, or shares them with the token before, as bytes of one character do
             continue
         start = max(start, place)
+        # White space before a word stays uncoloured: at a line's end it would be a stripe of its own.
+        start += len(text[start:end]) - len(text[start:end].lstrip()) if text[start:end].strip() else 0
         yield escape(text[place:start])
         styles = [_background(int(clues.ranks[at]))] if clues.ranks[at] and clues.seen[at] else []
         styles += [_UNDERLINE] if fields[at] else []

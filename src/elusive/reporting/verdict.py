@@ -63,7 +63,7 @@ def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
     if arms == 1:
         return "One arm was trained, so there is nothing to compare it with but the model before training."
     if any(pair.trained_once for pair in between):
-        return _headline_of_one_training(between)
+        return "Each arm was trained once, so no arm is said to be better than another."
     separated, pairs = sum(pair.separated for pair in between), len(between)
     if pairs == 1:
         is_it = "is" if separated else "is not"
@@ -75,20 +75,6 @@ def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
         return f"All {pairs} differences in EM between the trained arms are separated from zero {after}."
     verb = "is" if separated == 1 else "are"
     return f"{separated} of {pairs} differences in EM between the trained arms {verb} separated from zero {after}."
-
-
-def _headline_of_one_training(between: Sequence[ArmDifference]) -> str:
-    """What one training an arm allows to be said: how it came out on these people, and no claim about arms."""
-    beyond, pairs = sum(pair.leaves_zero_out for pair in between), len(between)
-    intervals = "the interval" if pairs == 1 else f"the intervals of {beyond} of {pairs} differences"
-    verb = "leaves" if pairs == 1 else "leave"
-    said = f"{intervals} over documents {verb} zero out"
-    if pairs == 1 and not beyond:
-        said = "the interval over documents covers zero"
-    return (
-        f"Each arm was trained once, so no arm is said to be better than another: {said}, and another training may "
-        "differ."
-    )
 
 
 def _untrained_notes(pairs: Sequence[ArmDifference], overall: Mapping[str, float]) -> list[str]:
