@@ -126,7 +126,7 @@ def test_maps_whose_rows_do_not_add_up_to_one_are_refused():
 
 def test_a_hooked_model_with_another_attention_is_refused():
     bloom = AutoModelForCausalLM.from_config(tiny_config("bloom"), attn_implementation="elusive").eval()
-    message = r"runs the attention 'elusive', expected 'eager'. Load it with elusive.scoring.stage.load_for_scoring"
+    message = r"runs the attention 'elusive', expected 'eager'. Load it with elusive.load_for_scoring"
     with pytest.raises(ElusiveError, match=message):
         score_documents(tiny_documents(2), bloom, tiny_tokenizer(), ScoreSettings(queries="all", max_length=256))
 

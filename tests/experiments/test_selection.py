@@ -79,8 +79,8 @@ def test_seeds_are_averaged_and_an_earlier_pass_may_be_best():
         outcome("random", A, [[1, 1, 0, 0], [1, 1, 0, 0]], epoch=10.0),
     ]
     found = choices(tried, [ASKED])["test"]
-    assert found["plain"].settings == "epochs 1, after 1 pass"
-    assert found["random"].settings == "epochs 1, after 10 passes"
+    assert found["plain"].settings == "epochs 1, after 1 epoch"
+    assert found["random"].settings == "epochs 1, after 10 epochs"
     assert pooled(found["plain"], "em") == 5 / 8
     assert pooled(found["plain"], "f1") == 3 / 8
 
@@ -278,8 +278,8 @@ def test_settings_in_words():
     )
     assert words({"models.large.heads": [], "augment.blank": True}) == "large_heads all, blank True"
     assert outcome_words(outcome("plain", {}, [0])) == "-"
-    assert outcome_words(outcome("plain", {}, [0], epoch=2.5)) == "after 2.5 passes"
-    assert outcome_words(outcome("plain", A, [0], epoch=1.0)) == "epochs 1, after 1 pass"
+    assert outcome_words(outcome("plain", {}, [0], epoch=2.5)) == "after 2.5 epochs"
+    assert outcome_words(outcome("plain", A, [0], epoch=1.0)) == "epochs 1, after 1 epoch"
 
 
 # ---- read from folders

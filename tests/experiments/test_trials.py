@@ -204,7 +204,7 @@ def test_names_of_the_paper_s_grids_are_as_they_were():
     assert names["plain"] == [""]
     assert names["random"] == ["alpha-0.6"]
     assert names["contrast-cues"] == ["alpha-0.6,beta-0.02", "alpha-0.6,beta-0.05"]
-    assert {trial.reading for trial in grid_trials(recipes[0])} == {""}
+    assert {trial.score_settings for trial in grid_trials(recipes[0])} == {""}
     assert [trial.texts for trial in grid_trials(recipes[0])][-2:] == names["contrast-cues"]
 
 
@@ -215,18 +215,18 @@ def test_trials_that_differ_in_training_alone_share_texts_and_scores():
     grid = {"train.learning_rate": [1e-3, 2e-3], "augment.beta": [0.02, 0.05]}
     trials = [trial for trial in grid_trials(recipe_of("attention", grid=grid)) if trial.arm == "attention"]
     assert [trial.texts for trial in trials] == ["beta-0.02", "beta-0.05"] * 2
-    assert {trial.reading for trial in trials} == {""}
+    assert {trial.score_settings for trial in trials} == {""}
     grid |= {"models.large.heads": [["0.0"], ["1.1"]], "score.queries": ["cues", "all"]}
     trials = [trial for trial in grid_trials(recipe_of("attention", grid=grid)) if trial.arm == "attention"]
     assert len({trial.texts for trial in trials}) == 8
-    assert {trial.reading for trial in trials} == {
+    assert {trial.score_settings for trial in trials} == {
         f"queries-{queries},large_heads-{head}" for queries in ("cues", "all") for head in ("0.0", "1.1")
     }
 
 
 def test_what_is_read_otherwise_has_scores_of_its_own():
     def readings(recipe: SweepRecipe) -> dict[str, str]:
-        return {trial.arm + trial.name: trial.reading for trial in grid_trials(recipe) if trial.arm != UNTRAINED}
+        return {trial.arm + trial.name: trial.score_settings for trial in grid_trials(recipe) if trial.arm != UNTRAINED}
 
     # An arm's own fixed settings must not be read with another arm's.
     fixed = readings(recipe_of("attention", "contrast-cues", settings={"attention": {"score.renormalise": True}}))

@@ -84,7 +84,7 @@ def way_in(model: PreTrainedModel) -> Way:
     if running != needed:
         raise ElusiveError(
             f"{type(model).__name__} runs the attention '{running}', expected '{needed}'. "
-            "Load it with elusive.scoring.stage.load_for_scoring(...)"
+            "Load it with elusive.load_for_scoring(...)"
             + (f", or call model.set_attn_implementation('{ATTENTION}')." if way == "interface" else ".")
         )
     return way

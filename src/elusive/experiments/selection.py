@@ -153,9 +153,9 @@ def words(settings: Mapping[str, Any]) -> str:
 
 
 def outcome_words(outcome: Outcome) -> str:
-    """An outcome's settings and passes in words."""
-    passes = "pass" if outcome.epoch == 1 else "passes"
-    parts = [words(dict(outcome.chosen)), "" if outcome.epoch is None else f"after {outcome.epoch:g} {passes}"]
+    """An outcome's settings and epochs in words."""
+    epochs = "epoch" if outcome.epoch == 1 else "epochs"
+    parts = [words(dict(outcome.chosen)), "" if outcome.epoch is None else f"after {outcome.epoch:g} {epochs}"]
     return ", ".join(part for part in parts if part) or "-"
 
 

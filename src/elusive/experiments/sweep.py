@@ -39,10 +39,10 @@ class Swept:
 
     Attributes:
         recipe: what was asked for.
-        folder: where it lies; trials.jsonl in it has a row for each trial, seed and pass that was asked after.
+        folder: where it lies; trials.jsonl in it has a row for each trial, seed and epoch that was evaluated.
         trials: what was trained, and the untrained model.
         asked: its questions.
-        outcomes: the answers of each trial, after each pass that was asked after.
+        outcomes: the answers of each trial, after each epoch that was evaluated.
     """
 
     recipe: SweepRecipe
@@ -146,9 +146,9 @@ def run_trials(
 ) -> None:
     """Score, augment, train and ask for all that the trials need and the folder does not hold yet."""
     trained = [trial for trial in trials if trial.arm != UNTRAINED]
-    for reading in dict.fromkeys(trial.reading for trial in trained):
-        alike = [trial for trial in trained if trial.reading == reading]
-        score_folders = _score(alike, corpus, run.scores_folder(reading))
+    for name in dict.fromkeys(trial.score_settings for trial in trained):
+        alike = [trial for trial in trained if trial.score_settings == name]
+        score_folders = _score(alike, corpus, run.scores_folder(name))
         for trial in {(trial.arm, trial.texts): trial for trial in alike}.values():
             augment_for(trial, corpus, score_folders, run)
     for trial in trained:
@@ -224,7 +224,7 @@ def _searched(recipe: SweepRecipe, corpus: Corpus, run: RunFolder, asked: Questi
 def trial_rows(
     run: RunFolder, trials: Sequence[Trial], asked: Questions, outcomes: Sequence[Outcome]
 ) -> list[dict[str, Any]]:
-    """A row for each trial, seed and pass that was asked after: its settings, what it took, EM and F1 by field."""
+    """A row for each trial, seed and epoch that was evaluated: its settings, what it took, EM and F1 by field."""
     by_name = {(trial.arm, trial.name): trial for trial in trials}
     rows = []
     for outcome in outcomes:

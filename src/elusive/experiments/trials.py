@@ -45,7 +45,7 @@ class Trial:
         recipe: all its settings.
         name: its folder among those of the arm's other trials, from the settings chosen; empty where there is one.
         texts: the same of its augmented texts, which several trials may share.
-        reading: the same of the scores behind these.
+        score_settings: the same of the scores behind these.
         chosen: the settings that were chosen, by dotted name.
     """
 
@@ -53,7 +53,7 @@ class Trial:
     recipe: Recipe
     name: str = ""
     texts: str = ""
-    reading: str = ""
+    score_settings: str = ""
     chosen: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -138,7 +138,7 @@ def trial_with(recipe: SweepRecipe, arm: str, chosen: Mapping[str, Any]) -> Tria
         name=name_of(used),
         texts=name_of({key: value for key, value in used.items() if _shapes_texts(key)}),
         # An arm's own fixed settings too: other arms do not share its scores then.
-        reading=name_of({key: value for key, value in (fixed | used).items() if _changes_scores(key, run)}),
+        score_settings=name_of({key: value for key, value in (fixed | used).items() if _changes_scores(key, run)}),
         chosen=tuple(used.items()),
     )
 

@@ -53,7 +53,7 @@ TITLES = {
     2: "Arms on biographies",
     3: "Arms on paragraphs, contrast over all tokens",
     4: "All queries against cues",
-    5: "By passes over the texts",
+    5: "By epochs",
     6: "Arms on biographies, with dropout by distance",
     7: "The name in a random sentence",
     8: "Arms on paragraphs, contrast at the cues",
@@ -283,11 +283,11 @@ def _by_epochs(done: Done, family: Family) -> Block:
 
 
 def _budget(done: Done) -> str:
-    """What is equal for all arms: steps, tokens, or passes over their texts."""
+    """What is equal for all arms: steps, tokens, or epochs."""
     train = done.recipes[0].train
     if train.max_steps:
         return f"{train.max_steps:,} steps each"
-    return f"{train.max_tokens:,} tokens each" if train.max_tokens else f"{train.epochs:g} passes over its texts"
+    return f"{train.max_tokens:,} tokens each" if train.max_tokens else f"{train.epochs:g} epochs"
 
 
 def _printed_row(row: PublishedRow) -> EpochRow:

@@ -90,7 +90,7 @@ def _dropped(rates: DropRates | None) -> str:
 
 
 def _by_epochs(block: Block) -> list[str]:
-    head = ["arm", "passes", "steps", "tokens", "seconds", "company EM", "company F1", "all EM"]
+    head = ["arm", "epochs", "steps", "tokens", "seconds", "company EM", "company F1", "all EM"]
     table = []
     for row in block.epoch_rows:
         name = ("paper: " if row.paper else "") + arm_words(row.arm)

@@ -184,7 +184,7 @@ def em_by_epoch(results: Results, width: float) -> Figure:
     for arm, row in results.arms.items():
         if row.by_epoch:
             _arm_line(axes, arm, [one.epoch for one in row.by_epoch], [one.em for one in row.by_epoch])
-    axes.set_xlabel("passes over the arm's texts")
+    axes.set_xlabel("epochs")
     axes.set_ylabel("exact match")
     score_axis(axes.yaxis, axes)
     _legend(figure, axes, columns=2 if narrow else 8)

@@ -105,17 +105,17 @@ class RunFolder:
         """Rows of the corpus's source that could not be read."""
         return self.corpus / "quarantine.jsonl"
 
-    def scores_folder(self, reading: str = "") -> Path:
+    def scores_folder(self, settings_name: str = "") -> Path:
         """Where score sets lie.
 
         Args:
-            reading: of a sweep, the name of the settings that its scores depend on.
+            settings_name: of a sweep, the name of the settings that its scores depend on.
         """
-        return self.path / _SCORES / reading
+        return self.path / _SCORES / settings_name
 
-    def scores(self, score_set: Named, reading: str = "") -> Path:
+    def scores(self, score_set: Named, settings_name: str = "") -> Path:
         """The folder of one score set."""
-        return self.scores_folder(reading) / score_set.name
+        return self.scores_folder(settings_name) / score_set.name
 
     @property
     def figure_scores(self) -> Path:
