@@ -328,6 +328,37 @@ class TestRowsIn:
         assert "1 of 3 answers found in their documents" in out
         assert f"answers without a place: {tmp_path / 'corpus' / 'unplaced.jsonl'}" in out
 
+    def test_questions_of_a_file_follow_the_chunks_of_rows_and_files(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        long = " ".join(f"Sentence {n} has a few words of its own, and an end." for n in range(40))
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.txt").write_text(long)
+        write_jsonl(
+            tmp_path / "in" / "b.jsonl", {"id": "b", "text": long}, {"id": "c", "text": "Sentence 35 is short."}
+        )
+        rows = [
+            {"id": f"{name}-{answer}", "question": "Which?", "answer": answer, "document_id": name}
+            for name in ("a.txt", "b", "c", "none")
+            for answer in ("Sentence 35", "Rome")
+        ]
+        asked = str(write_jsonl(tmp_path / "q.jsonl", *rows))
+        for more in ([], ["--no-mark-answers"]):
+            folder = tmp_path / f"corpus{len(more)}"
+            generate(tmp_path / "in", folder, "--questions", asked, "--chunk-tokens", "64", *more)
+            corpus = load_corpus(folder)
+            texts = {document.id: document.text for document in corpus.documents}
+            named = {item.id: item.document_id for item in corpus.questions}
+            assert [*named] == [row["id"] for row in rows]
+            for name in ("a.txt", "b"):
+                assert named[f"{name}-Sentence 35"].startswith(f"{name}#")
+                assert "Sentence 35 " in texts[named[f"{name}-Sentence 35"]]
+                assert named[f"{name}-Rome"] == f"{name}#0001"  # it stands in none
+            assert {named[f"{name}-Sentence 35"] for name in ("c", "none")} == {"c", "none"}
+        out = capsys.readouterr().out
+        assert "2 long texts cut into " in out
+        assert "3 of 8 answers found in their documents" in out
+
     def test_a_corpus_folder_and_its_bad_rows(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         generate(malformed_line(tmp_path), tmp_path / "one", "--skip-bad")
         generate(tmp_path / "one", tmp_path / "two")  # rows quarantined once stop nothing again

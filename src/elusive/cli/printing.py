@@ -1,6 +1,7 @@
 """What verbs print when they are done."""
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from elusive.messages import visible
 from elusive.runs.terminal import is_terminal, note, say
 
 if TYPE_CHECKING:
+    from elusive.corpus.documents import Document
     from elusive.evaluation.predictions import Metrics
     from elusive.training.stage import Training
 
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
 def indented(line: str) -> None:
     """A line about what goes on, on standard error."""
     note(f"  {line}")
+
+
+def documents_of(corpus: Path) -> "Collection[Document]":
+    """The documents of whatever can be read as a corpus; what reading made of them is noted."""
+    from elusive.corpus.stage import open_corpus
+
+    opened = open_corpus(corpus)
+    for line in opened.notes:
+        indented(line)
+    return opened.documents
 
 
 def print_results(page: Path) -> None:

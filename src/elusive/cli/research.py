@@ -14,7 +14,7 @@ from elusive.models import processes
 from elusive.runs.terminal import say
 
 from .flags import OptionalPath, panel
-from .printing import print_markdown, print_table
+from .printing import documents_of, print_markdown, print_table
 
 _LARGE, _SMALL = Models.large, Models.small
 _Large = Annotated[ModelRef, panel(_LARGE, "large", names={"name": "large"}, prefixed=True)]
@@ -45,11 +45,10 @@ def recall(
         settings: Which attention counts, and how it is captured.
     """
     from elusive.clues.pairs import pair_recall
-    from elusive.corpus.stage import open_corpus
     from elusive.reporting.clue_tables import recall_table
 
     augment = AugmentSettings(across_tokenizers=across_tokenizers)
-    documents = open_corpus(corpus).documents
+    documents = documents_of(corpus)
     with _scores_kept(output) as folder:
         found = pair_recall(documents, folder, pair=Models(large, small), settings=settings, augment=augment, k=k)
         print_table(recall_table(found), found, output, "recall.json")
@@ -80,11 +79,10 @@ def heads(
         settings: Which attention counts, and how it is captured.
     """
     from elusive.clues.pairs import pair_heads
-    from elusive.corpus.stage import open_corpus
     from elusive.reporting.clue_tables import heads_table
 
     augment = AugmentSettings(across_tokenizers=across_tokenizers)
-    documents = open_corpus(corpus).documents
+    documents = documents_of(corpus)
     pair = Models(large, small)
     with _scores_kept(output) as folder:
         found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)

@@ -20,7 +20,7 @@ from elusive.models import processes
 from elusive.runs.terminal import say
 
 from .flags import Names, OptionalPath, panel
-from .printing import indented, measures, print_results, training_summary
+from .printing import documents_of, indented, measures, print_results, training_summary
 
 _MODEL = {"name": "model"}
 _NO_HEADS = ("layers", "heads")
@@ -87,11 +87,10 @@ def score(
         model: The model whose attention is captured.
         settings: Which attention counts, and how it is captured.
     """
-    from elusive.corpus.stage import open_corpus
     from elusive.runs.progress import shown
     from elusive.scoring.stage import score_corpus
 
-    documents = open_corpus(corpus).documents
+    documents = documents_of(corpus)
     with shown(f"score {model.name}") as progress:
         score_corpus(documents, output, model, settings, fields=fields, per_head=per_head, progress=progress)
     say(f"{output}: scored")
@@ -121,14 +120,13 @@ def augment(
     """
     from elusive.augmentation.arms import arm_named
     from elusive.augmentation.stage import augment_from_scores
-    from elusive.corpus.stage import open_corpus
     from elusive.runs.progress import shown
 
     arm_named(arm, "--arm")
     folders = {"large": large} | ({"small": small} if small else {})
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
-    documents = open_corpus(corpus).documents
+    documents = documents_of(corpus)
     with shown(f"augment {arm}") as progress:
         augmented = augment_from_scores(
             documents,

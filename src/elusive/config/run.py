@@ -53,7 +53,8 @@ class CorpusSettings:
     tags: bool = True
     """Take balanced tags such as <date>..</date> out of CSV and TSV texts and make them spans."""
     chunk_tokens: int = 256
-    """Cut text and Markdown files at paragraph borders into documents of at most this many tokens (0: never)."""
+    """Cut longer texts of any source, but for fictional people, into documents of at most this many tokens, between
+    paragraphs, sentences or words and never within a span (0: never)."""
     tokenizer: str = ""
     """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
     subset: str = ""
@@ -76,7 +77,7 @@ class CorpusSettings:
     filler_sentences: int = 0
     """Sentences without facts before each fact but the first: more distance from the name (source = biographies)."""
     limit: int = 0
-    """Read only the first documents, up to this number (0: all)."""
+    """Read only the first documents, chunks of long texts counted one by one, up to this number (0: all)."""
     skip_bad: bool = False
     """Quarantine bad rows in quarantine.jsonl and continue, however many there are."""
     max_bad_share: float = 0.0

@@ -5,9 +5,10 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,25 @@ class Document:
                 )
 
 
+_CHUNK = re.compile(r"(.+)#\d{4,}", re.DOTALL)
+
+
+def chunk_id(document: str, number: int) -> str:
+    """The id of a chunk of a document that was cut, or of a file: `book.txt#0001` is the first."""
+    return f"{document}#{number:04d}"
+
+
+def cut_document(id: str) -> str:
+    """The document or file of which an id names a chunk; empty if it names none.
+
+    Example:
+        >>> cut_document("book.txt#0001"), cut_document("book.txt")
+        ('book.txt', '')
+    """
+    chunk = _CHUNK.fullmatch(id)
+    return chunk[1] if chunk else ""
+
+
 Entry = Document | QuestionItem | BadRow | LeftOut
 """What a row of a source became: a document, a question, a row in quarantine, or a row left out on purpose."""
 
@@ -61,11 +81,13 @@ class Corpus:
         documents: in the order of the source; may lie on disk, so use only its length and iteration.
         questions: those that came with the documents.
         quarantined: the bad rows, each with its reason.
+        notes: what reading made of the source, in words: long texts cut, questions of marked fields.
     """
 
     documents: Collection[Document]
     questions: tuple[QuestionItem, ...] = ()
     quarantined: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def entries(self) -> Iterator[Entry]:
         """Everything that it holds, for `write_corpus`."""

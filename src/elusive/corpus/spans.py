@@ -9,7 +9,7 @@ from typing import Any
 from elusive.config.run import CorpusSettings, ScoreSettings
 from elusive.errors import ElusiveError
 
-from .documents import Document
+from .documents import Document, cut_document
 from .questions import QuestionItem
 from .tags import Span
 from .wording import by_field, counted
@@ -40,10 +40,6 @@ _MARK = r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1-\u05c5\u064b-\u065f\u0900-\u09
 
 
 _WORD = re.compile(f"{_LETTER}|{_MARK}")
-
-
-_CHUNK = re.compile(r"(.+)#\d{4,}", re.DOTALL)
-"""Ids of the documents that readers make of one file."""
 
 
 _SPAN_GROUP = "span"
@@ -117,8 +113,9 @@ def markers(settings: CorpusSettings, questions: Iterable[QuestionItem] = ()) ->
 
     Answers (`mark_answers`): each reference answer is marked at its first place in the document with its question's
     document_id, as whole words, in its own case or else in any; its white space matches any run of white space. The
-    span's field is the question's. Where a file was cut into chunks, its name stands for all of them, and an answer is
-    marked in the first chunk that holds it. A document that comes with answer spans of its own stays unchanged.
+    span's field is the question's. Where a document or a file was cut into chunks, its id stands for all of them, and
+    an answer is marked in the first chunk that holds it. A document that comes with answer spans of its own stays as
+    it is.
     Patterns (`patterns`): "field=regex", each match of Python's `re`, or of its group `span` where it has one.
     Entities (`spacy`): each entity of a spaCy pipeline, under its label in lower case.
 
@@ -201,9 +198,8 @@ def _mark_answers(
     documents: Iterable[Document], sought: dict[str, list[_Wanted]], counts: MarkCounts
 ) -> Iterator[Document]:
     for document in documents:
-        chunk = _CHUNK.fullmatch(document.id)
         spans: list[Span] = []
-        for name in (document.id, chunk[1]) if chunk else (document.id,):
+        for name in filter(None, (document.id, cut_document(document.id))):
             wanted = sought.get(name)
             if not wanted:
                 continue

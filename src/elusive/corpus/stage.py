@@ -14,6 +14,7 @@ from elusive.corpus.readers.files import Source, opened_source
 from elusive.runs.files import file_hash, read_json, write_jsonl
 from elusive.runs.stage import Stage
 
+from .chunk_questions import BEYOND_LIMIT, follow_chunks
 from .documents import Corpus, Entry, load_corpus, write_corpus
 from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
 from .questions import QuestionItem, read_questions
@@ -23,9 +24,6 @@ from .spans import MarkCounts, mark_entries, markers
 from .wording import counted
 
 REPLACED = LeftOut("question replaced by those of corpus.questions")
-
-
-BEYOND_LIMIT = LeftOut("question of a document beyond corpus.limit")
 
 
 def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
@@ -90,7 +88,7 @@ def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokeni
     entries = _with_questions(_entries(settings, source, tokenizer, read), questions)
     quarantine = stage.folder / "quarantine.jsonl"
     check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
-    counts = write_corpus(stage.folder, mark_entries(entries, chosen), check)
+    counts = write_corpus(stage.folder, follow_chunks(mark_entries(entries, chosen)), check)
     if marked.unplaced:
         write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
     stage.finish(_summary(counts, read, marked))
@@ -144,7 +142,7 @@ def _with_questions(entries: Iterator[Entry], questions: list[QuestionItem]) -> 
     if not questions:
         return entries
     rest = (REPLACED if isinstance(entry, QuestionItem) else entry for entry in entries)
-    return itertools.chain(rest, questions)
+    return itertools.chain(questions, rest)
 
 
 def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str, counts: ReadCounts) -> Iterator[Entry]:

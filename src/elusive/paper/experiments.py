@@ -219,7 +219,8 @@ def _corpus(experiment: Experiment, cohort: int, settings: ReproduceSettings) ->
             "Tables 3 and 8 expect paragraphs with questions in SQuAD's form, got none. Give --wikipedia FILE, e.g. "
             "the paragraph-level set of Du and Cardie (2018) or SQuAD's dev-v1.1.json."
         )
-    return {"source": settings.wikipedia, "format": "squad"}
+    # The paper's paragraphs are whole, however long.
+    return {"source": settings.wikipedia, "format": "squad", "chunk_tokens": 0}
 
 
 def _sweep(experiment: Experiment, published: Mapping[str, str], arms: Sequence[str]) -> dict[str, Any]:

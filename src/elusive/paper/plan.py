@@ -326,4 +326,4 @@ def _replay(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSetti
     elif replay == "pretraining":
         yield from replay_texts(model, _SAMPLE)
     elif replay:
-        yield from (one.text for one in read_corpus(replay).documents)
+        yield from (one.text for one in read_corpus(replay, chunk_tokens=0).documents)

@@ -352,7 +352,7 @@ def _replay_rows(
 
         texts = replay_texts(model, steps * settings.replay_batch_size)
     else:
-        texts = [document.text for document in read_corpus(settings.replay).documents]
+        texts = [document.text for document in read_corpus(settings.replay, chunk_tokens=0).documents]
     return tokenize_rows(texts, tokenizer, max_length, "replay text")
 
 

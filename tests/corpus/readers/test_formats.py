@@ -527,6 +527,102 @@ class TestDatasets:
         assert "expected a folder that save_to_disk wrote" in refusal(tmp_path / "c.jsonl", format="dataset")
 
 
+class TestLongRows:
+    """Texts of rows are cut as those of files are."""
+
+    SENTENCES = " ".join(f"Sentence {n} has a few words of its own, and an end." for n in range(40))
+    TEXT = f"Zoë wrote. {SENTENCES} She was born in May. 1815, in the end."
+    PLACE = TEXT.index("May. 1815")
+    ROWS = ({"id": "z", "text": TEXT, "spans": [["name", 0, 3], ["date", PLACE, PLACE + 9]]}, {"text": "short"})
+
+    def forms(self) -> dict[str, bytes]:
+        parquet = io.BytesIO()
+        spans = [{"field": "name", "start": 0, "end": 3}, {"field": "date", "start": self.PLACE, "end": self.PLACE + 9}]
+        table = [{**self.ROWS[0], "spans": spans}, {"id": None, "text": "short", "spans": None}]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), parquet)
+        tags = f"<name>Zoë</name>{self.TEXT[3 : self.PLACE]}<date>May. 1815</date>{self.TEXT[self.PLACE + 9 :]}"
+        return {
+            ".jsonl": jsonl_bytes(self.ROWS),
+            ".json": json.dumps(self.ROWS).encode(),
+            ".csv": f'id,text\nz,"{tags}"\n,short\n'.encode(),
+            ".parquet": parquet.getvalue(),
+        }
+
+    def check(self, corpus: Corpus) -> None:
+        *chunks, short = corpus.documents
+        assert [chunk.id for chunk in chunks] == [f"z#{n:04d}" for n in range(1, len(chunks) + 1)]
+        assert " ".join(chunk.text for chunk in chunks) == self.TEXT
+        assert (short.text, short.id.split("-")[1]) == ("short", "000002")
+        assert chunks[0].spans == (Span("name", 0, 3),)
+        [date] = chunks[-1].spans
+        assert chunks[-1].text[date.start : date.end] == "May. 1815"
+        asked = QuestionItem("z-date", "When was Zoë born?", ("May. 1815",), "date", chunks[-1].id)
+        assert corpus.questions == (asked,)
+        assert corpus.notes[0] == f"1 long text cut into {len(chunks)} documents (corpus.chunk_tokens)"
+
+    def test_every_form(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for suffix, content in self.forms().items():
+            (tmp_path / f"c{suffix}").write_bytes(content)
+            self.check(read_corpus(tmp_path / f"c{suffix}", chunk_tokens=64))
+            monkeypatch.setattr(sys, "stdin", Piped(content))
+            self.check(read_corpus("-", chunk_tokens=64))
+        spans = [dict(zip(("field", "start", "end"), span, strict=True)) for span in self.ROWS[0]["spans"]]
+        datasets.Dataset.from_list([self.ROWS[0] | {"spans": spans}, {"text": "short"}]).save_to_disk(tmp_path / "set")
+        self.check(read_corpus(tmp_path / "set", chunk_tokens=64))
+
+    def test_chunks_fill_their_budget(self, tmp_path: Path) -> None:
+        from elusive.models.loading import load_tokenizer
+
+        (tmp_path / "c.jsonl").write_bytes(jsonl_bytes(self.ROWS))
+        for budget in (64, 256):
+            *chunks, _ = read_corpus(tmp_path / "c.jsonl", chunk_tokens=budget).documents
+            sizes = [len(load_tokenizer("elusive/large")(chunk.text)["input_ids"]) for chunk in chunks]
+            assert max(sizes) <= budget
+            assert min(sizes[:-1]) > budget // 2
+
+    def test_zero_keeps_rows_whole(self, tmp_path: Path) -> None:
+        (tmp_path / "c.jsonl").write_bytes(jsonl_bytes(self.ROWS))
+        corpus = read_corpus(tmp_path / "c.jsonl", chunk_tokens=0)
+        assert [document.text for document in corpus.documents] == [self.TEXT, "short"]
+        assert corpus.questions[0].document_id == "z"
+
+    def test_the_limit_counts_chunks_and_leaves_out_what_they_do_not_hold(self, tmp_path: Path) -> None:
+        (tmp_path / "c.jsonl").write_bytes(jsonl_bytes(self.ROWS))
+        corpus = read_corpus(tmp_path / "c.jsonl", chunk_tokens=64, limit=2)
+        assert [document.id for document in corpus.documents] == ["z#0001", "z#0002"]
+        assert corpus.questions == ()
+
+    def test_ids_stay_unique(self, tmp_path: Path) -> None:
+        twice = [self.ROWS[0], {"id": "z", "text": "short"}, {"id": "z#0001", "text": "short"}]
+        (tmp_path / "c.jsonl").write_bytes(jsonl_bytes(twice))
+        corpus = read_corpus(tmp_path / "c.jsonl", chunk_tokens=64, skip_bad=True)
+        assert [bad.reason for bad in corpus.quarantined] == [
+            "id 'z' is already used on line 1",
+            "id 'z#0001' is already used on line 1",
+        ]
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_squad(self, tmp_path: Path, flat: bool) -> None:
+        qas = [
+            {"id": name, "question": f"{name}?", "answers": [{"text": text, "answer_start": self.TEXT.index(text)}]}
+            for name, text in (("when", "May. 1815"), ("who", "Zoë"), ("which", "Sentence 20"))
+        ]
+        if flat:
+            (tmp_path / "c.jsonl").write_bytes(jsonl_bytes({"context": self.TEXT, **one} for one in qas))
+        else:
+            articles = [{"title": "article", "paragraphs": [{"context": self.TEXT, "qas": qas}]}]
+            (tmp_path / "c.json").write_text(json.dumps({"data": articles}))
+        corpus = read_corpus(tmp_path, chunk_tokens=64)
+        texts = {document.id: document for document in corpus.documents}
+        assert [item.id for item in corpus.questions] == ["when", "who", "which"]
+        for item in corpus.questions:
+            document = texts[item.document_id]
+            assert item.answers[0] in {document.text[span.start : span.end] for span in document.spans}
+        assert sum(len(document.spans) for document in corpus.documents) == 3
+        assert len(texts) > 5
+        assert all(id.startswith("article-0001#") for id in texts)
+
+
 class TestTexts:
     LONG = "# Head\n\n" + "\n\n".join(f"Paragraph {n} has a few words of its own, and an end." for n in range(60))
 

@@ -519,7 +519,7 @@ class TestSquad:
         assert [item.id for item in corpus.questions] == ["q0", "q1"]
 
     def test_xquad(self) -> None:
-        corpus = read_corpus(shared("xquad.en.json"))
+        corpus = read_corpus(shared("xquad.en.json"), chunk_tokens=0)
         assert (len(corpus.documents), len(corpus.questions), len(corpus.quarantined)) == (240, 1190, 0)
         texts = {document.id: document for document in corpus.documents}
         assert len(texts) == 240
@@ -529,6 +529,17 @@ class TestSquad:
             assert set(item.answers) <= marked
         assert texts["Super_Bowl_50-0001"].spans[0] == Span("answer", 34, 37)
         assert corpus.questions[0].answers == ("308",)
+
+    def test_xquad_in_chunks(self) -> None:
+        whole, cut = read_corpus(shared("xquad.en.json"), chunk_tokens=0), read_corpus(shared("xquad.en.json"))
+        assert [item.id for item in cut.questions] == [item.id for item in whole.questions]
+        texts = {document.id: document for document in cut.documents}
+        for item, before in zip(cut.questions, whole.questions, strict=True):
+            document = texts[item.document_id]
+            assert item.document_id.partition("#")[0] == before.document_id
+            assert set(item.answers) & {document.text[span.start : span.end] for span in document.spans}
+        spans = [sum(len(document.spans) for document in corpus.documents) for corpus in (whole, cut)]
+        assert spans[0] == spans[1]
 
 
 def test_reading_needs_no_torch() -> None:

@@ -1,12 +1,14 @@
 """Readers of every source: a file, a folder or a dataset comes in, documents, questions and bad rows come out."""
 
 import contextlib
+import dataclasses
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from elusive.config.run import CorpusFormat, CorpusSettings
+from elusive.corpus.chunk_questions import follow_chunks
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
 from elusive.corpus.quarantine import bad_row, refuse_bad_rows
 from elusive.errors import ElusiveError
@@ -44,13 +46,16 @@ def read_corpus(
         csv, tsv: a header with a column `text` and optionally `id` and `spans` (as JSON). Balanced tags such as
             `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
         parquet: the same columns, without tags.
-        text, markdown: a file is cut at paragraph borders into documents of at most `chunk_tokens` tokens; the id is
-            its path in the folder, with `#0001` ... behind it where it makes several.
+        text, markdown: a file is a document; the id is its path in the folder.
         squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each distinct
             paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
             corpus; impossible questions are left out. These documents come after those of other files.
         dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
         auto: by each file's name, or its content where that says nothing.
+
+    A text of more than `chunk_tokens` tokens is cut between paragraphs, sentences or words, but not within a span,
+    into documents with `#0001` ... behind the id. Its spans and questions follow their chunk. `limit` counts these
+    documents.
 
     Rows whose spans mark fields with a known question form (`question_forms`) bring questions about them.
 
@@ -76,10 +81,10 @@ def read_corpus(
     if format not in known:
         raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
     chosen = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
-    tally = Tally()
-    corpus = collect(tally.passing(read_entries(chosen, tokenizer)))
+    tally, counts = Tally(), ReadCounts()
+    corpus = collect(tally.passing(read_entries(chosen, tokenizer, counts=counts)))
     refuse_bad_rows(tally.counts(), chosen)
-    return corpus
+    return dataclasses.replace(corpus, notes=tuple(counts.lines()))
 
 
 def read_entries(
@@ -105,18 +110,26 @@ def read_entries(
     with contextlib.ExitStack() as stack:
         source = source or stack.enter_context(opened_source(settings.source))
         state = stack.enter_context(contextlib.closing(ReadState(settings, settings.tokenizer or tokenizer, counts)))
-        if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
-            file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
-            yield from row_entries(dataset_rows(source, settings), file, state, flat=settings.format == "squad")
-        else:
-            for file in source.files():
-                yield from _file_entries(file, state)
-                if state.full:
-                    break
-        for document, label, where in state.paragraphs.documents():
-            reason = state.repeated(document, label, where)
-            raw = document.text.encode()
-            yield bad_row(label, 0, f"{where}: {reason}", raw) if reason else document
+        yield from follow_chunks(_entries(source, state), lambda: not state.full)
+
+
+def _entries(source: Source, state: ReadState) -> Iterator[Entry]:
+    settings = state.settings
+    if source.is_dataset and settings.format in ("auto", "dataset", "squad"):
+        file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
+        yield from row_entries(dataset_rows(source, settings), file, state, flat=settings.format == "squad")
+    else:
+        for file in source.files():
+            yield from _file_entries(file, state)
+            if state.full:
+                break
+    for document, label, where in state.paragraphs.documents():
+        if not state.room:
+            break
+        try:
+            yield from state.noted(document, label, where)
+        except ElusiveError as reason:
+            yield bad_row(label, 0, f"{where}: {reason}", document.text.encode())
 
 
 def _file_entries(file: SourceFile, state: ReadState) -> Iterator[Entry]:

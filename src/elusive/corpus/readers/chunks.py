@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 TokenCounts = Callable[[Sequence[str]], list[int]]
@@ -22,6 +23,24 @@ _SENTENCE = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+["”’」�
 
 
 _WORD = re.compile(r"\S+\s*")
+
+
+@lru_cache(maxsize=1)
+def token_counts(name: str) -> TokenCounts:
+    """A function that counts a model's tokens, without special ones.
+
+    Args:
+        name: folder or hub name of its tokenizer.
+    """
+    from elusive.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(name).backend_tokenizer
+    tokenizer.no_truncation()
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    return count
 
 
 class Block(NamedTuple):

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,9 +11,11 @@ from elusive.config.run import CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem
-from elusive.corpus.wording import by_field
+from elusive.corpus.wording import by_field, counted
 from elusive.errors import ElusiveError
 
+from .chunks import token_counts
+from .cutting import cut
 from .files import SourceFile
 from .squad_paragraphs import Paragraphs
 from .used_ids import UsedIds
@@ -50,19 +53,30 @@ class ReadCounts:
     Attributes:
         asked: questions made of marked fields, by field.
         ambiguous: marked fields that are not asked about, because a document marks them with several texts.
+        cut: files, rows and paragraphs that were cut into chunks.
+        chunks: the chunks of these.
+        lost_spans: spans longer than a chunk that a border cuts, and that no chunk has.
     """
 
     asked: collections.Counter[str] = field(default_factory=collections.Counter)
     ambiguous: collections.Counter[str] = field(default_factory=collections.Counter)
+    cut: int = 0
+    chunks: int = 0
+    lost_spans: int = 0
 
     @property
     def made(self) -> int:
-        """Questions that are no rows of the source."""
-        return self.asked.total()
+        """Documents and questions that are no rows of the source."""
+        return self.asked.total() + self.chunks - self.cut
 
     def lines(self) -> list[str]:
         """The counts in words, a line for each kind of thing that there is any of."""
         said = []
+        if self.cut:
+            lost = f"; {counted(self.lost_spans, 'span')} longer than a chunk lost" if self.lost_spans else ""
+            said.append(
+                f"{counted(self.cut, 'long text')} cut into {self.chunks:,} documents (corpus.chunk_tokens){lost}"
+            )
         if self.asked:
             said.append(f"asked about marked fields: {by_field(self.asked, 'question', 'questions')}")
         if self.ambiguous:
@@ -96,18 +110,40 @@ class ReadState:
             part.close()
 
     @property
-    def room(self) -> bool:
-        """Whether the limit allows one more document."""
+    def room(self) -> int:
+        """How many more documents the limit allows."""
         limit = self.settings.limit
-        return not limit or self._documents + len(self.paragraphs) < limit
+        return limit - self._documents - len(self.paragraphs) if limit else sys.maxsize
 
     def repeated(self, document: Document, label: str, where: str) -> str:
         """Note a document; returns why it cannot be used if its id was used before, else empty."""
         if before := self._document_ids.add(document.id, label, where):
             return f"id {document.id!r} is already used {on(before)}"
         self._documents += 1
-        self.full = bool(self.settings.limit) and not self.room
+        self.full = self.room <= 0
         return ""
+
+    def noted(self, document: Document, label: str, where: str) -> list[Document]:
+        """Note a document; returns it, or if it is long its chunks, as far as the limit allows.
+
+        Raises:
+            ElusiveError: with the reason only, if its id, or that of a chunk, was used before.
+        """
+        chunks, lost = self._cut(document)
+        ids = [document.id, *(chunk.id for chunk in chunks if chunk is not document)]
+        for id in ids:
+            if before := self._document_ids.add(id, label, where):
+                raise ElusiveError(f"id {id!r} is already used {on(before)}")
+        kept = chunks[: self.room]
+        self._documents += len(kept)
+        self.full = self.room <= 0
+        if len(chunks) > 1:
+            self.counts.cut, self.counts.chunks = self.counts.cut + 1, self.counts.chunks + len(kept)
+            self.counts.lost_spans += lost
+        return kept
+
+    def _cut(self, document: Document) -> tuple[list[Document], int]:
+        return cut(document, self.settings.chunk_tokens, lambda texts: token_counts(self.tokenizer)(texts))
 
     def question_is_new(self, item: QuestionItem, file: SourceFile, where: str) -> None:
         """Note a question's id.

@@ -1,9 +1,10 @@
 """A table's row as a document with its spans."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from elusive.corpus.chunk_questions import placed_question
 from elusive.corpus.documents import Document, Entry
 from elusive.corpus.question_forms import questions_of_fields
 from elusive.corpus.tags import Span, parse_tags
@@ -38,19 +39,19 @@ def row_entries(
             try:
                 id = row_id(value, id_column, "") or f"{prefix}{row.number:06d}"
                 document = _document(id, value, text_column, tagged)
+                chunks = state.noted(document, file.label, place(row))
             except ElusiveError as reason:
                 yield bad(file, row, reason)
                 continue
-            if reason := state.repeated(document, file.label, place(row)):
-                yield bad(file, row, reason)
-                continue
-            yield document
-            yield from _asked(document, row, file, state)
+            yield from chunks
+            yield from _asked(document, chunks, row, file, state)
         if state.full:
             return
 
 
-def _asked(document: Document, row: Row, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+def _asked(
+    document: Document, chunks: Sequence[Document], row: Row, file: SourceFile, state: ReadState
+) -> Iterator[Entry]:
     """Questions about a document's marked fields, unless a file of questions takes their place."""
     if state.settings.questions:
         return
@@ -63,7 +64,7 @@ def _asked(document: Document, row: Row, file: SourceFile, state: ReadState) -> 
             yield bad(file, row, reason, "question")
             continue
         state.counts.asked[item.field] += 1
-        yield item
+        yield item if chunks == [document] else placed_question(item, chunks, complete=not state.full)
 
 
 def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:

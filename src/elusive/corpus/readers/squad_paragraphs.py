@@ -77,9 +77,13 @@ class Paragraphs:
             execute(self._database, "INSERT OR IGNORE INTO answer VALUES (?, ?, ?)", (number, start, stop))
 
     def documents(self) -> Iterator[tuple[Document, str, str]]:
-        """Each paragraph as (document, file, place in it), in the order of their first appearance."""
+        """Each paragraph as (document, file, place in it), in the order of their first appearance.
+
+        None is waiting any more once this has begun.
+        """
         if not self._count:
             return
+        self._count = 0
         rows = execute(self._database, "SELECT number, id, text, label, place FROM paragraph ORDER BY number", ())
         for number, id, text, label, where in rows:
             question = "SELECT start, stop FROM answer WHERE paragraph = ? ORDER BY start, stop"

@@ -1,15 +1,14 @@
 """Text and Markdown files as documents, long ones in chunks."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import BinaryIO
 
-from elusive.corpus.documents import Document, Entry
+from elusive.corpus.documents import Document, Entry, chunk_id
 from elusive.corpus.input_files import opened, read_bytes
 from elusive.corpus.quarantine import RAW_CHARACTERS, bad_row
 
-from .chunks import Block, TokenCounts, chunked, markdown_blocks, plain_blocks
+from .chunks import Block, chunked, markdown_blocks, plain_blocks, token_counts
 from .files import SourceFile
 from .read_state import ReadState
 
@@ -33,8 +32,10 @@ def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Itera
             yield bad_row(file.label, line, reason, stream.read(4 * RAW_CHARACTERS))
         return
     numbered = enumerate(itertools.chain((first, second), texts), 1) if second is not None else [(0, first)]
+    state.counts.cut += second is not None
     for number, text in numbered:
-        document = Document(f"{file.plain_name}#{number:04d}" if number else file.plain_name, text or "")
+        state.counts.chunks += number > 0
+        document = Document(chunk_id(file.plain_name, number) if number else file.plain_name, text or "")
         reason = state.repeated(document, file.label, "")
         yield bad_row(file.label, 1, reason, document.text.encode()) if reason else document
         if state.full:
@@ -77,21 +78,3 @@ def _whole(file: SourceFile) -> str:
 def _lines(stream: BinaryIO) -> Iterator[str]:
     for number, line in enumerate(stream):
         yield line.decode("utf-8" if number else "utf-8-sig").replace("\r\n", "\n")
-
-
-@lru_cache(maxsize=1)
-def token_counts(name: str) -> TokenCounts:
-    """A function that counts a model's tokens, without special ones.
-
-    Args:
-        name: folder or hub name of its tokenizer.
-    """
-    from elusive.models.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(name).backend_tokenizer
-    tokenizer.no_truncation()
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    return count
