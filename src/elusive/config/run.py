@@ -82,10 +82,16 @@ class CorpusSettings:
     """Quarantine bad rows in quarantine.jsonl and continue, however many there are."""
     max_bad_share: float = 0.0
     """Stop if more than this share of the rows is bad (0: stop at any)."""
+    max_read_bytes: int = 1 << 28
+    """Bytes of a source in memory at once: a line, a row of a table, or a file that is read whole (JSON, Markdown)."""
+    max_expansion: int = 1000
+    """How many times its size a compressed file may grow to, where that is more than max_read_bytes."""
     mark_answers: bool = True
     """Find the answers of `questions` in the documents they name, where these come without answer spans."""
     patterns: tuple[str, ...] = ()
     """Spans by regular expressions, each "field=regex"; a group named `span` marks that group alone."""
+    pattern_seconds: float = 10.0
+    """How long one pattern may search one document."""
     spacy: str = ""
     """Spans by a spaCy pipeline: a name or folder (needs `elusive[spacy]`); its labels are the fields."""
 
@@ -98,6 +104,8 @@ class CorpusSettings:
         for field, form in self.question_forms.items():
             words = "a question with a field in braces, e.g. When was {name} born?"
             check(_is_question_form(form), f"corpus.question_forms.{field}", words, form)
+        check_each("corpus", self, ("max_read_bytes", "max_expansion"), 1)
+        check(0 < self.pattern_seconds < math.inf, "corpus.pattern_seconds", "above 0", self.pattern_seconds)
         check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
 
 
@@ -193,6 +201,8 @@ class TrainSettings:
     """Batches that a step is split into where it does not fit the memory at once; batch_size stays the whole step's."""
     packing: bool = True
     """Pack a step's texts into one sequence without padding, none seeing another, where the architecture allows it."""
+    skip_bad: bool = False
+    """Quarantine bad rows of the texts in quarantine.jsonl and train on the others."""
     replay: str = ""
     """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
     replay_batch_size: int = 4

@@ -13,10 +13,14 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 
 from elusive.errors import ElusiveError
+from elusive.inputs import file_blocks, is_pipe, is_there, pipe_blocks
 
 from .renamed import refuse_renamed
 
 SettingsT = TypeVar("SettingsT")
+
+_MOST_BYTES = 1 << 20
+"""Of a recipe; long ones have a few thousand."""
 
 
 def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[str] = ()) -> SettingsT:
@@ -30,18 +34,26 @@ def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[s
     Raises:
         ElusiveError: if the file cannot be read or is not TOML, or holds an unknown key or a bad value.
     """
-    path = Path(path)
+    read = _recipe_bytes(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ElusiveError(f"No recipe at {path}. Give the path of a TOML recipe, e.g. recipes/demo.toml.") from None
-    except OSError as error:
-        raise ElusiveError(f"Cannot read the recipe {path}: {error.strerror}. Give the path of a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # tomllib's and UnicodeDecodeError are ValueErrors
         raise ElusiveError(f"{path} is not valid TOML: {error}") from None
     if not assignments:
         return from_table(kind, table, str(path))
     return from_table(kind, with_overrides(table, assignments), f"{path} with --set")
+
+
+def _recipe_bytes(path: str | Path) -> bytes:
+    """The content of a recipe, which may come through a pipe: elusive run <(...)."""
+    if not is_there(path):
+        raise ElusiveError(f"No recipe at {path}. Give the path of a TOML recipe, e.g. recipes/demo.toml.")
+    read = b""
+    for block in pipe_blocks(path) if is_pipe(path) else file_blocks(path):
+        read += block
+        if len(read) > _MOST_BYTES:
+            raise ElusiveError(f"{path}: expected a TOML recipe, got a file of more than {_MOST_BYTES:,} bytes.")
+    return read
 
 
 def with_overrides(table: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
-"""Input files as bytes: compressed or not, whole or line by line."""
+"""Input files as bytes: compressed or not, whole or line by line, and never more of them in memory than allowed."""
 
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
+from elusive.config.run import CorpusSettings
 from elusive.errors import ElusiveError
+from elusive.inputs import cannot_read, regular_file
+
+from .quarantine import RAW_CHARACTERS
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -14,22 +19,65 @@ _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BUFFER_BYTES = 1 << 18
 
 
+@dataclass(frozen=True)
+class ReadLimits:
+    """How much of an input is read.
+
+    Attributes:
+        at_once: bytes held in memory at once: a line, or a file that is read whole.
+        expansion: how many times its size a compressed file may grow to, where that is more than `at_once`.
+    """
+
+    at_once: int = CorpusSettings.max_read_bytes
+    expansion: int = CorpusSettings.max_expansion
+
+    @classmethod
+    def of(cls, settings: CorpusSettings) -> "ReadLimits":
+        """Those of a corpus's settings."""
+        return cls(settings.max_read_bytes, settings.max_expansion)
+
+    def too_long(self, what: str) -> str:
+        """Why a line or file is not read."""
+        return (
+            f"{what} of more than {self.at_once:,} bytes (corpus.max_read_bytes). Cut it into smaller parts, or raise "
+            "that setting"
+        )
+
+
+class Line(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        number: from 1.
+        raw: its bytes; the first of them where it is too long.
+        problem: why it cannot be used; empty if it can.
+    """
+
+    number: int
+    raw: bytes
+    problem: str = ""
+
+
 @contextlib.contextmanager
-def opened(path: Path, label: str = "") -> Iterator[BinaryIO]:
+def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[BinaryIO]:
     """A file as a stream of bytes; gzip and Zstandard, recognised by their first bytes, are decompressed.
 
     Args:
         path: the file.
         label: what messages call it (empty: its path).
+        limits: how far a compressed file may grow.
 
     Raises:
-        ElusiveError: if the file cannot be read; while reading, if its compressed stream is cut off or damaged.
+        ElusiveError: if the file cannot be read; while reading, if its compressed stream is cut off, damaged, or grows
+            too far.
     """
+    label = label or str(path)
+    regular_file(path, label)
     try:
-        with _decompressed(path) as stream:
+        with _decompressed(path, label, limits) as stream:
             yield stream
     except OSError as error:
-        raise _cannot_read(label or str(path), error) from None
+        raise _cannot_read(label, error) from None
 
 
 def is_compressed(path: Path) -> bool:
@@ -43,47 +91,86 @@ def _compression(path: Path) -> str:
     return next((name for magic, name in _COMPRESSIONS.items() if first_bytes.startswith(magic)), "")
 
 
-def _decompressed(path: Path) -> BinaryIO:
+def _decompressed(path: Path, label: str, limits: ReadLimits) -> BinaryIO:
     if not (compression := _compression(path)):
         return path.open("rb", _BUFFER_BYTES)
     # pyarrow refuses every stream that is cut off; zstandard stops there in silence.
     import pyarrow
 
-    return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression), _BUFFER_BYTES)
+    stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression)
+    return io.BufferedReader(_Bounded(stream, path.stat().st_size, label, limits), _BUFFER_BYTES)
 
 
-def byte_lines(path: Path, label: str = "") -> Iterator[tuple[int, bytes]]:
-    """The non-blank lines of a file as (line number from 1, bytes), without a byte order mark.
+class _Bounded(io.RawIOBase):
+    """A decompressed stream that ends with an error where it grows out of proportion to its file."""
+
+    def __init__(self, stream: Any, file_bytes: int, label: str, limits: ReadLimits) -> None:
+        self._stream, self._label, self._limits = stream, label, limits
+        self._room = max(limits.at_once, limits.expansion * file_bytes)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._stream.read(len(buffer))
+        self._room -= len(block)
+        if self._room < 0:
+            raise ElusiveError(
+                f"{self._label} grows to more than {self._limits.expansion:,} times its size (corpus.max_expansion). "
+                "Unpack it and look what it holds, or raise that setting."
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def bounded_lines(stream: BinaryIO, limits: ReadLimits = ReadLimits()) -> Iterator[Line]:
+    """All lines of a stream with their line ends; of one that is too long the first bytes alone, and the problem."""
+    number = 0
+    while raw := stream.readline(limits.at_once + 1):
+        number += 1
+        if len(raw) <= limits.at_once or raw.endswith(b"\n"):
+            yield Line(number, raw)
+            continue
+        yield Line(number, raw[: 4 * RAW_CHARACTERS], limits.too_long("a line"))
+        while (rest := stream.readline(_BUFFER_BYTES)) and not rest.endswith(b"\n"):
+            pass
+
+
+def byte_lines(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[Line]:
+    """The non-blank lines of a file, without line ends and without a byte order mark.
 
     Raises:
         ElusiveError: if the file cannot be read.
     """
-    with opened(path, label) as stream:
-        for number, line in enumerate(stream, 1):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if line.strip():
-                yield number, line.rstrip(b"\r\n")
+    with opened(path, label, limits) as stream:
+        for line in bounded_lines(stream, limits):
+            raw = line.raw.removeprefix(b"\xef\xbb\xbf") if line.number == 1 else line.raw
+            if raw.strip():
+                yield line._replace(raw=raw.rstrip(b"\r\n"))
 
 
-def read_bytes(path: Path, label: str = "") -> bytes:
+def read_bytes(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> bytes:
     """The content of a file, decompressed.
 
     Raises:
-        ElusiveError: if the file cannot be read.
+        ElusiveError: if the file cannot be read, or is too large.
     """
-    with opened(path, label) as stream:
-        return stream.read()
+    with opened(path, label, limits) as stream:
+        content = stream.read(limits.at_once + 1)
+    if len(content) > limits.at_once:
+        raise ElusiveError(f"{label or path}: expected a file that fits into memory, got {limits.too_long('one')}.")
+    return content
 
 
 def _cannot_read(path: str, error: OSError) -> ElusiveError:
-    if isinstance(error, FileNotFoundError):
-        return ElusiveError(f"No file or folder at {path}. Give the path of one that exists.")
-    if isinstance(error, IsADirectoryError):
-        return ElusiveError(f"{path}: expected a file, got a folder. Give the path of one file.")
     if "Truncated compressed stream" in str(error):
         return ElusiveError(
             f"{path} is cut off: its compressed stream ends before its end mark. Copy or download the file again."
         )
     if "decompress failed" in str(error) or "inflate failed" in str(error):
         return ElusiveError(f"{path} is damaged: {error}. Copy or download the file again.")
-    return ElusiveError(f"{path} could not be read: {error.strerror or error}. Check the file and its permissions.")
+    return cannot_read(path, error)

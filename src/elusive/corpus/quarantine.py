@@ -11,6 +11,10 @@ from elusive.errors import ElusiveError
 
 from .wording import counted, listed
 
+QUARANTINE = "quarantine.jsonl"
+"""The file of bad rows, in the folder that was to be made of the others."""
+
+
 RAW_CHARACTERS = 65_536
 """Characters of a bad row that are kept."""
 
@@ -100,7 +104,7 @@ def refuse_bad_rows(counts: CorpusCounts, settings: CorpusSettings, quarantine: 
         ElusiveError: if there was nothing at all.
     """
     source = settings.source
-    problems = listed([_place(row) for row in counts.first_bad], counts.quarantined)
+    problems = listed([place_of(row) for row in counts.first_bad], counts.quarantined)
     kept = f" All of them are in {quarantine}." if quarantine else ""
     if not counts.documents and counts.quarantined:
         raise BadRowsError(
@@ -130,5 +134,6 @@ def _worst_share(counts: CorpusCounts) -> float:
     return max((bad / (bad + good[of]) for of, bad in counts.bad.items() if bad), default=0.0)
 
 
-def _place(row: BadRow) -> str:
+def place_of(row: BadRow) -> str:
+    """Where a bad row stands, and why it is one."""
     return f"{row.source}, line {row.line}: {row.reason}" if row.line else f"{row.source}, {row.reason}"

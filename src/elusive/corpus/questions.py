@@ -57,8 +57,10 @@ def read_questions(path: str | Path) -> list[QuestionItem]:
     items: list[QuestionItem] = []
     lines_by_id: dict[str, int] = {}
     problems: list[str] = []
-    for row, (line, raw) in enumerate(byte_lines(path), 1):
+    for row, (line, raw, problem) in enumerate(byte_lines(path), 1):
         try:
+            if problem:
+                raise ElusiveError(problem)
             item = _question_item(parse_row(raw), f"{path.stem}-{row:06d}")
             if item.id in lines_by_id:
                 raise ElusiveError(f"id {item.id!r} is already used on line {lines_by_id[item.id]}")

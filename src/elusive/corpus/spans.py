@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import regex
+
 from elusive.config.run import CorpusSettings, ScoreSettings
 from elusive.errors import ElusiveError
 
@@ -141,7 +143,7 @@ def markers(settings: CorpusSettings, questions: Iterable[QuestionItem] = ()) ->
     if settings.patterns:
         patterns = [_pattern(given) for given in settings.patterns]
         counts.patterns.update(dict.fromkeys((name for name, _ in patterns), 0))
-        chosen.append(lambda documents: _mark_patterns(documents, patterns, counts))
+        chosen.append(lambda documents: _mark_patterns(documents, patterns, settings.pattern_seconds, counts))
     if settings.spacy:
         pipeline = _spacy_pipeline(settings.spacy)
         counts.pipeline = settings.spacy
@@ -269,7 +271,11 @@ def _runs_on(text: str, border: int) -> bool:
 # Patterns
 
 
-def _pattern(given: str) -> tuple[str, re.Pattern[str]]:
+_Pattern = tuple[str, regex.Pattern[str]]
+"""A field, and the regular expression that finds it."""
+
+
+def _pattern(given: str) -> _Pattern:
     """The field and the regular expression of "field=regex"."""
     name, equals, expression = given.partition("=")
     name = name.strip()
@@ -279,8 +285,8 @@ def _pattern(given: str) -> tuple[str, re.Pattern[str]]:
             'Write the field in front, e.g. "year=\\b[12][0-9]{3}\\b".'
         )
     try:
-        return name, re.compile(expression)
-    except (re.error, OverflowError, RecursionError) as error:
+        return name, regex.compile(expression)
+    except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise ElusiveError(
             f"corpus.patterns: {expression!r} (field {name!r}) is no regular expression: {error}. "
             "Write it as for Python's re."
@@ -288,20 +294,28 @@ def _pattern(given: str) -> tuple[str, re.Pattern[str]]:
 
 
 def _mark_patterns(
-    documents: Iterable[Document], patterns: Sequence[tuple[str, re.Pattern[str]]], counts: MarkCounts
+    documents: Iterable[Document], patterns: Sequence[_Pattern], seconds: float, counts: MarkCounts
 ) -> Iterator[Document]:
     for document in documents:
-        spans = [Span(name, *place) for name, pattern in patterns for place in _matches(pattern, document.text)]
+        found = ((one[0], place) for one in patterns for place in _matches(*one, document, seconds))
+        spans = [Span(name, *place) for name, place in found]
         counts.patterns.update(span.field for span in spans)
         yield _with_spans(document, spans)
 
 
-def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+def _matches(name: str, pattern: regex.Pattern[str], document: Document, seconds: float) -> Iterator[tuple[int, int]]:
     group = _SPAN_GROUP if _SPAN_GROUP in pattern.groupindex else 0
-    for match in pattern.finditer(text):
-        start, end = match.span(group)
-        if start < end:  # a group that took no part is at -1
-            yield start, end
+    try:
+        for match in pattern.finditer(document.text, timeout=seconds):
+            start, end = match.span(group)
+            if start < end:  # a group that took no part is at -1
+                yield start, end
+    except TimeoutError:
+        raise ElusiveError(
+            f"corpus.patterns: {pattern.pattern!r} (field {name!r}) did not end within {seconds:g} s in document "
+            f"{document.id!r} ({len(document.text):,} characters). Leave out repetitions within repetitions, such as "
+            "(a+)+, or raise corpus.pattern_seconds."
+        ) from None
 
 
 # spaCy

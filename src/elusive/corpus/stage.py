@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,13 @@ def open_corpus(path: str | Path) -> Corpus:
     Raises:
         ElusiveError: if it cannot be read.
     """
-    return load_corpus(path) if (Path(path) / "documents.jsonl").exists() else read_corpus(path)
+    return load_corpus(path) if os.path.exists(Path(path) / "documents.jsonl") else read_corpus(path)
 
 
 def _identity(settings: CorpusSettings) -> dict[str, Any]:
     """The settings; a later one is included only if it is set, so that earlier folders stay valid."""
     table, defaults = to_table(settings), to_table(CorpusSettings())
-    later = ("filler_sentences", "question_forms")
+    later = ("filler_sentences", "question_forms", "max_read_bytes", "max_expansion", "pattern_seconds")
     return {key: value for key, value in table.items() if key not in later or value != defaults[key]}
 
 
@@ -152,7 +153,7 @@ def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str, co
             count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
         )
         return itertools.chain(documents, questions)
-    if (Path(source.name) / "documents.jsonl").exists():
+    if os.path.exists(Path(source.name) / "documents.jsonl"):
         return _first_documents(load_corpus(source.name), settings.limit)
     return read_entries(settings, tokenizer, source, counts)
 

@@ -24,9 +24,9 @@ from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
-from elusive.runs.files import read_jsonl
 
 from .sequences import pad_right, pieces_of, token_rows
+from .texts import TrainingTexts
 
 
 class CopyMaker:
@@ -336,7 +336,7 @@ def fresh_rows(texts: str | Path, tokenizer: PreTrainedTokenizerFast, max_length
             token.
     """
     copies = FreshCopies(ranking_beside(texts), tokenizer)
-    static_texts = (row["text"] for row in read_jsonl(texts))
+    static_texts = TrainingTexts(Path(texts))
     for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.texts(0)), 1):
         if static != fresh:
             raise ElusiveError(

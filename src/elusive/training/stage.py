@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.config.toml import to_table
+from elusive.corpus.quarantine import QUARANTINE
 from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.models import processes
@@ -30,7 +31,7 @@ from elusive.models.loading import (
     without_future_warnings,
 )
 from elusive.models.rotary import RotaryRule
-from elusive.runs.files import ProgressFunction, file_hash, read_json, read_jsonl, silent, write_json
+from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_json
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json, to_json
 
@@ -38,6 +39,7 @@ from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
+from .texts import TrainingTexts
 from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
 
 _LONGEST_DEFAULT_ROW = 1024
@@ -181,9 +183,10 @@ def train(
         What was trained on, and how; at once if the folder is done.
 
     Raises:
-        ElusiveError: if the folder was begun with other settings, there is nothing to train on, all of quantised
-            weights are to be trained, questions are to be asked after the end or where there are none, an argument
-            of the Trainer's is refused, or fresh copies are asked for of texts that ranking.parquet does not give.
+        ElusiveError: if the folder was begun with other settings, there is nothing to train on, a row of the texts is
+            bad, all of quantised weights are to be trained, questions are to be asked after the end or where there are
+            none, an argument of the Trainer's is refused, or fresh copies are asked for of texts that ranking.parquet
+            does not give.
     """
     settings = settings or TrainSettings()
     _check_before_loading(model, settings, evaluator)
@@ -210,6 +213,9 @@ def _train(
     evaluator: Evaluator | None,
     progress: ProgressFunction,
 ) -> None:
+    count = TrainingTexts(Path(texts)).check(
+        settings.skip_bad, stage.folder / QUARANTINE if processes.is_main() else None
+    )
     tokenizer = load_tokenizer(model)
     # Weights that are to be spread over the processes may fit none of their devices.
     learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
@@ -238,7 +244,6 @@ def _train(
         if settings.method == "lora":
             _name_base_model(stage.folder / "adapter_config.json", model.name)
         tokenizer.save_pretrained(stage.folder)
-        count = sum(1 for _ in read_jsonl(texts))
         done = Training(
             **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
         )
@@ -301,7 +306,7 @@ def _steps(
             rows.count_pass()
         lengths, passes = rows.lengths, rows.passes
     else:
-        rows = tokenize_rows((row["text"] for row in read_jsonl(texts)), tokenizer, max_length, str(texts))
+        rows = tokenize_rows(TrainingTexts(Path(texts)), tokenizer, max_length, str(texts))
         in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
         settings = with_steps(settings, in_a_pass, sum(lengths))
         draws = draws_for(in_a_pass, settings)

@@ -10,8 +10,10 @@ from typing import Any
 from elusive.config.run import CorpusFormat, CorpusSettings
 from elusive.corpus.chunk_questions import follow_chunks
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
+from elusive.corpus.input_files import ReadLimits
 from elusive.corpus.quarantine import bad_row, refuse_bad_rows
 from elusive.errors import ElusiveError
+from elusive.inputs import regular_file
 
 from .files import Source, SourceFile, opened_source, seen_format
 from .hub import dataset_name, dataset_rows
@@ -119,8 +121,9 @@ def _entries(source: Source, state: ReadState) -> Iterator[Entry]:
         file = SourceFile(Path(source.name), source.name, dataset_name(source), alone=True)
         yield from row_entries(dataset_rows(source, settings), file, state, flat=settings.format == "squad")
     else:
+        limits = ReadLimits.of(settings)
         for file in source.files():
-            yield from _file_entries(file, state)
+            yield from _file_entries(file._replace(limits=limits), state)
             if state.full:
                 break
     for document, label, where in state.paragraphs.documents():
@@ -148,9 +151,9 @@ def _file_entries(file: SourceFile, state: ReadState) -> Iterator[Entry]:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with regular_file(path).open("rb") as stream:
             return stream.read(_SHOWN_BYTES)
-    except OSError:  # then that is the reason
+    except (OSError, ElusiveError):  # then that is the reason
         return b""
 
 

@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from elusive.config.run import CorpusFormat
-from elusive.corpus.input_files import opened
+from elusive.corpus.input_files import Line, ReadLimits, bounded_lines, opened
 from elusive.errors import ElusiveError
+from elusive.inputs import is_pipe, is_there, pipe_blocks, regular_file
 from elusive.runs.files import file_hash
 from elusive.runs.temporary import temporary_folder
 
@@ -79,18 +78,24 @@ class SourceFile(NamedTuple):
         label: what messages call it.
         name: its path within the source, with which ids begin.
         alone: whether the source is this file.
+        limits: how much of it is read.
     """
 
     path: Path
     label: str
     name: str
     alone: bool
+    limits: ReadLimits = ReadLimits()
 
     @property
     def plain_name(self) -> str:
         """The name without the suffix of a compression."""
         stem, suffix = os.path.splitext(self.name)
         return stem if suffix.lower() in _COMPRESSED_SUFFIXES else self.name
+
+    def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Its bytes as a stream, decompressed (see `input_files.opened`)."""
+        return opened(self.path, self.label, self.limits)
 
     @property
     def row_prefix(self) -> str:
@@ -114,7 +119,7 @@ class Source:
     def is_dataset(self) -> bool:
         """Whether the library `datasets` reads it: a name on the hub, or a folder of save_to_disk."""
         folder = Path(self.name)
-        return self.name.startswith(HUB_PREFIX) or any((folder / name).is_file() for name in _DATASET_FILES)
+        return self.name.startswith(HUB_PREFIX) or any(os.path.isfile(folder / name) for name in _DATASET_FILES)
 
     def files(self) -> Iterator[SourceFile]:
         """Its files in the order of their paths, without hidden ones."""
@@ -122,10 +127,10 @@ class Source:
         if self.spooled:
             label = "standard input" if self.name == STANDARD_INPUT else self.name
             yield SourceFile(self.spooled, label, "stdin", alone=True)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             for name in _walk(path, (path.resolve(),)):
                 yield SourceFile(path / name, str(path / name), name, alone=False)
-        elif path.exists():
+        elif os.path.exists(path):
             yield SourceFile(path, str(path), path.name, alone=True)
         else:
             base = _fixed_part(self.name)
@@ -140,8 +145,16 @@ class Source:
         digest = hashlib.sha256()
         for file in self.files():
             # Ids begin with the names, but the name of a single file's folder changes nothing.
-            digest.update(json.dumps([file.name, file_hash(file.path)]).encode())
+            digest.update(json.dumps([file.name, _hash(file)]).encode())
         return digest.hexdigest()
+
+
+def _hash(file: SourceFile) -> str:
+    """The hash of a file's content, or why it has none; that is said when the file is read."""
+    try:
+        return file_hash(regular_file(file.path))
+    except ElusiveError as error:
+        return str(error)
 
 
 @contextlib.contextmanager
@@ -159,13 +172,15 @@ def opened_source(name: str) -> Iterator[Source]:
                 "corpus.source = '-': expected a file or a pipe on standard input, got a terminal. "
                 "Write e.g. zstdcat corpus.jsonl.zst | elusive generate --source - --output corpus"
             )
-        with _spooled(sys.stdin.buffer) as path:
+        with _spooled(iter(lambda: sys.stdin.buffer.read(1 << 20), b"")) as path:
             yield Source(name, path)
-    elif Path(name).exists():
-        if stat.S_ISFIFO(os.stat(name).st_mode):
-            with open(name, "rb") as pipe, _spooled(pipe) as path:
+    elif is_there(name):
+        if is_pipe(name):
+            with _spooled(pipe_blocks(name)) as path:
                 yield Source(name, path)
         else:
+            if not os.path.isdir(name):
+                regular_file(name)
             yield Source(name)
     elif glob.has_magic(name):
         if not any(map(os.path.isfile, glob.iglob(name, recursive=True))):
@@ -179,21 +194,27 @@ def opened_source(name: str) -> Iterator[Source]:
 
 
 @contextlib.contextmanager
-def _spooled(stream: BinaryIO) -> Iterator[Path]:
+def _spooled(blocks: Iterable[bytes]) -> Iterator[Path]:
     with temporary_folder() as folder:
         path = folder / "stdin"
         with path.open("wb") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
+            copy.writelines(blocks)
         yield path
 
 
 def _walk(folder: Path, above: tuple[Path, ...], prefix: str = "") -> Iterator[str]:
-    """Paths of all files under a folder, sorted, one folder held at a time."""
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    """Paths of all files under a folder, sorted, one folder held at a time; of a folder that is closed, its own."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError:
+        if not prefix:
+            raise
+        yield prefix.removesuffix("/")  # why it cannot be read is said when it is
+        return
     # With its slash a folder sorts among files as their whole paths do.
-    for entry in sorted(visible, key=lambda entry: entry.name + "/" * entry.is_dir()):
-        if not entry.is_dir():
+    for entry in sorted(visible, key=lambda entry: entry.name + "/" * os.path.isdir(entry)):
+        if not os.path.isdir(entry):
             yield prefix + entry.name
             continue
         real = Path(entry.path).resolve()
@@ -218,7 +239,7 @@ def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
     Raises:
         ElusiveError: with the reason only, if it has none of the forms that can be read.
     """
-    with opened(file.path) as stream:
+    with file.opened() as stream:
         first_line = stream.readline(_HEAD_BYTES)
         head = first_line + stream.read(_HEAD_BYTES)
     for magic, what in _FOREIGN.items():
@@ -264,13 +285,14 @@ def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Sequenc
 
 def _is_jsonl(file: SourceFile, head: bytes) -> bool:
     """Whether the first line is a JSON object of its own, and not the whole of one large value."""
-    with opened(file.path) as stream:
-        line = stream.readline()
-        while line and not line.strip():
-            line = stream.readline()
+    with file.opened() as stream:
+        lines = (line for line in bounded_lines(stream, file.limits) if line.raw.strip())
+        first = next(lines, Line(1, b""))
+        if first.problem:
+            return True  # then it is too long for one value as well
         try:
-            value = json.loads(line.decode("utf-8-sig"))
+            value = json.loads(first.raw.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return False
-        alone = not any(more.strip() for more in stream)
+        alone = next(lines, None) is None
     return isinstance(value, dict) and not (alone and isinstance(value.get("data"), list))

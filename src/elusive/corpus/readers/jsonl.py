@@ -17,12 +17,12 @@ from .squad import nested_entries
 
 def jsonl_rows(file: SourceFile) -> Iterator[Row]:
     """The rows of a JSONL file; blank lines are skipped."""
-    for number, (line, raw) in enumerate(byte_lines(file.path, file.label), 1):
+    for number, line in enumerate(byte_lines(file.path, file.label, file.limits), 1):
         try:
-            value = parse_row(raw)
+            value = line.problem or parse_row(line.raw)
         except ElusiveError as error:
             value = str(error)
-        yield Row(number, line, value, raw)
+        yield Row(number, line.number, value, line.raw)
 
 
 def json_entries(file: SourceFile, state: ReadState, *, squad: bool = False) -> Iterator[Entry]:
@@ -64,7 +64,7 @@ def _rows(values: list[Any]) -> Iterator[Row]:
 
 def _json(file: SourceFile) -> Any:
     try:
-        return json.loads(read_bytes(file.path, file.label).decode("utf-8-sig"))
+        return json.loads(read_bytes(file.path, file.label, file.limits).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ElusiveError(f"{file.label}, line {line}: {not_utf8(error)}. Save the file as UTF-8.") from None

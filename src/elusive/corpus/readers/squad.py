@@ -140,9 +140,13 @@ def _listed_answers(value: object) -> list[Any]:
     return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
 
 
+# NumPy's words around a list, or a quoted text, which stays. What is never looked at twice takes no square of the time.
+_NUMPY = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\\.)|array\(|(?:,\s*dtype=\w+)?\)""", re.DOTALL)
+
+
 def _answers_cell(cell: str) -> object:
     # JSON, Python's own form, or (datasets' to_csv) NumPy's around it.
-    for text in (cell, re.sub(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)):
+    for text in (cell, _NUMPY.sub(r"\1", cell)):
         for parse in (json.loads, ast.literal_eval):
             try:
                 return parse(text)

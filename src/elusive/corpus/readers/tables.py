@@ -3,14 +3,13 @@
 import contextlib
 import csv
 import io
-import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from elusive.config.run import CorpusSettings
-from elusive.corpus.input_files import is_compressed, opened
+from elusive.corpus.input_files import ReadLimits, is_compressed
 from elusive.corpus.values import not_utf8
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
@@ -49,16 +48,34 @@ def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> 
 
 
 class _Lines(Iterator[str]):
-    """Lines for csv.reader, which does not report the lines that it consumed."""
+    """Lines for csv.reader, which does not report the lines that it consumed, nor ends with a row without an end."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
+    def __init__(self, first: str, rest: TextIO, limits: ReadLimits) -> None:
+        self._waiting, self._rest, self._limits = first, rest, limits
         self.taken: list[str] = []
+        self._characters = 0
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line = self._waiting or self._rest.readline(self._limits.at_once + 1)
+        self._waiting = ""
+        if not line:
+            raise StopIteration
         self.taken.append(line)
+        self._characters += len(line)
+        if self._characters > self._limits.at_once:
+            while line and not line.endswith(("\n", "\r")):
+                line = self._rest.readline(_BATCH_BYTES)
+            raise _TooLongError(self._limits.too_long("a row"))
         return line
+
+    def row(self) -> list[str]:
+        """The lines of the row that ended here."""
+        taken, self.taken, self._characters = self.taken, [], 0
+        return taken
+
+
+class _TooLongError(Exception):
+    """A row that is not read to its end."""
 
 
 def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) -> Iterator[Row]:
@@ -74,12 +91,12 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
     """
     header: list[str] = []
     number = 0
-    with opened(file.path, file.label) as stream:
+    with file.opened() as stream:
         # Bytes that are not UTF-8 become surrogates, so that they cost one row and not the file.
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-        first = next(text, "")
+        first = text.readline(file.limits.at_once + 1)
         delimiter = "\t" if tabs else _delimiter(first, settings)
-        for line, raw, cells in _records(itertools.chain([first], text), delimiter):
+        for line, raw, cells in _records(_Lines(first, text, file.limits), delimiter):
             if not header:
                 header = [cell.strip() for cell in cells] if isinstance(cells, list) else []
                 used_columns(header, settings, file.label)
@@ -98,9 +115,8 @@ def _delimiter(header: str, settings: CorpusSettings) -> str:
     return max(",;\t", key=fit)
 
 
-def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, str, list[str] | csv.Error]]:
+def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, str, list[str] | str]]:
     """The non-blank records as (first line from 1, text, cells or why there are none)."""
-    source = _Lines(lines)
     # Strict, or a quote that is never closed would swallow the rest of the file in silence.
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     line = 1
@@ -110,10 +126,15 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, str, l
             try:
                 cells = next(reader)
             except csv.Error as error:
-                cells = error
+                cells = (
+                    f"malformed CSV ({error}); a text with commas, quotes or newlines needs double quotes around it, "
+                    "and a quote inside them is written as two"
+                )
+            except _TooLongError as error:
+                cells = str(error)
             except StopIteration:
                 return
-            taken, source.taken = source.taken, []
+            taken = source.row()
             if cells:
                 yield line, taken[0] if len(taken) == 1 else "".join(taken), cells
             line += len(taken)
@@ -121,7 +142,7 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, str, l
         csv.field_size_limit(limit_before)
 
 
-def _csv_row(number: int, line: int, text: str, cells: list[str] | csv.Error, header: list[str]) -> Row:
+def _csv_row(number: int, line: int, text: str, cells: list[str] | str, header: list[str]) -> Row:
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -130,12 +151,8 @@ def _csv_row(number: int, line: int, text: str, cells: list[str] | csv.Error, he
             raw.decode()
         except UnicodeDecodeError as error:
             return Row(number, line, not_utf8(error), raw)
-    if isinstance(cells, csv.Error):
-        reason = (
-            f"malformed CSV ({cells}); a text with commas, quotes or newlines needs double quotes around it, "
-            "and a quote inside them is written as two"
-        )
-        return Row(number, line, reason, raw)
+    if isinstance(cells, str):
+        return Row(number, line, cells, raw)
     if len(cells) != len(header):
         reason = (
             f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
@@ -183,7 +200,7 @@ def _seekable(file: SourceFile) -> Iterator[Path]:
         return
     with temporary_folder() as folder:
         path = folder / "plain.parquet"
-        with opened(file.path, file.label) as stream, path.open("wb") as copy:
+        with file.opened() as stream, path.open("wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         yield path
 

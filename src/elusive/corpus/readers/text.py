@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from elusive.corpus.documents import Document, Entry, chunk_id
-from elusive.corpus.input_files import opened, read_bytes
+from elusive.corpus.input_files import bounded_lines, read_bytes
 from elusive.corpus.quarantine import RAW_CHARACTERS, bad_row
 
 from .chunks import Block, chunked, markdown_blocks, plain_blocks, token_counts
@@ -27,7 +27,7 @@ def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Itera
     texts = iter(()) if reason else _texts(file, state, markdown)
     first, second = next(texts, None), next(texts, None)
     if first is None:
-        with opened(file.path, file.label) as stream:
+        with file.opened() as stream:
             reason = reason or "empty text: expected at least one character that is not white space"
             yield bad_row(file.label, line, reason, stream.read(4 * RAW_CHARACTERS))
         return
@@ -43,10 +43,13 @@ def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Itera
 
 
 def _problem(file: SourceFile) -> tuple[int, str]:
-    """The first line that is not UTF-8, and why; 1 and nothing if there is none."""
-    offset = 0
-    with opened(file.path, file.label) as stream:
-        for number, line in enumerate(stream, 1):
+    """The first line that cannot be used, and why; 1 and nothing if there is none."""
+    offset = paragraph = 0
+    with file.opened() as stream:
+        for number, line, problem in bounded_lines(stream, file.limits):
+            paragraph = paragraph + len(line) if line.strip() else 0
+            if problem or paragraph > file.limits.at_once:
+                return number, problem or file.limits.too_long("a paragraph")
             try:
                 line.decode()
             except UnicodeDecodeError as error:
@@ -57,7 +60,7 @@ def _problem(file: SourceFile) -> tuple[int, str]:
 
 def _texts(file: SourceFile, state: ReadState, markdown: bool) -> Iterator[str]:
     budget = state.settings.chunk_tokens
-    with opened(file.path, file.label) as stream:
+    with file.opened() as stream:
         head = stream.read(budget + 1) if budget else b""
     if len(head) <= budget or not budget:
         # A token stands for at least one byte, so a file this short needs no counting.
@@ -67,12 +70,12 @@ def _texts(file: SourceFile, state: ReadState, markdown: bool) -> Iterator[str]:
     if markdown:
         yield from chunked(markdown_blocks(_whole(file), lambda part: count([part])[0] > budget), budget, count)
     else:
-        with opened(file.path, file.label) as stream:
+        with file.opened() as stream:
             yield from chunked(plain_blocks(_lines(stream)), budget, count)
 
 
 def _whole(file: SourceFile) -> str:
-    return read_bytes(file.path, file.label).decode("utf-8-sig").replace("\r\n", "\n")
+    return read_bytes(file.path, file.label, file.limits).decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:

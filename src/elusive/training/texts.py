@@ -1,0 +1,83 @@
+"""The texts of a train.jsonl, anybody's: bad rows are quarantined with a reason, as those of a corpus are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from elusive.corpus.input_files import Line, byte_lines
+from elusive.corpus.quarantine import BadRow, BadRowsError, bad_row, place_of
+from elusive.corpus.values import parse_row, text_value
+from elusive.corpus.wording import counted, listed
+from elusive.errors import ElusiveError
+from elusive.runs.files import write_jsonl
+
+
+@dataclass(frozen=True)
+class TrainingTexts:
+    """The texts of a train.jsonl, read from disk on each iteration; bad rows are passed over.
+
+    Attributes:
+        path: the file: one object a line, with a `text`; compressed by gzip or Zstandard, or not.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        return (row for row in self._rows() if isinstance(row, str))
+
+    def check(self, skip_bad: bool, quarantine: Path | None) -> int:
+        """Read all rows, and refuse a file with bad ones.
+
+        Args:
+            skip_bad: leave bad rows out instead.
+            quarantine: the file that bad rows are written to (None: none).
+
+        Returns:
+            How many texts there are.
+
+        Raises:
+            BadRowsError: if a row is bad, with the first ten.
+            ElusiveError: if the file cannot be read.
+        """
+        texts, bad = 0, []
+        for row in self._rows():
+            if isinstance(row, str):
+                texts += 1
+            else:
+                bad.append(row)
+        if bad and quarantine:
+            write_jsonl(quarantine, map(vars, bad))
+        if bad and not (skip_bad and texts):
+            raise self._refusal(bad, quarantine)
+        return texts
+
+    def _rows(self) -> Iterator[str | BadRow]:
+        for line in byte_lines(self.path):
+            try:
+                yield _text(line)
+            except ElusiveError as reason:
+                yield bad_row(self.path, line.number, str(reason), line.raw)
+
+    def _refusal(self, bad: list[BadRow], quarantine: Path | None) -> BadRowsError:
+        kept = f" All of them are in {quarantine}." if quarantine else ""
+        return BadRowsError(
+            f'{self.path}: expected one object a line with a text, e.g. {{"text": "..."}}, got '
+            f"{counted(len(bad), 'bad row')}.\n{listed([place_of(row) for row in bad])}\n"
+            "Correct these rows, or leave them in quarantine: train.skip_bad = true in a recipe, --skip-bad with train."
+            f"{kept}"
+        )
+
+
+def _text(line: Line) -> str:
+    """The text of a row.
+
+    Raises:
+        ElusiveError: with the reason only.
+    """
+    if line.problem:
+        raise ElusiveError(line.problem)
+    row = parse_row(line.raw)
+    # Of a copy of a few words, dropout may leave nothing; what augmentation wrote is trained on as it is.
+    if row.get("copy") and isinstance(row.get("text"), str) and not row["text"].strip():
+        return row["text"]
+    return text_value(row, "text")

@@ -1,0 +1,113 @@
+import contextlib
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+
+from elusive.config.run import CorpusSettings
+from elusive.corpus.documents import Document
+from elusive.corpus.readers import read_corpus
+from elusive.corpus.spans import mark, markers
+from elusive.errors import ElusiveError
+
+SMALL = {"max_read_bytes": 1000}
+
+
+def zstd(path: Path, content: bytes) -> Path:
+    path.write_bytes(pyarrow.compress(content, "zstd", asbytes=True))
+    return path
+
+
+def test_a_line_that_is_too_long_is_one_bad_row(tmp_path):
+    rows = [{"text": "Ada."}, {"text": "x" * 5000}, {"text": "Bo."}]
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = read_corpus(path, skip_bad=True, **SMALL)
+    assert [document.text for document in found.documents] == ["Ada.", "Bo."]
+    [row] = found.quarantined
+    assert row.line == 2
+    assert "a line of more than 1,000 bytes (corpus.max_read_bytes)" in row.reason
+    assert len(read_corpus(path, max_read_bytes=10_000).documents) == 3
+
+
+def test_a_row_of_a_table_that_is_too_long_is_one_bad_row(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(f"id,text\n1,Ada.\n2,{'x' * 5000}\n3,Bo.\n", encoding="utf-8")
+    found = read_corpus(path, skip_bad=True, **SMALL)
+    assert [document.text for document in found.documents] == ["Ada.", "Bo."]
+    [row] = found.quarantined
+    assert "a row of more than 1,000 bytes" in row.reason
+    assert row.line == 3
+
+
+def test_a_quote_without_an_end_does_not_take_in_the_rest_of_a_table(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text('id,text\n1,"Ada.\n' + "2,Bo.\n" * 1000, encoding="utf-8")
+    found = read_corpus(path, skip_bad=True, **SMALL)
+    assert "a row of more than 1,000 bytes" in found.quarantined[0].reason
+    assert len(found.quarantined) + len(found.documents) > 800
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.json", json.dumps([{"text": "x" * 100}] * 20, indent=1)),
+        ("c.md", "# Ada\n\n" + "Born.\n\n" * 300),
+        ("c.txt", "x" * 2000),
+        ("c.txt", "x\n" * 2000),
+    ],
+)
+def test_a_file_that_is_read_whole_is_bounded(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ElusiveError, match=r"more than 1,000 bytes \(corpus.max_read_bytes\)"):
+        read_corpus(path, **SMALL)
+    assert read_corpus(path, max_read_bytes=10_000).documents
+
+
+@pytest.mark.parametrize("content", [b'{"text": "' + b"x" * 3_000_000 + b'"}\n', b"\n" * 3_000_000])
+@pytest.mark.parametrize("compress", [zstd, lambda path, content: path.write_bytes(gzip.compress(content)) and path])
+def test_a_compressed_file_may_not_grow_out_of_proportion(tmp_path, content, compress):
+    path = tmp_path / "bomb.jsonl"
+    compress(path, content)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ElusiveError, match=r"bomb.jsonl grows to more than 2 times its size \(corpus.max_expansion\)"):
+        read_corpus(path, max_expansion=2, **SMALL)
+
+
+def test_what_is_nested_too_deeply_is_a_bad_row(tmp_path):
+    deep = '{"text": "Ada", "more": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    path = tmp_path / "c.jsonl"
+    path.write_text(f'{deep}\n{{"text": "Bo."}}\n', encoding="utf-8")
+    found = read_corpus(path, skip_bad=True)
+    assert len(found.documents) == len(found.quarantined) == 1
+    assert "JSON that cannot be read" in found.quarantined[0].reason
+
+
+def test_a_pattern_that_never_ends_is_stopped():
+    settings = CorpusSettings(patterns=("x=(a|a)+$",), pattern_seconds=0.05)
+    chosen, _ = markers(settings)
+    with pytest.raises(ElusiveError, match=r"did not end within 0.05 s in document 'd' .* corpus.pattern_seconds"):
+        list(mark([Document("d", "a" * 60 + "b")], chosen))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("points.txt", "." * 1_000_000),
+        ("brackets.md", "[" * 1_000_000),
+        ("quotes.md", "> " * 100_000),
+        ("answers.csv", 'context,question,answers\nx,y,"' + "array(['\\'" * 100_000 + '"\n'),
+    ],
+)
+def test_time_does_not_grow_with_the_square_of_a_line(tmp_path, name, content, monkeypatch):
+    # At 40 to 400 times the length of a page, what took the square would not end within the time of the whole suite.
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    options: dict[str, Any] = {"skip_bad": True, "chunk_tokens": 512}
+    monkeypatch.setattr("elusive.corpus.readers.text.token_counts", lambda name: lambda texts: [*map(len, texts)])
+    with contextlib.suppress(ElusiveError):
+        assert read_corpus(path, **options).documents
