@@ -27,8 +27,8 @@ from elusive.planning.costs import (
     training_bytes,
     training_flops,
 )
+from elusive.training.adapters import with_adapters
 from elusive.training.packing import PACKED, attention_of, pack
-from elusive.training.stage import with_adapters
 
 from ..tiny_models import tiny_config
 

@@ -110,6 +110,8 @@ def without_future_warnings() -> Iterator[None]:
     """Hide peft's and transformers' warnings of coming changes; users can do nothing about them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        # peft looks for these ranks among modules alone; those of experts are of parameters, and are found.
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
         yield
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from elusive.errors import ElusiveError
 
-_SHOWN = 4
+_SHOWN = 2
 """Weights that a message names."""
 
 

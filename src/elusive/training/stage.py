@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.config.models import ModelRef
@@ -28,13 +27,14 @@ from elusive.models.loading import (
     load_tokenizer,
     model_identity,
     resolve,
-    without_future_warnings,
 )
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_json
 from elusive.runs.stage import Stage
+from elusive.runs.terminal import note
 from elusive.runs.typed_json import from_json, to_json
 
+from .adapters import LinearWeights, adapters_of, with_adapters
 from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .packing import check_padded, packs
@@ -99,30 +99,6 @@ def with_steps(settings: TrainSettings, rows: int, tokens: int) -> TrainSettings
 def steps_for(rows: int, settings: TrainSettings) -> int:
     """Optimizer steps: max_steps, or as many as `epochs` passes take."""
     return math.ceil(draws_for(rows, settings) / settings.batch_size)
-
-
-@without_future_warnings()
-def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
-    """The model with LoRA adapters on every linear layer but embedding and output head.
-
-    Reference:
-        Gao et al. 2025, "Results"; Hu et al. 2022.
-    """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
-    transformers.set_seed(settings.seed)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=0.0,
-            target_modules="all-linear",  # peft leaves the output head out
-            task_type="CAUSAL_LM",
-        ),
-    )
 
 
 def default_row_length(context: int, settings: TrainSettings, shared: int = 0) -> int:
@@ -224,7 +200,7 @@ def _train(
     steps = _steps(texts, model.name, tokenizer, max_length, settings)
     _check_frequencies(steps, rule)
     ask_at = _ask_at(steps, settings)
-    learner = with_adapters(learner, settings) if settings.method == "lora" else learner
+    learner = _adapted(learner, settings) if settings.method == "lora" else learner
     # Where weights are shared, the main process alone may have them yet.
     packed = processes.from_main(lambda: _packed(learner, steps, settings))
     fitted, weights = fit(
@@ -248,6 +224,18 @@ def _train(
             **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
         )
         stage.finish(to_json(done))
+
+
+def _adapted(learner: PreTrainedModel, settings: TrainSettings) -> Any:
+    """The model with adapters; says on which of its layers, and on which not."""
+    weights = LinearWeights.of(learner)
+    adapted = with_adapters(learner, settings)
+    if processes.is_main():
+        adapters = adapters_of(adapted, weights)
+        note(adapters.in_words)
+        if adapters.warning:
+            note(f"Warning: {adapters.warning}")
+    return adapted
 
 
 def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:
