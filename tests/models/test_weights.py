@@ -216,8 +216,9 @@ def test_adapters_on_adapters_are_refused_before_anything_is_trained(tmp_path):
 def test_adapters_are_refused_when_their_model_has_changed(tmp_path):
     base = saved(tmp_path / "base")
     folder = tmp_path / "adapters"
-    Stage(folder, loading.model_identity(ModelRef(str(base))))
-    load(adapters(folder, base))
+    with Stage(folder, loading.model_identity(ModelRef(str(base)))):
+        adapters(folder, base)
+    load(folder)
     shutil.rmtree(base)
     saved(base)  # other random weights
     with pytest.raises(ElusiveError, match=r"were trained on other files than .*base holds now"):
