@@ -1,6 +1,7 @@
 """What a run says of its questions before anything is scored or trained."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ BORN = QuestionItem("q1", "When was Ada born?", ("1815",), "date", "d1")
 PRIZE = QuestionItem("q2", "Which prize?", ("Nobel",), "prize", "d1")
 
 
-def words(*items: QuestionItem, **settings) -> str:
-    recipe = Recipe(evaluate=EvaluateSettings(**({"known": "none"} | settings)))
+def words(*items: QuestionItem, **settings: Any) -> str:
+    recipe = Recipe(evaluate=EvaluateSettings(**({"known": "none", **settings})))
     return evaluation_in_words(Corpus((Document("d1", "Ada"),), items), recipe)
 
 

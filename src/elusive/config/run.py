@@ -23,6 +23,9 @@ Draw = Literal["question", "field"]
 ExampleFields = Literal["same", "any"]
 
 
+QuestionSet = Literal["all", "first", "second"]
+
+
 CorpusFormat = Literal[
     "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
 ]
@@ -68,6 +71,10 @@ class CorpusSettings:
     question_forms: dict[str, str] = dataclasses.field(default_factory=lambda: dict(QUESTION_FORMS))
     """Without `questions`, rows with such marked fields are asked about by these forms, as a table by field; {name} is
     the text of the field `name` (empty: none are asked)."""
+    cue_questions: QuestionSet = "all"
+    """Questions whose answers are cues: all, or the first or second half of each document's, by a hash of their ids."""
+    asked_questions: QuestionSet = "all"
+    """Questions that are asked: all, or one half of each document's; with the other as cue_questions none is a cue."""
     people: int = 100
     """How many fictional people, with source = biographies."""
     seed: int = 0

@@ -12,12 +12,14 @@ from elusive.config.run import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.corpus.readers.files import Source, opened_source
+from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json, write_jsonl
 from elusive.runs.stage import Stage
 
 from .chunk_questions import BEYOND_LIMIT, follow_chunks
 from .documents import Corpus, Entry, load_corpus, write_corpus
 from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
+from .question_sets import CUE_QUESTIONS, question_sets_in_words, question_sets_of, split_questions
 from .questions import QuestionItem, read_questions
 from .readers import DEFAULT_TOKENIZER, read_corpus, read_entries
 from .readers.read_state import ReadCounts
@@ -69,7 +71,15 @@ def open_corpus(path: str | Path) -> Corpus:
 def _identity(settings: CorpusSettings) -> dict[str, Any]:
     """The settings; a later one is included only if it is set, so that earlier folders stay valid."""
     table, defaults = to_table(settings), to_table(CorpusSettings())
-    later = ("filler_sentences", "question_forms", "max_read_bytes", "max_expansion", "pattern_seconds")
+    later = (
+        "filler_sentences",
+        "question_forms",
+        "cue_questions",
+        "asked_questions",
+        "max_read_bytes",
+        "max_expansion",
+        "pattern_seconds",
+    )
     return {key: value for key, value in table.items() if key not in later or value != defaults[key]}
 
 
@@ -83,6 +93,7 @@ def _opened(name: str) -> Iterator[Source | None]:
 
 
 def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokenizer: str) -> None:
+    sets = _question_sets(settings)
     questions = read_questions(settings.questions) if settings.questions else []
     chosen, marked = markers(settings, questions)
     read = ReadCounts()
@@ -92,7 +103,35 @@ def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokeni
     counts = write_corpus(stage.folder, follow_chunks(mark_entries(entries, chosen)), check)
     if marked.unplaced:
         write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
-    stage.finish(_summary(counts, read, marked))
+    summary = _summary(counts, read, marked)
+    if counts.questions:
+        summary["question_sets"] = sets
+    if _is_split(settings):
+        found = split_questions(stage.folder, settings)
+        hidden = f"{counted(found.hidden_spans, 'span')} of other answers hidden"
+        summary["marked"].append(f"{found.cues:,} of the questions give cues, {found.asked:,} are asked; {hidden}")
+    stage.finish(summary)
+
+
+def _is_split(settings: CorpusSettings) -> bool:
+    return (settings.cue_questions, settings.asked_questions) != ("all", "all")
+
+
+def _question_sets(settings: CorpusSettings) -> str:
+    """The question sets in words: those of the settings, or of the corpus folder that is the source.
+
+    Raises:
+        ElusiveError: if the source is split already.
+    """
+    if not (Path(settings.source) / CUE_QUESTIONS).exists():
+        return question_sets_in_words(settings)
+    before = question_sets_of(settings.source)
+    if _is_split(settings):
+        raise ElusiveError(
+            f"corpus.cue_questions and asked_questions: {settings.source} is split already ({before}). Leave them at "
+            '"all", or split the source that it was made of.'
+        )
+    return before
 
 
 def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict[str, Any]:
@@ -128,6 +167,8 @@ def summary_lines(folder: str | Path) -> list[str]:
         bad = ", ".join(counted(number, of) for of, number in quarantined.items())
         lines.append(f"bad rows quarantined in {folder / 'quarantine.jsonl'}: {bad}")
     lines += found["marked"]
+    if (sets := found.get("question_sets", "")) and not sets.startswith("the same:"):
+        lines.append(f"question sets: {sets}")
     if found["unplaced"]:
         lines.append(f"answers without a place: {folder / 'unplaced.jsonl'}")
     return lines

@@ -11,6 +11,7 @@ import numpy as np
 
 from elusive.config.run import EvaluateSettings, Recipe
 from elusive.corpus.documents import Document
+from elusive.corpus.question_sets import question_sets_of
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.evaluation.predictions import (
     Questions,
@@ -159,6 +160,7 @@ def _with_evaluation(
     return dataclasses.replace(
         results,
         examples=_examples(run),
+        question_sets=question_sets_of(run.corpus),
         fields=tuple(fields),
         distances=measured,
         farthest_field=farthest,

@@ -180,6 +180,7 @@ class Results:
         seeds: training seeds.
         arms: figures of each arm, the model before training first where questions were evaluated.
         excluded_tokens: strings that are never ranked.
+        question_sets: which questions give cues and which are asked, in words; empty as `examples` is.
         examples: what the prompts of the questions show, in words; empty where nothing was evaluated.
         fields: fields of the questions, from near to far.
         distances: of each field the mean distance from the head entity in tokens.
@@ -200,6 +201,7 @@ class Results:
     arms: dict[str, ArmResults]
     excluded_tokens: tuple[str, ...] = ()
     examples: str = ""
+    question_sets: str = ""
     fields: tuple[str, ...] = ()
     distances: dict[str, float] = field(default_factory=dict)
     farthest_field: str | None = None

@@ -52,6 +52,7 @@ def results_markdown(results: Results) -> str:
     for name, texts in said.differences.items():
         lines += [f"{sentence(name)} ({REMARKS[name]}):", "", *[f"- {cell(text)}" for text in texts], ""]
     lines += [cell(note) + "\n" for note in said.notes]
+    lines += [f"Question sets: {cell(results.question_sets)}.\n"] if results.question_sets else []
     lines += [f"Each prompt shows {cell(results.examples)}.\n"] if results.examples else []
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
