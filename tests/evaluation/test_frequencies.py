@@ -1,6 +1,7 @@
 """Models that choose rotary frequencies by length answer in a batch what they answer alone."""
 
 import copy
+from typing import Any
 
 import torch
 
@@ -13,8 +14,8 @@ NEW_TOKENS = 6
 
 
 def test_answers_in_a_batch_are_those_alone(monkeypatch):
-    _, model = model_pair("phi3_longrope")
-    tokenizer = tiny_tokenizer()
+    model: Any = model_pair("phi3_longrope")[1]
+    tokenizer: Any = tiny_tokenizer()
     prompts = [document.text for document in tiny_documents(9)]
     ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     # On both sides of the boundary, and one whose answer crosses it.
@@ -23,7 +24,7 @@ def test_answers_in_a_batch_are_those_alone(monkeypatch):
         prompts[-1] = prompts[-1][:-1]
     lengths = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
     assert min(lengths) < BOUNDARY - NEW_TOKENS < lengths[-1] <= BOUNDARY < max(lengths)
-    settings = {"max_new_tokens": NEW_TOKENS, "max_batch_tokens": 4096}
+    settings: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "max_batch_tokens": 4096}
     alone = [generate_answers(copy.deepcopy(model), tokenizer, [prompt], **settings)[0] for prompt in prompts]
     by_transformers = [
         tokenizer.decode(

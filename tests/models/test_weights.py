@@ -35,7 +35,7 @@ def saved(folder: Path, name: str = "llama", tied: bool = False, **options: Any)
 def adapters(folder: Path, base: Path, **options: Any) -> Path:
     model = AutoModelForCausalLM.from_pretrained(base)
     settings = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False, **options)
-    get_peft_model(model, settings).save_pretrained(folder)
+    get_peft_model(model, settings).save_pretrained(str(folder))
     return folder
 
 

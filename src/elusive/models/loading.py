@@ -177,13 +177,14 @@ def _load_base(
     if callable(attention):
         attention = attention(config)
     _check_generation(base)
-    loaded, loading_info = AutoModelForCausalLM.from_pretrained(
+    found: Any = AutoModelForCausalLM.from_pretrained(
         **weights,
         **options,
         attn_implementation=attention,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are then reported, and refused by us with their names
     )
+    loaded, loading_info = found
     check_weights(loaded, base, loading_info, config)
     _keep_trainable_form(loaded)
     return loaded

@@ -41,7 +41,8 @@ class RotaryRule:
     @property
     def shared(self) -> int:
         """Texts of at most so many tokens may always share a pass; 0: all may."""
-        return min([*self.switches, *([self.grows_from] if self.grows_from else [])], default=0)
+        boundaries = [*self.switches, *([self.grows_from] if self.grows_from else [])]
+        return min(boundaries) if boundaries else 0
 
     def group(self, length: int) -> tuple[int, ...]:
         """Texts of lengths in the same group have the same frequencies, so they may share a pass.
