@@ -50,7 +50,7 @@ for name, folder in folders.items():
 # The contrast: what the large model attends to and the small one overlooks.
 contrast = scores["large"] - scores["small"]
 
-# Rank 1 is the largest contrast; tokens that no query sees come last. Special tokens, white space and punctuation are
+# Rank 1 is the largest contrast; tokens that no query sees come last, and are kept. Special tokens, white space and punctuation are
 # never ranked (rank 0) and never dropped.
 special = np.isin(ids, tokenizer.all_special_ids)
 words = [TEXT[start:end].strip() for start, end in offsets]
@@ -60,7 +60,7 @@ ranks = np.zeros(len(ids), dtype=int)
 ranks[best_first] = np.arange(1, len(best_first) + 1)
 
 # Equation 1: the better the clue, the less likely it is dropped.
-probability = ALPHA * -np.expm1(-BETA * ranks)
+probability = np.where(seeing > 0, ALPHA * -np.expm1(-BETA * ranks), 0.0)
 
 # Each copy has a random generator of its own, made from the seed, the copy's number and the text's name.
 copies = []

@@ -1,13 +1,22 @@
 """Equation 1, the arms and the draws."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
-from elusive.augmentation.arms import ARMS, Tokens, arm_named, drop_probabilities, drop_probability
+from elusive.augmentation.arms import (
+    ARMS,
+    Tokens,
+    arm_named,
+    arm_ranks,
+    count_at_ceiling,
+    drop_probabilities,
+    drop_probability,
+)
 from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
-from elusive.augmentation.signals import ScoredDocument
+from elusive.augmentation.signals import ScoredDocument, distance_from_head
 from elusive.config.run import AugmentSettings, ScoreSettings, UnseenTokens
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
@@ -27,6 +36,11 @@ def tokens_of(
     drawn = generator.normal(size=tokens)
     drawn[~seen] += generator.choice([-9.0, 9.0], size=int((~seen).sum()))
     return Tokens(rankable, seen, drawn)
+
+
+def last(**given: Any) -> AugmentSettings:
+    """Settings under which every rankable token may be dropped."""
+    return AugmentSettings(unseen_tokens="last", **given)
 
 
 def probabilities(arm: str, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
@@ -86,7 +100,7 @@ def token_scores(scores: np.ndarray) -> TokenScores:
 class TestArms:
     def test_the_arms(self) -> None:
         paper = ["plain", "random", "attention", "distance", "contrast-all", "contrast-cues"]
-        assert set(ARMS) == {*paper, "random-matched"}
+        assert set(ARMS) == {*paper, "random-matched", "query-distance"}
         assert [name for name, arm in ARMS.items() if arm.name != name] == []
 
     def test_looks_tell_arms_apart(self) -> None:
@@ -98,8 +112,8 @@ class TestArms:
         with pytest.raises(ElusiveError) as caught:
             arm_named("contrast-cue", "arms")
         assert str(caught.value) == (
-            "arms: expected one of plain, random, random-matched, attention, distance, contrast-all, contrast-cues, "
-            "got 'contrast-cue'. Did you mean 'contrast-cues'?"
+            "arms: expected one of plain, random, random-matched, attention, distance, query-distance, contrast-all, "
+            "contrast-cues, got 'contrast-cue'. Did you mean 'contrast-cues'?"
         )
 
     def test_score_sets_that_arms_need(self) -> None:
@@ -123,7 +137,7 @@ class TestArms:
         scores[ScoreSet("large", "spans")] = own = token_scores(np.array([0.1, 0.5, 0.1, 0.1]))
         scores[ScoreSet("large", "cues")] = token_scores(np.array([0.1, 0.1, 0.5, 0.1]))
         scores[ScoreSet("small", "all")] = token_scores(np.array([0.5, 0.5, 0.5, 0.1]))
-        document = Document("d", "a b c d", (Span("city", 6, 7),))
+        document = Document("d", "a b c d", (Span("name", 2, 3), Span("city", 6, 7)))
         special = np.zeros(4, dtype=bool)
         scored = ScoredDocument(document, scores, own, special, ScoreSettings(queries="spans"), AugmentSettings())
         settings = AugmentSettings(alpha=0.7, beta=0.05)
@@ -135,13 +149,13 @@ class TestArms:
             best[arm] = int(probabilities(arm, given, settings).argmin())
             # Ranks from 1: even the best clue may be dropped.
             assert probabilities(arm, given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
-        assert best == {"attention": 1, "distance": 0, "contrast-cues": 2, "contrast-all": 3}
+        assert best == {"attention": 1, "distance": 1, "query-distance": 0, "contrast-cues": 2, "contrast-all": 3}
 
     def test_plain_drops_nothing(self) -> None:
         assert probabilities("plain", tokens_of(), AugmentSettings(alpha=1.0)).tolist() == [0.0] * 12
 
     def test_random_drops_with_alpha_not_keeps(self) -> None:
-        probability = probabilities("random", tokens_of(6, unseen=(5,), excluded=(0, 2)), AugmentSettings(alpha=0.2))
+        probability = probabilities("random", tokens_of(6, unseen=(5,), excluded=(0, 2)), last(alpha=0.2))
         assert probability.tolist() == [0.0, 0.2, 0.0, 0.2, 0.2, 0.2]
 
     @pytest.mark.parametrize("tokens", [5, 12, 80])
@@ -161,26 +175,26 @@ class TestArms:
     def test_random_matched_without_seen_tokens(self) -> None:
         given = tokens_of(3, unseen=(0, 1, 2), excluded=())
         expected = drop_probability(np.array([1, 2, 3]), 0.6, 0.05).tolist()
-        assert probabilities("random-matched", given, AugmentSettings(alpha=0.6, beta=0.05)).tolist() == expected
+        assert probabilities("random-matched", given, last(alpha=0.6, beta=0.05)).tolist() == expected
 
     @pytest.mark.parametrize("arm", ["random-matched", *GUIDED])
     def test_unseen_tokens_have_the_ranks_after_all_others(self, arm: str) -> None:
         given = tokens_of(10, unseen=(3, 8, 9), excluded=(0, 9))  # 6 seen tokens are ranked
-        probability = probabilities(arm, given, AugmentSettings(alpha=0.6, beta=0.05))
+        probability = probabilities(arm, given, last(alpha=0.6, beta=0.05))
         assert probability[[3, 8, 9]].tolist() == [*drop_probability(np.array([7, 8]), 0.6, 0.05), 0.0]
 
     @pytest.mark.parametrize("arm", ARMS)
     def test_unseen_tokens_are_kept_in_every_arm(self, arm: str) -> None:
         given = tokens_of(10, unseen=(3, 8, 9), excluded=(0, 9))
-        last = probabilities(arm, given, AugmentSettings(alpha=0.6))
+        dropped = probabilities(arm, given, last(alpha=0.6))
         keep = probabilities(arm, given, AugmentSettings(alpha=0.6, unseen_tokens="keep"))
         assert keep[[3, 8, 9]].tolist() == [0.0, 0.0, 0.0]
-        assert keep[given.seen].tolist() == last[given.seen].tolist()
+        assert keep[given.seen].tolist() == dropped[given.seen].tolist()
 
     @pytest.mark.parametrize("arm", ARMS)
     def test_excluded_tokens_are_never_dropped(self, arm: str) -> None:
         given = tokens_of(12, unseen=(10, 11), excluded=(0, 4, 11))
-        probability = probabilities(arm, given, AugmentSettings(alpha=1.0, beta=1000.0))
+        probability = probabilities(arm, given, last(alpha=1.0, beta=1000.0))
         assert probability[[0, 4, 11]].tolist() == [0.0, 0.0, 0.0]
         if arm != "plain":
             assert probability[given.rankable].tolist() == [1.0] * 9
@@ -262,3 +276,41 @@ class TestDraws:
         seeds_DC4 = copy_seeds(0, ["one", "two"], [])
         assert seeds_DC4.shape == (2, 0, 4)
         assert kept_in_copies(np.zeros(4), seeds_DC4[0], np.random.default_rng()).shape == (0, 4)
+
+
+class TestCeiling:
+    def test_by_hand(self) -> None:
+        ranks = np.array([0, 1, 92, 93, 94])
+        probability = drop_probability(ranks, 0.6, 0.05)
+        # 1 - e^(-.05 r) is .99 at r = ln(100) / .05 = 92.1.
+        assert count_at_ceiling(ranks.astype(np.int32), probability, 0.6) == (2, 4)
+
+    def test_without_ranks_or_alpha(self) -> None:
+        none = np.zeros(3, np.int32)
+        assert count_at_ceiling(none, np.full(3, 0.6), 0.6) == (0, 0)  # the random arm ranks nothing
+        assert count_at_ceiling(np.arange(3, dtype=np.int32), np.zeros(3), 0.0) == (0, 2)
+
+    def test_relative_ranks_are_not_at_the_ceiling_however_long_the_text(self) -> None:
+        tokens = tokens_of(1700, excluded=())
+        for scale, share in (("absolute", 1 - 92 / 1700), ("relative", 0.0)):
+            settings = AugmentSettings(rank_scale=scale)  # type: ignore[arg-type]
+            ranks = arm_ranks(ARMS["attention"], tokens, settings)
+            probability = drop_probabilities(ARMS["attention"], tokens, settings, ranks)
+            at_ceiling, ranked = count_at_ceiling(ranks, probability, settings.alpha)
+            assert at_ceiling / ranked == pytest.approx(share)
+
+
+class TestDistance:
+    def signal(self, *spans: Span) -> list[float]:
+        document = Document("d", "a b c d", spans)
+        own = token_scores(np.zeros(4))
+        scored = ScoredDocument(document, {}, own, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
+        return distance_from_head(scored).tolist()
+
+    def test_from_the_middle_of_the_nearest_mention(self) -> None:
+        assert self.signal(Span("city", 0, 1), Span("name", 2, 5)) == [-1.5, -0.5, -0.5, -1.5]
+        assert self.signal(Span("name", 0, 1), Span("name", 6, 7)) == [0.0, -1.0, -1.0, 0.0]
+
+    def test_a_document_without_a_head_entity(self) -> None:
+        with pytest.raises(ElusiveError, match=r"distance .* document 'd' has no span of name .* query-distance"):
+            self.signal(Span("city", 0, 1))

@@ -20,7 +20,8 @@ from elusive.augmentation.arms import ARMS, drop_probability
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment_documents
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import SETTINGS_KEY
-from elusive.augmentation.stage import AugmentedCorpus, write_augmented
+from elusive.augmentation.stage import write_augmented
+from elusive.augmentation.summary import AugmentedCorpus
 from elusive.clues.tokenizers import across_tokenizers
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.config.toml import to_table
@@ -134,7 +135,7 @@ class TestTexts:
             assert len({text.text for text in result.texts}) == 1
 
     def test_dropping_all_that_may_be_leaves_punctuation_and_space(self, augmented) -> None:
-        results = augmented("contrast-cues", alpha=1.0, beta=1000.0, copies=1)
+        results = augmented("contrast-cues", alpha=1.0, beta=1000.0, copies=1, unseen_tokens="last")
         for result in results:
             original, copy = (text.text for text in result.texts)
             assert re.sub(r"\s", "", copy) == re.sub(r"[^.,]", "", original)
@@ -152,7 +153,7 @@ class TestTexts:
                 assert all(token in left for token in copy.token_ids.tolist())  # in the original's order
 
     def test_random_arm_drops_with_alpha(self, augmented) -> None:
-        results = augmented("random", alpha=0.2, copies=40)
+        results = augmented("random", alpha=0.2, copies=40, unseen_tokens="last")
         chances = sum(result.droppable for result in results) * 40
         assert chances > 10_000
         assert sum(result.dropped for result in results) / chances == pytest.approx(0.2, abs=0.016)  # 4 deviations
@@ -230,7 +231,8 @@ class TestSignals:
         # The first token is read from the token before each of the five answers.
         cues = query_positions(document, large.offsets, large.token_ids == 0, "cues", ("name",))
         assert len(cues) == 5
-        assert self.signals(scores, tokenizer, document, "distance").signal[1] == pytest.approx(np.mean(cues - 1))
+        signal = self.signals(scores, tokenizer, document, "query-distance").signal
+        assert signal[1] == pytest.approx(np.mean(cues - 1))
         assert not given.rankable[0]
         assert self.signals(scores, tokenizer, document, "attention", trained="small").signal is small.scores
         everything = self.signals(scores, tokenizer, document, "contrast-all").signal
@@ -493,3 +495,93 @@ def test_workers_need_no_torch() -> None:
     code = "import sys, elusive.augmentation.copies; print({'torch', 'peft'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+class TestWhatIsNeverDropped:
+    """Whole words and protected tokens, in the texts themselves."""
+
+    OFF: ClassVar = {"alpha": 1.0, "beta": 9.0, "copies": 2, "unseen_tokens": "last"}  # drops all that may be dropped
+
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.copies])
+    def test_protected_spans_and_patterns(self, augmented, documents: list[Document], arm: str) -> None:
+        settings = {"protected_spans": ("company", "heads"), "protected_patterns": ("numbers", "guidance and")}
+        for document, result in zip(documents, augmented(arm, **self.OFF, **settings), strict=True):
+            kept = [
+                document.text[span.start : span.end] for span in document.spans if span.field in ("company", "name")
+            ]
+            kept += re.findall(r"\d+|guidance and", document.text)
+            for copy in result.texts[1:]:
+                assert [words for words in kept if words not in copy.text] == []
+            intact = {field for field, counts in result.spans.items() if counts.intact == counts.copies}
+            assert intact == {"name", "company"} & set(result.spans)
+
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.copies])
+    @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
+    def test_words_are_dropped_or_kept_as_wholes(self, augmented, arm: str, unseen_tokens: str) -> None:
+        dropped = 0
+        for result in augmented(arm, whole_words=True, unseen_tokens=unseen_tokens)[:-1]:  # of people
+            words = Counter(re.findall(r"\w+", result.texts[0].text))
+            for copy in result.texts[1:]:
+                left = Counter(re.findall(r"\w+", copy.text))
+                dropped += sum((words - left).values())
+                assert not left - words, copy.text
+        assert dropped > 50
+
+    def test_tokens_are_split_without_it(self, augmented) -> None:
+        assert any(
+            set(re.findall(r"\w+", copy.text)) - set(re.findall(r"\w+", result.texts[0].text))
+            for result in augmented("random-matched")
+            for copy in result.texts[1:]
+        )
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"whole_words": True},
+            {"protected_spans": ("answers",)},
+            {"protected_spans": ("heads",), "protected_patterns": ("numbers",), "rank_scale": "relative"},
+            {"whole_words": True, "protected_patterns": ("numbers",), "unseen_tokens": "last"},
+        ],
+    )
+    def test_random_matched_stays_matched(self, augmented, settings: dict[str, Any]) -> None:
+        matched = augmented("random-matched", **settings)
+        for arm in (name for name, arm in ARMS.items() if arm.signal):
+            for one, guided in zip(matched, augmented(arm, **settings), strict=True):
+                assert guided.probability.sum() == pytest.approx(one.probability.sum(), abs=1e-9)
+                assert guided.droppable == one.droppable
+
+    def test_the_rate_is_over_all_rankable_tokens(self, augmented) -> None:
+        free, protected = augmented("random"), augmented("random", protected_spans=("answers",))
+        assert [one.droppable for one in free] == [one.droppable for one in protected]
+        assert sum(one.dropped for one in protected) < 0.8 * sum(one.dropped for one in free)
+
+
+class TestSurvival:
+    def test_of_written_texts(self, augmented, documents: list[Document], tmp_path: Path) -> None:
+        results = augmented("contrast-cues", copies=3)
+        found = write(tmp_path, results)
+        people = documents[:-1]
+        held = {"company": 0, "both": 0}
+        for document, result in zip(people, results[:-1], strict=True):
+            spans = {span.field: document.text[span.start : span.end] for span in document.spans}
+            for copy in result.texts[1:]:
+                held["company"] += spans["company"] in copy.text
+                held["both"] += spans["company"] in copy.text and spans["name"] in copy.text
+        assert found.survival["company"].intact == pytest.approx(held["company"] / 3 / len(people))
+        assert found.survival["company"].with_head == pytest.approx(held["both"] / 3 / len(people))
+        assert found.survival["name"].with_head is None
+        assert 0 < found.at_ceiling < 0.5
+        assert found.warning("contrast-cues") == ""
+
+    def test_a_warning_where_ranks_hardly_matter(self, augmented, tmp_path: Path) -> None:
+        settings = AugmentSettings(alpha=0.7, beta=0.5)
+        found = write_augmented(tmp_path, augmented("attention", beta=0.5), "attention", settings)
+        # 1 - e^(-.5 r) is .99 at r = 9.2.
+        ranks = np.concatenate([result.ranking.ranks for result in augmented("attention")])
+        share = (ranks > 9).sum() / (ranks > 0).sum()
+        assert found.at_ceiling == pytest.approx(share)
+        assert found.warning("attention").startswith(f"warning: {share:.0%} of the tokens that attention ranks have a")
+        assert (
+            write_augmented(tmp_path / "2", augmented("random"), "random", AugmentSettings(alpha=0.7)).warning("r")
+            == ""
+        )

@@ -33,7 +33,7 @@ from elusive.scoring.shards import read_scores
 from elusive.training.pretraining import pretrain
 
 ROOT = Path(__file__).parents[2]
-ARMS = ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues")
+ARMS = ("plain", "random", "random-matched", "attention", "distance", "query-distance", "contrast-all", "contrast-cues")
 RECIPE = f"""
 title = "All arms"
 arms = {json.dumps(ARMS)}
@@ -83,7 +83,10 @@ def test_a_run_leaves_every_file_that_the_stages_promise(run_folder):
 def test_guided_arms_and_matched_random_drop_at_one_rate_and_random_at_alpha(run_folder):
     rates = {arm: read_json(run_folder / "augmented" / arm / "done.json")["mean_drop_rate"] for arm in ARMS}
     assert rates["plain"] == 0
-    guided = [rates[arm] for arm in ("random-matched", "attention", "distance", "contrast-all", "contrast-cues")]
+    guided = [
+        rates[arm]
+        for arm in ("random-matched", "attention", "distance", "query-distance", "contrast-all", "contrast-cues")
+    ]
     assert max(guided) - min(guided) < 0.05
     assert rates["random"] == pytest.approx(0.6, abs=0.05)
 

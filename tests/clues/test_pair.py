@@ -60,7 +60,7 @@ class TestClues:
             trained="large",
             tokenizer=clues.tokenizer,
             score=ScoreSettings(queries=queries),
-            settings=AugmentSettings(copies=1),
+            settings=AugmentSettings(copies=1, unseen_tokens="last"),
         )
         for one, made in zip(clues, augmented, strict=True):
             np.testing.assert_array_equal(one.ranks, made.ranking.ranks)
@@ -136,6 +136,9 @@ class TestClues:
         np.testing.assert_array_equal(carried.ranks, one.ranks)
 
 
+LAST, BLANK = AugmentSettings(unseen_tokens="last"), AugmentSettings(blank=True)
+
+
 class TestAugment:
     @pytest.mark.parametrize("queries", ["cues", "all"])
     def test_texts_are_those_of_the_stage(
@@ -164,14 +167,24 @@ class TestAugment:
 
     def test_texts_are_the_golden_ones(self, clues: CorpusClues) -> None:
         golden = json.loads(PATH.read_text(encoding="utf-8"))["arms"]["contrast-cues"]
-        texts = [text.text for text in elusive.augment(clues, copies=2)]
+        texts = [text.text for text in elusive.augment(clues, copies=2, settings=LAST)]
         assert texts == [text for document in DOCUMENTS for text in golden[document.id]["texts"]]
 
     def test_kept_and_blank(self, clues: CorpusClues) -> None:
-        original, *copies = elusive.augment(clues[:1], alpha=1.0, beta=9.0, copies=2, unseen_tokens="keep", blank=True)
+        original, *copies = elusive.augment(clues[:1], alpha=1.0, beta=9.0, copies=2, settings=BLANK)
         assert original.text == DOCUMENTS[0].text
         last = DOCUMENTS[0].text.split()[-1]
         assert all(len(copy.text) == len(original.text) and copy.text.endswith(last) for copy in copies)
+
+    def test_numbers_stand_in_the_place_of_the_settings(self, clues: CorpusClues) -> None:
+        settings = AugmentSettings(alpha=0.0, beta=9.0, copies=3, whole_words=True)
+        assert len({text.text for text in elusive.augment(clues[:1], settings=settings)}) == 1
+        original, copy = elusive.augment(clues[:1], alpha=1.0, copies=1, settings=settings)
+        assert set(re.findall(r"\w+", copy.text)) < set(re.findall(r"\w+", original.text))  # no halves of words
+
+    def test_a_protected_field_that_no_document_has(self, clues: CorpusClues) -> None:
+        with pytest.raises(ElusiveError, match=r"no document has a span of 'nmae'.*Did you mean 'name'\?"):
+            elusive.augment(clues, settings=AugmentSettings(protected_spans=("nmae",)))
 
     def test_no_arm_drops_at_spans(self, by_queries: Mapping[Queries, CorpusClues]) -> None:
         with pytest.raises(ElusiveError, match="expected clues at queries = cues or all, got spans"):

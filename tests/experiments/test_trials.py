@@ -70,6 +70,10 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
         ("augment.alpha", ALL[1:]),
         ("augment.copies", ALL[1:]),
         ("augment.beta", ALL[2:]),
+        ("augment.rank_scale", ALL[2:]),
+        ("augment.whole_words", ALL[1:]),
+        ("augment.protected_spans", ALL[1:]),
+        ("augment.protected_patterns", ALL[1:]),
         ("augment.unseen_tokens", ALL[1:]),
         ("augment.across_tokenizers", ("contrast-all", "contrast-cues")),
         ("score.queries", ALL[2:]),
@@ -87,7 +91,8 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
     ],
 )
 def test_what_each_arm_depends_on(key, arms):
-    assert {arm for arm in (UNTRAINED, *ALL) if depends_on(recipe_of(), arm, key)} == set(arms)
+    recipe = replace(recipe_of(), augment=AugmentSettings(unseen_tokens="last"))
+    assert {arm for arm in (UNTRAINED, *ALL) if depends_on(recipe, arm, key)} == set(arms)
 
 
 def test_what_random_and_the_small_model_count_for_hangs_on_other_settings():
@@ -95,7 +100,12 @@ def test_what_random_and_the_small_model_count_for_hangs_on_other_settings():
     keep = replace(recipe_of(), augment=AugmentSettings(unseen_tokens="keep"))
     assert depends_on(keep, "random", "score.queries")
     assert not depends_on(keep, "random", "augment.beta")
+    assert not depends_on(keep, "random", "augment.rank_scale")
     assert depends_on(recipe_of(grid={"augment.unseen_tokens": ["last", "keep"]}), "random", "score.queries")
+    # Spans of head fields are protected in every arm.
+    heads = replace(recipe_of(), augment=AugmentSettings(unseen_tokens="last", protected_spans=("heads",)))
+    assert depends_on(heads, "random", "score.head_fields")
+    assert not depends_on(heads, "random", "score.queries")
     small = replace(recipe_of(), models=Models(trained="small"))
     assert depends_on(small, "plain", "models.small.name")
     assert not depends_on(small, "plain", "models.large.name")

@@ -293,7 +293,7 @@ class TestCard:
         assert 0 < rate < 1
         for row in (
             f"| mean drop rate of the copies | {rate:.4f} |",
-            "| alpha, beta | 0.6, 0.05 |",
+            "| dropout | alpha 0.6, beta 0.05, unseen tokens kept |",
             "| arm | `attention` |",
             "| copies of each document | 3, and the original |",
             "| seed of the copies | 0 |",

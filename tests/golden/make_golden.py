@@ -20,7 +20,7 @@ from elusive.scoring.sets import ScoreSet
 
 QUERIES: tuple[Queries, ...] = ("cues", "all")
 PATH = Path(__file__).with_name("golden.json")
-ARMS = ("random", "random-matched", "attention", "distance", "contrast-cues", "contrast-all")
+ARMS = ("random", "random-matched", "attention", "distance", "query-distance", "contrast-cues", "contrast-all")
 
 
 def golden() -> dict[str, Any]:
@@ -52,7 +52,7 @@ def golden() -> dict[str, Any]:
             trained="large",
             tokenizer=tokenizer,
             score=ScoreSettings(),
-            settings=AugmentSettings(copies=2),
+            settings=AugmentSettings(copies=2, unseen_tokens="last"),
         )
         result["arms"][arm] = {
             item.ranking.document_id: {

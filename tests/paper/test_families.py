@@ -240,7 +240,7 @@ def test_arms_are_compared_at_the_first_value_tried_where_the_familys_is_not():
 def test_a_setting_that_is_tried_is_tried_with_the_value_of_set_alone():
     (recipe,) = recipes_of(family("llama-2"), "biographies", "small", set={"augment.beta": 0.3, "train.batch_size": 2})
     trials = grid_trials(recipe)
-    for arm in ("random-matched", "attention", "distance", "contrast-cues"):
+    for arm in ("random-matched", "attention", "distance", "query-distance", "contrast-cues"):
         assert {own["augment.beta"] for own in tried(trials, arm)} == {0.3}
     assert {trial.recipe.train.batch_size for trial in trials} == {2}
     assert {own["augment.alpha"] for own in tried(trials, "contrast-cues")} == {0.6, 0.7}

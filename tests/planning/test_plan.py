@@ -102,6 +102,9 @@ def test_real_scores_take_what_was_planned(embedded, queries):
     assert scoring_flops(shapes["large"], lengths) == pytest.approx(counter.get_total_flops(), rel=0.15)
 
 
+LAST = AugmentSettings(unseen_tokens="last")  # the plan knows nothing of tokens that settings keep
+
+
 def test_copies_have_as_many_tokens_as_planned(embedded):
     documents, _, tokenizer, lengths, shapes = embedded
     scores = {one.id: {} for one in documents}
@@ -110,9 +113,7 @@ def test_copies_have_as_many_tokens_as_planned(embedded):
         for one in score_documents(documents, loaded, tokenizer, ScoreSettings(queries="cues")):
             scores[one.document_id][ScoreSet(model, "cues")] = one
     for arm in ("random", "contrast-cues"):
-        augmenter = Augmenter(
-            arm, trained="large", tokenizer=tokenizer, score=ScoreSettings(), settings=AugmentSettings()
-        )
+        augmenter = Augmenter(arm, trained="large", tokenizer=tokenizer, score=ScoreSettings(), settings=LAST)
         made = augmenter.augment([(one, scores[one.id]) for one in documents])
         rows = tokenize_rows([text.text for one in made for text in one.texts], tokenizer, 512)
         recipe = Recipe(arms=(arm,), train=TrainSettings(epochs=2))

@@ -66,6 +66,11 @@ KNOWN = {
     "contrast-cues": (9, 6, 7),
 }
 RATES = {"plain": 0.0, "random-matched": 0.3, "attention": 0.3, "contrast-cues": 0.3}
+SUMMARY = {
+    "documents": 12,
+    "texts": 132,
+    "survival": {"name": {"intact": 0.412}, "company": {"intact": 0.002, "with_head": 0.001}},
+}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -180,7 +185,7 @@ def make_run(
                 [score_row(document, "company", model) for document in documents],
             )
     for arm in ARMS:
-        write_json(run / "augmented" / arm / "done.json", {"mean_drop_rate": RATES[arm], "documents": 12, "texts": 132})
+        write_json(run / "augmented" / arm / "done.json", SUMMARY | {"mean_drop_rate": RATES[arm]})
         if arm != "plain":
             write_tokens(
                 run / "augmented" / arm / "ranking.parquet",
@@ -280,6 +285,17 @@ def test_scores_are_those_worked_by_hand(finished: tuple[Path, dict[str, Any]]) 
     assert contrast["texts"] == 132
     assert results["arms"]["untrained"]["em"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert results["corpus"] == {"source": "biographies", "documents": 12, "questions": 36, "quarantined": 0}
+
+
+def test_every_table_says_what_may_be_dropped_and_what_survives(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, results = finished
+    assert results["arms"]["attention"]["survival"]["company"] == {"intact": 0.002, "with_head": 0.001}
+    markdown = (run / "report" / "results.md").read_text(encoding="utf-8")
+    assert "Dropout: alpha 0.6, beta 0.05, unseen tokens kept.\n" in markdown
+    assert "| attention | .412 | .002 / .001 |" in markdown
+    page = (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<dt>Dropout</dt><dd>alpha 0.6, beta 0.05, unseen tokens kept, 10 copies" in page
+    assert "<td>.412</td><td>.002 / .001</td>" in page
 
 
 def test_answers_in_the_midst_of_training_are_averaged_over_seeds_and_drawn(tmp_path: Path) -> None:
@@ -546,12 +562,14 @@ def test_verdict_near_zero_and_near_one_claims_no_comparison() -> None:
 
 def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    write_json(run / "augmented" / "random-matched" / "done.json", {"mean_drop_rate": 0.6})
+    write_json(run / "augmented" / "random-matched" / "done.json", SUMMARY | {"mean_drop_rate": 0.6, "at_ceiling": 0.9})
     figures = {"steps": 900, "loss": 1.5, "seconds": 10.0, "texts": 132}
     write_json(run / "models" / "plain" / "seed-0" / "done.json", figures)
     notes = collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}).verdict.notes
     assert any("different numbers of optimizer steps (plain 900, random-matched 100" in note for note in notes)
     assert any("how much is dropped" in note and "random-matched .600" in note for note in notes)
+    assert any("random-matched is nearly random dropout: 90% of the tokens" in note for note in notes)
+    assert not any("attention is nearly random" in note for note in notes)
     assert any("only 12 documents" in note for note in notes)
     above = "above it: plain, random-matched, attention, contrast-cues"
     assert f"The model before training has an EM of .000 ({above})." in notes

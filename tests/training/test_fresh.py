@@ -98,12 +98,14 @@ def tiny_model(tokenizer: Any) -> LlamaForCausalLM:
 
 
 class TestCopies:
-    @pytest.mark.parametrize("blank", [False, True])
+    @pytest.mark.parametrize(
+        "changed", [{}, {"blank": True}, {"whole_words": True, "protected_patterns": ("numbers",)}]
+    )
     @pytest.mark.parametrize("arm", ["plain", "random", "contrast-all"])
     def test_epoch_0_is_the_static_set_and_epoch_1_the_copies_that_would_follow(
-        self, tokenizer: Any, tmp_path: Path, arm: str, blank: bool
+        self, tokenizer: Any, tmp_path: Path, arm: str, changed: dict[str, Any]
     ) -> None:
-        settings = dataclasses.replace(SETTINGS, blank=blank)
+        settings = dataclasses.replace(SETTINGS, **changed)
         static = static_texts(write(tmp_path / "three", tokenizer, arm, settings))
         copies = FreshCopies(tmp_path / "three" / "ranking.parquet", tokenizer)
         assert [copies.text(index) for index in range(len(copies))] == list(copies.texts()) == static

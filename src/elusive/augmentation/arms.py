@@ -6,14 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int32, Real
+from jaxtyping import Bool, Float, Float64, Int, Int32, Real
 
 from elusive.clues.ranks import rank_tokens
 from elusive.config.run import AugmentSettings, Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, pair_sets
 
-from .signals import Signal, attention, contrast_at, distance
+from .signals import Signal, attention, contrast_at, distance_from_head, distance_from_queries
+from .words import mean_in_word, rank_by_words
+
+REFERENCE_LENGTH = 80
+"""Ranked tokens of a document to which augment.rank_scale = relative scales all others: about the paper's biographies,
+for which its beta was found."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,19 @@ class Tokens:
     """What an arm's drop probabilities are made from, for one document.
 
     Attributes:
-        rankable: bool, (tokens,); false for tokens that are never ranked and never dropped.
+        rankable: bool, (tokens,); false for tokens that are never ranked and never dropped, protected ones among them.
         seen: bool, (tokens,); whether a query of the run (score.queries) sees the token.
         signal: float, (tokens,); what the arm ranks by; None for an arm without a signal.
+        words: int, (tokens,); the first token of each token's word, where words are dropped as wholes. All tokens of a
+            word are then rankable or none, and seen or none.
+        protected: how many more tokens would be rankable, if the settings did not protect them.
     """
 
     rankable: Bool[np.ndarray, " tokens"]
     seen: Bool[np.ndarray, " tokens"]
     signal: Float[np.ndarray, " tokens"] | None = None
+    words: Int[np.ndarray, " tokens"] | None = None
+    protected: int = 0
 
 
 DropRule = Callable[[np.ndarray, Tokens, AugmentSettings], np.ndarray]
@@ -60,7 +70,9 @@ def drop_probability(rank: Real[np.ndarray, "*any"], alpha: float, beta: float) 
 
 
 def by_rank(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
-    """Equation 1."""
+    """Equation 1; with augment.rank_scale = relative of r * REFERENCE_LENGTH / n, where n tokens are ranked."""
+    if settings.rank_scale == "relative":
+        ranks = ranks * (REFERENCE_LENGTH / max(1, np.count_nonzero(ranks)))
     return drop_probability(ranks, settings.alpha, settings.beta)
 
 
@@ -70,14 +82,14 @@ def none_dropped(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -
 
 
 def at_alpha(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
-    """Alpha for every token that may be dropped, as in the paper's random arm."""
+    """Alpha for every token that may be dropped, whether a query sees it or not, as in the paper's random arm."""
     return np.where(tokens.rankable, settings.alpha, 0.0)
 
 
 def at_mean_of_ranks(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
     """The mean of Equation 1 over a document's seen tokens: an arm differs from a guided one only in what it drops."""
-    any_order = rank_tokens(np.zeros(len(tokens.rankable)), tokens.rankable, tokens.seen)
-    guided = drop_probability(any_order, settings.alpha, settings.beta)
+    any_order = _ranks(np.zeros(len(tokens.rankable)), tokens, settings)
+    guided = by_rank(any_order, tokens, settings)
     ranked = tokens.rankable & tokens.seen
     return np.where(ranked, guided[ranked].mean() if ranked.any() else 0.0, guided)
 
@@ -102,6 +114,7 @@ class Arm:
         drop_probability: the rule that gives each token's probability.
         ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
         copies: whether it writes copies; otherwise its texts are the originals alone.
+        needs_head: whether every document must mark a head entity.
     """
 
     name: str
@@ -115,6 +128,7 @@ class Arm:
     drop_probability: DropRule = by_rank
     ranked: bool = True
     copies: bool = True
+    needs_head: bool = False
 
     def needs(self, trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
         """The score sets that its texts are made with: what it reads, and the trained model's, for its tokens.
@@ -171,10 +185,20 @@ _TABLE = (
     Arm(
         "distance",
         words="distance",
-        kept=" unless they stand far from where an answer begins",
+        kept=" unless they stand near the head entity",
         colour="#cc79a7",
         marker="P",
-        signal=distance,
+        signal=distance_from_head,
+        needs_head=True,
+    ),
+    Arm(
+        "query-distance",
+        words="distance from the queries",
+        kept=" unless they stand far from where an answer begins",
+        colour="#a58b00",
+        on_dark="#f0e442",
+        marker="h",
+        signal=distance_from_queries,
     ),
     Arm(
         "contrast-all",
@@ -202,7 +226,7 @@ _TABLE = (
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _TABLE}
 """Every arm by name. A new arm is one more entry; nothing else in the package lists them.
 
-Colours are Okabe and Ito's, which stay apart under colour blindness.
+Colours are Okabe and Ito's, which stay apart under colour blindness; their yellow is darker on a light page.
 """
 
 
@@ -235,7 +259,14 @@ def arm_ranks(arm: Arm, tokens: Tokens, settings: AugmentSettings) -> Int32[np.n
         return np.zeros(len(tokens.rankable), dtype=np.int32)
     if tokens.signal is None:
         raise ElusiveError(f"Arm {arm.name} ranks by a signal, which was not given. Score the corpus for it first.")
-    ranks = rank_tokens(tokens.signal, tokens.rankable, tokens.seen)
+    return _ranks(tokens.signal, tokens, settings)
+
+
+def _ranks(signal: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    if tokens.words is None:
+        ranks = rank_tokens(signal, tokens.rankable, tokens.seen)
+    else:
+        ranks = rank_by_words(signal, tokens.rankable, tokens.seen, tokens.words)
     return np.where(tokens.seen, ranks, np.int32(0)) if settings.unseen_tokens == "keep" else ranks
 
 
@@ -245,12 +276,14 @@ def drop_probabilities(
     """Each token's drop probability under an arm.
 
     Tokens that no query sees get the same probability in every guided arm and in random-matched: that of the ranks
-    after all others (`last`), or 0 in every arm (`keep`).
+    after all others (`last`), or 0 in every arm (`keep`). Where words are dropped as wholes, a word's probability is
+    the mean over its tokens. Their ranks follow each other, so that the sum over a document is the same in every guided
+    arm and in random-matched, and the same as for single tokens.
 
     Args:
         arm: an entry of ARMS.
         tokens: the document's.
-        settings: alpha, beta, unseen_tokens.
+        settings: alpha, beta, rank_scale, unseen_tokens.
         ranks: from `arm_ranks` (None: computed).
 
     Returns:
@@ -261,4 +294,22 @@ def drop_probabilities(
     """
     ranks = arm_ranks(arm, tokens, settings) if ranks is None else ranks
     probability = arm.drop_probability(ranks, tokens, settings)
+    if tokens.words is not None:
+        probability = mean_in_word(probability, tokens.words)
     return np.where(tokens.seen, probability, 0.0) if settings.unseen_tokens == "keep" else probability
+
+
+def count_at_ceiling(
+    ranks: Int32[np.ndarray, " tokens"], probability: Float64[np.ndarray, " tokens"], alpha: float
+) -> tuple[int, int]:
+    """How many ranked tokens have a drop probability within 1% of alpha, and how many are ranked at all.
+
+    Where most have, ranks hardly matter: the arm drops nearly all tokens alike, as the random arm does.
+
+    Args:
+        ranks: int32, (tokens,); 0 for tokens that are not ranked.
+        probability: of Equation 1, (tokens,).
+        alpha: its ceiling.
+    """
+    ranked = ranks > 0
+    return int(np.count_nonzero(ranked & (probability >= 0.99 * alpha))) if alpha else 0, int(np.count_nonzero(ranked))

@@ -5,7 +5,7 @@ import itertools
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +25,10 @@ from elusive.scoring.shards import TokenScores
 from .arms import Arm, Tokens, arm_named, arm_ranks, drop_probabilities
 from .decoding import Decoder, text_decoder
 from .draws import copy_seeds, kept_in_copies
+from .protection import protected_tokens
 from .signals import ScoredDocument, scores_of
+from .survival import SpanCounts, count_intact
+from .words import any_in_word, first_tokens_of_words
 
 _Item = TypeVar("_Item")
 
@@ -64,8 +67,9 @@ class AugmentedDocument:
         ranking: the ranks; all 0 for arms that rank nothing.
         probability: float64 chance to be dropped, (tokens,).
         texts: the original and the copies.
-        droppable: rankable tokens of the document.
+        droppable: rankable tokens of the document, those among them that the settings protect included.
         dropped: tokens dropped over all copies.
+        spans: by field, in how many copies the document's spans are intact.
     """
 
     ranking: Ranking
@@ -73,6 +77,7 @@ class AugmentedDocument:
     texts: tuple[AugmentedText, ...]
     droppable: int
     dropped: int
+    spans: Mapping[str, SpanCounts] = field(default_factory=dict)
 
 
 class Augmenter:
@@ -124,7 +129,7 @@ class Augmenter:
         tokens = self._tokens(scored)
         ranks = arm_ranks(self.arm, tokens, self.settings)
         probability = drop_probabilities(self.arm, tokens, self.settings, ranks)
-        kept_CT = kept_in_copies(probability, seeds_C4, self.generator)
+        kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.words)
         written = copy_texts(document.text, own.token_ids, own.offsets, text_T, kept_CT, self.decode, self.settings)
         name = self.arm.name
         texts = [AugmentedText(document.id, 0, name, document.text, own.token_ids[text_T])]
@@ -132,9 +137,14 @@ class Augmenter:
             AugmentedText(document.id, copy, name, text, own.token_ids[kept])
             for copy, text, kept in zip(self.copies, written, kept_CT & text_T, strict=True)
         ]
-        ranking = Ranking(document.id, own.token_ids, own.offsets, ranks, tokens.seen)
-        dropped = int(kept_CT.size - np.count_nonzero(kept_CT))
-        return AugmentedDocument(ranking, probability, tuple(texts), int(np.count_nonzero(tokens.rankable)), dropped)
+        return AugmentedDocument(
+            ranking=Ranking(document.id, own.token_ids, own.offsets, ranks, tokens.seen),
+            probability=probability,
+            texts=tuple(texts),
+            droppable=int(np.count_nonzero(tokens.rankable)) + tokens.protected,
+            dropped=int(kept_CT.size - np.count_nonzero(kept_CT)),
+            spans=count_intact(document, own.offsets, kept_CT, self.score.head_fields),
+        )
 
     def tokens(self, document: Document, scores: DocumentScores) -> Tokens:
         """What the arm's drop probabilities are made from: which tokens may be dropped, and its signal.
@@ -145,11 +155,21 @@ class Augmenter:
         return self._tokens(self._scored(document, scores))
 
     def _tokens(self, scored: ScoredDocument) -> Tokens:
-        own = scored.own
+        document, own, words = scored.document, scored.own, None
         rankable = rankable_tokens(
-            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
+            document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
         )
-        return Tokens(rankable, own.queries > 0, self.arm.signal(scored) if self.arm.signal else None)
+        seen = own.queries > 0
+        protected = protected_tokens(document, own.offsets, self.settings, self.score.head_fields)
+        signal = self.arm.signal(scored) if self.arm.signal else None
+        if self.settings.whole_words:
+            words = first_tokens_of_words(document.text, own.offsets, scored.special)
+            # A word is as good as the best of its tokens that may be ranked, but all of it is dropped or kept.
+            signal = None if signal is None else np.where(rankable & seen, signal, -np.inf)
+            rankable, protected = any_in_word(rankable, words), any_in_word(protected, words)
+            keeps = self.settings.unseen_tokens == "keep"
+            seen = ~any_in_word(~seen, words) if keeps else any_in_word(seen, words)
+        return Tokens(rankable & ~protected, seen, signal, words, int(np.count_nonzero(rankable & protected)))
 
     def _scored(self, document: Document, scores: DocumentScores) -> ScoredDocument:
         own = scores_of(scores, self.own, document)

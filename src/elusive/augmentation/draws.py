@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt64
+from jaxtyping import Bool, Float, Int, UInt64
 
 
 def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generator:
@@ -78,7 +78,10 @@ _PCG64_FACTOR = 0x2360ED051FC65DA44385DF649FCCF645
 
 
 def kept_in_copies(
-    probability: Float[np.ndarray, " tokens"], seeds_C4: UInt64[np.ndarray, "copies 4"], generator: np.random.Generator
+    probability: Float[np.ndarray, " tokens"],
+    seeds_C4: UInt64[np.ndarray, "copies 4"],
+    generator: np.random.Generator,
+    words: Int[np.ndarray, " tokens"] | None = None,
 ) -> Bool[np.ndarray, "copies tokens"]:
     """Draw which tokens stay in each copy of a document.
 
@@ -86,28 +89,33 @@ def kept_in_copies(
         probability: float, (tokens,).
         seeds_C4: of this document, from `copy_seeds`.
         generator: any with a PCG64 bit generator, which is set anew for each copy.
+        words: the first token of each token's word, whose draw decides for all of them; None: each token has its own.
 
     Returns:
         bool, (copies, tokens).
     """
     drawn_CT = np.empty((len(seeds_C4), len(probability)))
     bits = generator.bit_generator
-    for drawn, words in zip(drawn_CT, seeds_C4.tolist(), strict=True):
-        bits.state = _pcg64_state(*words)
+    for drawn, seed in zip(drawn_CT, seeds_C4.tolist(), strict=True):
+        bits.state = _pcg64_state(*seed)
         generator.random(out=drawn)
-    return drawn_CT >= probability
+    return (drawn_CT if words is None else drawn_CT[:, words]) >= probability
 
 
 def kept_tokens(
-    probability: Float[np.ndarray, " tokens"], generator: np.random.Generator
+    probability: Float[np.ndarray, " tokens"],
+    generator: np.random.Generator,
+    words: Int[np.ndarray, " tokens"] | None = None,
 ) -> Bool[np.ndarray, " tokens"]:
     """Draw which tokens stay.
 
     Args:
         probability: float, (tokens,).
         generator: of this copy.
+        words: as in `kept_in_copies`.
 
     Returns:
         bool, (tokens,).
     """
-    return generator.random(len(probability)) >= probability
+    drawn = generator.random(len(probability))
+    return (drawn if words is None else drawn[words]) >= probability

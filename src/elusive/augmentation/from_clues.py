@@ -1,11 +1,14 @@
 """From clues to training texts in one call: the method's second half."""
 
+import dataclasses
+
 from elusive.clues.corpus_clues import CorpusClues
-from elusive.config.run import AugmentSettings, UnseenTokens
+from elusive.config.run import AugmentSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import pair_sets
 
 from .copies import AugmentedText, Augmenter
+from .protection import check_protected
 
 _ARMS = {"cues": "contrast-cues", "all": "contrast-all"}
 """The arm that drops by the contrast at these queries."""
@@ -14,12 +17,11 @@ _ARMS = {"cues": "contrast-cues", "all": "contrast-all"}
 def augment(
     clues: CorpusClues,
     *,
-    alpha: float = AugmentSettings.alpha,
-    beta: float = AugmentSettings.beta,
-    copies: int = AugmentSettings.copies,
-    seed: int = AugmentSettings.seed,
-    unseen_tokens: UnseenTokens = AugmentSettings.unseen_tokens,
-    blank: bool = AugmentSettings.blank,
+    alpha: float | None = None,
+    beta: float | None = None,
+    copies: int | None = None,
+    seed: int | None = None,
+    settings: AugmentSettings = AugmentSettings(),
 ) -> list[AugmentedText]:
     """Each document and copies of it in which the best clues survive token dropout, by p(r) = alpha (1 - exp(-beta r)).
 
@@ -27,23 +29,25 @@ def augment(
 
     Args:
         clues: from `Pair.clues`.
-        alpha: largest drop probability.
+        alpha: largest drop probability (None: that of the settings, like the next three).
         beta: how fast the drop probability grows with the rank.
         copies: augmented copies of each document, in addition to the original.
         seed: a copy's draws derive from (seed, document id, copy number) alone.
-        unseen_tokens: tokens that no query can see: ranked last, or kept.
-        blank: overwrite dropped characters with spaces instead of deleting tokens.
+        settings: all others: which tokens are protected, whole words, ...
 
     Returns:
         Document by document the original (copy 0), then its copies.
 
     Raises:
-        ElusiveError: if a setting is out of its range, or the clues' queries are spans, at which no arm drops tokens.
+        ElusiveError: if a setting is out of its range, a protected field is none of the documents', or the clues'
+            queries are spans, at which no arm drops tokens.
 
     Reference:
         Gao et al. 2025, arXiv 2409.17954, Equation 1.
     """
-    settings = AugmentSettings(alpha, beta, copies, seed, unseen_tokens, blank=blank)
+    given = {"alpha": alpha, "beta": beta, "copies": copies, "seed": seed}
+    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    check_protected((one.document for one in clues), settings, clues.settings.head_fields)
     queries = clues.settings.queries
     if queries not in _ARMS:
         raise ElusiveError(

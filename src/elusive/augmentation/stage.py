@@ -1,7 +1,6 @@
 """The stage that writes one arm's training texts."""
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,29 +20,18 @@ from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
-from .arms import arm_named
+from .arms import Arm, arm_named, count_at_ceiling
 from .copies import AugmentedDocument, AugmentedText, _batches, augment_documents, check_sets
+from .protection import check_protected
 from .rankings import RANKING, ranking_rows, ranking_schema
+from .signals import no_head_entity
+from .summary import AugmentedCorpus
+from .survival import SpanCounts, added, survival
 
 TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
 
 
 _GROUP_DOCUMENTS = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentedCorpus:
-    """How much one arm's training texts are.
-
-    Attributes:
-        documents: documents that were augmented.
-        texts: originals and copies.
-        mean_drop_rate: dropped tokens over rankable tokens of all copies.
-    """
-
-    documents: int
-    texts: int
-    mean_drop_rate: float
 
 
 def write_augmented(
@@ -61,7 +49,8 @@ def write_augmented(
         How much was written.
     """
     folder = Path(folder)
-    documents = texts = dropped = chances = 0
+    documents = texts = dropped = chances = at_ceiling = ranked = 0
+    intact: dict[str, SpanCounts] = {}
     encode = json.JSONEncoder(ensure_ascii=False).encode
     with contextlib.ExitStack() as stack:
         lines, train, ranking = (
@@ -81,7 +70,17 @@ def write_augmented(
             documents, texts = documents + len(group), texts + len(rows)
             dropped += sum(item.dropped for item in group)
             chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
-    return AugmentedCorpus(documents, texts, dropped / chances if chances else 0.0)
+            for item in group:
+                counted = count_at_ceiling(item.ranking.ranks, item.probability, settings.alpha)
+                at_ceiling, ranked = at_ceiling + counted[0], ranked + counted[1]
+            intact = added([intact, *(item.spans for item in group)])
+    return AugmentedCorpus(
+        documents,
+        texts,
+        mean_drop_rate=dropped / chances if chances else 0.0,
+        at_ceiling=at_ceiling / ranked if ranked else 0.0,
+        survival=survival(intact),
+    )
 
 
 def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
@@ -117,10 +116,11 @@ def augment_corpus(
         How much is there.
 
     Raises:
-        ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, or the folder was
-            begun with other settings.
+        ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, the folder was begun
+            with other settings, or as `check_texts`.
     """
     check_sets(arm_named(arm), score_folders, trained, score.queries)
+    check_texts(documents, arm_named(arm), score, settings)
     corpus = corpus_hash(documents)
     scored = {one: stage_settings(path) for one, path in score_folders.items()}
     for one, path in score_folders.items():
@@ -131,6 +131,7 @@ def augment_corpus(
         "augment": to_table(settings),
         "excluded_tokens": list(score.excluded_tokens),
         "queries": score.queries,
+        "head_fields": list(score.head_fields),
         "trained": trained,
         "corpus": corpus,
         "models": {one.name: made["model"] for one, made in scored.items()},
@@ -151,6 +152,19 @@ def augment_corpus(
             )
             stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
         return from_json(AugmentedCorpus, stage.summary)
+
+
+def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, settings: AugmentSettings) -> None:
+    """See what an arm's texts would stop at, before anything is scored.
+
+    Raises:
+        ElusiveError: if no document has a span of a protected field, or one marks no head entity for an arm that looks
+            at it.
+    """
+    check_protected(documents, settings, score.head_fields)
+    for document in documents if arm.needs_head else ():
+        if not any(span.field in score.head_fields for span in document.spans):
+            raise no_head_entity(document.id, score.head_fields)
 
 
 def augment_from_scores(

@@ -120,6 +120,7 @@ def augment(
     """
     from elusive.augmentation.arms import arm_named
     from elusive.augmentation.stage import augment_from_scores
+    from elusive.augmentation.survival import survival_words
     from elusive.runs.progress import shown
 
     arm_named(arm, "--arm")
@@ -139,6 +140,10 @@ def augment(
             progress=progress,
         )
     say(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
+    if words := survival_words(augmented.survival):
+        say(f"intact in the copies: {words}")
+    if warning := augmented.warning(arm):
+        note(warning)
 
 
 def train(

@@ -65,9 +65,6 @@ def distance_signal(positions: Int[np.ndarray, " queries"], tokens: int) -> Floa
 
     Returns:
         float64, (tokens,): mean of (q - k) over queries q >= k; -inf where there is none.
-
-    Reference:
-        "Token-dropout by distance" in the paper's "More results".
     """
     token_K = np.arange(tokens)
     position_Q = np.sort(np.asarray(positions, dtype=np.int64))

@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 from .checks import check, check_each
 from .models import ModelRef, Models
+from .patterns import compiled_pattern
 
 Queries = Literal["cues", "spans", "all"]
 
 
 UnseenTokens = Literal["last", "keep"]
+
+
+RankScale = Literal["absolute", "relative"]
 
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -157,12 +161,22 @@ class AugmentSettings:
     """Largest drop probability."""
     beta: float = 0.05
     """How fast the drop probability grows with the rank."""
+    rank_scale: RankScale = "absolute"
+    """Ranks in Equation 1: as they are (the paper's), or times 80 / ranked tokens of the document, for long texts."""
     copies: int = 10
     """Augmented copies of each document, in addition to the original."""
     seed: int = 0
     """A copy's draws derive from (seed, document id, copy number) alone."""
-    unseen_tokens: UnseenTokens = "last"
+    unseen_tokens: UnseenTokens = "keep"
     """Tokens that no query can see, the same in every guided arm and in random-matched: ranked last, or kept."""
+    whole_words: bool = False
+    """Drop or keep each word as a whole, in every arm; a word stands in the ranking where its best token does."""
+    protected_spans: tuple[str, ...] = ()
+    """Fields whose spans no arm drops; `heads` are all of score.head_fields, `answers` all others."""
+    protected_patterns: tuple[str, ...] = ()
+    """What no arm drops: `numbers`, `negations` (English), or regular expressions; any token that a match touches."""
+    pattern_seconds: float = 10.0
+    """Most seconds that one protected pattern may take on one document."""
     across_tokenizers: bool = False
     """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
     blank: bool = False
@@ -172,6 +186,9 @@ class AugmentSettings:
         check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
         check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
         check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
+        check(0 < self.pattern_seconds < math.inf, "augment.pattern_seconds", "above 0", self.pattern_seconds)
+        for pattern in self.protected_patterns:
+            compiled_pattern(pattern, "augment.protected_patterns")
 
 
 @dataclasses.dataclass(frozen=True)

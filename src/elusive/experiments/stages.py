@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from elusive.augmentation.stage import augment_corpus
+from elusive.augmentation.arms import ARMS
+from elusive.augmentation.stage import augment_corpus, check_texts
+from elusive.augmentation.summary import AugmentedCorpus
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
@@ -16,20 +18,23 @@ from elusive.runs.progress import shown
 from elusive.scoring.sets import ScoreSet
 
 from .needs import scores_of_arm
-from .trials import Trial
+from .trials import UNTRAINED, Trial
 
 
 def corpus_of(recipe: Recipe, trials: Sequence[Trial], run: RunFolder) -> Corpus:
     """The corpus of a run or sweep, made or read back.
 
     Raises:
-        ElusiveError: if questions are to be asked in training and it brings none.
+        ElusiveError: if questions are to be asked in training and it brings none, or as `check_texts`.
     """
     corpus = make_corpus(recipe.corpus, run.corpus, tokenizer=recipe.trained.name)
     if any(trial.recipe.train.evaluate_at_epochs for trial in trials) and not corpus.questions:
         raise ElusiveError(
             "train.evaluate_at_epochs: expected a corpus with questions, got one without any. Give corpus.questions."
         )
+    for trial in trials:
+        if trial.arm != UNTRAINED:
+            check_texts(corpus.documents, ARMS[trial.arm], trial.recipe.score, trial.recipe.augment)
     return corpus
 
 
@@ -48,7 +53,9 @@ def evaluation_in_words(corpus: Corpus, recipe: Recipe) -> str:
     return f"prompts: {examples_in_words(items, examples, settings)}"
 
 
-def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], run: RunFolder) -> None:
+def augment_for(
+    trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, Path], run: RunFolder
+) -> AugmentedCorpus:
     """Write a trial's training texts, unless they are there.
 
     Args:
@@ -56,10 +63,13 @@ def augment_for(trial: Trial, corpus: Corpus, score_folders: Mapping[ScoreSet, P
         corpus: the corpus that was scored.
         score_folders: the folder of each score set.
         run: where they go.
+
+    Returns:
+        How much is there.
     """
     recipe = trial.recipe
     with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
-        augment_corpus(
+        return augment_corpus(
             corpus.documents,
             trial.texts_folder(run),
             trial.arm,

@@ -150,7 +150,8 @@ def run_trials(
         alike = [trial for trial in trained if trial.score_settings == name]
         score_folders = _score(alike, corpus, run.scores_folder(name))
         for trial in {(trial.arm, trial.texts): trial for trial in alike}.values():
-            augment_for(trial, corpus, score_folders, run)
+            if warning := augment_for(trial, corpus, score_folders, run).warning(trial.label):
+                announce(f"    {warning}")
     for trial in trained:
         _refuse_questions_to_no_weights(trial, corpus, run)
     before = sum((trial.model_folder(run, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)

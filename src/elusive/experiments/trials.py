@@ -180,9 +180,11 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
     if key == "augment.across_tokenizers":
         return ARMS[arm].contrasts
     if not ARMS[arm].ranked:
-        # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept.
+        # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept,
+        # and of the head fields that they may be protected.
         kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
-        return kept if section == "score" else key != "augment.beta"
+        protects = any(_possible(recipe, arm, "augment.protected_spans")) and key == "score.head_fields"
+        return kept or protects if section == "score" else key not in ("augment.beta", "augment.rank_scale")
     return True
 
 

@@ -8,8 +8,14 @@ from typing import Any
 
 from elusive import __version__
 from elusive.augmentation.arms import arm_named
+from elusive.augmentation.summary import AugmentedCorpus
+from elusive.augmentation.survival import survival_words
+from elusive.augmentation.wording import dropout_words
+from elusive.config.run import AugmentSettings
+from elusive.config.toml import from_table
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
+from elusive.runs.typed_json import from_json
 
 from .base_model import BaseModel
 from .licences import LICENCES
@@ -113,8 +119,9 @@ def size_category(rows: int) -> str:
 
 def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: RowCounts) -> list[tuple[str, str]]:
     """Rows of the card's table, escaped."""
-    augment, recipe, run = source.settings["augment"], source.recipe, source.run
-    arm = arm_named(source.arm)
+    augment = from_table(AugmentSettings, source.settings["augment"], "settings.json")
+    recipe, run, arm = source.recipe, source.run, arm_named(source.arm)
+    made = from_json(AugmentedCorpus, source.figures, "done.json")
     facts = [
         ("source", markdown(source_name(source, settings))),
         ("licence", markdown(settings.licence)),
@@ -126,12 +133,12 @@ def _facts(source: Source, settings: ExportSettings, base: BaseModel, counts: Ro
         facts.append(("attention read of", " and ".join(map(code, read)) or "-"))
     facts += [
         ("to be trained", code(public_name(base.name)) + (f" at {code(base.revision)}" if base.revision else "")),
-        ("alpha, beta", f"{augment['alpha']}, {augment['beta']}"),
-        ("copies of each document", f"{augment['copies'] if arm.copies else 0}, and the original"),
-        ("mean drop rate of the copies", f"{source.figures['mean_drop_rate']:.4f}"),
-        ("tokens behind the last query", f"{code(augment['unseen_tokens'])} (unseen_tokens)"),
-        ("never dropped", " ".join(map(code, source.settings["excluded_tokens"])) or "-"),
-        ("seed of the copies", str(augment["seed"])),
+        ("dropout", markdown(dropout_words(augment))),
+        ("copies of each document", f"{augment.copies if arm.copies else 0}, and the original"),
+        ("mean drop rate of the copies", f"{made.mean_drop_rate:.4f}"),
+        ("spans intact in the copies", markdown(survival_words(made.survival)) or "-"),
+        ("never ranked and never dropped", " ".join(map(code, source.settings["excluded_tokens"])) or "-"),
+        ("seed of the copies", str(augment.seed)),
     ]
     if run:
         facts += [("seed of the corpus", str(recipe.corpus.seed))] if recipe.corpus.source == "biographies" else []
@@ -174,12 +181,24 @@ def _commands(source: Source, settings: ExportSettings) -> list[str]:
     licence = f" --licence {shlex.quote(settings.licence)}" if settings.licence != "unknown" else ""
     if source.run:
         return ["elusive run RECIPE --output RUN", f"elusive export RUN --arm {arm} --output FOLDER{licence}"]
-    augment = source.settings["augment"]
-    flags = f"--alpha {augment['alpha']} --beta {augment['beta']} --copies {augment['copies']} --seed {augment['seed']}"
+    flags = _flags(from_table(AugmentSettings, source.settings["augment"], "settings.json"))
     return [
         f"elusive augment CORPUS --large SCORES --small SCORES --arm {arm} {flags} --output AUGMENTED",
         f"elusive export AUGMENTED --output FOLDER{licence}",
     ]
+
+
+def _flags(settings: AugmentSettings) -> str:
+    """The settings as flags of `elusive augment`: the four that say most, and all that are not the default."""
+    words = []
+    for name, value in vars(settings).items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif name in ("alpha", "beta", "copies", "seed") or value != getattr(AugmentSettings, name):
+            values = value if isinstance(value, tuple) else [value]
+            words += [flag, *(shlex.quote(str(one)) for one in values)]
+    return " ".join(words)
 
 
 def markdown(text: str) -> str:

@@ -116,6 +116,7 @@ class Block:
         documents: documents in all of them.
         seeds: trainings of each arm.
         budget: what is equal for all arms, in words.
+        dropout: the settings of dropout where a row's own settings say nothing else, in words.
         rows: one an arm, or one a number of epochs (Table 5).
         pairs: contrast against each rival.
         distances: of each field the mean distance from the head entity (Table 1).
@@ -128,6 +129,7 @@ class Block:
     documents: int
     seeds: int
     budget: str
+    dropout: str
     rows: tuple[ArmRow | EpochRow, ...]
     pairs: tuple[RivalDifference, ...] = ()
     distances: dict[str, float] | None = None

@@ -26,17 +26,19 @@ from elusive.training.pretraining import pretrain
 from .families import ROLES, Experiment, Family, Role
 from .published import published_rows
 
+_BY_DISTANCE = ("distance", "query-distance")
 ARMS_OF_TABLES: dict[int, tuple[str, ...]] = {
     1: ("plain",),
     2: ("plain", "random", "random-matched", "attention", "contrast-cues"),
     3: ("plain", "random", "random-matched", "attention", "contrast-all"),
     4: ("plain", "random", "random-matched", "attention", "contrast-all", "contrast-cues"),
     5: ("plain", "random-matched", "contrast-cues"),
-    6: ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues"),
-    7: ("plain", "random", "random-matched", "attention", "distance", "contrast-all", "contrast-cues"),
+    6: ("plain", "random", "random-matched", "attention", *_BY_DISTANCE, "contrast-all", "contrast-cues"),
+    7: ("plain", "random", "random-matched", "attention", *_BY_DISTANCE, "contrast-all", "contrast-cues"),
     8: ("plain", "random", "random-matched", "attention", "contrast-cues"),
 }
-"""The paper's arms of each table, random at the guided arms' rate beside them, and contrast at cues in Table 7 too."""
+"""The paper's arms of each table; beside them random at the guided arms' rate, distance from the queries where the
+paper has distance, and contrast at cues in Table 7 too."""
 _FIRST_SEED = 100
 """Cohort n holds the people of seed 100 + n: neither the demo's nor those that settings were found on."""
 

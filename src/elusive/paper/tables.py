@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from elusive.augmentation.wording import dropout_words
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import load_corpus
 from elusive.evaluation.predictions import Questions, has_predictions, read_predictions
@@ -101,6 +102,7 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
                 documents=sum(asked.document_count for asked in done.asked),
                 seeds=_seeds(done),
                 budget=_budget(done),
+                dropout=dropout_words(done.recipes[0].augment),
                 rows=tuple(table_rows),
                 pairs=_pairs(number, arms, chosen, done.asked),
                 distances=_distances(done) if number == 1 else None,
@@ -279,7 +281,17 @@ def _by_epochs(done: Done, family: Family) -> Block:
             rows.append(_epoch_row(outcome, done))
     way = _way_in_words(f"equal: {words(settings)}" if settings else "equal", done, family)
     documents = sum(asked.document_count for asked in done.asked)
-    return Block(member.title, model, way, len(done.asked), documents, _seeds(done), _budget(done), tuple(rows))
+    return Block(
+        model=member.title,
+        published=model,
+        way=way,
+        cohorts=len(done.asked),
+        documents=documents,
+        seeds=_seeds(done),
+        budget=_budget(done),
+        dropout=dropout_words(done.recipes[0].augment),
+        rows=tuple(rows),
+    )
 
 
 def _budget(done: Done) -> str:

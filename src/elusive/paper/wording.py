@@ -43,7 +43,8 @@ def _heading(block: Block) -> list[str]:
     return [
         f"### {cell(block.model)}, {cell(beside)}",
         "",
-        f"Settings: {cell(block.way)}. {block.documents:,} documents{cohorts}, {trainings}, {block.budget}.",
+        f"Settings: {cell(block.way)}. {block.documents:,} documents{cohorts}, {trainings}, {block.budget}. "
+        f"Dropout, where a row says nothing else: {cell(block.dropout)}.",
         "",
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elusive.augmentation.summary import AugmentedCorpus
 from elusive.config.run import EvaluateSettings, Recipe
 from elusive.corpus.documents import Document
 from elusive.corpus.question_sets import question_sets_of
@@ -24,6 +25,7 @@ from elusive.evaluation.predictions import (
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
 from elusive.runs.folder import RunFolder, epoch_answers, known_answers
+from elusive.runs.typed_json import from_json
 from elusive.stats.estimates import Difference, Estimate, corrected, corrected_by_name, difference, estimate
 
 from .results import (
@@ -104,12 +106,15 @@ def _stage_file(path: Path, stage: str) -> Path:
 
 
 def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResults:
-    dropped = read_json(_stage_file(run.augmented(arm) / "done.json", "augment"))
+    path = _stage_file(run.augmented(arm) / "done.json", "augment")
+    texts_made = from_json(AugmentedCorpus, read_json(path), str(path))
     done = [read_json(_stage_file(run.model(arm, seed) / "done.json", "train")) for seed in seeds]
     steps, texts, seconds, loss = (
         float(np.mean([row[key] for row in done])) for key in ("steps", "texts", "seconds", "loss")
     )
-    return ArmResults(float(dropped["mean_drop_rate"]), steps, texts, seconds, loss)
+    return ArmResults(
+        texts_made.mean_drop_rate, texts_made.at_ceiling, texts_made.survival, steps, texts, seconds, loss
+    )
 
 
 def _by_epoch(run: RunFolder, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from elusive.augmentation.survival import Survival
 from elusive.stats.estimates import Difference, Estimate
 
 
@@ -77,6 +78,13 @@ def remarked_text(one: Difference) -> str:
 def sentence(text: str) -> str:
     """Words as the start of a sentence; the rest keeps its letters, unlike after `str.capitalize`."""
     return text[:1].upper() + text[1:]
+
+
+def survival_cell(one: Survival | None) -> str:
+    """How often a field's spans are intact, and with the head entity: .412 / .105; a dash where there are none."""
+    if one is None:
+        return "-"
+    return score(one.intact) + (f" / {score(one.with_head)}" if one.with_head is not None else "")
 
 
 def whole(number: float | None) -> str:

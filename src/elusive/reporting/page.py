@@ -46,6 +46,7 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
         "minus": _minus,
         "whole": formatting.whole,
         "sentence": formatting.sentence,
+        "survival": formatting.survival_cell,
     }
     svgs = {
         name: {

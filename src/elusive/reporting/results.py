@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elusive.augmentation.survival import Survival
+from elusive.augmentation.wording import dropout_words
 from elusive.clues.recall import RecallTable
 from elusive.config.run import AugmentSettings, TrainSettings
 from elusive.runs.files import read_json, write_json
@@ -77,7 +79,9 @@ class ArmResults:
     """One arm; the model before training has no figures of training, and nothing was evaluated without questions.
 
     Attributes:
-        mean_drop_rate: dropped tokens over rankable tokens of all copies.
+        mean_drop_rate: dropped tokens over rankable tokens of all copies, protected ones included.
+        at_ceiling: share of the ranked tokens whose drop probability is within 1% of alpha.
+        survival: by field, the share of copies in which a span is intact, alone and together with its head entity.
         steps: optimizer steps, a mean over seeds like the next three.
         texts: texts that were trained on.
         seconds: how long training took.
@@ -91,6 +95,8 @@ class ArmResults:
     """
 
     mean_drop_rate: float | None = None
+    at_ceiling: float | None = None
+    survival: dict[str, Survival] = field(default_factory=dict)
     steps: float | None = None
     texts: float | None = None
     seconds: float | None = None
@@ -209,6 +215,16 @@ class Results:
     verdict: Verdict = Verdict("")
     cue_ranks: RankShares | None = None
     clue_recall: RecallTable | None = None
+
+    @property
+    def dropout(self) -> str:
+        """The settings of dropout in words."""
+        return dropout_words(self.augment)
+
+    @property
+    def survival(self) -> dict[str, dict[str, Survival]]:
+        """Of each arm with copies of documents with spans, how often the spans of each field are intact in them."""
+        return {name: arm.survival for name, arm in self.arms.items() if arm.survival}
 
     @property
     def evaluated(self) -> bool:

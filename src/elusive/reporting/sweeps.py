@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from elusive.augmentation.wording import dropout_words
 from elusive.config.verbs import SweepRecipe
 from elusive.evaluation.predictions import Questions
 from elusive.experiments.selection import WAYS, Choice, Outcome, difference, estimate, outcome_words, pooled
@@ -55,7 +56,8 @@ def _counts(swept: Swept) -> str:
     over = f"documents and the {seeds} training seeds" if seeds > 1 else of_one
     return (
         f"{len(trained):,} trained trials, {len(swept.asked.ids):,} questions about "
-        f"{swept.asked.document_count:,} documents. 95% intervals over {over}."
+        f"{swept.asked.document_count:,} documents. 95% intervals over {over}. Dropout, where a trial chooses nothing "
+        f"else: {cell(dropout_words(swept.recipe.augment))}."
     )
 
 

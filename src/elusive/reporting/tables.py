@@ -5,7 +5,19 @@ import itertools
 from elusive.experiments.trials import UNTRAINED
 
 from .clue_tables import recall_markdown
-from .formatting import REMARKS, cell, estimate_text, markdown_table, range_text, remark, score, sentence, signed, whole
+from .formatting import (
+    REMARKS,
+    cell,
+    estimate_text,
+    markdown_table,
+    range_text,
+    remark,
+    score,
+    sentence,
+    signed,
+    survival_cell,
+    whole,
+)
 from .results import ArmDifference, Results
 
 TABLE_COLUMNS = 120
@@ -63,7 +75,9 @@ def results_markdown(results: Results) -> str:
         [arm, score(row.mean_drop_rate), *map(whole, (row.texts, row.steps, row.seconds))]
         for arm, row in results.arms.items()
     ]
-    lines += ["## Training", "", *markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)]
+    lines += ["## Training", "", f"Dropout: {cell(results.dropout)}.", ""]
+    lines += markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)
+    lines += _markdown_survival(results)
     if results.pairs:
         head = ["a minus b", "field", "difference", "95% interval", "at 95%"]
         lines += ["", "## Paired differences in EM", "", *markdown_table(head, map(_pair_cells, results.pairs))]
@@ -90,6 +104,20 @@ def _markdown_by_epoch(results: Results) -> list[str]:
     epochs = [f"{one.epoch:g}" for one in next(iter(rows.values()))]
     cells = [[arm, *(score(one.em) for one in row)] for arm, row in rows.items()]
     return ["## EM after a number of epochs, in training", "", *markdown_table(["arm", *epochs], cells), ""]
+
+
+def _markdown_survival(results: Results) -> list[str]:
+    found = results.survival
+    if not found:
+        return []
+    lines = ["", "## What the copies still state", ""]
+    lines += [
+        "Share of the copies in which a span keeps all its tokens / and a mention of the head entity too.",
+        "",
+    ]
+    fields = list(dict.fromkeys(field for of_arm in found.values() for field in of_arm))
+    cells = [[arm, *(survival_cell(of_arm.get(field)) for field in fields)] for arm, of_arm in found.items()]
+    return [*lines, *markdown_table(["arm", *fields], cells)]
 
 
 def _markdown_known(results: Results) -> list[str]:

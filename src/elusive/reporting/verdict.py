@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from elusive.augmentation.arms import ARMS
+from elusive.augmentation.summary import MOST_AT_CEILING
 from elusive.experiments.trials import UNTRAINED
 from elusive.stats.estimates import Difference
 
@@ -148,6 +149,12 @@ def _training_notes(results: Results) -> list[str]:
     if len(set(steps.values())) > 1:
         listed = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())
         notes.append(f"Arms were trained for different numbers of optimizer steps ({listed}).")
+    for arm, row in results.arms.items():
+        if row.at_ceiling is not None and row.at_ceiling > MOST_AT_CEILING:
+            notes.append(
+                f"{arm} is nearly random dropout: {row.at_ceiling:.0%} of the tokens that it ranks have a drop "
+                "probability within 1% of alpha, because the documents are long for this beta."
+            )
     rates = {arm: row.mean_drop_rate for arm, row in results.arms.items() if row.mean_drop_rate}
     if rates and max(rates.values()) - min(rates.values()) > 0.05:
         listed = ", ".join(f"{arm} {score(rate)}" for arm, rate in rates.items())

@@ -86,7 +86,16 @@ def span_tokens(text: str, span: Span, offsets_T2: Int[np.ndarray, "tokens 2"]) 
         >>> span_tokens("Ada was", Span("name", 0, 4), np.array([[0, 3], [3, 7]]))
         array([ True, False])
     """
-    return _belonging(text, span, _inner_offsets(text, offsets_T2))
+    return tokens_of_spans(text, [span], offsets_T2)[0]
+
+
+def tokens_of_spans(
+    text: str, spans: Sequence[Span], offsets_T2: Int[np.ndarray, "tokens 2"]
+) -> Bool[np.ndarray, "spans tokens"]:
+    """Which tokens belong to each of several spans (see `span_tokens`), bool (spans, tokens)."""
+    inner_T2 = _inner_offsets(text, offsets_T2)
+    inside = [_belonging(text, span, inner_T2) for span in spans]
+    return np.array(inside, dtype=bool).reshape(len(spans), len(inner_T2))
 
 
 def token_fields(text: str, spans: Iterable[Span], offsets_T2: Int[np.ndarray, "tokens 2"]) -> list[str]:

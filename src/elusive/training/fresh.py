@@ -22,6 +22,7 @@ from elusive.augmentation.copies import copy_texts
 from elusive.augmentation.decoding import text_decoder
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
+from elusive.augmentation.words import first_tokens_of_words
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
 
@@ -58,8 +59,9 @@ class CopyMaker:
         if slot == 0:
             return ranked.text
         copy = slot + epoch * (self.slots - 1)
-        kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy))
         text_T = np.array([token not in self.special_ids for token in ranked.token_ids.tolist()], dtype=bool)
+        words = first_tokens_of_words(ranked.text, ranked.offsets, ~text_T) if self.settings.whole_words else None
+        kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy), words)
         [text] = copy_texts(
             ranked.text, ranked.token_ids, ranked.offsets, text_T, kept[None], self._decode, self.settings
         )

@@ -1,0 +1,110 @@
+"""Which facts the copies still state: how often a span keeps all its tokens, alone and with its head entity."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from elusive.corpus.documents import Document
+from elusive.scoring.positions import tokens_of_spans
+
+
+@dataclass(frozen=True)
+class SpanCounts:
+    """Copies of the spans of one field.
+
+    Attributes:
+        copies: a span counts once in each copy of its document.
+        intact: of these, with all of the span's tokens.
+        head_copies: the copies of spans whose document marks a head entity; 0 for head fields.
+        with_head: of these, with all tokens of the span and of at least one mention of the head entity.
+    """
+
+    copies: int = 0
+    intact: int = 0
+    head_copies: int = 0
+    with_head: int = 0
+
+    def __add__(self, other: "SpanCounts") -> "SpanCounts":
+        return SpanCounts(
+            self.copies + other.copies,
+            self.intact + other.intact,
+            self.head_copies + other.head_copies,
+            self.with_head + other.with_head,
+        )
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Share of the copies in which a field's span is intact, alone and together with its head entity.
+
+    Attributes:
+        intact: all tokens of the span are kept.
+        with_head: and all tokens of a mention of the head entity; None for head fields, and where none is marked.
+    """
+
+    intact: float
+    with_head: float | None = None
+
+
+def count_intact(
+    document: Document,
+    offsets_T2: Int[np.ndarray, "tokens 2"],
+    kept_CT: Bool[np.ndarray, "copies tokens"],
+    head_fields: Collection[str],
+) -> dict[str, SpanCounts]:
+    """Of one document, in how many copies the spans of each field are intact.
+
+    Args:
+        document: the text and its spans; a span without tokens is left out.
+        offsets_T2: characters of each token, (tokens, 2).
+        kept_CT: the tokens that stay, (copies, tokens).
+        head_fields: fields of head entities.
+    """
+    if not document.spans or not len(kept_CT):
+        return {}
+    inside_ST = tokens_of_spans(document.text, document.spans, offsets_T2)
+    intact_SC = np.array([kept_CT[:, inside].all(axis=1) for inside in inside_ST])
+    present_S = inside_ST.any(axis=1)
+    is_head_S = np.array([span.field in head_fields for span in document.spans]) & present_S
+    head_C = intact_SC[is_head_S].any(axis=0)
+    counts: dict[str, SpanCounts] = {}
+    for span, intact_C, present, is_head in zip(document.spans, intact_SC, present_S, is_head_S, strict=True):
+        if present:
+            beside = len(intact_C) if is_head_S.any() and not is_head else 0
+            both = int((intact_C & head_C).sum()) if beside else 0
+            one = SpanCounts(len(intact_C), int(intact_C.sum()), beside, both)
+            counts[span.field] = counts.get(span.field, SpanCounts()) + one
+    return counts
+
+
+def added(counted: Iterable[Mapping[str, SpanCounts]]) -> dict[str, SpanCounts]:
+    """Counts of several documents, field by field, in the order in which fields are met."""
+    total: dict[str, SpanCounts] = {}
+    for of_document in counted:
+        for field, counts in of_document.items():
+            total[field] = total.get(field, SpanCounts()) + counts
+    return total
+
+
+def survival(counted: Mapping[str, SpanCounts]) -> dict[str, Survival]:
+    """The shares behind some counts."""
+    return {
+        field: Survival(one.intact / one.copies, one.with_head / one.head_copies if one.head_copies else None)
+        for field, one in counted.items()
+    }
+
+
+def survival_words(found: Mapping[str, Survival]) -> str:
+    """The shares in words, e.g. "name 1.2%, company 0.2% (with the head entity 0.0%)"; empty without spans.
+
+    Example:
+        >>> survival_words({"name": Survival(0.5), "company": Survival(0.0021, 0.001)})
+        'name 50.0%, company 0.2% (with the head entity 0.1%)'
+    """
+    parts = []
+    for field, one in found.items():
+        both = "" if one.with_head is None else f" (with the head entity {one.with_head:.1%})"
+        parts.append(f"{field} {one.intact:.1%}{both}")
+    return ", ".join(parts)
