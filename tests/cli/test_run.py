@@ -433,3 +433,25 @@ def test_the_embedded_pair_is_small_and_shares_one_tokenizer():
         assert load_model(ModelRef(f"elusive/{name}", dtype="auto")).dtype == torch.bfloat16
         recipe = load_recipe(ROOT / "recipes" / f"embedded-{name}.toml", PretrainSettings)
         assert load_recipe(folder / name / "pretrain.toml", PretrainSettings) == recipe
+
+
+def test_augment_says_what_survives_and_warns_where_ranks_hardly_matter(run_folder, tmp_path, capsys):
+    scores = [
+        "--large",
+        str(run_folder / "scores" / "large-cues"),
+        "--small",
+        str(run_folder / "scores" / "small-cues"),
+    ]
+    augment = ["augment", str(run_folder / "corpus"), *scores, "--arm", "attention", "--output"]
+    main([*augment, str(tmp_path / "usual"), "--protected-spans", "heads", "--protected-patterns", "numbers"])
+    said = capsys.readouterr()
+    assert "intact in the copies: name 100.0%, date " in said.out
+    assert ", company 100.0% (with the head entity 100.0%)" in said.out  # the last answer is seen by no query
+    assert "warning" not in said.err
+    main([*augment, str(tmp_path / "strong"), "--beta", "3", "--unseen-tokens", "last"])
+    said = capsys.readouterr()
+    assert " of the tokens that attention ranks have a drop probability within 1% of alpha, so it is nearly" in said.err
+    assert "company 100.0%" not in said.out
+    with pytest.raises(SystemExit):
+        main([*augment, str(tmp_path / "wrong"), "--protected-spans", "compny"])
+    assert "no document has a span of 'compny'" in capsys.readouterr().err

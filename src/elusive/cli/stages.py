@@ -17,7 +17,7 @@ from elusive.config.run import (
 from elusive.config.verbs import ExportSettings, LlmSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
-from elusive.runs.terminal import say
+from elusive.runs.terminal import note, say
 
 from .flags import Names, OptionalPath, panel
 from .printing import documents_of, indented, measures, print_results, training_summary
@@ -143,7 +143,7 @@ def augment(
     if words := survival_words(augmented.survival):
         say(f"intact in the copies: {words}")
     if warning := augmented.warning(arm):
-        note(warning)
+        note(f"  {warning}")
 
 
 def train(
