@@ -151,7 +151,7 @@ def test_bad_queries_are_refused():
 def text_of(tokens, front, queries):
     special_T = np.arange(tokens) < front
     zeros = np.zeros((tokens, 2), np.int32)
-    return windows._Text(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, np.array(queries))
+    return windows.TokenisedText(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, np.array(queries))
 
 
 def as_lists(windows):
@@ -159,20 +159,20 @@ def as_lists(windows):
 
 
 def test_a_text_that_fits_is_one_window_up_to_its_last_query():
-    assert as_lists(windows._windows(0, text_of(30, 1, [2, 6]), 8)) == [([0, 1, 2, 3, 4, 5, 6], [2, 6])]
-    assert windows._windows(0, text_of(30, 1, []), 8) == []
+    assert as_lists(windows.windows_of(0, text_of(30, 1, [2, 6]), 8)) == [([0, 1, 2, 3, 4, 5, 6], [2, 6])]
+    assert windows.windows_of(0, text_of(30, 1, []), 8) == []
 
 
 def test_windows_by_hand():
     # Without bos, 4 tokens a window, half a window on: 0-3, 2-5, 4-7, 6-9.
-    assert as_lists(windows._windows(0, text_of(10, 0, range(10)), 4)) == [
+    assert as_lists(windows.windows_of(0, text_of(10, 0, range(10)), 4)) == [
         ([0, 1, 2, 3], [0, 1, 2, 3]),
         ([2, 3, 4, 5], [4, 5]),
         ([4, 5, 6, 7], [6, 7]),
         ([6, 7, 8, 9], [8, 9]),
     ]
     # With bos, it stands in each window of 5; windows without a query are left out, the last is cut at its query.
-    assert as_lists(windows._windows(0, text_of(12, 1, [0, 2, 7]), 5)) == [
+    assert as_lists(windows.windows_of(0, text_of(12, 1, [0, 2, 7]), 5)) == [
         ([0, 1, 2], [0, 2]),
         ([0, 5, 6, 7], [7]),
     ]
@@ -182,7 +182,7 @@ def test_windows_by_hand():
 @pytest.mark.parametrize("max_length", [3, 4, 7, 10, 39])
 def test_every_query_is_read_once_with_half_a_window_of_context(front, max_length):
     text = text_of(40, front, range(front, 40))
-    cut = windows._windows(0, text, max_length)
+    cut = windows.windows_of(0, text, max_length)
     read = [q for w in cut for q in w.positions[w.is_query].tolist()]
     assert sorted(read) == list(range(front, 40))
     width = max_length - front
@@ -198,13 +198,13 @@ def test_every_query_is_read_once_with_half_a_window_of_context(front, max_lengt
 
 def test_a_window_that_holds_no_text_is_refused():
     with pytest.raises(ElusiveError, match="max_length is 2, but the tokenizer puts 2 special tokens"):
-        windows._windows(0, text_of(40, 2, [30]), 2)
+        windows.windows_of(0, text_of(40, 2, [30]), 2)
 
 
-def test_seeing_queries_by_hand():
+def testseeing_queries_by_hand():
     is_query = np.array([False, True, False, True, False])
-    assert windows._seeing_queries(is_query, True).tolist() == [2, 2, 1, 1, 0]
-    assert windows._seeing_queries(is_query, False).tolist() == [2, 1, 1, 0, 0]
+    assert windows.seeing_queries(is_query, True).tolist() == [2, 2, 1, 1, 0]
+    assert windows.seeing_queries(is_query, False).tolist() == [2, 1, 1, 0, 0]
 
 
 # --- scoring
@@ -228,8 +228,8 @@ def test_arrays_cover_the_whole_text_and_are_zero_behind_the_last_query():
 
 def test_text_behind_the_last_query_does_not_run(monkeypatch):
     lengths = []
-    forward = scoring._forward
-    monkeypatch.setattr(scoring, "_forward", lambda *a: lengths.extend(len(w.positions) for w in a[1]) or forward(*a))
+    forward = scoring.forward
+    monkeypatch.setattr(scoring, "forward", lambda *a: lengths.extend(len(w.positions) for w in a[1]) or forward(*a))
     documents = [Document("none", TEXT, SPANS[:1]), Document("ann", TEXT, SPANS[:2]), DOCUMENT]
     seen = []
     got = score_documents(

@@ -17,11 +17,11 @@ from elusive.models import devices
 from elusive.models.batching import length_batches, packed_batches
 from elusive.models.rotary import RotaryRule
 
-from .windows import _Text, _Window
+from .windows import TokenisedText, Window
 
 
 @dataclasses.dataclass(frozen=True)
-class _CapturePlan:
+class CapturePlan:
     """What to capture of a model's attention."""
 
     include_self: bool
@@ -35,7 +35,7 @@ class _CapturePlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Batching:
+class Batching:
     """How windows share forward passes."""
 
     budget: int
@@ -45,7 +45,7 @@ class _Batching:
     rule: RotaryRule
     """Which of them may."""
 
-    def batches(self, windows: Sequence[_Window]) -> list[list[int]]:
+    def batches(self, windows: Sequence[Window]) -> list[list[int]]:
         """Indices of windows that run together, the longest first among those that may share a pass."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for index in sorted(range(len(windows)), key=lambda index: -windows[index].length):
@@ -57,13 +57,17 @@ class _Batching:
             for numbers in together([self.tokens(windows[index]) for index in group], self.budget)
         ]
 
-    def tokens(self, window: _Window) -> int:
+    def tokens(self, window: Window) -> int:
         """Tokens that run for a window."""
         return self.rule.tokens_to_run(len(window.positions), window.length)
 
 
-def _forward(
-    texts: Sequence[_Text], batch: Sequence[_Window], base: PreTrainedModel, plan: _CapturePlan, batching: _Batching
+def forward(
+    texts: Sequence[TokenisedText],
+    batch: Sequence[Window],
+    base: PreTrainedModel,
+    plan: CapturePlan,
+    batching: Batching,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
 

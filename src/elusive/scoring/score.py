@@ -17,9 +17,9 @@ from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, silent
 
 from .independence import check_independence
-from .passes import _Batching, _CapturePlan, _forward
+from .passes import Batching, CapturePlan, forward
 from .shards import TokenScores
-from .windows import _check_vocabulary, _seeing_queries, _tokenise, _Window, _windows
+from .windows import Window, check_vocabulary, seeing_queries, tokenise, windows_of
 
 
 def score_documents(
@@ -71,27 +71,27 @@ def score_documents(
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
     plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
-    texts = _tokenise(documents, tokenizer, settings, fields)
-    _check_vocabulary(texts, base)
-    windows = [window for i, text in enumerate(texts) for window in _windows(i, text, max_length)]
+    texts = tokenise(documents, tokenizer, settings, fields)
+    check_vocabulary(texts, base)
+    windows = [window for i, text in enumerate(texts) for window in windows_of(i, text, max_length)]
     sums = [np.zeros(len(text.token_ids)) for text in texts]
     counts = [np.zeros(len(text.token_ids), dtype=np.int32) for text in texts]
     head_sums: dict[int, np.ndarray] = {}
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     budget = settings.max_batch_tokens or _default_budget(base)
-    batching = _Batching(budget, settings.packed, RotaryRule.of(base.config))
+    batching = Batching(budget, settings.packed, RotaryRule.of(base.config))
     if windows:
         lengths = [min(window.length, max_length) for window in windows]
         check_independence(base, batching, min(len(window.positions) for window in windows), max(lengths))
     for numbers in batching.batches(windows):
         batch = [windows[number] for number in numbers]
-        received_NT, received_NLHT = _forward(texts, batch, base, plan, batching)
+        received_NT, received_NLHT = forward(texts, batch, base, plan, batching)
         for number, window in enumerate(batch):
             sums[window.text][window.positions] += received_NT[number]
             if received_NLHT:
                 _add_heads(head_sums, window, received_NLHT[number], len(sums[window.text]))
-            counts[window.text][window.positions] += _seeing_queries(window.is_query, settings.include_self)
+            counts[window.text][window.positions] += seeing_queries(window.is_query, settings.include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
     return [
@@ -109,12 +109,12 @@ def score_documents(
 
 def _capture_plan(
     base: PreTrainedModel, include_self: bool, layers: Sequence[int], heads: Sequence[str], per_head: bool
-) -> _CapturePlan:
+) -> CapturePlan:
     """The chosen layers and heads as weights; raises ElusiveError where the model has no such layer or head."""
     config = base.config.get_text_config(decoder=True)
     shape = int(config.num_hidden_layers), int(config.num_attention_heads)
     if not layers and not heads:
-        return _CapturePlan(include_self, None, shape[0], per_head)
+        return CapturePlan(include_self, None, shape[0], per_head)
     weights_LH = torch.zeros(shape)
     for layer in layers:
         if not 0 <= layer < shape[0]:
@@ -130,17 +130,17 @@ def _capture_plan(
         weights_LH[layer, head] = 1
     last = int(weights_LH.any(1).nonzero().max()) + 1
     # Layers behind the last chosen one run only for their own sake.
-    return _CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
+    return CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
 
 
-def _add_heads(sums: dict[int, np.ndarray], window: _Window, received_LHN: np.ndarray, tokens: int) -> None:
+def _add_heads(sums: dict[int, np.ndarray], window: Window, received_LHN: np.ndarray, tokens: int) -> None:
     """Add one window's sums of each head to its document's, float32 (layers, heads, tokens)."""
     sums_LHT = sums.setdefault(window.text, np.zeros((*received_LHN.shape[:2], tokens), dtype=np.float32))
     sums_LHT[:, :, window.positions] += received_LHN
 
 
 def _head_means(
-    plan: _CapturePlan, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
+    plan: CapturePlan, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
 ) -> np.ndarray:
     if sums_LHT is None:  # this text has no query
         heads = int(base.config.get_text_config(decoder=True).num_attention_heads)

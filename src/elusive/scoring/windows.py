@@ -15,7 +15,7 @@ from .positions import query_positions, rankable_tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class _Text:
+class TokenisedText:
     """One tokenised document; arrays have its length in tokens, but for `queries`."""
 
     document: Document
@@ -29,7 +29,7 @@ class _Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Window:
+class Window:
     """Tokens that go through the model together: a whole text up to its last query, or a part of a long one."""
 
     text: int
@@ -42,12 +42,23 @@ class _Window:
     """Tokens of the whole text, or of this part of a long one, before it was cut after its last query."""
 
 
-def _tokenise(
+def tokenise(
     documents: Sequence[Document],
     tokenizer: PreTrainedTokenizerFast,
     settings: ScoreSettings,
     fields: Sequence[str],
-) -> list[_Text]:
+) -> list[TokenisedText]:
+    """Documents as tokens, with their queries.
+
+    Args:
+        documents: the texts.
+        tokenizer: the model's, with character offsets.
+        settings: which tokens are queries, and whether rows are renormalised.
+        fields: fields whose cues alone are queries; none for all.
+
+    Raises:
+        ElusiveError: if a document has no token, or no query can be placed.
+    """
     if not documents:
         return []
     rows = tokenizer(
@@ -76,11 +87,12 @@ def _tokenise(
             ranked_T = (
                 rankable_tokens(document.text, ids_T, offsets_T2, special_ids, settings.excluded_tokens) & ~special_T
             )
-        texts.append(_Text(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
+        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
     return texts
 
 
-def _check_vocabulary(texts: Sequence[_Text], base: PreTrainedModel) -> None:
+def check_vocabulary(texts: Sequence[TokenisedText], base: PreTrainedModel) -> None:
+    """Refuse token ids that the model has no embedding for: the tokenizer is another model's."""
     entries = int(base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr]
     largest = max((int(text.token_ids.max()) for text in texts), default=0)
     if largest >= entries:
@@ -90,7 +102,7 @@ def _check_vocabulary(texts: Sequence[_Text], base: PreTrainedModel) -> None:
         )
 
 
-def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
+def windows_of(index: int, text: TokenisedText, max_length: int) -> list[Window]:
     """The windows that hold a query, each cut after its last one: causal attention sees nothing behind it."""
     if not len(text.queries):
         return []
@@ -98,7 +110,7 @@ def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
     is_query_T = np.zeros(reach, dtype=bool)
     is_query_T[text.queries] = True
     if reach <= max_length:
-        return [_Window(index, np.arange(reach), is_query_T, len(text.token_ids))]
+        return [Window(index, np.arange(reach), is_query_T, len(text.token_ids))]
     # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
     front = int(np.argmin(text.special))
     width = max_length - front
@@ -118,11 +130,11 @@ def _windows(index: int, text: _Text, max_length: int) -> list[_Window]:
         if len(read):
             positions_N = np.concatenate([np.arange(front), np.arange(start, read[-1] + 1)])
             length = front + min(width, len(text.token_ids) - start)
-            windows.append(_Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read), length))
+            windows.append(Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read), length))
     return windows
 
 
-def _seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
+def seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
     """For each token the number of queries at it or after it (only after it, without include_self)."""
     seeing_N = np.cumsum(is_query_N[::-1], dtype=np.int32)[::-1]
     return seeing_N if include_self else seeing_N - is_query_N
