@@ -39,6 +39,8 @@ class LlmSettings:
     """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
     max_backoff: float = 120.0
     """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
+    max_answer_bytes: int = 1 << 24
+    """Longest answer of the server in bytes; one without an end is given up there and sent again."""
     input_price: float = 0.0
     """Price of a million prompt tokens, in any currency (0: no cost is said)."""
     output_price: float = 0.0
@@ -52,7 +54,9 @@ class LlmSettings:
                 "got something else. Put the key itself into that variable, never into settings."
             )
         check_each("llm", self, ("temperature", "retries", "initial_backoff", "input_price", "output_price"), 0)
-        check_each("llm", self, ("people_per_request", "max_concurrent_requests", "max_requested_ratio"), 1)
+        check_each(
+            "llm", self, ("people_per_request", "max_concurrent_requests", "max_requested_ratio", "max_answer_bytes"), 1
+        )
         check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
         check(
             self.initial_backoff <= self.max_backoff < math.inf,

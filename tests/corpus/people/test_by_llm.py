@@ -317,6 +317,16 @@ class TestRequirements:
         assert summary.rejected == {llm_answers.CUT_OFF: 1, llm_answers.NOT_JUDGED: 3}
         assert len(list(load_corpus(tmp_path).documents)) == 4
 
+    @pytest.mark.parametrize("character", ["\ud800", "\x1b[2J", "\u202e", "\x00"])
+    def test_a_field_with_what_nobody_could_read_is_rejected_and_blocks_nothing(self, server, tmp_path, character):
+        good = good_people(server)
+        answers = iter([TAGGED.replace("Buenos Aires", f"Buenos {character}Aires")])
+        server.write = lambda asked: next(answers, None) or good(asked)
+        summary = make_people(CorpusSettings(people=2), settings_of(server), tmp_path)
+        assert summary.documents == 2
+        [rejected] = (tmp_path / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+        assert json.loads(rejected)["reason"] == llm_answers.FIELD
+
     def test_an_empty_answer(self, server, tmp_path):
         server.misbehave = [lambda handler, body: handler.say(200, completion(None, "content_filter"))]
         assert make(server, tmp_path, people=2).rejected == {llm_answers.EMPTY: 1}

@@ -1,8 +1,10 @@
 """Chat completions from a server that misbehaves."""
 
 import asyncio
+import contextlib
 import dataclasses
 import email.utils
+import gzip
 import itertools
 import json
 import sys
@@ -215,15 +217,44 @@ def test_a_log_that_was_changed(server, tmp_path):
         (completion(None, "content_filter"), Answer("", False, 100, 10)),
         (completion("a", usage=None), Answer("a", False, None, None)),
         (completion([{"type": "text", "text": "a"}, {"text": "b"}]), Answer("ab", False, 100, 10)),  # type: ignore
-        (completion("\ud800"), Answer("\ud800", False, 100, 10)),
+        (completion("\ud800"), Answer("\ufffd", False, 100, 10)),
+        (completion("\ud83d\ude80"), Answer("🚀", False, 100, 10)),
     ],
-    ids=["length", "filter", "no-usage", "parts", "surrogate"],
+    ids=["length", "filter", "no-usage", "parts", "surrogate", "pair"],
 )
 def test_kinds_of_answers(response, answer, server, tmp_path):
     server.misbehave = [lambda handler, body: handler.say(200, response)]
     assert ask(settings_of(server), tmp_path) == [answer]
     assert ask(settings_of(server), tmp_path) == [answer]  # from the log
     assert len(server.asked) == 1
+
+
+def endless(handler, body):
+    """An answer that goes on."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b"x" * 65536)
+
+
+def packed(handler, body):
+    """An answer that is small on its way, and is not afterwards."""
+    handler.say(200, gzip.compress(json.dumps(completion("x" * 1_000_000)).encode()), Content_Encoding="gzip")
+
+
+@pytest.mark.parametrize("reply", [endless, packed])
+def test_an_answer_is_bounded(reply, server, tmp_path):
+    server.misbehave = [reply]
+    notes: list[str] = []
+    [answer] = ask(settings_of(server, max_answer_bytes=1_000_000), tmp_path, notes=notes)
+    assert answer.text == "Hello!"
+    assert "an answer that is compressed, or of more than 1,000,000 bytes (--max-answer-bytes)" in notes[0]
+
+
+def test_an_answer_nested_too_deeply_is_sent_for_again(server, tmp_path):
+    server.misbehave = [raw(b"[" * 100_000), status(500, b'{"error": ' + b"[" * 100_000)]
+    assert ask(settings_of(server), tmp_path)[0].text == "Hello!"
 
 
 class TestKey:

@@ -26,7 +26,7 @@ Announce = Callable[[str], None]
 _TRY_AGAIN = frozenset({408, 409, 425, 429})  # and every 5xx
 
 
-_NO_COMPLETION = (ValueError, LookupError, TypeError, AttributeError)
+_NO_COMPLETION = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What JSON of another shape than a chat completion's raises."""
 
 
@@ -159,7 +159,8 @@ class Chat:
         self._extra = _extra(settings.extra_body)
         self._url = _completions_url(httpx2.URL, settings)
         self._client = httpx2.AsyncClient(
-            headers={"User-Agent": f"elusive/{__version__}"}
+            # Unpacked, a short answer may be of any length.
+            headers={"User-Agent": f"elusive/{__version__}", "Accept-Encoding": "identity"}
             | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=settings.timeout,
             limits=httpx2.Limits(max_connections=None),  # the caller limits concurrency
@@ -216,13 +217,19 @@ class Chat:
         """The server's answer, or why to send the request again."""
         try:
             # The client's own time-out starts anew with each piece of an answer.
-            async with asyncio.timeout(self.settings.timeout):
-                response = await self._client.post(self._url, json=body)
+            async with (
+                asyncio.timeout(self.settings.timeout),
+                self._client.stream("POST", self._url, json=body) as response,
+            ):
+                content = await self._content(response)
         except (TimeoutError, self._http.TimeoutException):
             return f"no whole answer within {self.settings.timeout:g} s"
         except self._http.RequestError as error:
             return self._cleaned(f"{type(error).__name__} {error}".strip())
-        text = self._cleaned(response.text)
+        if content is None:
+            most = f"{self.settings.max_answer_bytes:,} bytes (--max-answer-bytes)"
+            return f"an answer that is compressed, or of more than {most}"
+        text = self._cleaned(content.decode("utf-8", "replace"))
         if response.status_code in _TRY_AGAIN or response.status_code >= 500:
             self._close_for(response.headers.get("Retry-After", ""))
             return f"status {response.status_code} {_message(text)}".strip()
@@ -234,6 +241,17 @@ class Chat:
         except _NO_COMPLETION as error:
             return f"an answer that is no chat completion ({type(error).__name__}: {error}; it begins {text[:80]!r})"
         return value
+
+    async def _content(self, response: Any) -> bytes | None:
+        """The bytes of an answer; None where they are packed, or more than allowed."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            return None
+        content = b""
+        async for block in response.aiter_raw():
+            content += block
+            if len(content) > self.settings.max_answer_bytes:
+                return None
+        return content
 
     async def _wait(self, problem: str, seconds: float) -> None:
         # Requests that failed together must not come back together.
@@ -297,7 +315,9 @@ def _answer(response: Any) -> Answer:
     usage = response.get("usage") or {}
     tokens = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
     counts = [number if isinstance(number, int) else None for number in tokens]
-    return Answer(content or "", choice.get("finish_reason") == "length", *counts)
+    # Half of a surrogate pair, which JSON can write, could be neither sent back nor kept in a file.
+    whole = (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Answer(whole, choice.get("finish_reason") == "length", *counts)
 
 
 def _message(text: str) -> str:
@@ -305,7 +325,7 @@ def _message(text: str) -> str:
     try:
         error = json.loads(text)["error"]
         text = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, LookupError, TypeError):
+    except _NO_COMPLETION:
         pass
     words = " ".join(str(text).split())
     return f"({words[:300]})" if words else ""
@@ -319,7 +339,7 @@ def _seconds(retry_after: str) -> float:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
 
 

@@ -10,6 +10,7 @@ from functools import cache
 
 from elusive.corpus.values import checked_text
 from elusive.errors import ElusiveError
+from elusive.messages import visible
 
 from .biographies import FIELDS, Person, well_known_names
 from .llm_prompts import tagged_biography
@@ -134,7 +135,8 @@ def _is_field(value: str) -> bool:
         checked_text(value, "field")
     except ElusiveError:
         return False
-    return value == value.strip() and len(value) <= LONGEST_FIELD and not set(value) & set("[]{}")
+    legible = visible(value) == value and "\ufffd" not in value
+    return legible and value == value.strip() and len(value) <= LONGEST_FIELD and not set(value) & set("[]{}")
 
 
 def _exists(date: str) -> bool:
