@@ -1,7 +1,9 @@
 """The report: hand-worked numbers of a synthetic run, wording, escaping, and the files it leaves."""
 
+import base64
 import dataclasses
 import hashlib
+import html.parser
 import json
 import math
 import re
@@ -737,6 +739,43 @@ def test_page_loads_nothing_and_follows_the_theme(finished: tuple[Path, dict[str
     assert len(ids) == len(set(ids))
     used = set(re.findall(r"var\((--[\w-]+)\)", text))
     assert used <= set(re.findall(r"(--[\w-]+):", text))
+
+
+class _Styles(html.parser.HTMLParser):
+    """Collects the style sheets and the policy of a page, as a browser sees them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sheets: list[str] = []
+        self.policy = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "meta" and given.get("http-equiv") == "Content-Security-Policy":
+            assert not self.sheets, "a policy holds only for what stands behind it"
+            self.policy = given["content"] or ""
+        if tag == "style":
+            self.sheets.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "style":
+            self.sheets[-1] += data
+
+
+def test_the_page_allows_its_own_style_sheets_and_nothing_else(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = finished
+    styles = _Styles()
+    styles.feed((run / "report" / "index.html").read_text(encoding="utf-8"))
+    parts = dict(part.strip().split(" ", 1) for part in styles.policy.split(";"))
+    assert len(styles.sheets) > 1  # figures bring theirs
+    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in styles.sheets}
+    assert set(parts.pop("style-src-elem").split()) == hashes
+    assert parts == {
+        "default-src": "'none'",
+        "style-src-attr": "'unsafe-inline'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
 
 
 def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """The report as one self-contained HTML page: no network, no fonts or scripts of others, everything escaped."""
 
+import base64
+import hashlib
 import importlib.metadata
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from .results import ArmDifference, Results
 from .tokens import ShownDocument, ranks_tokens
 
 PACKAGES = ("elusive", "torch", "transformers", "peft", "tokenizers", "numpy", "pyarrow")
+_POLICY = "the policy of this page"  # its place in the page, until the page's style sheets are known
+_STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
 FIGURE_LABELS = {
     "em-by-field": "Bars: exact match of each arm in each field, with 95% intervals",
     "em-by-distance": "Lines: exact match of each arm against the distance from the head entity in tokens",
@@ -57,7 +62,7 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
     }
     keeps = [piece.keep for one in shown for pieces in one.arms.values() for piece in pieces]
     lowest = min([keep for keep in keeps if keep is not None], default=0.0)
-    return environment.get_template("template.html").render(
+    page = environment.get_template("template.html").render(
         results=results,
         remark=formatting.remark,
         remarks=formatting.REMARKS,
@@ -72,6 +77,22 @@ def render(results: Results, figures: plots.Figures, shown: Sequence[ShownDocume
         known=results.known,
         recipe_text=recipe_text,
         versions=versions(),
+        policy=_POLICY,
+    )
+    return page.replace(_POLICY, content_security_policy(page), 1)
+
+
+def content_security_policy(page: str) -> str:
+    """What a browser may do with the page: apply its own style sheets, known by their hashes, and nothing else.
+
+    Scripts, forms and whatever lies elsewhere are refused, so that a text which slipped through the escaping could do
+    nothing. Style attributes hold colours of tokens and parts of figures, and are allowed.
+    """
+    hashes = (hashlib.sha256(sheet.encode()).digest() for sheet in _STYLE.findall(page))
+    allowed = " ".join(dict.fromkeys(f"'sha256-{base64.b64encode(one).decode()}'" for one in hashes))
+    return (
+        f"default-src 'none'; style-src-elem {allowed}; style-src-attr 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 
