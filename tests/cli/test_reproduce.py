@@ -521,7 +521,7 @@ def test_all_leaves_out_what_cannot_be_run_and_says_why(begun):
     printed = begun.reproduce("all", wikipedia=None)
     lacking = [f"table{number}: the family 'gemma' has no experiment for it" for number in (3, 4, 5, 7)]
     lacking += ["table8: needs paragraphs with questions in SQuAD's form, --wikipedia FILE"]
-    lacking += ["attempts: the family 'gemma' has no experiment for it"]
+    lacking += [f"{name}: the family 'gemma' has no experiment for it" for name in ("question-sets", "attempts")]
     results = (begun.output / "results.md").read_text()
     assert [line.removeprefix("left out: ") for line in printed.splitlines() if line.startswith("left out")] == lacking
     assert re.findall(r"^Left out: (.*)\.$", results, re.MULTILINE) == lacking

@@ -59,7 +59,7 @@ def all_experiments() -> list[Any]:
 def test_every_experiment_builds_its_recipes_and_trials(name, key, role):
     pair = family(name)
     experiment, arms = pair.experiment(key, role), arms_of(pair.experiment(key, role))
-    assert bool(experiment.tables) != bool(experiment.attempt)
+    assert [bool(experiment.tables), bool(experiment.attempt), experiment.question_sets].count(True) == 1
     assert arms
     recipes = recipes_of(pair, key, role)
     assert len(recipes) == (experiment.cohorts or pair.cohorts)
@@ -178,7 +178,7 @@ def test_every_table_and_figure_has_a_family_and_names_what_it_needs():
         assert message.startswith(f"{name}: the family '{one}' has no experiment for it. Families that have: embedded")
     lacked = {(name, one) for name, one, _ in lacking}
     assert lacked == {
-        *(("attempts", one) for one in PAPERS),
+        *((name, one) for name in ("question-sets", "attempts") for one in PAPERS),
         *((f"table{table}", one) for one in ("gemma-2", "llama-3") for table in (4, 5, 6, 7, 8)),
         ("table3", "llama-2"),
         *((f"table{table}", "gemma") for table in (3, 4, 5, 7)),

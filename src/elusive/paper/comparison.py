@@ -177,3 +177,28 @@ class Attempts:
 
     title: str
     rows: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True)
+class QuestionSetsRow:
+    """EM of an arm with cues at the questions that are asked, and at the other half, and the first minus the second."""
+
+    arm: str
+    same: Estimate
+    disjoint: Estimate
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class QuestionSets:
+    """Whether it matters that cues stand at the questions that are asked.
+
+    Attributes:
+        rows: one for each arm.
+        questions: how many were asked, each of both models.
+        cohorts: of how many cohorts of people.
+    """
+
+    rows: tuple[QuestionSetsRow, ...]
+    questions: int
+    cohorts: int

@@ -70,6 +70,13 @@ def attempts_of(family: Family) -> Iterator[tuple[str, Role, Experiment]]:
             yield name, role, experiment
 
 
+def question_sets_of(family: Family) -> Iterator[tuple[str, Role, Experiment]]:
+    """Cues at the questions that are asked, and at others."""
+    for name, role, experiment in _experiments(family):
+        if experiment.question_sets:
+            yield name, role, experiment
+
+
 def _experiments(family: Family) -> Iterator[tuple[str, Role, Experiment]]:
     for name, roles in family.experiments.items():
         for role in ROLES:

@@ -36,6 +36,8 @@ class Experiment:
     """Tables of the paper that are read off it."""
     attempt: str = ""
     """What is tried, where it is no table of the paper's."""
+    question_sets: bool = False
+    """One of four that tell whether it matters that cues stand at the questions that are asked."""
     people: int = 0
     """New people of each cohort."""
     cohorts: int = 0
@@ -43,7 +45,7 @@ class Experiment:
     seeds: tuple[int, ...] = ()
     """Training seeds, with one cohort; of several, each has a seed of its own."""
     arms: tuple[str, ...] = ()
-    """Arms of an attempt; those of tables are known."""
+    """Arms of an attempt, or of the question sets; those of tables are known."""
     borrows: tuple[str, ...] = ()
     """Arms that an attempt leaves as they are on the biographies, where they are read."""
     grid: dict[str, Any] = field(default_factory=dict)

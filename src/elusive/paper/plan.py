@@ -16,6 +16,7 @@ from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
 from elusive.corpus.documents import Document, load_corpus
 from elusive.corpus.people.biographies import FIELDS, biography_corpus, pretraining_people
+from elusive.corpus.question_sets import chosen_questions
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
 from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
@@ -56,7 +57,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     loaded, and nothing is written. Models of the paper's families are not looked up.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, attempts, or all.
         settings: the pair, and how far.
 
     Returns:
@@ -260,7 +261,8 @@ def _corpus(settings: CorpusSettings, model: str) -> tuple[list[Document], list[
         tokenizer = others.pop("tokenizer") or (model if _is_local(model) else DEFAULT_TOKENIZER)
         corpus = read_corpus(**others, tokenizer=tokenizer)
         documents, questions = list(corpus.documents), list(corpus.questions)
-    return documents, read_questions(settings.questions) if settings.questions else questions
+    questions = read_questions(settings.questions) if settings.questions else questions
+    return documents, chosen_questions(questions, settings.asked_questions)
 
 
 def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> int:

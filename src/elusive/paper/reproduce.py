@@ -21,17 +21,24 @@ from .experiments import (
     check_experiment,
     experiments_of,
     prepare_experiment,
+    question_sets_of,
     run_experiment,
 )
 from .families import Family, Role, families, family
 from .published import COLUMNS
+from .question_sets import question_sets_numbers
 from .tables import attempts_numbers, table_numbers
-from .wording import CELLS, attempts_markdown, table_markdown
+from .wording import CELLS, attempts_markdown, question_sets_markdown, table_markdown
 
 Announce = Callable[[str], None]
 Key = tuple[str, Role]
 """An experiment's name and the model that is trained."""
-NAMES = (*(f"table{number}" for number in COLUMNS), *(f"figure{number}" for number in FIGURES), "attempts")
+NAMES = (
+    *(f"table{number}" for number in COLUMNS),
+    *(f"figure{number}" for number in FIGURES),
+    "question-sets",
+    "attempts",
+)
 _ARM_ORDER = (*ARMS_OF_TABLES[7],)
 
 
@@ -48,7 +55,7 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
     """Run what tables and figures need, doing only what the folder does not hold yet, and set the paper beside it.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, attempts, or all.
         settings: the pair, and how far.
         announce: told of each stage, in words.
 
@@ -128,6 +135,8 @@ def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings)
 
 
 def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
+    if name == "question-sets":
+        return [((key, role), experiment.arms) for key, role, experiment in question_sets_of(pair)]
     if name == "attempts":
         attempts: list[tuple[Key, Sequence[str]]] = [
             ((key, role), experiment.arms) for key, role, experiment in attempts_of(pair)
@@ -173,6 +182,9 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
         base = next((done[key, role] for key, role, _ in experiments_of(pair, 2) if role == "large"), None)
         numbers = attempts_numbers(base, [done[key, role] for key, role, _ in attempts_of(pair)])
         text = attempts_markdown(numbers)
+    elif name == "question-sets":
+        numbers = question_sets_numbers([done[key, role] for key, role, _ in question_sets_of(pair)])
+        text = question_sets_markdown(numbers)
     else:
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from elusive.augmentation.arms import ARMS
+from elusive.corpus.wording import counted
 from elusive.experiments.trials import UNTRAINED
 from elusive.reporting.formatting import cell, estimate_text, markdown_table, remarked_text, score, signed, whole
 
-from .comparison import Attempts, Block, Cell, DropRates, KnownEM, PaperTable, RivalDifference
+from .comparison import Attempts, Block, Cell, DropRates, KnownEM, PaperTable, QuestionSets, RivalDifference
 
 CELLS = (
     "A cell is the paper's number / ours with its 95% interval, and the difference. The intervals cover cohorts, their "
@@ -151,3 +152,21 @@ def attempts_markdown(numbers: Attempts) -> str:
     if borrowed:
         lines += ["", "\\* the same training as in the first row, which the attempt does not change."]
     return "\n".join([*lines, ""])
+
+
+def question_sets_markdown(numbers: QuestionSets) -> str:
+    """Whether it matters that cues stand at the questions that are asked.
+
+    Args:
+        numbers: from `question_sets.question_sets_numbers`.
+    """
+    head = ["arm, EM", "cues at the questions that are asked", "cues at the other half", "difference"]
+    table = [
+        [arm_words(row.arm), estimate_text(row.same), estimate_text(row.disjoint), remarked_text(row.difference)]
+        for row in numbers.rows
+    ]
+    about = (
+        f"{numbers.questions:,} questions of {counted(numbers.cohorts, 'cohort')}, in two halves. Each half is asked "
+        "of a model with cues at that half, and of one with cues at the other."
+    )
+    return "\n".join(["## Cues at the questions that are asked", "", about, "", *markdown_table(head, table), ""])
