@@ -50,8 +50,8 @@ for name, folder in folders.items():
 # The contrast: what the large model attends to and the small one overlooks.
 contrast = scores["large"] - scores["small"]
 
-# Rank 1 is the largest contrast; tokens that no query sees come last, and are kept. Special tokens, white space and punctuation are
-# never ranked (rank 0) and never dropped.
+# Rank 1 is the largest contrast; tokens that no query sees come last, and are kept. Special tokens, white space and
+# punctuation are never ranked (rank 0) and never dropped.
 special = np.isin(ids, tokenizer.all_special_ids)
 words = [TEXT[start:end].strip() for start, end in offsets]
 rankable = [k for k in range(len(ids)) if not special[k] and words[k] not in ("", ".", ",")]
