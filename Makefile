@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test check wheel clean
+.PHONY: demo test check campaign wheel clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/elusive run recipes/demo.toml
@@ -18,6 +18,13 @@ check: $(VENV)/.ready-test
 	$(VENV)/bin/codespell
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/python -m pytest tests/test_docs.py
+
+# Random searches for faults, on two cores: commands that are killed, and inputs that are damaged.
+MINUTES ?= 10
+campaign: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m tests.campaigns.killer --minutes $(MINUTES) & killer=$$!; \
+	$(VENV)/bin/python -m tests.campaigns.fuzzer --minutes $(MINUTES); fuzzer=$$?; \
+	wait $$killer && exit $$fuzzer
 
 # The built package, tried in an environment of its own.
 wheel: $(VENV)/.ready-test
