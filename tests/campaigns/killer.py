@@ -22,13 +22,17 @@ import signal
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from elusive.corpus.people.biographies import people
+from elusive.corpus.people.llm_prompts import tagged_biography
 from elusive.runs.lock import LOCK
 from tests import loaded
+from tests.corpus.people import chat_server
 
 OUT, INPUTS = "out", "inputs"
 """In a history's folder: what its command writes, and what all histories read."""
@@ -37,6 +41,7 @@ NOT_COMPARED = {
     "seconds": "how long something took; of a resumed training, since it resumed",
     "files": "of report/done.json, a hash over files with seconds in them",
     "Time of all experiments": "seconds in the words of a line",
+    "llm_answers.jsonl": "the order of its lines, in which the answers of the server came",
     "the last cell": "of rows whose table ends in a column of seconds, in a report",
     LOCK: "a done stage is only looked at, so the next command may leave the lock file of a killed one",
 }
@@ -76,6 +81,8 @@ resamples = 200
 documents = 1
 """
 SWEEP = """
+[sweep]
+keep = "answers"
 [sweep.grid]
 "train.learning_rate" = [1e-3, 2e-3]
 """
@@ -108,7 +115,7 @@ class Scenario:
 
     Attributes:
         name: for tables and `--only`.
-        command: without `elusive`.
+        command: without `elusive`; {server} stands for the URL of a server that makes up people.
         prepared: in the inputs, what `out` is a copy of before the first start.
     """
 
@@ -125,6 +132,11 @@ class Scenario:
 SCENARIOS = (
     Scenario("generate", "generate --output out --people 3000"),
     Scenario("generate from a file", "generate --output out --source inputs/rows.parquet.gz"),
+    Scenario(
+        "generate --llm",
+        "generate --llm --output out --people 60 --base-url {server} --model m --people-per-request 4 "
+        "--max-concurrent-requests 2",
+    ),
     Scenario("score", f"score inputs/corpus --output out {MODEL} --shard-documents 2"),
     Scenario("augment", "augment inputs/corpus --output out --arm random --large inputs/scores --copies 400"),
     Scenario("train, full", f"{TRAIN} --epochs 6 --method full --evaluate-at-epochs 2 --questions inputs/four.jsonl"),
@@ -244,8 +256,8 @@ class Interruption:
 class Campaign:
     """Inputs and uninterrupted outputs, made once; histories, and what became of them."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, server: str) -> None:
+        self.folder, self.seed, self.server = folder, seed, server
         self.seconds: dict[str, float] = {}
         self.interruptions: list[Interruption] = []
         self.histories = 0
@@ -277,10 +289,14 @@ class Campaign:
         if scenario.name not in self.seconds:
             place = self.new_folder("whole", scenario)
             began = time.monotonic()
-            finish(scenario.command, place)
+            finish(self.command(scenario), place)
             self.seconds[scenario.name] = time.monotonic() - began
             print(f"{scenario.name}: {self.seconds[scenario.name]:.1f} s without interruptions", flush=True)
         return self.folder / "whole" / f"{scenario.folder}-0" / OUT
+
+    def command(self, scenario: Scenario) -> str:
+        """A scenario's command, with the server in it."""
+        return scenario.command.replace("{server}", self.server)
 
     def new_folder(self, kind: str, scenario: Scenario, number: int = 0) -> Path:
         """The folder of a history."""
@@ -300,7 +316,7 @@ class Campaign:
             for _ in range(draw.randint(1, 4)):
                 if not self.interrupted(scenario, place, draw, done):
                     break
-            finish(scenario.command, place)
+            finish(self.command(scenario), place)
             compare(whole, place / OUT)
         except DifferenceError as error:
             self.failures.append(
@@ -317,7 +333,7 @@ class Campaign:
         """Start the command and end it at a random moment; False if it was faster."""
         seconds = draw.uniform(0, self.seconds[scenario.name])
         number, to_all = draw.choice(SIGNALS), draw.random() < 0.5
-        command = start(scenario.command.split(), place)
+        command = start(self.command(scenario).split(), place)
         command.process.join(seconds)
         stage = stage_of(place / OUT)
         if not command.process.is_alive():
@@ -429,6 +445,8 @@ def content(path: Path) -> object:
         return None
     if path.suffix == ".json":
         return _without_seconds(json.loads(path.read_text(encoding="utf-8")))
+    if path.name == "llm_answers.jsonl":  # as they came
+        return sorted(path.read_text(encoding="utf-8").splitlines())
     if path.suffix == ".jsonl":
         return [_without_seconds(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     if path.suffix in (".md", ".html"):
@@ -464,10 +482,19 @@ def _write_rows(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts = [f"Text {number} is about nothing. " * 10 for number in range(20_000)]
+    texts = [f"Text {number} is about nothing. " * 10 for number in range(3_000)]
     plain = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), plain)
     path.write_bytes(gzip.compress(plain.getvalue()))
+
+
+def _same_people(asked: chat_server.Asked) -> str:
+    """Answers that depend on the prompt alone, after a moment."""
+    time.sleep(0.02)
+    if asked.is_check:
+        return "\n".join(f"{number}. no no" for number in chat_server.numbers(asked))
+    some = people(zlib.crc32(asked.prompt.encode()))
+    return "\n".join(map(tagged_biography, itertools.islice(some, chat_server.wanted(asked))))
 
 
 def main() -> None:
@@ -485,7 +512,9 @@ def main() -> None:
         folder = given.folder or Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="killer-")))
         os.environ["TMPDIR"] = str(folder.resolve() / "temporary")
         Path(os.environ["TMPDIR"]).mkdir(parents=True)
-        campaign = Campaign(folder.resolve(), given.seed)
+        server = kept.enter_context(chat_server.serving())
+        server.write = _same_people
+        campaign = Campaign(folder.resolve(), given.seed, server.url)
         campaign.prepare()
         # A short campaign does not come to all commands: another seed begins with others.
         random.Random(given.seed).shuffle(scenarios)

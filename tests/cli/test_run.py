@@ -404,6 +404,16 @@ def test_pretraining_makes_a_model_that_loads_and_resumes(tmp_path):
         if done == 5:
             raise StoppedError
 
+    def stop_at_the_tokenizer(source, target):
+        if source.name == "tokenizer.json":
+            target.write_bytes(source.read_bytes()[:100])
+            raise StoppedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elusive.training.pretraining.shutil.copyfile", stop_at_the_tokenizer)
+        with pytest.raises(StoppedError):
+            pretrain(settings)
+    assert not (tmp_path / "model" / "tokenizer.json").exists()
     with pytest.raises(StoppedError):
         pretrain(settings, progress=stop)
     steps = []

@@ -1,6 +1,7 @@
 """The embedded pair's own pretraining: a byte-level BPE tokenizer and a Llama model from scratch."""
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from elusive.corpus.people.biographies import pretraining_texts
 from elusive.errors import ElusiveError
 from elusive.models.devices import default_device
 from elusive.models.loading import load_tokenizer, resolve
-from elusive.runs.files import ProgressFunction, silent, write_text
+from elusive.runs.files import ProgressFunction, atomic_path, silent, write_text
 from elusive.runs.stage import Stage
+from elusive.runs.temporary import temporary_folder
 from elusive.runs.typed_json import to_json
 
 from .checkpoints import remove_checkpoints
@@ -124,7 +126,7 @@ def pretrain(settings: PretrainSettings, *, progress: ProgressFunction = silent)
 def _pretrain(settings: PretrainSettings, stage: Stage, progress: ProgressFunction) -> None:
     folder = stage.folder
     if not (folder / "tokenizer.json").exists():
-        train_tokenizer(settings).save_pretrained(folder)
+        _save_whole(train_tokenizer(settings), folder)
     tokenizer = load_tokenizer(str(folder))
     rows = _packed_rows(settings, tokenizer)
     steps = len(rows) // settings.batch_size
@@ -139,6 +141,16 @@ def _pretrain(settings: PretrainSettings, stage: Stage, progress: ProgressFuncti
     model.to(torch.bfloat16).save_pretrained(folder)
     write_text(folder / RECIPE_NAME, dump_recipe(settings))
     stage.finish({**to_json(fitted), "parameters": model.num_parameters()})
+
+
+def _save_whole(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save a tokenizer such that tokenizer.json, by which it is known to be there, comes last and whole."""
+    with temporary_folder() as temporary:
+        made = temporary / "tokenizer"
+        tokenizer.save_pretrained(made)
+        for path in sorted(made.iterdir(), key=lambda path: path.name == "tokenizer.json"):
+            with atomic_path(folder / path.name) as whole:
+                shutil.copyfile(path, whole)
 
 
 def _packed_rows(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> list[Any]:

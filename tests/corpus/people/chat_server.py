@@ -71,7 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if reply:
             reply(self, body)
         else:
-            self.say(200, completion(text))
+            with contextlib.suppress(ConnectionError):  # who asked was killed
+                self.say(200, completion(text))
 
     def say(self, status: int, value: Any, **headers: str) -> None:
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
