@@ -4,7 +4,6 @@ A process that is killed, or that trains together with another, has to be a real
 seconds to load its libraries need not be. What is about the command line itself starts `python -m elusive` instead.
 """
 
-import functools
 import gc
 import multiprocessing
 import os
@@ -87,8 +86,7 @@ def workers_of_this_server(start_worker: Callable[..., None] | None = None) -> N
     """Let processes that the command starts be forked from the server too, and not load the libraries again.
 
     Args:
-        start_worker: what they do first, in the place of `jobs._start_worker`: called with the number of this
-            process's group, then with that function's arguments.
+        start_worker: what they do first, in the place of `jobs._start_worker`.
     """
     from multiprocessing import forkserver
 
@@ -98,7 +96,7 @@ def workers_of_this_server(start_worker: Callable[..., None] | None = None) -> N
     forkserver._forkserver.ensure_running = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
     jobs.START_METHOD = "forkserver"
     if start_worker:
-        jobs._start_worker = functools.partial(start_worker, os.getpgrp())
+        jobs._start_worker = start_worker
 
 
 def _elusive(arguments: list[str], environment: dict[str, str], output: str, fsdp: bool) -> None:

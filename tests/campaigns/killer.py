@@ -11,6 +11,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import gc
 import itertools
 import json
@@ -216,13 +217,11 @@ def start(arguments: Sequence[str], folder: Path) -> Command:
 def _elusive(arguments: list[str], folder: str, printed: str) -> None:
     os.chdir(folder)
     os.setpgid(0, 0)
-    stream = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
+    _print_to(printed)
     sys.argv = ["elusive", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a campaign in the background was told to ignore it
     gc.freeze()
-    loaded.workers_of_this_server(_start_worker)
+    loaded.workers_of_this_server(functools.partial(_start_worker, os.getpgrp(), os.path.abspath(printed)))
     from elusive.cli.main import main
     from elusive.runs.stopping import stopped_by_sigterm
 
@@ -232,11 +231,18 @@ def _elusive(arguments: list[str], folder: str, printed: str) -> None:
         main(arguments)
 
 
-def _start_worker(group: int, *arguments: Any) -> None:
-    """What a worker does first: it joins the group of its command, as a process that was spawned would be in it."""
+def _print_to(path: str) -> None:
+    stream = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+
+
+def _start_worker(group: int, printed: str, *arguments: Any) -> None:
+    """What a worker does first: it joins its command, as a process that the command itself had started would."""
     from elusive.experiments import jobs
 
     os.setpgid(0, group)
+    _print_to(printed)
     jobs._start_worker(*arguments)
 
 
