@@ -43,7 +43,7 @@ def protected_tokens(
     ]
     if not spans:
         return np.zeros(len(offsets_T2), dtype=bool)
-    return tokens_of_spans(document.text, spans, offsets_T2).any(axis=0)
+    return np.logical_or.reduce(tokens_of_spans(document.text, spans, offsets_T2), axis=0)
 
 
 def check_protected(documents: Iterable[Document], settings: AugmentSettings, head_fields: Collection[str]) -> None:

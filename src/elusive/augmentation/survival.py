@@ -66,7 +66,7 @@ def count_intact(
         return {}
     inside_ST = tokens_of_spans(document.text, document.spans, offsets_T2)
     intact_SC = np.array([kept_CT[:, inside].all(axis=1) for inside in inside_ST])
-    present_S = inside_ST.any(axis=1)
+    present_S = np.logical_or.reduce(inside_ST, axis=1)
     is_head_S = np.array([span.field in head_fields for span in document.spans]) & present_S
     head_C = intact_SC[is_head_S].any(axis=0)
     counts: dict[str, SpanCounts] = {}

@@ -115,7 +115,7 @@ def reproduce(
     Its experiments are run on a pair of models; results stand next to its own.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, question-sets, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, copies, attempts, or all.
         settings: The pair, and how far.
     """
     if settings.plan:

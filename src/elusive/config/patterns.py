@@ -33,7 +33,7 @@ def compiled_pattern(pattern: str, setting: str) -> regex.Pattern[str]:
     """
     try:
         return regex.compile(NAMED_PATTERNS.get(pattern, pattern))
-    except regex.error as error:
+    except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise ElusiveError(
             f"{setting}: expected {', '.join(NAMED_PATTERNS)} or a regular expression, got {pattern!r} ({error})."
         ) from None

@@ -63,10 +63,10 @@ def experiments_of(family: Family, table: int) -> Iterator[tuple[str, Role, Expe
             yield name, role, experiment
 
 
-def attempts_of(family: Family) -> Iterator[tuple[str, Role, Experiment]]:
-    """What was tried beside the paper's tables."""
+def attempts_of(family: Family, study: str = "") -> Iterator[tuple[str, Role, Experiment]]:
+    """What was tried beside the paper's tables, for one study or for the table of attempts."""
     for name, role, experiment in _experiments(family):
-        if experiment.attempt:
+        if experiment.attempt and experiment.study == study:
             yield name, role, experiment
 
 

@@ -38,6 +38,8 @@ class Experiment:
     """What is tried, where it is no table of the paper's."""
     question_sets: bool = False
     """One of four that tell whether it matters that cues stand at the questions that are asked."""
+    study: str = ""
+    """The table that an attempt is a row of, where it is not that of the attempts: copies."""
     people: int = 0
     """New people of each cohort."""
     cohorts: int = 0

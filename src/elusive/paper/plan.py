@@ -57,7 +57,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     loaded, and nothing is written. Models of the paper's families are not looked up.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, question-sets, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, copies, attempts, or all.
         settings: the pair, and how far.
 
     Returns:

@@ -13,6 +13,7 @@ from elusive.runs.progress import clock
 from elusive.runs.terminal import say
 from elusive.runs.typed_json import to_json
 
+from .copies import copies_markdown, copies_numbers
 from .drawing import FIGURES, draw, table_of
 from .experiments import (
     ARMS_OF_TABLES,
@@ -37,6 +38,7 @@ NAMES = (
     *(f"table{number}" for number in COLUMNS),
     *(f"figure{number}" for number in FIGURES),
     "question-sets",
+    "copies",
     "attempts",
 )
 _ARM_ORDER = (*ARMS_OF_TABLES[7],)
@@ -55,7 +57,7 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
     """Run what tables and figures need, doing only what the folder does not hold yet, and set the paper beside it.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, question-sets, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, copies, attempts, or all.
         settings: the pair, and how far.
         announce: told of each stage, in words.
 
@@ -137,6 +139,8 @@ def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings)
 def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
     if name == "question-sets":
         return [((key, role), experiment.arms) for key, role, experiment in question_sets_of(pair)]
+    if name == "copies":
+        return [((key, role), experiment.arms) for key, role, experiment in attempts_of(pair, "copies")]
     if name == "attempts":
         attempts: list[tuple[Key, Sequence[str]]] = [
             ((key, role), experiment.arms) for key, role, experiment in attempts_of(pair)
@@ -185,6 +189,9 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
     elif name == "question-sets":
         numbers = question_sets_numbers([done[key, role] for key, role, _ in question_sets_of(pair)])
         text = question_sets_markdown(numbers)
+    elif name == "copies":
+        numbers = copies_numbers([done[key, role] for key, role, _ in attempts_of(pair, "copies")])
+        text = copies_markdown(numbers)
     else:
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])

@@ -82,7 +82,7 @@ def _blocks(number: int, done: Done, family: Family, arms: Sequence[str]) -> lis
     member = family.member(done.role)
     model = str(member.published.get(str(number), ""))
     rows = {row.arm: row for row in published_rows(number) if row.model == model}
-    known, equal = _known(done), _equal_settings(done)
+    known, equal = known_of(done), _equal_settings(done)
     blocks = []
     for ways, chosen in _alike(_choices(done, arms)):
         way = ways[0]
@@ -236,7 +236,7 @@ def _pairs(
     )
 
 
-def _known(done: Done) -> dict[str, dict[str, KnownEM]]:
+def known_of(done: Done) -> dict[str, dict[str, KnownEM]]:
     """EM on people known before training, for each equal way: of each arm, and what it lost."""
     runs = [RunFolder(Path(recipe.output)) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
@@ -360,12 +360,12 @@ def attempts_numbers(base: Done | None, attempts: Sequence[Done]) -> Attempts:
         base = _first_cohorts(base, max((len(one.asked) for one in attempts), default=len(base.asked)))
         settings = next(one for one in reversed(base.experiment.equal))
         baseline = next(iter(choices(base.outcomes, base.asked, equal=(settings,)).values()))
-        lost = _known(base).get(f"equal: {words(settings)}", {})
+        lost = known_of(base).get(f"equal: {words(settings)}", {})
         rows.append(_attempt_row(f"as in Table 2, {words(settings)}", baseline, base.asked, lost))
     for one in attempts:
         chosen = next(iter(choices(one.outcomes, one.asked, equal=({},)).values()))
         missing = {arm: baseline[arm] for arm in one.experiment.borrows if arm in baseline}
-        lost = _known(one).get("equal: ", {})
+        lost = known_of(one).get("equal: ", {})
         rows.append(_attempt_row(one.experiment.attempt, {**missing, **chosen}, one.asked, lost, own=set(chosen)))
     pairs = corrected_by_name([row.pairs for row in rows])
     rows = [dataclasses.replace(row, pairs=here) for row, here in zip(rows, pairs, strict=True)]

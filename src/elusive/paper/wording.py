@@ -62,7 +62,7 @@ def _scores(block: Block) -> list[str]:
     for row in rows:
         cells = [arm_words(row.arm), *(_cell(row.cells[name]) for name in columns)]
         cells += [estimate_text(row.all)] if columns[0] != "em" else []
-        cells += [_known(row.known)] if known else []
+        cells += [known_words(row.known)] if known else []
         cells += [_dropped(row.dropped)] if dropped else []
         paper = f"; paper: {row.paper_settings}" if row.paper_settings else ""
         table.append([*cells, row.settings + paper])
@@ -80,7 +80,7 @@ def _cell(one: Cell) -> str:
     return f"{score(one.paper)} / {estimate_text(one.ours)}, {signed(one.minus)}"
 
 
-def _known(known: KnownEM | None) -> str:
+def known_words(known: KnownEM | None) -> str:
     if known is None:
         return "-"
     return score(known.em) + (f", {remarked_text(known.lost)}" if known.lost else "")
@@ -147,7 +147,7 @@ def attempts_markdown(numbers: Attempts) -> str:
             borrowed = borrowed or bool(one and not one.own)
             cells.append("-" if one is None else estimate_text(one) + ("" if one.own else " *"))
         cells += [remarked_text(row.pairs[rival]) for rival in ("random-matched", "attention")]
-        table.append([*cells, _known(row.known)])
+        table.append([*cells, known_words(row.known)])
     lines = [f"## {numbers.title}", "", *markdown_table(head, table)]
     if borrowed:
         lines += ["", "\\* the same training as in the first row, which the attempt does not change."]
