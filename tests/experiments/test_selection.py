@@ -277,6 +277,8 @@ def test_settings_in_words():
         "learning_rate 0.002, large_heads 2.3 0.1, copies 3"
     )
     assert words({"models.large.heads": [], "augment.blank": True}) == "large_heads all, blank True"
+    # An empty list of heads is all of them, of protected spans none.
+    assert words({"augment.protected_spans": []}) == "protected_spans none"
     assert outcome_words(outcome("plain", {}, [0])) == "-"
     assert outcome_words(outcome("plain", {}, [0], epoch=2.5)) == "after 2.5 epochs"
     assert outcome_words(outcome("plain", A, [0], epoch=1.0)) == "epochs 1, after 1 epoch"

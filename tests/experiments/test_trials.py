@@ -145,6 +145,10 @@ def test_lists_are_values():
     trials = [trial for trial in grid_trials(recipe) if trial.arm == "contrast-cues"]
     assert [trial.recipe.models.large.heads for trial in trials] == [(), ("2.3", "0.1")]
     assert [trial.name for trial in trials] == ["large_heads-all", "large_heads-2.3+0.1"]
+    protected = recipe_of("random", grid={"augment.protected_spans": [[], ["heads", "city"], ["none"]]})
+    empty, two, named_none = named(protected)["random"]
+    assert (empty, two) == ("protected_spans-none", "protected_spans-heads+city")
+    assert named_none.startswith("protected_spans-none-")  # a field of this name
     assert named(recipe)["plain"] == [""]
 
 

@@ -17,7 +17,7 @@ from elusive.stats import estimates
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.halves import first_half
 
-from .trials import UNTRAINED, Trial
+from .trials import UNTRAINED, Trial, empty_list
 
 WAYS = {
     "equal": "all arms at equal settings",
@@ -144,12 +144,12 @@ def choices(
 def words(settings: Mapping[str, Any]) -> str:
     """Settings in words: learning_rate 0.002, beta 0.05."""
 
-    def value(one: Any) -> str:
+    def value(key: str, one: Any) -> str:
         if isinstance(one, (list, tuple)):
-            return " ".join(map(str, one)) or "all"
+            return " ".join(map(str, one)) or empty_list(key)
         return f"{one:g}" if isinstance(one, float) else str(one)
 
-    return ", ".join(f"{key.split('.', 1)[1].replace('.', '_')} {value(one)}" for key, one in settings.items())
+    return ", ".join(f"{key.split('.', 1)[1].replace('.', '_')} {value(key, one)}" for key, one in settings.items())
 
 
 def outcome_words(outcome: Outcome) -> str:

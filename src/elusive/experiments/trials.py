@@ -202,7 +202,7 @@ def name_of(chosen: Mapping[str, Any]) -> str:
     A hash ends a name that would be too long, or that other values would have too.
     """
     in_order = {key: chosen[key] for key in sorted(chosen, key=_place)}
-    name = ",".join(f"{_short(key)}-{_word(value)}" for key, value in in_order.items())
+    name = ",".join(f"{_short(key)}-{_word(key, value)}" for key, value in in_order.items())
     if len(name) > _LONGEST_NAME or not all(map(_is_exact, chosen.values())):
         name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(repr(sorted(chosen.items())).encode()).hexdigest()[:8]}"
     return name
@@ -230,15 +230,24 @@ def _short(key: str) -> str:
     return key.split(".", 1)[1].replace(".", "_")
 
 
-def _word(value: Any) -> str:
-    words = "+".join(map(str, value)) or "all" if isinstance(value, Sequence) and not isinstance(value, str) else value
+def empty_list(key: str) -> str:
+    """What an empty list of a setting stands for: all layers and heads, and nothing of any other."""
+    return "all" if key.endswith((".layers", ".heads")) else "none"
+
+
+def _word(key: str, value: Any) -> str:
+    words = value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        words = "+".join(map(str, value)) or empty_list(key)
     return _UNSAFE.sub("-", str(words))
 
 
 def _is_exact(value: Any) -> bool:
     """Whether no other value of the setting is written alike in a name."""
     if isinstance(value, list):
-        return value != ["all"] and not any(one == "" or "+" in str(one) or _UNSAFE.search(str(one)) for one in value)
+        return value not in (["all"], ["none"]) and not any(
+            one == "" or "+" in str(one) or _UNSAFE.search(str(one)) for one in value
+        )
     return not _UNSAFE.search(str(value))
 
 
