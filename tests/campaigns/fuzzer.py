@@ -36,7 +36,8 @@ import pyarrow.parquet as pq
 
 from elusive.augmentation.rankings import RankingFile
 from elusive.augmentation.stage import augment_from_scores
-from elusive.config.run import CorpusSettings, EvaluateSettings, Recipe, ReportSettings
+from elusive.config.models import ModelRef
+from elusive.config.run import CorpusSettings, EvaluateSettings, Recipe
 from elusive.config.toml import dump_recipe, from_table, load_recipe, with_overrides
 from elusive.config.verbs import LlmSettings, PretrainSettings, SweepRecipe
 from elusive.corpus.documents import Document, corpus_hash, load_corpus
@@ -154,7 +155,8 @@ def _questions() -> list[dict[str, Any]]:
 
 
 TEXT = "Ada was born in London. She saw Paris.\n\nBo won three prizes! He did not sing.\n" * 3
-MARKDOWN = f"---\ntitle: x\n---\n# Ada\n\n{TEXT}\n- one\n- two\n  - three\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n```\n"
+LISTS = "- one\n- two\n  - three\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n```\n"
+MARKDOWN = f"---\ntitle: x\n---\n# Ada\n\n{TEXT}\n{LISTS}"
 CSV = 'id,text,spans\n1,"Ada, born ""there""","[[""name"", 0, 3]]"\n2,Bo won.,\n'
 FLAT = 'context,question,answers\nAda was born.,Who?,"{""text"": [""Ada""], ""answer_start"": [0]}"\n'
 
@@ -372,18 +374,12 @@ def _read_model(folder: Path) -> None:
     for model in (RunFolder(folder).model(arm, 0) for arm in ("plain", "contrast-cues")):
         name = str(model)
         base_of(name)
-        model_identity(from_table_model(name))
+        model_identity(ModelRef(name))
         load_tokenizer(name)
         load_configs(name)
         with Stage(model, stage_settings(model), writes=False) as stage:
             from_json(Training, stage.summary, str(model))
     _collect(folder)
-
-
-def from_table_model(name: str) -> Any:
-    from elusive.config.models import ModelRef
-
-    return ModelRef(name)
 
 
 def _collect(folder: Path) -> None:
@@ -395,7 +391,6 @@ def _collect(folder: Path) -> None:
         stage_settings(place)
         read_predictions(place)
         read_metrics(place)
-    ReportSettings()
     collect(run, recipe, corpus.documents, {})
 
 
@@ -456,9 +451,8 @@ class Case:
 
     def __init__(self, kind: Kind, seed: str, run: Path | None, scratch: Path) -> None:
         self.kind = kind
-        self.content = mutated(
-            (generator := random.Random(seed)).choice(kind.valid), generator, [one for one in kind.valid]
-        )
+        generator = random.Random(seed)
+        self.content = mutated(generator.choice(kind.valid), generator, kind.valid)
         self.folder = run or scratch / "case"
         self._shared = run is not None
 

@@ -13,7 +13,7 @@ NASTY = (
     *(b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"---\n", b"```\n", b"| a |\n|---|\n", b"# ", b"> ", b"- ", b"&#x0;"),
     *(b" " * 300, b"." * 300, b"[" * 3000, b'{"a":' * 3000, b"a" * 3000, "é".encode() * 300, "\u0301".encode() * 300),
 )
-"""What readers stumble over: broken encodings, other formats' marks, numbers out of range, nesting, control characters."""
+"""What readers stumble over: broken encodings, marks of other formats, numbers out of range, nesting, control signs."""
 
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.0, float("nan"), float("inf"), 1e308),

@@ -86,5 +86,5 @@ class TestRunFolder:
             load_corpus(tmp_path)
         write_corpus(tmp_path, self.CORPUS.entries())
         write(tmp_path / "documents.jsonl", '{"id": "a", "text": "x", "spans": []}', '{"id": "b"}')
-        with pytest.raises(ElusiveError, match=r"line 2: not a row that Elusive wrote .*Delete its folder"):
+        with pytest.raises(ElusiveError, match=r"line 2: not a row that Elusive wrote, .*Delete the folder"):
             list(load_corpus(tmp_path).documents)

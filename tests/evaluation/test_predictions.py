@@ -61,5 +61,5 @@ def test_other_questions_missing_files_and_other_files_are_refused(tmp_path: Pat
     with pytest.raises(ElusiveError, match=r"predictions\.jsonl, line 1: not a prediction that Elusive wrote"):
         read_predictions(tmp_path)
     write_json(tmp_path / "metrics.json", {"em": 1.0})
-    with pytest.raises(ElusiveError, match=r"metrics\.json: not what Elusive writes after an evaluation"):
+    with pytest.raises(ElusiveError, match=r"metrics\.json, which the stage 'evaluate' writes: expected what"):
         read_metrics(tmp_path)

@@ -20,6 +20,7 @@ from elusive.runs.files import (
     silent,
     write_json,
     write_jsonl,
+    write_sealed_json,
     write_text,
 )
 from elusive.runs.lock import LOCK, FolderInUseError
@@ -108,18 +109,34 @@ class TestJson:
 
     def test_bad_json(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('{"a": 1')
-        with pytest.raises(ElusiveError, match=r"a\.json is not valid JSON \(.*\)\. Delete its folder"):
+        with pytest.raises(ElusiveError, match=r"a\.json is damaged \(not valid JSON, .*\)\. Delete the folder"):
             read_json(tmp_path / "a.json")
         (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": \n')
-        with pytest.raises(ElusiveError, match=r"a\.jsonl, line 2: not valid JSON \(Expecting value\)\."):
+        with pytest.raises(ElusiveError, match=r"a\.jsonl is damaged \(line 2: not valid JSON, Expecting value"):
             list(read_jsonl(tmp_path / "a.jsonl"))
 
     def test_bad_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_bytes(b'{"a": "\xff"}\n')
-        with pytest.raises(ElusiveError, match=r"a\.json is not valid JSON"):
+        with pytest.raises(ElusiveError, match=r"a\.json is damaged \(not valid JSON"):
             read_json(tmp_path / "a.json")
-        with pytest.raises(ElusiveError, match=r"a\.json is not valid UTF-8"):
+        with pytest.raises(ElusiveError, match=r"a\.json is damaged \(line 1: not valid JSON"):
             list(read_jsonl(tmp_path / "a.json"))
+
+    @pytest.mark.parametrize("value", ["[]", "1", "null", '"text"', "[" * 100_000])
+    def test_no_object(self, tmp_path: Path, value: str) -> None:
+        (tmp_path / "a.json").write_text(value)
+        for read in (read_json, lambda path: list(read_jsonl(path))):
+            with pytest.raises(ElusiveError, match="is damaged"):
+                read(tmp_path / "a.json")
+
+    def test_what_was_changed_since_is_no_other_result(self, tmp_path: Path) -> None:
+        path = tmp_path / "done.json"
+        value = {"rate": 0.25, "steps": 3, "names": ("é", None), "more": {"x": [1, 2.5]}}
+        write_sealed_json(path, value)
+        assert read_json(path) == {**value, "names": ["é", None]}
+        path.write_text(path.read_text(encoding="utf-8").replace("0.25", "0.75"), encoding="utf-8")
+        with pytest.raises(ElusiveError, match=r"done\.json is damaged \(it was changed since it was written\)"):
+            read_json(path)
 
     def test_hash(self, tmp_path: Path) -> None:
         (tmp_path / "abc").write_bytes(b"abc")

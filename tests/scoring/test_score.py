@@ -576,7 +576,7 @@ def test_an_empty_corpus_and_one_without_spans_are_refused(tmp_path, model_folde
 def test_a_damaged_shard_is_named(tmp_path, model_folder):
     score(corpus(), tmp_path / "scores", model_folder)
     (tmp_path / "scores" / "part-00001.parquet").write_bytes(b"half")
-    with pytest.raises(ElusiveError, match=r"part-00001.parquet cannot be read .* Delete it and done.json"):
+    with pytest.raises(ElusiveError, match=r"part-00001.parquet is damaged .* Delete it and done.json"):
         read_scores(tmp_path / "scores")
 
 

@@ -165,7 +165,7 @@ class TestCopies:
         with pytest.raises(ElusiveError, match=r"0\.1\.parquet was written by Elusive 0\.1, whose folders this"):
             FreshCopies(tmp_path / "0.1.parquet", tokenizer)
         (tmp_path / "ranking.parquet").write_bytes(b"PAR1 and no more")
-        with pytest.raises(ElusiveError, match=r"ranking\.parquet cannot be read"):
+        with pytest.raises(ElusiveError, match=r"ranking\.parquet is damaged"):
             FreshCopies(tmp_path / "ranking.parquet", tokenizer)
         with pytest.raises(
             ElusiveError, match=r"No ranking\.parquet in .*nowhere: fresh copies are drawn from the file"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from elusive.config.run import AugmentSettings
 from elusive.config.toml import from_table, to_table
 from elusive.errors import ElusiveError
+from elusive.runs.parquet import opened_parquet
 from elusive.runs.stage import FORMAT, check_format
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ RANKING_SCHEMA = pa.schema(
 
 
 _BATCH_DOCUMENTS = 256
+_AGAIN = "Delete its folder and augment again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class RankedDocument:
     def of(cls, row: Mapping[str, Any]) -> "RankedDocument":
         """A row of the file, as lists or arrays by the names of its columns."""
         starts, ends = (np.asarray(row[name], dtype=np.int32) for name in ("starts", "ends"))
+        if not len(starts) == len(row["token_ids"]) == len(row["ranks"]) == len(row["drop_probability"]):
+            raise ElusiveError(f"Document {row['document_id']!r} has more tokens than ranks in its file. {_AGAIN}")
         return cls(
             row["document_id"],
             row["text"],
@@ -86,15 +89,17 @@ class RankingFile:
 
     def documents(self, ids: Collection[str] | None = None) -> Iterator[RankedDocument]:
         """The documents in the order of the corpus; those with these ids alone where any are given."""
-        for batch in pq.ParquetFile(self.path).iter_batches(batch_size=_BATCH_DOCUMENTS):
-            places = range(len(batch))
-            if ids is not None:
-                places = [place for place, one in enumerate(batch.column("document_id").to_pylist()) if one in ids]
-            yield from (_at(batch, place) for place in places)
+        with opened_parquet(self.path, _AGAIN) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_DOCUMENTS):
+                places = range(len(batch))
+                if ids is not None:
+                    places = [place for place, one in enumerate(batch.column("document_id").to_pylist()) if one in ids]
+                yield from (_at(batch, place) for place in places)
 
     def longest_rank(self) -> int:
         """The last rank that any token has; 0 where none is ranked."""
-        ranks = pq.read_table(self.path, columns=["ranks"]).column("ranks")
+        with opened_parquet(self.path, _AGAIN) as file:
+            ranks = file.read(columns=["ranks"]).column("ranks")
         return max((int(chunk.flatten().to_numpy().max(initial=0)) for chunk in ranks.chunks), default=0)
 
     def __len__(self) -> int:
@@ -108,7 +113,8 @@ class RankingFile:
 
     @cached_property
     def _table(self) -> pa.Table:
-        return pq.read_table(self.path, columns=RANKING_SCHEMA.names)
+        with opened_parquet(self.path, _AGAIN) as file:
+            return file.read(columns=RANKING_SCHEMA.names)
 
 
 def ranking_schema(arm: str, settings: AugmentSettings) -> pa.Schema:
@@ -147,17 +153,22 @@ def _arm_and_settings(path: Path) -> tuple[str, AugmentSettings]:
             f"No {path.name} in {path.parent}. It is what `elusive augment`, or the stage 'augment' of a run, writes "
             "with train.jsonl: run that first, and give the folder that it wrote."
         )
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ElusiveError(f"{path} cannot be read ({error}). Delete its folder and augment again.") from None
+    with opened_parquet(path, _AGAIN) as file:
+        schema = file.schema_arrow
     kept = (schema.metadata or {}).get(SETTINGS_KEY)
     if kept is None or not set(RANKING_SCHEMA.names) <= set(schema.names):
         raise ElusiveError(
             f"{path} was written by an older version of Elusive, which kept neither texts nor settings in it. "
             "Augment again into another folder."
         )
-    table = json.loads(kept)
-    check_format(table, path)
-    del table["format"]
-    return table.pop("arm"), from_table(AugmentSettings, table, str(path))
+    if not schema.remove_metadata().equals(RANKING_SCHEMA):
+        raise ElusiveError(f"{path} is damaged (columns of other types). {_AGAIN}")
+    try:
+        table = json.loads(kept)
+        check_format(table, path)
+        del table["format"]
+        return table.pop("arm"), from_table(AugmentSettings, table, str(path))
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, ElusiveError):
+            raise
+        raise ElusiveError(f"{path} is damaged (settings that cannot be read, {error}). {_AGAIN}") from None

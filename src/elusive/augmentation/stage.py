@@ -15,6 +15,7 @@ from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
+from elusive.runs.parquet import WRITE
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import ScoreSet
@@ -59,7 +60,7 @@ def write_augmented(
         stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
         train_table = stack.enter_context(pq.ParquetWriter(train, TRAIN_SCHEMA, compression="zstd"))
         schema = ranking_schema(arm, settings)
-        ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, compression="zstd"))
+        ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, **WRITE))
         for group in _batches(augmented, _GROUP_DOCUMENTS):
             rows = [text for item in group for text in item.texts]
             stream.writelines(
@@ -151,7 +152,7 @@ def augment_corpus(
                 progress=progress,
             )
             stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
-        return from_json(AugmentedCorpus, stage.summary)
+        return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
 
 
 def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, settings: AugmentSettings) -> None:

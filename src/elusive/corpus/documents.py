@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
-from elusive.runs.files import atomic_path, read_jsonl
+from elusive.runs.files import atomic_path, damaged, read_jsonl
 
 from .quarantine import BadRow, BadRowsError, CorpusCounts, LeftOut
 from .questions import QuestionItem
@@ -219,21 +219,32 @@ def load_corpus(folder: str | Path) -> Corpus:
 
 
 def _stored_document(row: Mapping[str, Any]) -> Document:
-    return Document(row["id"], row["text"], tuple(Span(*span) for span in row["spans"]))
+    spans = tuple(Span(*span) for span in row["spans"])
+    _expect_strings(row["id"], row["text"], *(span.field for span in spans))
+    if not all(type(place) is int for span in spans for place in span[1:]):
+        raise TypeError("a span has places that are no whole numbers")
+    return Document(row["id"], row["text"], spans)
+
+
+def _expect_strings(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"expected a string, got {value!r}")
+        value.encode()  # refuses halves of surrogate pairs
 
 
 def _stored_question(row: Mapping[str, Any]) -> QuestionItem:
-    return QuestionItem(**{**row, "answers": tuple(row["answers"])})
+    item = QuestionItem(**{**row, "answers": tuple(row["answers"])})
+    _expect_strings(item.id, item.question, item.field, item.document_id, *item.answers)
+    return item
 
 
 def _load(path: Path, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[RowT]:
     for number, row in enumerate(read_jsonl(path), 1):
         try:
             item = build(row)
-        except (KeyError, TypeError) as error:
-            raise ElusiveError(
-                f"{path}, line {number}: not a row that Elusive wrote ({error}). Delete its folder and make it again."
-            ) from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, f"line {number}: not a row that Elusive wrote, {error}") from None
         yield item
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.typed_json import from_json
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -145,8 +146,8 @@ def read_predictions(folder: str | Path) -> Predictions:
     items = []
     for number, row in enumerate(read_jsonl(path), 1):
         try:
-            items.append(Prediction(**{**row, "answers": tuple(row["answers"])}))
-        except (KeyError, TypeError) as error:
+            items.append(from_json(Prediction, row, "a prediction"))
+        except ElusiveError as error:
             raise ElusiveError(
                 f"{path}, line {number}: not a prediction that Elusive wrote ({error}). Delete its folder and evaluate "
                 "again."
@@ -176,14 +177,7 @@ def read_metrics(folder: str | Path) -> Metrics:
     """
     path = Path(folder) / "metrics.json"
     _refuse_missing(path)
-    row = read_json(path)
-    try:
-        fields = {field: MeanScores(**of_field) for field, of_field in row["fields"].items()}
-        return Metrics(row["em"], row["f1"], row["questions"], fields, row["seconds"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ElusiveError(
-            f"{path}: not what Elusive writes after an evaluation ({error}). Delete its folder and evaluate again."
-        ) from None
+    return from_json(Metrics, read_json(path), f"{path}, which the stage 'evaluate' writes")
 
 
 def _refuse_missing(path: Path) -> None:

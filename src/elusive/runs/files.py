@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
+from elusive.inputs import file_blocks, is_there, regular_file
 
 from .disk import disk_errors
 from .lock import check_still_locked, temporary_parts
@@ -57,23 +58,53 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+_SEAL = "sha256"
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_sealed_json(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with its own hash, so that `read_json` notices if anything in it was changed."""
+    write_json(path, {**value, _SEAL: _seal(value)})
+
+
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read the JSON object of a file that an earlier stage wrote; its hash is taken out, if it has one.
 
     Raises:
-        ElusiveError: if it is missing or not JSON.
+        ElusiveError: if it is missing or damaged.
     """
+    path = Path(path)
+    if not is_there(path):
+        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ElusiveError(f"{path} is not valid JSON ({error}). Delete its folder and run the stage again.") from None
+        value = json.loads(b"".join(file_blocks(path)).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ElusiveError):
+            raise
+        raise damaged(path, f"not valid JSON, {error}") from None
+    if not isinstance(value, dict):
+        raise damaged(path, "not a JSON object")
+    if value.pop(_SEAL, (seal := _seal(value | {_SEAL: None}))) != seal:
+        raise damaged(path, "it was changed since it was written")
+    return value
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    content = {key: item for key, item in value.items() if key != _SEAL}
+    # As it is read back: keys are strings, tuples lists.
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def damaged(path: str | Path, reason: object) -> ElusiveError:
+    """What is said of a file that a stage wrote and that something else has changed or cut off since."""
+    return ElusiveError(
+        f"{path} is damaged ({reason}). Delete the folder {Path(path).parent} and run the command that wrote it again; "
+        "`elusive run` with the run's recipe.toml does only what is missing."
+    )
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -89,27 +120,25 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     Raises:
         ElusiveError: if it is missing, or a line is not JSON.
     """
-    try:
-        with Path(path).open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ElusiveError(f"{path}, line {number}: not valid JSON ({error.msg}).") from None
-    except UnicodeDecodeError as error:
-        raise ElusiveError(f"{path} is not valid UTF-8 ({error}). Delete its folder and run the stage again.") from None
-    except FileNotFoundError:
-        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
+    if not is_there(path):
+        raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
+    with regular_file(path).open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise damaged(path, f"line {number}: not valid JSON, {error}") from None
+            if not isinstance(row, dict):
+                raise damaged(path, f"line {number}: not a JSON object")
+            yield row
 
 
 def file_hash(*paths: str | Path) -> str:
     """SHA-256 over the content of files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        try:
-            with Path(path).open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except FileNotFoundError:
-            raise ElusiveError(f"{path} is missing. Run the stage that writes it first.") from None
+        if not is_there(path):
+            raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
+        for block in file_blocks(path):
+            digest.update(block)
     return digest.hexdigest()

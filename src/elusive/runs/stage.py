@@ -8,7 +8,7 @@ from typing import Any
 
 from elusive.errors import ElusiveError
 
-from .files import read_json, write_json
+from .files import read_json, write_sealed_json
 from .lock import FolderInUseError, locked, was_left_locked
 
 FORMAT = 2
@@ -56,7 +56,7 @@ class Stage:
         with self._lock:  # given back if anything is refused now
             self.check()  # another command may have been faster
             if not self.done:
-                write_json(self.folder / _SETTINGS, self.settings)
+                write_sealed_json(self.folder / _SETTINGS, self.settings)
             self._lock = self._lock.pop_all()
         return self
 
@@ -90,7 +90,7 @@ class Stage:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the stage as done; its figures are kept with the mark."""
-        write_json(self.folder / _DONE, summary)
+        write_sealed_json(self.folder / _DONE, summary)
 
 
 def stage_settings(folder: str | Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Scores of texts, and the Parquet shards that hold them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int32
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path
+from elusive.runs.parquet import WRITE, opened_parquet
 from elusive.runs.stage import refuse_old_folder
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -70,7 +71,7 @@ def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
         columns["per_head"] = _nested(per_head)
     with atomic_path(path) as temporary:
         table = pa.table(columns, schema=PER_HEAD_SCHEMA if per_head else SCHEMA)
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, **WRITE)
 
 
 def read_shard(path: Path) -> list[TokenScores]:
@@ -79,24 +80,37 @@ def read_shard(path: Path) -> list[TokenScores]:
     Raises:
         ElusiveError: if it cannot be read.
     """
-    try:
-        with_heads = "per_head" in pq.read_schema(path).names
-        table = pq.read_table(path, schema=PER_HEAD_SCHEMA if with_heads else SCHEMA)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ElusiveError(
-            f"{path} cannot be read ({error}). Delete it and done.json beside it, and run the score stage again."
-        ) from error
-    return [
-        TokenScores(
-            document_id=row["document_id"],
-            token_ids=np.array(row["token_ids"], dtype=np.int32),
-            offsets=np.array([row["starts"], row["ends"]], dtype=np.int32).T.copy(),
-            scores=np.array(row["scores"], dtype=np.float32),
-            queries=np.array(row["queries"], dtype=np.int32),
-            per_head=_heads(table.column("per_head")[number]) if with_heads else None,
-        )
-        for number, row in enumerate(table.select(SCHEMA.names).to_pylist())
-    ]
+    with opened_parquet(path, "Delete it and done.json beside it, and run the score stage again.") as file:
+        with_heads = "per_head" in file.schema_arrow.names
+        table = file.read(columns=(PER_HEAD_SCHEMA if with_heads else SCHEMA).names)
+        table = table.select(_NAMES).cast(SCHEMA) if not with_heads else table.cast(PER_HEAD_SCHEMA)
+        return [
+            _row(row, _heads(table.column("per_head")[number]) if with_heads else None)
+            for number, row in enumerate(table.select(_NAMES).to_pylist())
+        ]
+
+
+_NAMES = SCHEMA.names
+
+
+def _row(row: Mapping[str, Any], per_head: np.ndarray | None) -> TokenScores:
+    """A row of a shard.
+
+    Raises:
+        ValueError: if it has more values of one kind than of another, or one that is no number.
+    """
+    read = TokenScores(
+        document_id=row["document_id"],
+        token_ids=np.array(row["token_ids"], dtype=np.int32),
+        offsets=np.array([row["starts"], row["ends"]], dtype=np.int32).T.copy(),
+        scores=np.array(row["scores"], dtype=np.float32),
+        queries=np.array(row["queries"], dtype=np.int32),
+        per_head=per_head,
+    )
+    tokens = len(read.token_ids)
+    if not (len(read.offsets) == len(read.scores) == len(read.queries) == tokens and np.isfinite(read.scores).all()):
+        raise ValueError(f"document {read.document_id!r}: expected a score for each of {tokens} tokens")
+    return read
 
 
 def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:

@@ -177,7 +177,7 @@ def train(
         if main:
             remove_checkpoints(stage.folder)
         with processes.main_first(cpu=True):
-            return from_json(Training, stage.summary)
+            return from_json(Training, stage.summary, str(stage.folder))
 
 
 def _train(

@@ -123,6 +123,9 @@ class Source:
 
     def files(self) -> Iterator[SourceFile]:
         """Its files in the order of their paths, without hidden ones."""
+        return (file._replace(label=_as_text(file.label), name=_as_text(file.name)) for file in self._files())
+
+    def _files(self) -> Iterator[SourceFile]:
         path = Path(self.name)
         if self.spooled:
             label = "standard input" if self.name == STANDARD_INPUT else self.name
@@ -147,6 +150,11 @@ class Source:
             # Ids begin with the names, but the name of a single file's folder changes nothing.
             digest.update(json.dumps([file.name, _hash(file)]).encode())
         return digest.hexdigest()
+
+
+def _as_text(name: str) -> str:
+    """A name as text: bytes that are not UTF-8, which a system allows in names, as `\\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _hash(file: SourceFile) -> str:

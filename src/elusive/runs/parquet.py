@@ -1,0 +1,37 @@
+"""Parquet files of ours, with a checksum on each page: a changed bit is an error, not another number."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elusive.errors import ElusiveError
+from elusive.inputs import regular_file
+
+WRITE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""How they are written."""
+
+
+@contextlib.contextmanager
+def opened_parquet(path: Path, again: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to read from.
+
+    Args:
+        path: the file.
+        again: what makes it again, for the message.
+
+    Raises:
+        ElusiveError: if it is missing or damaged; in the block also where a value has another type than expected.
+    """
+    regular_file(path)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except ElusiveError:
+        raise
+    # What pyarrow raises of a page, and NumPy of a value, that is not what the schema says.
+    except (OSError, pa.ArrowException, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise ElusiveError(f"{path} is damaged ({str(error).strip()}). {again}") from error
