@@ -13,7 +13,7 @@ from elusive.corpus.readers import read_corpus
 from elusive.corpus.spans import mark, markers
 from elusive.errors import ElusiveError
 
-SMALL = {"max_read_bytes": 1000}
+SMALL: dict[str, Any] = {"max_read_bytes": 1000}
 
 
 def zstd(path: Path, content: bytes) -> Path:

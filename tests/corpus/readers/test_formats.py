@@ -111,7 +111,8 @@ class Piped:
 def counted(source: str | Path, **settings: Any) -> tuple[int, Corpus]:
     """How many rows a source has by the reader's count, and what they became, without questions about them."""
     tally = Tally()
-    chosen = CorpusSettings(source=str(source), **({"question_forms": {}} | settings))
+    forms: dict[str, Any] = {"question_forms": {}}
+    chosen = CorpusSettings(source=str(source), **(forms | settings))
     corpus = collect(tally.passing(read_entries(chosen)))
     counts = tally.counts()
     assert (counts.documents, counts.questions) == (len(corpus.documents), len(corpus.questions))
