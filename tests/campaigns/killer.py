@@ -3,7 +3,7 @@
     python -m tests.campaigns.killer --minutes 10 --seed 1
 
 A history is one command: it is started, ended from outside, started again, up to four times, and then left alone. Its
-files are compared with those of a command that nobody interrupted, byte by byte but for what `NOT_COMPARED` names. A
+files are compared with those of a command that nobody interrupted, byte by byte but for what `_comparison` names. A
 history depends on the seed and its number (`--history`); the moment in the program also on the machine's speed.
 """
 
@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import gc
 import itertools
-import json
 import os
 import random
 import re
@@ -35,18 +34,10 @@ from elusive.runs.lock import LOCK
 from tests import loaded
 from tests.corpus.people import chat_server
 
+from ._comparison import DifferenceError, compare
+
 OUT, INPUTS = "out", "inputs"
 """In a history's folder: what its command writes, and what all histories read."""
-
-NOT_COMPARED = {
-    "seconds": "how long something took; of a resumed training, since it resumed",
-    "files": "of report/done.json, a hash over files with seconds in them",
-    "Time of all experiments": "seconds in the words of a line",
-    "llm_answers.jsonl": "the order of its lines, in which the answers of the server came",
-    "the last cell": "of rows whose table ends in a column of seconds, in a report",
-    LOCK: "a done stage is only looked at, so the next command may leave the lock file of a killed one",
-}
-"""What differs between two commands that nobody interrupted, too: keys of JSON, parts of text, and a file."""
 
 SECONDS_TO_END = 120.0
 """A command that is told to stop, and processes whose command is gone, end within so many seconds."""
@@ -155,10 +146,6 @@ SCENARIOS = (
     Scenario("sweep", "sweep inputs/sweep.toml"),
     Scenario("reproduce", REPRODUCED),
 )
-
-
-class DifferenceError(Exception):
-    """A history that did not end as it should."""
 
 
 # Commands, each in a process of its own
@@ -409,6 +396,8 @@ def stage_of(out: Path) -> str:
 
 
 def _name(parts: Sequence[str]) -> str:
+    if "known" in parts:
+        return "evaluation"
     known = ("corpus", "scores", "augmented", "models", "evaluation", "report")
     return next((name for name in known if name in parts), "at work" if not parts else "between stages")
 
@@ -419,65 +408,6 @@ def _training(folder: Path) -> Iterator[str]:
         yield "in a checkpoint"
     if list(folder.glob("*.safetensors")):
         yield "weights written"
-
-
-# What is compared
-
-
-def compare(whole: Path, out: Path) -> None:
-    """Refuse other files than those of an uninterrupted command."""
-    expected, found = files_of(whole), files_of(out)
-    if missing := expected.keys() - found.keys():
-        raise DifferenceError(f"missing: {sorted(missing)[:10]}")
-    if more := found.keys() - expected.keys():
-        raise DifferenceError(f"left behind: {sorted(more)[:10]}")
-    differing = [name for name in sorted(expected) if content(expected[name]) != content(found[name])]
-    if differing:
-        raise DifferenceError(f"other content: {differing[:10]}")
-
-
-def files_of(folder: Path) -> dict[str, Path]:
-    """Files, and folders that hold none, by name."""
-    return {
-        str(path.relative_to(folder)): path
-        for path in folder.rglob("*")
-        if path.name != LOCK and (path.is_file() or not any(path.iterdir()))
-    }
-
-
-def content(path: Path) -> object:
-    """What is compared of a file."""
-    if path.is_dir():
-        return None
-    if path.suffix == ".json":
-        return _without_seconds(json.loads(path.read_text(encoding="utf-8")))
-    if path.name == "llm_answers.jsonl":  # as they came
-        return sorted(path.read_text(encoding="utf-8").splitlines())
-    if path.suffix == ".jsonl":
-        return [_without_seconds(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    if path.suffix in (".md", ".html"):
-        return list(_without_times(path.read_text(encoding="utf-8").splitlines()))
-    return path.read_bytes()
-
-
-def _without_times(lines: Sequence[str]) -> Iterator[str]:
-    """The lines of a page without the seconds of its trainings."""
-    has_seconds = False
-    for line in lines:
-        if line.startswith(("| arm |", "<thead>")):
-            has_seconds = line.endswith(("| seconds |", '"col">seconds</th></tr></thead>'))
-        if has_seconds and line.startswith(("| ", "<tr>")):
-            line = re.sub(r"\d+( \||</td></tr>)$", "", line)
-        if not line.startswith("Time of all experiments"):
-            yield line
-
-
-def _without_seconds(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"elusive", "files"}:
-            return value["elusive"]
-        return {key: _without_seconds(inside) for key, inside in value.items() if key != "seconds"}
-    return [_without_seconds(inside) for inside in value] if isinstance(value, list) else value
 
 
 def _write_rows(path: Path) -> None:

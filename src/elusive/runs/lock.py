@@ -75,7 +75,9 @@ class Owner:
         parent = multiprocessing.parent_process()
         process = parent.pid if parent and parent.pid else os.getpid()
         since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_LONGEST_COMMAND]
+        program = Path(sys.argv[0])
+        name = program.parent.name if program.name == "__main__.py" else program.name
+        command = " ".join([name, *sys.argv[1:]])[:_LONGEST_COMMAND]
         return cls(process, _began(process) or 0.0, platform.node(), _boot_id(), since, command)
 
     @classmethod

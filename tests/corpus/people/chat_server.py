@@ -60,6 +60,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # who asked was killed
+            super().handle()
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         told: Server = self.server.told
@@ -71,8 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if reply:
             reply(self, body)
         else:
-            with contextlib.suppress(ConnectionError):  # who asked was killed
-                self.say(200, completion(text))
+            self.say(200, completion(text))
 
     def say(self, status: int, value: Any, **headers: str) -> None:
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
