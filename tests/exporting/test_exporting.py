@@ -177,6 +177,14 @@ class TestFolder:
         export(augmented, tmp_path / "out")
         assert (tmp_path / "precious.txt").exists()
 
+    def test_a_folder_in_which_an_export_was_killed_before_its_first_file_is_used(
+        self, augmented: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / ".elusive.lock").write_text("")
+        (tmp_path / ".export.elusive-k3j2x1ab.json").write_text("{")
+        assert export(augmented, tmp_path).rows == 20
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
     def test_other_content_is_not_overwritten(self, augmented: Path, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(ElusiveError, match="holds other files, which are not overwritten"):

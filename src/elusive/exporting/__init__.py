@@ -20,7 +20,7 @@ from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
 from elusive.evaluation.prompts import few_shot_examples
 from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
-from elusive.runs.lock import LOCK, locked
+from elusive.runs.lock import is_passing, locked
 
 from .base_model import BaseModel, copy_embedded, load_base_model
 from .card import QUESTIONS, dataset_card, public_name
@@ -134,7 +134,7 @@ def _earlier_files(folder: Path, source: Source) -> set[str]:
         return set()
     if not folder.is_dir():
         raise ElusiveError(f"{folder} is a file: expected a folder to write to, or none yet.")
-    if not any(path.name != LOCK for path in folder.iterdir()):
+    if all(is_passing(path.name) for path in folder.iterdir()):
         return set()
     mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
     exported = isinstance(mark, dict) and str(mark.get("made_by", "")).startswith("elusive export")

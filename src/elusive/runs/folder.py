@@ -6,6 +6,7 @@ from typing import Protocol
 
 from elusive.errors import ElusiveError
 
+from .lock import is_passing
 from .stage import refuse_old_folder
 
 _RECIPE, _SWEEP, _VERSIONS, _TRIALS = "recipe.toml", "sweep.toml", "run.json", "trials.jsonl"
@@ -167,7 +168,7 @@ class RunFolder:
         patterns = [_RECIPE, f"{_CORPUS}/*.jsonl", f"{_SCORES}/*/*.parquet", f"{_AUGMENTED}/*/*.*"]
         patterns += [f"{_MODELS}/*/*/done.json", f"{_MODELS}/*/*/metrics.jsonl", f"{_ANSWERS}/*/*/*.*"]
         found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
-        return [path for path in found if path.is_file()]
+        return [path for path in found if path.is_file() and not is_passing(path.name)]
 
 
 def beside_answers() -> tuple[str, ...]:

@@ -182,6 +182,11 @@ def was_left_locked(folder: str | Path) -> bool:
     return (Path(folder) / LOCK).exists()
 
 
+def is_passing(name: str) -> bool:
+    """Whether a file of this name lies in a folder only while a command works there: the lock, or one half written."""
+    return name == LOCK or _IS_TEMPORARY.fullmatch(name) is not None
+
+
 def _taken(path: Path, shown: Path) -> int:
     """The descriptor of a lock file, locked."""
     began = time.monotonic()
