@@ -132,3 +132,11 @@ def test_a_file_of_the_wrong_kind_is_no_recipe(tmp_path):
     path.write_text("a = " + "[" * 100_000, encoding="utf-8")
     with pytest.raises(ElusiveError, match="is not valid TOML"):
         load_recipe(path, Recipe)
+
+
+def test_a_file_name_that_is_not_utf_8_gives_ids_that_can_be_written(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    Path(os.fsdecode(os.path.join(os.fsencode(source), b"caf\xe9.txt"))).write_text("Ada was born.", encoding="utf-8")
+    corpus = make_corpus(CorpusSettings(source=str(source)), tmp_path / "out")
+    assert [document.id for document in corpus.documents] == ["caf\\xe9.txt"]

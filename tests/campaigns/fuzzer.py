@@ -68,7 +68,7 @@ from elusive.training.sequences import tokenize_rows
 from elusive.training.stage import Training
 from elusive.training.texts import TrainingTexts
 
-from .mutations import mutated
+from ._mutations import mutated
 
 SECONDS = 20.0
 """An input that is not done by then hangs; the slowest take a second on a busy machine."""
@@ -464,7 +464,8 @@ class Case:
         before = _state(self.folder) if self._shared else {}
         found = outcome(self.kind, self.folder, show=show)
         if self._shared:
-            changed = [name for name, was in before.items() if _state(self.folder).get(name) != was]
+            after = _state(self.folder)
+            changed = [name for name, was in before.items() if after.get(name) != was]
             shutil.rmtree(self.folder / "out", ignore_errors=True)
             path.write_bytes(self.kind.valid[0])
             return f"changed {', '.join(changed)}" if changed else found

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from elusive.config import toml
 from elusive.config.describe import describe
 from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
@@ -351,3 +352,8 @@ class TestRanges:
         AugmentSettings(alpha=1.0)
         TrainSettings(max_length=2, warmup_ratio=1.0, max_grad_norm=0.0, save_steps=0)
         PretrainSettings(tokens=4096, vocab_size=259, sequence_length=256, context=256)
+
+
+def test_a_number_that_no_float_holds_is_refused():
+    with pytest.raises(ElusiveError, match=r"augment: beta: expected a number that a float can hold"):
+        toml.from_table(Recipe, {"augment": {"beta": 10**400}}, "recipe")

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +89,24 @@ class TestRunFolder:
         write(tmp_path / "documents.jsonl", '{"id": "a", "text": "x", "spans": []}', '{"id": "b"}')
         with pytest.raises(ElusiveError, match=r"line 2: not a row that Elusive wrote, .*Delete the folder"):
             list(load_corpus(tmp_path).documents)
+
+
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [
+        ("documents.jsonl", {"id": 7, "text": "x", "spans": []}),
+        ("documents.jsonl", {"id": "a", "text": None, "spans": []}),
+        ("documents.jsonl", {"id": "a", "text": "\ud800", "spans": []}),
+        ("documents.jsonl", {"id": "a", "text": "x", "spans": [["name", 0.0, 1]]}),
+        ("documents.jsonl", {"id": "a", "text": "x", "spans": [["name", 0]]}),
+        ("documents.jsonl", {"id": "a", "text": "x", "spans": 3}),
+        ("questions.jsonl", {"id": "q", "question": "?", "answers": [1], "field": "f", "document_id": "a"}),
+        ("questions.jsonl", {"id": "q", "question": None, "answers": ["a"], "field": "f", "document_id": "a"}),
+        ("questions.jsonl", {"id": "q"}),
+    ],
+)
+def test_a_row_of_another_form_is_said_with_its_file_and_line(tmp_path: Path, file: str, row: dict[str, Any]) -> None:
+    write_corpus(tmp_path, [Document("a", "x")])
+    (tmp_path / file).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(ElusiveError, match=rf"{file} is damaged \(line 1: not a row that Elusive wrote"):
+        list(load_corpus(tmp_path).documents)

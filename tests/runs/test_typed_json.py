@@ -48,6 +48,7 @@ def test_there_and_back():
         ("mean", "1"),
         ("mean", None),
         ("mean", True),
+        ("mean", 10**400),
         ("kind", "c"),
         ("ends", [1.0]),
         ("ends", 1.0),

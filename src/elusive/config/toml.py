@@ -181,7 +181,10 @@ def _convert(hint: Any, value: Any, where: str, default: Any = None) -> Any:
             raise ElusiveError(f"{where}: expected a list, got {value!r}.")
         return tuple(_convert(arguments[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ElusiveError(f"{where}: expected a number that a float can hold, got {value}.") from None
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ElusiveError(f"{where}: expected {hint.__name__}, got {value!r}.")
     return value

@@ -1,6 +1,7 @@
 """The corpus stage: any source becomes a corpus folder."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import os
@@ -15,6 +16,7 @@ from elusive.corpus.readers.files import Source, opened_source
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json, write_jsonl
 from elusive.runs.stage import Stage
+from elusive.runs.typed_json import from_json
 
 from .chunk_questions import BEYOND_LIMIT, follow_chunks
 from .documents import Corpus, Entry, load_corpus, write_corpus
@@ -134,6 +136,21 @@ def _question_sets(settings: CorpusSettings) -> str:
     return before
 
 
+@dataclasses.dataclass(frozen=True)
+class _Summary:
+    """A corpus's done.json: counts, and what is said of them."""
+
+    rows: int
+    documents: int
+    questions: int
+    quarantined: dict[str, int]
+    left_out: dict[str, int]
+    marked: tuple[str, ...]
+    unplaced: int
+    made: int = 0
+    question_sets: str = ""
+
+
 def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict[str, Any]:
     return {
         "rows": counts.rows - read.made,
@@ -154,22 +171,22 @@ def summary_lines(folder: str | Path) -> list[str]:
         folder: a folder that `make_corpus` wrote.
     """
     folder = Path(folder)
-    found: Mapping[str, Any] = read_json(folder / "done.json")
-    quarantined, left_out = found["quarantined"], found["left_out"]
-    documents, questions = counted(found["documents"], "document"), counted(found["questions"], "question")
+    found = from_json(_Summary, read_json(folder / "done.json"), str(folder / "done.json"))
+    quarantined, left_out = found.quarantined, found.left_out
+    documents, questions = counted(found.documents, "document"), counted(found.questions, "question")
     lines = [f"{documents}, {questions}"]
     if quarantined or left_out:
         # A row of SQuAD's flat form holds a paragraph and a question, and counts as both.
         rest = f"{sum(quarantined.values()):,} bad + {sum(left_out.values()):,} left out{_reasons(left_out)}"
-        made = f" + {found['made']:,} made of them" if found.get("made") else ""
-        lines.append(f"{found['rows']:,} in{made} = {documents} + {questions} + {rest}")
+        made = f" + {found.made:,} made of them" if found.made else ""
+        lines.append(f"{found.rows:,} in{made} = {documents} + {questions} + {rest}")
     if quarantined:
         bad = ", ".join(counted(number, of) for of, number in quarantined.items())
         lines.append(f"bad rows quarantined in {folder / 'quarantine.jsonl'}: {bad}")
-    lines += found["marked"]
-    if (sets := found.get("question_sets", "")) and not sets.startswith("the same:"):
+    lines += found.marked
+    if (sets := found.question_sets) and not sets.startswith("the same:"):
         lines.append(f"question sets: {sets}")
-    if found["unplaced"]:
+    if found.unplaced:
         lines.append(f"answers without a place: {folder / 'unplaced.jsonl'}")
     return lines
 

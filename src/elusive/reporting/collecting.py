@@ -105,12 +105,23 @@ def _stage_file(path: Path, stage: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class _Took:
+    """What is shown of a training's done.json."""
+
+    steps: int
+    texts: int
+    seconds: float
+    loss: float
+
+
 def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResults:
     path = _stage_file(run.augmented(arm) / "done.json", "augment")
     texts_made = from_json(AugmentedCorpus, read_json(path), str(path))
-    done = [read_json(_stage_file(run.model(arm, seed) / "done.json", "train")) for seed in seeds]
+    marks = [_stage_file(run.model(arm, seed) / "done.json", "train") for seed in seeds]
+    done = [from_json(_Took, read_json(mark), str(mark)) for mark in marks]
     steps, texts, seconds, loss = (
-        float(np.mean([row[key] for row in done])) for key in ("steps", "texts", "seconds", "loss")
+        float(np.mean([getattr(one, name) for one in done])) for name in ("steps", "texts", "seconds", "loss")
     )
     return ArmResults(
         texts_made.mean_drop_rate, texts_made.at_ceiling, texts_made.survival, steps, texts, seconds, loss

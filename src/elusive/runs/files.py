@@ -75,7 +75,7 @@ def read_json(path: str | Path) -> Any:
     """Read the JSON object of a file that an earlier stage wrote; its hash is taken out, if it has one.
 
     Raises:
-        ElusiveError: if it is missing or damaged.
+        ElusiveError: if it is missing or damaged; also where a key is asked for that it lacks.
     """
     path = Path(path)
     if not is_there(path):
@@ -90,7 +90,18 @@ def read_json(path: str | Path) -> Any:
         raise damaged(path, "not a JSON object")
     if value.pop(_SEAL, (seal := _seal(value | {_SEAL: None}))) != seal:
         raise damaged(path, "it was changed since it was written")
-    return value
+    return _ReadObject(path, value)
+
+
+class _ReadObject(dict[str, Any]):
+    """A JSON object of a file; a key that it lacks is an error that names the file."""
+
+    def __init__(self, path: Path, value: Mapping[str, Any]) -> None:
+        super().__init__(value)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise damaged(self._path, f"it lacks {key!r}")
 
 
 def _seal(value: Mapping[str, Any]) -> str:

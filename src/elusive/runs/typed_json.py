@@ -44,7 +44,7 @@ def from_json(kind: type[T], value: Any, where: str = "") -> T:
     """
     try:
         return _typed(kind, value, where)
-    except (TypeError, ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         if isinstance(error, ElusiveError):
             raise
         raise ElusiveError(
@@ -72,6 +72,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _filled(hint, value, name)
     if hint is float and type(value) is int:
+        float(value)  # refuses what is too large for one
         return value
     _expect(type(value) is hint, name, getattr(hint, "__name__", str(hint)), value)
     return value

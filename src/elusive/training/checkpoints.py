@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.runs.files import read_json, write_json
 from elusive.runs.lock import check_still_locked
@@ -81,7 +82,10 @@ def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was marked, and its files are what they were then."""
     if not (checkpoint / _MARK).exists():
         return False
-    sizes = read_json(checkpoint / _MARK)
+    try:
+        sizes = read_json(checkpoint / _MARK)
+    except ElusiveError:  # damaged, so that nobody knows
+        return False
     return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == sizes[name] for name in sizes)
 
 

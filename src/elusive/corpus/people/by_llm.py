@@ -24,6 +24,7 @@ from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
 from elusive.runs.stage import Stage
 from elusive.runs.terminal import say
+from elusive.runs.typed_json import from_json
 
 from .biographies import Person, corpus_about
 from .chat import Announce, Answer, AnswerLog, Chat, Request
@@ -204,8 +205,7 @@ def _made(
 
 
 def _finished(stage: Stage) -> PeopleSummary:
-    summary = stage.summary
-    return PeopleSummary(**{**summary, "usage": TokenUsage(**summary["usage"])})
+    return from_json(PeopleSummary, stage.summary, str(stage.folder))
 
 
 def _identity(corpus: CorpusSettings, settings: LlmSettings) -> dict[str, Any]:
