@@ -105,8 +105,10 @@ class _Bounded(io.RawIOBase):
     """A decompressed stream that ends with an error where it grows out of proportion to its file."""
 
     def __init__(self, stream: Any, file_bytes: int, label: str, limits: ReadLimits) -> None:
-        self._stream, self._label, self._limits = stream, label, limits
-        self._room = max(limits.at_once, limits.expansion * file_bytes)
+        self._stream, self._label = stream, label
+        self._most = max(limits.at_once, limits.expansion * file_bytes)
+        self._times = self._most // max(1, file_bytes)
+        self._room = self._most
 
     def readable(self) -> bool:
         return True
@@ -116,8 +118,8 @@ class _Bounded(io.RawIOBase):
         self._room -= len(block)
         if self._room < 0:
             raise ElusiveError(
-                f"{self._label} grows to more than {self._limits.expansion:,} times its size (corpus.max_expansion). "
-                "Unpack it and look what it holds, or raise that setting."
+                f"{self._label} grows to more than {self._most:,} bytes, {self._times:,} times its size. Unpack it and "
+                f"look what it holds, or set corpus.max_expansion to more than {self._times:,}."
             )
         buffer[: len(block)] = block
         return len(block)

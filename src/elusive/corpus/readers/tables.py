@@ -91,7 +91,7 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
     """
     header: list[str] = []
     number = 0
-    with file.opened() as stream:
+    with file.opened() as stream, _cells_of_any_length():
         # Bytes that are not UTF-8 become surrogates, so that they cost one row and not the file.
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
         first = text.readline(file.limits.at_once + 1)
@@ -120,26 +120,32 @@ def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, str, list[st
     # Strict, or a quote that is never closed would swallow the rest of the file in silence.
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     line = 1
-    limit_before = csv.field_size_limit(2**31 - 1)  # csv's own limit is 131,072 characters in a cell
+    while True:
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            cells = (
+                f"malformed CSV ({error}); a text with commas, quotes or newlines needs double quotes around it, "
+                "and a quote inside them is written as two"
+            )
+        except _TooLongError as error:
+            cells = str(error)
+        except StopIteration:
+            return
+        taken = source.row()
+        if cells:
+            yield line, taken[0] if len(taken) == 1 else "".join(taken), cells
+        line += len(taken)
+
+
+@contextlib.contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """csv's own limit is 131,072 characters in a cell."""
+    before = csv.field_size_limit(2**31 - 1)
     try:
-        while True:
-            try:
-                cells = next(reader)
-            except csv.Error as error:
-                cells = (
-                    f"malformed CSV ({error}); a text with commas, quotes or newlines needs double quotes around it, "
-                    "and a quote inside them is written as two"
-                )
-            except _TooLongError as error:
-                cells = str(error)
-            except StopIteration:
-                return
-            taken = source.row()
-            if cells:
-                yield line, taken[0] if len(taken) == 1 else "".join(taken), cells
-            line += len(taken)
+        yield
     finally:
-        csv.field_size_limit(limit_before)
+        csv.field_size_limit(before)
 
 
 def _csv_row(number: int, line: int, text: str, cells: list[str] | str, header: list[str]) -> Row:
