@@ -1,5 +1,6 @@
 """Settings: defaults, ranges, and TOML in and out."""
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -357,3 +358,9 @@ class TestRanges:
 def test_a_number_that_no_float_holds_is_refused():
     with pytest.raises(ElusiveError, match=r"augment: beta: expected a number that a float can hold"):
         toml.from_table(Recipe, {"augment": {"beta": 10**400}}, "recipe")
+
+
+@pytest.mark.parametrize("assignment", ["a=" + "[" * 5000, "a." * 5000 + "a=1", "title=" + "{a=" * 5000])
+def test_an_assignment_nested_too_deeply_is_text_or_refused(assignment):
+    with contextlib.suppress(ElusiveError):
+        toml.from_table(Recipe, with_overrides({}, [assignment]), "--set")

@@ -19,6 +19,10 @@ from .renamed import refuse_renamed
 
 SettingsT = TypeVar("SettingsT")
 
+_MOST_PARTS = 20
+"""Of a key with dots; settings have three."""
+
+
 _MOST_BYTES = 1 << 20
 """Of a recipe; long ones have a few thousand."""
 
@@ -97,13 +101,13 @@ def assigned(assignment: str) -> tuple[list[str], Any]:
     key, equals, text = assignment.partition("=")
     try:
         inner = tomllib.loads(f"{key} = 0") if equals else {}
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         inner = {}
     parts: list[str] = []
     while inner:
         ((part, inner),) = inner.items()
         parts.append(part)
-    if not parts:
+    if not 0 < len(parts) <= _MOST_PARTS:
         raise ElusiveError(f"Expected SECTION.KEY=VALUE, e.g. train.learning_rate=1e-4, got {assignment!r}.")
     return parts, _value(text.strip())
 
@@ -112,7 +116,7 @@ def _value(text: str) -> Any:
     """A value of TOML, a list of bare words, or the text itself."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         table = {}
     if table.keys() == {"value"}:
         return table["value"]
