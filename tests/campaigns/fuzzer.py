@@ -432,7 +432,9 @@ def outcome(kind: Kind, folder: Path, *, show: bool = False) -> str:
         if show:
             traceback.print_exc()
         found = f"not done after {SECONDS:g} s"
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in Rust is no Exception
         if show:
             traceback.print_exc()
         found = _failure(error)
@@ -440,7 +442,7 @@ def outcome(kind: Kind, folder: Path, *, show: bool = False) -> str:
     return f"{grown / 1e6:,.0f} MB of memory" if grown > GROWTH_BYTES else found
 
 
-def _failure(error: Exception) -> str:
+def _failure(error: BaseException) -> str:
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/elusive/" in frame.filename]
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
     return f"{type(error).__name__} at {place}: {visible(str(error))[:120]}"

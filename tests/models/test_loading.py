@@ -1,6 +1,7 @@
 """Loading: names, reasons, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -69,3 +70,23 @@ def test_the_context_is_read_from_the_configuration():
 
 def test_unknown_words_are_part_of_the_text(tokenizer):
     assert set(special_token_ids(tokenizer)) == set(tokenizer.convert_tokens_to_ids(["<bos>", "<eos>", "<pad>"]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"[]",
+        lambda content: b"\xff" + content,
+        # A merge of nothing with nothing, at which tokenizers panics.
+        lambda content: json.dumps(
+            {**json.loads(content), "model": {**json.loads(content)["model"], "merges": [["", ""]]}}
+        ).encode(),
+    ],
+)
+def test_a_damaged_tokenizer_is_named(tmp_path, change):
+    folder = shutil.copytree(loading.EMBEDDED["elusive/small"], tmp_path / "model")
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_bytes(change(tokenizer.read_bytes()))
+    with pytest.raises(ElusiveError, match=r"The tokenizer of '.*model' could not be loaded"):
+        loading.load_tokenizer(str(folder))

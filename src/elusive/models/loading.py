@@ -215,7 +215,10 @@ def _reasons(what: str, name: str) -> Iterator[None]:
         yield
     except (ElusiveError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # libraries raise all kinds for files that others wrote
+    except BaseException as error:
+        # Libraries raise all kinds for files that others wrote; where Rust panics in tokenizers, that is not even an Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise _loading_error(what, name, error) from error
 
 
@@ -345,7 +348,7 @@ _LONGEST_REASON = 400
 """Characters of what a library says."""
 
 
-def _loading_error(what: str, name: str, error: Exception) -> ElusiveError:
+def _loading_error(what: str, name: str, error: BaseException) -> ElusiveError:
     if Path(resolve(name)).is_absolute() and not Path(resolve(name)).exists():
         return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
     if damage := damaged_file(resolve(name)):
