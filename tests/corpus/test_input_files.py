@@ -11,6 +11,7 @@ from elusive.config.run import CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.readers import read_corpus
 from elusive.corpus.spans import mark, markers
+from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 
 SMALL: dict[str, Any] = {"max_read_bytes": 1000}
@@ -120,3 +121,12 @@ def test_time_does_not_grow_with_the_square_of_a_line(tmp_path, name, content, m
     monkeypatch.setattr("elusive.corpus.readers.text.token_counts", lambda name: lambda texts: [*map(len, texts)])
     with contextlib.suppress(ElusiveError):
         assert read_corpus(path, **options).documents
+
+
+def test_a_header_that_is_not_utf_8_costs_its_rows_and_no_more(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_bytes(b"text,caf\xe9\nAda.,1\nBo.,2,3\n")
+    found = make_corpus(CorpusSettings(source=str(path), skip_bad=True), tmp_path / "out")
+    assert [document.text for document in found.documents] == ["Ada."]
+    [row] = map(json.loads, (tmp_path / "out" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
+    assert row["reason"].startswith("expected 2 cells (text, caf\\udce9), got 3")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from elusive.config.run import CorpusSettings
 from elusive.errors import ElusiveError
+from elusive.messages import visible
 
 from .wording import counted, listed
 
@@ -59,7 +60,7 @@ def bad_row(
     """A bad row with its bytes made text and cut to size."""
     # A character has at most four bytes; the cut keeps a huge row from being decoded for its first few characters.
     text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace")
-    return BadRow(str(source), line, reason, text[:RAW_CHARACTERS], of)
+    return BadRow(str(source), line, visible(reason), text[:RAW_CHARACTERS], of)
 
 
 @dataclass(frozen=True)

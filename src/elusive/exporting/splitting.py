@@ -127,7 +127,8 @@ def cut_text(text: str, count_tokens: CountTokens, max_length: int) -> Iterator[
 def _checked(source: Path) -> Iterator[dict[str, Any]]:
     kinds = {"text": str, "id": str, "copy": int, "arm": str}
     for number, row in enumerate(read_jsonl(source), 1):
-        if set(row) != set(kinds) or not all(isinstance(row[name], kind) for name, kind in kinds.items()):
+        fits = set(row) == set(kinds) and all(isinstance(row[name], kind) for name, kind in kinds.items())
+        if not fits or not 0 <= row["copy"] < 2**31:
             raise ElusiveError(
                 f"{source}, line {number}: expected the keys {', '.join(kinds)} as `elusive augment` writes them, got "
                 f"{', '.join(row) or 'none'}. Run `elusive augment` again."

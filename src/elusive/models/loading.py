@@ -216,7 +216,7 @@ def _reasons(what: str, name: str) -> Iterator[None]:
     except (ElusiveError, MemoryError, torch.OutOfMemoryError):
         raise
     except BaseException as error:
-        # Libraries raise all kinds for files that others wrote; where Rust panics in tokenizers, that is not even an Exception.
+        # Libraries raise all kinds for files that others wrote; where tokenizers panics, not even an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise _loading_error(what, name, error) from error
