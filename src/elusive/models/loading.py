@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -250,7 +251,7 @@ def adapter_config(path: str) -> dict[str, Any]:
         ElusiveError: if the configuration is damaged, or their weights are not there as safetensors.
     """
     config = Path(path) / "adapter_config.json"
-    if not config.exists():
+    if not os.path.exists(config):  # a name on the hub may be too long for a path
         return {}
     if not (config.parent / "adapter_model.safetensors").exists():
         raise ElusiveError(
@@ -275,7 +276,7 @@ def base_of(name: str) -> str:
             f"{path}/adapter_config.json: expected the model that the adapters belong to as base_model_name_or_path, "
             f"got {base!r}. Name its folder, its hub name, elusive/large or elusive/small there."
         )
-    if (Path(resolve(base)) / "adapter_config.json").exists():
+    if os.path.exists(Path(resolve(base)) / "adapter_config.json"):
         raise ElusiveError(
             f"The adapters in {path} belong to {base}, which itself holds adapters: expected a whole model. Merge "
             "those into their model first (peft: merge_and_unload, then save_pretrained), and name that as "
