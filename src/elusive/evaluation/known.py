@@ -1,5 +1,6 @@
 """Questions about people that a model knew before it was trained: what it has forgotten since."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
     if setting != "auto":
         return read_questions(setting)
     recipe = Path(_before_training(model)) / RECIPE_NAME
-    if not recipe.exists():
+    if not os.path.exists(recipe):
         return _asked_about(well_known_people(), "well-known")
     text = load_recipe(recipe, PretrainSettings)
     told, asked = pretraining_people(text.seed, text.people, text.questioned_ratio)
@@ -54,7 +55,7 @@ def _before_training(model: str) -> str:
     """The model as it was before `elusive train`: the folder's stage says which that was."""
     folder = base_of(model)
     settings = Path(folder) / "settings.json"
-    if settings.exists():
+    if os.path.exists(settings):
         stage = read_json(settings)
         if {"model", "texts", "train"} <= stage.keys():
             check_format(stage, folder)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -204,7 +205,7 @@ def _identity(
 ) -> dict[str, Any]:
     """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
     folder = Path(loading.resolve(model.name))
-    named = model.name if model.name in loading.EMBEDDED or not folder.is_dir() else folder.name
+    named = model.name if model.name in loading.EMBEDDED or not os.path.isdir(folder) else folder.name
     identity = loading.model_identity(model) | {"model": named, **questions_identity(items, examples, settings)}
     if settings.engine != "transformers":
         identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}

@@ -1,6 +1,7 @@
 """The model that the exported texts are meant for: its tokens, its context, the tokens that end an answer."""
 
 import dataclasses
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class BaseModel:
     @property
     def on_hub(self) -> bool:
         """Whether the name is one of the hub's, rather than a folder."""
-        return bool(_HUB_NAME.fullmatch(self.name)) and not self.embedded and not Path(self.name).exists()
+        return bool(_HUB_NAME.fullmatch(self.name)) and not self.embedded and not os.path.exists(self.name)
 
     @property
     def path(self) -> str:

@@ -1,6 +1,7 @@
 """The data set card: README.md with the hub's YAML in front."""
 
 import html
+import os
 import re
 import shlex
 from pathlib import Path
@@ -172,7 +173,12 @@ def public_name(name: str) -> str:
         ('gemma', 'google/gemma-2-9b')
     """
     path = Path(name)
-    local = path.is_absolute() or name.startswith((".", "~")) or (name.count("/") != 1 and "/" in name) or path.exists()
+    local = (
+        path.is_absolute()
+        or name.startswith((".", "~"))
+        or (name.count("/") != 1 and "/" in name)
+        or os.path.exists(path)
+    )
     return path.name if local else name
 
 

@@ -85,7 +85,7 @@ _FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json
 def model_hash(name: str) -> str:
     """SHA-256 of a local model's files, so that a model retrained in the same folder is noticed ("" for hub names)."""
     folder = Path(resolve(name))
-    files = sorted(path for pattern in _FILES for path in folder.glob(pattern)) if folder.is_dir() else []
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern)) if os.path.isdir(folder) else []
     return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)) if files else ""
 
 
@@ -205,7 +205,7 @@ def _load_adapters(loaded: Any, path: str, base: str) -> Any:
 def _check_generation(base: str) -> None:
     """Refuse a damaged generation_config.json: transformers then goes without, and answers would end elsewhere."""
     path = Path(base) / "generation_config.json"
-    if path.exists() and read_object(path) is None:
+    if os.path.exists(path) and read_object(path) is None:
         raise _loading_error("generation settings", base, ValueError(f"{path} holds no JSON object"))
 
 
@@ -350,7 +350,7 @@ _LONGEST_REASON = 400
 
 
 def _loading_error(what: str, name: str, error: BaseException) -> ElusiveError:
-    if Path(resolve(name)).is_absolute() and not Path(resolve(name)).exists():
+    if Path(resolve(name)).is_absolute() and not os.path.exists(resolve(name)):
         return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
     if damage := damaged_file(resolve(name)):
         return ElusiveError(f"The {what} of '{name}' could not be loaded: {damage}")

@@ -1,6 +1,7 @@
 """Whether a loaded model has the weights of its folder, all of them and no others, and which file is damaged if not."""
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -89,7 +90,7 @@ def damaged_file(folder: str | Path) -> str:
     Reads the headers of weights, not the weights.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return ""
     return next(_damages(folder), "")
 
