@@ -20,10 +20,16 @@ def parse_row(raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ElusiveError(f"malformed JSON ({error.msg}, column {error.colno})") from None
     except (ValueError, RecursionError) as error:
-        raise ElusiveError(f"JSON that cannot be read ({error})") from None
+        raise ElusiveError(unreadable_json(error)) from None
     if not isinstance(value, dict):
         raise ElusiveError(f"expected a JSON object {{...}}, got {kind(value)}")
     return value
+
+
+def unreadable_json(error: Exception) -> str:
+    """Why JSON that is well formed cannot be read, in words: Python's own say what to change in a program."""
+    reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+    return f"JSON that cannot be read ({reason})"
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

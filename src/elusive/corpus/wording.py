@@ -8,7 +8,7 @@ LISTED_PROBLEMS = 10
 """Problems that a message lists."""
 
 
-PROBLEM_CHARACTERS = 240
+PROBLEM_CHARACTERS = 280
 """Characters of each that it shows."""
 
 

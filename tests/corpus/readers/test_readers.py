@@ -108,8 +108,8 @@ class TestJsonl:
             ('{"text": "Ada", "spans": [{"field": "name", "start": 0}]}', "with whole numbers"),
             ('{"text": "Ada", "spans": [["", 0, 1]]}', "empty field of a span"),
             ('{"text": "Ada", "spans": "name"}', "'spans': expected a list, got a string"),
-            ("[" * 100_000, "JSON that cannot be read"),
-            ('{"text": "a", "n": ' + "9" * 5000 + "}", "JSON that cannot be read"),
+            ("[" * 100_000, "JSON that cannot be read (nested too deeply)"),
+            ('{"text": "a", "n": ' + "9" * 5000 + "}", "JSON that cannot be read (a number of too many digits)"),
         ],
     )
     def test_bad_rows(self, tmp_path: Path, line: str | bytes, reason: str) -> None:

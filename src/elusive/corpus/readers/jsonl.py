@@ -6,7 +6,7 @@ from typing import Any
 
 from elusive.corpus.documents import Entry
 from elusive.corpus.input_files import byte_lines, read_bytes
-from elusive.corpus.values import kind, not_utf8, parse_row
+from elusive.corpus.values import kind, not_utf8, parse_row, unreadable_json
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
@@ -74,4 +74,4 @@ def _json(file: SourceFile) -> Any:
             "Expected one JSON value; a file with one object a line needs the suffix .jsonl or corpus.format = jsonl."
         ) from None
     except (ValueError, RecursionError) as error:
-        raise ElusiveError(f"{file.label}: JSON that cannot be read ({error}). Expected one JSON value.") from None
+        raise ElusiveError(f"{file.label}: {unreadable_json(error)}. Expected one JSON value.") from None
