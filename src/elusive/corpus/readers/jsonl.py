@@ -63,8 +63,9 @@ def _rows(values: list[Any]) -> Iterator[Row]:
 
 
 def _json(file: SourceFile) -> Any:
+    content = read_bytes(file.path, file.label, file.limits)
     try:
-        return json.loads(read_bytes(file.path, file.label, file.limits).decode("utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ElusiveError(f"{file.label}, line {line}: {not_utf8(error)}. Save the file as UTF-8.") from None
