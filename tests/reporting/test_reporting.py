@@ -419,7 +419,7 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None
     results = read_results(run / "report" / "results.json")
     assert (
         "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
-        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; no different at 95%: random-matched -.042 "
+        "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not told apart: random-matched -.042 "
         "[-.125, .000], attention .000 [.000, .000]."
     ) in results.verdict.notes
     markdown = (run / "report" / "results.md").read_text()

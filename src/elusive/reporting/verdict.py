@@ -80,7 +80,7 @@ def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
 
 def _untrained_notes(pairs: Sequence[ArmDifference], overall: Mapping[str, float]) -> list[str]:
     above, below, same = _by_side({pair.a: pair for pair in pairs if pair.b == UNTRAINED})
-    groups = {"above it": above, "below it": below, "no different at 95%": same}
+    groups = {"above it": above, "below it": below, "not told apart": same}
     said = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)
     return [f"The model before training has an EM of {score(overall[UNTRAINED])} ({said})."]
 
@@ -99,7 +99,7 @@ def _known_notes(results: Results) -> list[str]:
         return []
     lost = {arm: row.lost for arm, row in known.items() if row.lost}
     above, below, same = _by_side(lost)
-    groups = {"lost": below, "gained": above, "no different at 95%": same}
+    groups = {"lost": below, "gained": above, "not told apart": same}
     said = "".join(
         f"; {name}: " + ", ".join(f"{arm} {difference_text(lost[arm])}" for arm in arms)
         for name, arms in groups.items()
