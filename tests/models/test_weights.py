@@ -223,3 +223,8 @@ def test_adapters_are_refused_when_their_model_has_changed(tmp_path):
     saved(base)  # other random weights
     with pytest.raises(ElusiveError, match=r"were trained on other files than .*base holds now"):
         load(folder)
+
+
+def test_a_name_that_is_too_long_for_a_path_is_a_message() -> None:
+    with pytest.raises(ElusiveError, match=r"^The model of .a/x+ \.\.\. \[[\d,]+ characters\]"):
+        loading.load_model(ModelRef("a/" + "x" * 5000, device="cpu"))
