@@ -42,6 +42,9 @@ class TestPlain:
         text = 'Start here.\n\nA b c. "D e!" F g? H i j k l m n.\n\nEnd.'
         assert plain(text, 5) == ["Start here.", 'A b c. "D e!"', "F g? H i j", "k l m n.\n\nEnd."]
 
+    def test_no_cut_behind_an_abbreviation(self) -> None:
+        assert plain("One two three. Met Dr. J. Smith now.", 5) == ["One two three.", "Met Dr. J. Smith now."]
+
     def test_chinese_sentences_need_no_space(self) -> None:
         count = lambda texts: [len(text) for text in texts]  # noqa: E731
         blocks = plain_blocks(["你好世界。再见世界。\n"])

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..sentences import sentences
+
 TokenCounts = Callable[[Sequence[str]], list[int]]
 """How many tokens each of several texts has."""
 
@@ -18,12 +20,7 @@ _CONTAINERS = ("bullet_list", "ordered_list", "list_item", "blockquote")
 _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(?:.*\n)*?(\1|\.\.\.)[ \t]*(?:\n|\Z)")
 
 
-# A closing quote or bracket belongs to its sentence; Chinese and Japanese put no space behind one.
-# Begun at the first of its points alone: at each, a long row of them would take time that grows with its square.
-_SENTENCE = re.compile(r"""(?<![.!?…])[.!?…]+["'”’»)\]]*\s+|[。！？]+["”’」』）]*\s*""")  # noqa: RUF001
-
-
-_WORD = re.compile(r"\S+\s*")
+_WORD = re.compile(r"\s*\S+\s*|\s+")
 
 
 @lru_cache(maxsize=1)
@@ -116,20 +113,13 @@ def _trimmed(parts: Sequence[str]) -> Iterator[str]:
 
 def _pieces(text: str, budget: int, count: TokenCounts) -> Iterator[_Piece]:
     """Sentences, and the words of those that are longer than the budget."""
-    sentences = _split_behind(text, _SENTENCE)
-    for sentence, tokens in zip(sentences, count(sentences), strict=True):
+    parts = [text[start:end] for start, end in sentences(text)]
+    for sentence, tokens in zip(parts, count(parts), strict=True):
         if tokens <= budget:
             yield _Piece(sentence, tokens)
             continue
-        words = _split_behind(sentence, _WORD)
+        words = _WORD.findall(sentence)
         yield from map(_Piece, words, count(words))
-
-
-def _split_behind(text: str, pattern: re.Pattern[str]) -> list[str]:
-    ends = [match.end() for match in pattern.finditer(text)]
-    starts = [0, *ends]
-    parts = [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
-    return [part for part in parts if part]
 
 
 def plain_blocks(lines: Iterable[str]) -> Iterator[Block]:
