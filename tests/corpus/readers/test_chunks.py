@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elusive.corpus.readers.chunks import Block, chunked, markdown_blocks, plain_blocks
+from elusive.corpus.readers.chunks import Block, TokenCounts, chunked, markdown_blocks, plain_blocks, token_counts
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -126,6 +127,31 @@ def test_markdown_blocks_join_to_the_text(lines: list[str], budget: int) -> None
 @given(st.text(st.sampled_from("ab .!\n"), max_size=120), st.integers(1, 8))
 def test_a_chunk_of_plain_text_is_within_its_budget(text: str, budget: int) -> None:
     assert all(words([chunk])[0] <= budget for chunk in plain(text, budget))
+
+
+TEXT = st.text(st.sampled_from("aZ é世.,'1 \n"), max_size=60)
+
+
+@pytest.fixture(scope="module")
+def count() -> TokenCounts:
+    return token_counts("elusive/large")
+
+
+@given(parts=st.lists(TEXT, max_size=8))
+def test_parts_are_counted_in_their_text(count: TokenCounts, parts: list[str]) -> None:
+    assert sum(count(parts)) == count(["".join(parts)])[0]
+    assert count(["I ", "am ", "here", ""]) == [1, 2, 2, 0]  # I, " a" m, " her" e
+    assert [*map(count, (["I "], ["am "], ["here"]))] == [[2], [2], [2]]
+
+
+@given(words=st.lists(st.text("abcdefghij", min_size=1, max_size=9), max_size=40), budget=st.integers(12, 40))
+def test_chunks_of_words_without_a_sentence_end_are_full(count: TokenCounts, words: list[str], budget: int) -> None:
+    chunks = list(chunked([Block(" ".join(words))], budget, count))
+    assert " ".join(chunks) == " ".join(words)
+    assert all(count([chunk])[0] <= budget for chunk in chunks)
+    for chunk, following in pairwise(chunks):
+        # The spaces behind a chunk's first word and its last may be tokens of their own.
+        assert count([f"{chunk} {following.split()[0]}"])[0] > budget - 2
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=12), st.integers(1, 8))

@@ -1,14 +1,16 @@
 """Long texts cut into documents at the borders of their paragraphs."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from ..sentences import sentences
 
 TokenCounts = Callable[[Sequence[str]], list[int]]
-"""How many tokens each of several texts has."""
+"""How many tokens each of the consecutive parts of a text has, where the text is encoded as one."""
 
 
 _WHOLE = ("fence", "code_block", "table", "html_block")
@@ -27,6 +29,10 @@ _WORD = re.compile(r"\s*\S+\s*|\s+")
 def token_counts(name: str) -> TokenCounts:
     """A function that counts a model's tokens, without special ones.
 
+    A token counts for the part that holds its last character, so the counts of all parts make the count of the text.
+    Encoded alone, a part may have others: its first word lacks the space in front of it, and a tokenizer that knows no
+    words may join characters of two parts.
+
     Args:
         name: folder or hub name of its tokenizer.
     """
@@ -35,8 +41,17 @@ def token_counts(name: str) -> TokenCounts:
     tokenizer = load_tokenizer(name).backend_tokenizer
     tokenizer.no_truncation()
 
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    @lru_cache(maxsize=1)  # a document of one paragraph is counted as a document, and then as a paragraph
+    def count_one(text: str) -> int:
+        return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def count(parts: Sequence[str]) -> list[int]:
+        if len(parts) == 1:
+            return [count_one(parts[0])]
+        offsets = tokenizer.encode("".join(parts), add_special_tokens=False).offsets
+        token_ends = sorted(end for _, end in offsets)
+        until = [bisect_right(token_ends, end) for end in accumulate(map(len, parts))]
+        return [after - before for before, after in pairwise([0, *until])]
 
     return count
 
@@ -98,9 +113,11 @@ def chunked(blocks: Iterable[Block], budget: int, count: TokenCounts) -> Iterato
         for part in _pieces(block.text, budget, count):
             if tokens + part.tokens > budget and len(chunk) > len(start):
                 yield from _trimmed(chunk)
-                chunk, tokens, start = [], 0, []
-            chunk.append(part.text)
-            tokens += part.tokens
+                # Without what stood in front of it, a part may have more tokens.
+                chunk, tokens, start = [part.text], count([part.text])[0], []
+            else:
+                chunk.append(part.text)
+                tokens += part.tokens
     yield from _trimmed([*chunk, *(heading.text for heading in headings)])
 
 

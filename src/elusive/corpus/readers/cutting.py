@@ -41,8 +41,8 @@ def cut(document: Document, budget: int, count: TokenCounts) -> tuple[list[Docum
         return [document], 0
     whole = _hide_borders(document, budget, count)
     lines = re.findall(r"[^\n]*\n|[^\n]+", whole)
-    pieces = chunked(plain_blocks(lines), budget, lambda texts: count([text.translate(_SHOWN) for text in texts]))
-    places = _places(whole, list(pieces))
+    shown = count if whole == document.text else lambda texts: count([text.translate(_SHOWN) for text in texts])
+    places = _places(whole, list(chunked(plain_blocks(lines), budget, shown)))
     if len(places) == 1:
         return [document], 0
     spans, lost = _moved(document.spans, places)
@@ -54,10 +54,10 @@ def cut(document: Document, budget: int, count: TokenCounts) -> tuple[list[Docum
 
 def _hide_borders(document: Document, budget: int, count: TokenCounts) -> str:
     """The text with other characters, one for one, in the place of all borders within spans that may not be cut."""
-    marked = [document.text[span.start : span.end] for span in document.spans]
     text = list(document.text)
-    for span, words, tokens in zip(document.spans, marked, count(marked) if marked else (), strict=True):
-        if tokens <= budget:
+    for span in document.spans:
+        words = document.text[span.start : span.end]
+        if count([words])[0] <= budget:
             text[span.start : span.end] = words.translate(_HIDDEN)
     return "".join(text)
 
