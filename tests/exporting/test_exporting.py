@@ -27,7 +27,7 @@ from elusive.exporting.card import code, markdown, public_name, size_category
 from elusive.exporting.splitting import cut_text
 from elusive.exporting.trainers import Plan, trainer_files
 from elusive.models.loading import load_tokenizer
-from elusive.runs.files import read_json, read_jsonl, write_json
+from elusive.runs.files import read_json, read_jsonl, write_json, write_jsonl
 
 # Documented names. Where a newer version of a trainer drops one, the stanza must change.
 LLAMA_FACTORY_DATA_KEYS = {  # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
@@ -223,6 +223,16 @@ class TestSources:
         for folder in (corpus, tmp_path, tmp_path / "nothing"):
             with pytest.raises(ElusiveError, match=r"to be a folder that `elusive augment` wrote .* or a run folder"):
                 export(folder, tmp_path / "out")
+
+    @pytest.mark.parametrize("copy", [2**31, -1, 10**99, True, 1.0, None])
+    def test_a_copy_number_that_no_column_holds(self, augmented: Path, tmp_path: Path, copy: object) -> None:
+        texts = shutil.copytree(augmented, tmp_path / "texts")
+        rows = rows_of(texts)
+        write_jsonl(texts / "train.jsonl", [*rows[:3], rows[3] | {"copy": copy}])
+        with pytest.raises(
+            ElusiveError, match=r"line 4: expected a number from 0 to 2147483647 as copy, got -?[0-9TN]"
+        ):
+            export(texts, tmp_path / "out")
 
     def test_an_arm_that_is_another(self, augmented: Path, tmp_path: Path) -> None:
         with pytest.raises(ElusiveError, match=r"--arm plain: .* holds the arm attention"):

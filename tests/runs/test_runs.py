@@ -138,6 +138,14 @@ class TestJson:
         with pytest.raises(ElusiveError, match=r"done\.json is damaged \(it was changed since it was written\)"):
             read_json(path)
 
+    def test_a_key_that_is_gone_with_the_hash_is_damage(self, tmp_path: Path) -> None:
+        path = tmp_path / "done.json"
+        write_json(path, {"rate": 0.25, "more": {}})
+        assert read_json(path) == {"rate": 0.25, "more": {}}
+        with pytest.raises(ElusiveError, match=r"done\.json is damaged \(it lacks 'steps'\)\. Delete the folder"):
+            read_json(path)["steps"]
+        assert read_json(path).get("steps", 3) == 3
+
     def test_hash(self, tmp_path: Path) -> None:
         (tmp_path / "abc").write_bytes(b"abc")
         (tmp_path / "d").write_bytes(b"d")

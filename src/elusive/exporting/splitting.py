@@ -127,11 +127,18 @@ def cut_text(text: str, count_tokens: CountTokens, max_length: int) -> Iterator[
 def _checked(source: Path) -> Iterator[dict[str, Any]]:
     kinds = {"text": str, "id": str, "copy": int, "arm": str}
     for number, row in enumerate(read_jsonl(source), 1):
-        fits = set(row) == set(kinds) and all(isinstance(row[name], kind) for name, kind in kinds.items())
-        if not fits or not 0 <= row["copy"] < 2**31:
+        if set(row) != set(kinds):
             raise ElusiveError(
                 f"{source}, line {number}: expected the keys {', '.join(kinds)} as `elusive augment` writes them, got "
                 f"{', '.join(row) or 'none'}. Run `elusive augment` again."
+            )
+        other = [name for name, kind in kinds.items() if type(row[name]) is not kind]
+        if other or not 0 <= row["copy"] < 2**31:
+            name = other[0] if other else "copy"
+            expected = "a number from 0 to 2147483647" if name == "copy" else "a string"
+            raise ElusiveError(
+                f"{source}, line {number}: expected {expected} as {name}, got {row[name]!r}. "
+                "Run `elusive augment` again."
             )
         yield {name: row[name] for name in kinds}
 

@@ -1,0 +1,22 @@
+"""The corpus stage: its mark, and what is said of a mark that others changed."""
+
+from pathlib import Path
+
+import pytest
+
+from elusive.config.run import CorpusSettings
+from elusive.corpus.stage import make_corpus, summary_lines
+from elusive.errors import ElusiveError
+from elusive.runs.files import read_json, write_json
+
+
+@pytest.mark.parametrize("key", ["rows", "documents", "questions", "quarantined", "left_out", "marked", "unplaced"])
+def test_a_mark_without_its_hash_and_a_key(tmp_path: Path, key: str) -> None:
+    make_corpus(CorpusSettings(people=2), tmp_path)
+    done = read_json(tmp_path / "done.json")
+    write_json(tmp_path / "done.json", done)
+    assert summary_lines(tmp_path) == ["2 documents, 10 questions"]
+    for changed in ({name: value for name, value in done.items() if name != key}, done | {key: None}):
+        write_json(tmp_path / "done.json", changed)
+        with pytest.raises(ElusiveError, match=rf"done\.json: expected what this version of Elusive writes, .*{key}"):
+            summary_lines(tmp_path)
