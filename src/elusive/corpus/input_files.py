@@ -129,13 +129,20 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
-def bounded_lines(stream: BinaryIO, limits: ReadLimits = ReadLimits()) -> Iterator[Line]:
-    """All lines of a stream with their line ends; of one that is too long the first bytes alone, and the problem."""
+def bounded_lines(stream: BinaryIO, limits: ReadLimits = ReadLimits(), *, blank: bool = True) -> Iterator[Line]:
+    """The lines of a stream with their line ends; of one that is too long the first bytes alone, and the problem.
+
+    Args:
+        stream: the file.
+        limits: what is too long.
+        blank: whether blank lines are among them.
+    """
     number = 0
     while raw := stream.readline(limits.at_once + 1):
         number += 1
         if len(raw) <= limits.at_once or raw.endswith(b"\n"):
-            yield Line(number, raw)
+            if blank or not raw.isspace():
+                yield Line(number, raw)
             continue
         yield Line(number, raw[: 4 * RAW_CHARACTERS], limits.too_long("a line"))
         while (rest := stream.readline(_BUFFER_BYTES)) and not rest.endswith(b"\n"):
@@ -149,7 +156,7 @@ def byte_lines(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -
         ElusiveError: if the file cannot be read.
     """
     with opened(path, label, limits) as stream:
-        for line in bounded_lines(stream, limits):
+        for line in bounded_lines(stream, limits, blank=False):
             raw = line.raw.removeprefix(b"\xef\xbb\xbf") if line.number == 1 else line.raw
             if raw.strip():
                 yield line._replace(raw=raw.rstrip(b"\r\n"))

@@ -159,3 +159,23 @@ def test_only_a_last_heading_ends_a_chunk(sizes: list[tuple[int, bool]], budget:
     blocks = [Block(("h" if heading else "p") + " x" * (size - 1) + "\n\n", heading=heading) for size, heading in sizes]
     for chunk in list(chunked(blocks, budget, words))[:-1]:
         assert not chunk.split("\n\n")[-1].startswith("h")
+
+
+def test_a_huge_text_is_encoded_by_the_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each character that it encodes at once, the tokenizers library holds some 70 bytes."""
+    count, text = token_counts("elusive/large"), "word " * 1000
+    tokens = count([text])[0]
+    monkeypatch.setattr("elusive.corpus.readers.chunks._SECTION_CHARACTERS", 100)
+    encoded: list[int] = []
+
+    def count_noted(parts: Sequence[str]) -> list[int]:
+        encoded.append(sum(map(len, parts)))
+        return words(parts)
+
+    chunks = list(chunked([Block(text)], 7, count_noted))
+    assert sorted(encoded)[-2:] == [105, 5000]  # to the next border of a word; the whole is counted, not cut
+    assert " ".join(chunks) == text.strip()
+    assert {len(chunk.split()) for chunk in chunks} == {7, 1000 % 7}
+    assert list(chunked([Block("x" * 1000 + " y")], 1, words)) == ["x" * 1000, "y"]
+    # Each of 50 sections begins without the space before it.
+    assert tokens < count(["of others", text])[1] <= tokens + 100

@@ -25,13 +25,20 @@ _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(?:.*\n)*?(\1|\.\.\.)[ \t]*(?:\
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 
 
+_SPACE = re.compile(r"\s+")
+
+
+# Of a text that is encoded at once: the tokenizers library takes some 70 bytes of memory for each.
+_SECTION_CHARACTERS = 1 << 20
+
+
 @lru_cache(maxsize=1)
 def token_counts(name: str) -> TokenCounts:
     """A function that counts a model's tokens, without special ones.
 
     A token counts for the part that holds its last character, so the counts of all parts make the count of the text.
     Encoded alone, a part may have others: its first word lacks the space in front of it, and a tokenizer that knows no
-    words may join characters of two parts.
+    words may join characters of two parts. Parts of more than a million characters are encoded alone, by the million.
 
     Args:
         name: folder or hub name of its tokenizer.
@@ -43,11 +50,13 @@ def token_counts(name: str) -> TokenCounts:
 
     @lru_cache(maxsize=1)  # a document of one paragraph is counted as a document, and then as a paragraph
     def count_one(text: str) -> int:
-        return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+        starts = range(0, len(text), _SECTION_CHARACTERS)
+        sections = (text[start : start + _SECTION_CHARACTERS] for start in starts)
+        return sum(len(tokenizer.encode_batch_fast([one], add_special_tokens=False)[0]) for one in sections)
 
     def count(parts: Sequence[str]) -> list[int]:
-        if len(parts) == 1:
-            return [count_one(parts[0])]
+        if len(parts) == 1 or sum(map(len, parts)) > _SECTION_CHARACTERS:
+            return [count_one(part) for part in parts]
         offsets = tokenizer.encode("".join(parts), add_special_tokens=False).offsets
         token_ends = sorted(end for _, end in offsets)
         until = [bisect_right(token_ends, end) for end in accumulate(map(len, parts))]
@@ -130,13 +139,23 @@ def _trimmed(parts: Sequence[str]) -> Iterator[str]:
 
 def _pieces(text: str, budget: int, count: TokenCounts) -> Iterator[_Piece]:
     """Sentences, and the words of those that are longer than the budget."""
-    parts = [text[start:end] for start, end in sentences(text)]
-    for sentence, tokens in zip(parts, count(parts), strict=True):
-        if tokens <= budget:
-            yield _Piece(sentence, tokens)
-            continue
-        words = _WORD.findall(sentence)
-        yield from map(_Piece, words, count(words))
+    for section in _sections(text):
+        parts = [section[start:end] for start, end in sentences(section)]
+        for sentence, tokens in zip(parts, count(parts), strict=True):
+            if tokens <= budget:
+                yield _Piece(sentence, tokens)
+                continue
+            words = _WORD.findall(sentence)
+            yield from map(_Piece, words, count(words))
+
+
+def _sections(text: str) -> Iterator[str]:
+    """Parts of a text of about a million characters; words stay whole."""
+    start = 0
+    while border := _SPACE.search(text, start + _SECTION_CHARACTERS):
+        yield text[start : border.end()]
+        start = border.end()
+    yield text[start:]
 
 
 def plain_blocks(lines: Iterable[str]) -> Iterator[Block]:

@@ -40,7 +40,7 @@ def cut(document: Document, budget: int, count: TokenCounts) -> tuple[list[Docum
     if not budget or len(document.text.encode()) <= budget or count([document.text])[0] <= budget:
         return [document], 0
     whole = _hide_borders(document, budget, count)
-    lines = re.findall(r"[^\n]*\n|[^\n]+", whole)
+    lines = (match.group() for match in re.finditer(r"[^\n]*\n|[^\n]+", whole))
     shown = count if whole == document.text else lambda texts: count([text.translate(_SHOWN) for text in texts])
     places = _places(whole, list(chunked(plain_blocks(lines), budget, shown)))
     if len(places) == 1:
@@ -54,6 +54,8 @@ def cut(document: Document, budget: int, count: TokenCounts) -> tuple[list[Docum
 
 def _hide_borders(document: Document, budget: int, count: TokenCounts) -> str:
     """The text with other characters, one for one, in the place of all borders within spans that may not be cut."""
+    if not document.spans:
+        return document.text
     text = list(document.text)
     for span in document.spans:
         words = document.text[span.start : span.end]

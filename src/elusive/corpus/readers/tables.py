@@ -52,26 +52,26 @@ class _Lines(Iterator[str]):
 
     def __init__(self, first: str, rest: TextIO, limits: ReadLimits) -> None:
         self._waiting, self._rest, self._limits = first, rest, limits
-        self.taken: list[str] = []
-        self._characters = 0
+        self._lines, self._raw = 0, bytearray()  # a row may be made of many million lines
 
     def __next__(self) -> str:
         line = self._waiting or self._rest.readline(self._limits.at_once + 1)
         self._waiting = ""
         if not line:
             raise StopIteration
-        self.taken.append(line)
-        self._characters += len(line)
-        if self._characters > self._limits.at_once:
+        self._lines += 1
+        self._raw += line.encode("utf-8", "surrogateescape")
+        if len(self._raw) > self._limits.at_once:
             while line and not line.endswith(("\n", "\r")):
                 line = self._rest.readline(_BATCH_BYTES)
             raise _TooLongError(self._limits.too_long("a row"))
         return line
 
-    def row(self) -> list[str]:
-        """The lines of the row that ended here."""
-        taken, self.taken, self._characters = self.taken, [], 0
-        return taken
+    def row(self) -> tuple[bytes, int]:
+        """The bytes of the row that ended here, and its lines."""
+        row = bytes(self._raw), self._lines
+        self._lines, self._raw = 0, bytearray()
+        return row
 
 
 class _TooLongError(Exception):
@@ -115,8 +115,8 @@ def _delimiter(header: str, settings: CorpusSettings) -> str:
     return max(",;\t", key=fit)
 
 
-def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, str, list[str] | str]]:
-    """The non-blank records as (first line from 1, text, cells or why there are none)."""
+def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, bytes, list[str] | str]]:
+    """The non-blank records as (first line from 1, bytes, cells or why there are none)."""
     # Strict, or a quote that is never closed would swallow the rest of the file in silence.
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     line = 1
@@ -132,10 +132,10 @@ def _records(source: _Lines, delimiter: str) -> Iterator[tuple[int, str, list[st
             cells = str(error)
         except StopIteration:
             return
-        taken = source.row()
+        raw, lines = source.row()
         if cells:
-            yield line, taken[0] if len(taken) == 1 else "".join(taken), cells
-        line += len(taken)
+            yield line, raw, cells
+        line += lines
 
 
 @contextlib.contextmanager
@@ -148,17 +148,13 @@ def _cells_of_any_length() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _csv_row(number: int, line: int, text: str, cells: list[str] | str, header: list[str]) -> Row:
-    try:
-        raw = text.encode()
-    except UnicodeEncodeError:
-        raw = text.encode("utf-8", "surrogateescape")
-        try:
-            raw.decode()
-        except UnicodeDecodeError as error:
-            return Row(number, line, not_utf8(error), raw)
+def _csv_row(number: int, line: int, raw: bytes, cells: list[str] | str, header: list[str]) -> Row:
     if isinstance(cells, str):
         return Row(number, line, cells, raw)
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return Row(number, line, not_utf8(error), raw)
     if len(cells) != len(header):
         reason = (
             f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
