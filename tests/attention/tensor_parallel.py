@@ -23,13 +23,14 @@ TOKENS, LAYERS, HEADS = 40, 2, 4
 
 
 def recorders() -> dict[str, Recorder]:
-    """What to capture: the mean, every head, chosen heads."""
+    """What to capture: the mean, every head, chosen heads, groups of queries."""
     weights_BT = torch.ones(2, TOKENS)
     chosen_LH = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]])
     return {
         "mean": Recorder(weights_BT, layers=LAYERS),
         "heads": Recorder(weights_BT, layers=LAYERS, per_head=True),
         "chosen": Recorder(weights_BT, layers=LAYERS, weights_LH=chosen_LH),
+        "groups": Recorder(weights_BT, layers=LAYERS, groups_BT=torch.arange(TOKENS).expand(2, -1) // 15),
     }
 
 
@@ -45,6 +46,8 @@ def captured(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
         assert np.array_equal(recorder.mean_over_layers(model).numpy(), results[name]), "asking twice changes nothing"
         if recorder.per_head:
             results[f"{name}-each"] = torch.stack(recorder.received_LBHT).numpy()
+        if len(recorder.received_MBT):
+            results[f"{name}-each"] = recorder.groups_over_layers(model).numpy()
     return results
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn.attention import flex_attention as torch_flex
 
 from elusive.attention import architectures as ways
-from elusive.attention import interface, tiles
+from elusive.attention import capture, interface, tiles
 from elusive.attention.recorder import Recorder, recording
 
 from .. import architectures
@@ -59,6 +59,34 @@ def test_left_padding_with_an_attention_mask(name, all_queries):
         map_QK = eager_attention(eager, row.tolist())
         assert not received_T[:n].any()
         np.testing.assert_allclose(received_T[n:], map_QK.sum(0) if all_queries else map_QK[-1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("name", ["llama", "gpt_neox", "gemma2", "gpt_oss", "mistral"])
+def test_the_sums_of_groups_of_queries_equal_eager_attention(name, packed):
+    model, eager = model_pair(name)
+    lengths = (60, 33)
+    ids = [torch.randint(2, 256, (length,)) for length in lengths]
+    groups = [torch.arange(length) // 20 - 1 for length in lengths]  # the first 20 tokens are no queries
+    if packed:
+        ids_BT, groups_BT = torch.cat(ids)[None], torch.cat(groups)[None]
+        inside = {"position_ids": torch.cat([torch.arange(length) for length in lengths])[None]}
+    else:
+        ids_BT = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        groups_BT, inside = torch.nn.utils.rnn.pad_sequence(groups, batch_first=True, padding_value=-1), {}
+    weights_BT, used = (groups_BT >= 0).float(), lengths if packed else ()
+    recorder = Recorder(weights_BT, groups_BT=groups_BT, lengths=used, layers=2)
+    with torch.no_grad():
+        capture(model, recorder, ids_BT, **inside)
+    sums_MBT, total_BT = recorder.groups_over_layers(model), recorder.mean_over_layers(model)
+    assert sums_MBT.shape == (2, *weights_BT.shape)
+    torch.testing.assert_close(sums_MBT.sum(0), total_BT)
+    for text, (row_T, group_T) in enumerate(zip(ids, groups, strict=True)):
+        map_QK = eager_attention(eager, row_T.tolist())
+        start = sum(lengths[:text]) if packed else 0
+        for group in (0, 1):
+            got_T = sums_MBT[group, 0 if packed else text, start : start + len(row_T)].numpy()
+            np.testing.assert_allclose(got_T, map_QK[group_T.numpy() == group].sum(0), rtol=0, atol=2e-5)
 
 
 def test_the_tiles_do_give_the_alarm(monkeypatch):

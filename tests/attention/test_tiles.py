@@ -164,10 +164,10 @@ def test_nothing_is_captured_of_a_layer_without_a_chosen_head():
     recorder, every = (Recorder(torch.ones(2, 50), weights_LH=weights_LH, per_head=heads) for heads in (False, True))
     for one, queries in ((recorder, 0), (every, 50)):
         with recording(one):
-            assert one.next_request().positions.shape[1] == queries
+            assert one.next_requests()[0].positions.shape[1] == queries
             first, _ = recorded_attention(Layer(3), query, key, value, None)
             assert not one.received_BT.any()
-            assert one.next_request().positions.shape[1] == 50
+            assert one.next_requests()[0].positions.shape[1] == 50
             second, _ = recorded_attention(Layer(3), query, key, value, None)
         torch.testing.assert_close(first, second)
     assert recorder.received_BT.any()
@@ -295,7 +295,7 @@ def test_a_layer_that_reports_twice_or_not_at_all_is_noticed():
     with pytest.raises(ElusiveError, match=message):
         recorder.mean_over_layers(model)
     one = Recorder(torch.ones(1, 3))
-    one.add(model.model.layers[0].self_attn, torch.ones(1, 2, 3))
+    one.add(model.model.layers[0].self_attn, [torch.ones(1, 2, 3)])
     with pytest.raises(ElusiveError, match="got 1 from 1 attention modules"):
         one.mean_over_layers(model)
 

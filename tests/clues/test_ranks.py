@@ -1,5 +1,6 @@
 """Ranks, contrasts and distances, worked by hand."""
 
+import dataclasses
 import itertools
 import re
 from typing import Any
@@ -198,6 +199,19 @@ class TestAcrossTokenizers:
         np.testing.assert_allclose(carried.per_head, [[[0.2, 0.4, 0.3], [0.02, 0.04, 0.0]]], atol=1e-7)
         np.testing.assert_allclose(carried.scores, carried.per_head[0, 0], atol=1e-7)
 
+    def test_each_sentences_row_is_carried_like_the_score(self) -> None:
+        rows, counts = np.array([[0.6, 0.3], [0.06, 0]], np.float32), np.array([[2, 1], [1, 0]], np.int32)
+        sentences = np.array([[0, 8], [8, 12]], np.int32)
+        held = dataclasses.replace(
+            on_offsets([(0, 7), (8, 12)], [0.6, 0.3]), sentences=sentences, rows=rows, row_queries=counts
+        )
+        carried = across_tokenizers(held, on_offsets([(0, 2), (3, 7), (9, 12)], [0, 0, 0]), self.TEXT)
+        assert carried.rows is not None
+        assert carried.row_queries is not None
+        assert carried.sentences is sentences
+        np.testing.assert_allclose(carried.rows, [[0.2, 0.4, 0.3], [0.02, 0.04, 0.0]], atol=1e-7)
+        assert carried.row_queries.tolist() == [[2, 2, 1], [1, 1, 0]]
+
     @given(st.text("ab é東 .", min_size=1, max_size=20), st.integers(0, 2**32 - 1))
     def test_the_sum_over_characters_stays(self, text: str, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -231,6 +245,12 @@ class TestAcrossTokenizers:
         one, other = pair_on_tokens(large, small, large, self.TEXT)
         assert one is large
         assert other.queries.tolist() == [2, 1], "queries of two tokenizers are other tokens"
+        rows = {"sentences": np.array([[0, 12]], np.int32), "rows": np.zeros((1, 2), np.float32)}
+        large = dataclasses.replace(large, **rows, row_queries=np.array([[2, 1]], np.int32))
+        small = dataclasses.replace(small, **rows, row_queries=np.array([[1, 1]], np.int32))
+        _, other = pair_on_tokens(large, small, large, self.TEXT)
+        assert other.row_queries is not None
+        assert other.row_queries.tolist() == [[2, 1]]
 
     def test_queries_of_one_tokenizer_are_still_compared(self) -> None:
         large = on_offsets([(0, 7), (8, 12)], [0.7, 0.3], queries=[2, 1])

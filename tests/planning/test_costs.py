@@ -94,6 +94,8 @@ def test_flops_by_hand():
     # Of three tokens; the last layer's output and feed-forward matrices, and half of its attention, are left out.
     assert scoring_flops(HAND, [3]) == 2 * 116 * 3 + 1.5 * (4 * 4 * 9)
     assert scoring_flops(HAND, [3], layers=1) == 2 * 32 * 3 + 0.5 * 144
+    # The scores of the first layer are computed twice; the last one's are needed for its rows alone.
+    assert scoring_flops(HAND, [3], rows_again=True) == 2 * 116 * 3 + 2 * 144
     assert scoring_flops(HAND, [3, 3]) == 2 * scoring_flops(HAND, [3])
     layers, head, attention, adapters = 2 * 168 * 3, 2 * 20 * 3, 2 * 144, 2 * 98 * 3
     assert training_flops(HAND, [3], method="full") == 3 * (layers + head + attention)

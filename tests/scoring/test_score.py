@@ -317,7 +317,7 @@ def eager_attention(document=DOCUMENT):
 
 def one(**options) -> TokenScores:
     captured: dict[str, Any] = {
-        name: options.pop(name) for name in ("fields", "layers", "heads", "per_head") if name in options
+        name: options.pop(name) for name in ("fields", "layers", "heads", "keep") if name in options
     }
     return score_documents([DOCUMENT], tiny_llama(), word_tokenizer(), ScoreSettings(**options), **captured)[0]
 
@@ -382,7 +382,7 @@ def test_a_layer_that_reports_other_heads_than_the_configuration_is_refused():
 
 
 def test_every_heads_scores_beside_those_of_the_chosen_ones():
-    got = one(per_head=True, heads=("0.1",))
+    got = one(keep=("heads",), heads=("0.1",))
     assert got.per_head is not None
     assert got.per_head.shape == (2, 2, 10)
     assert got.per_head.dtype == np.float32
@@ -399,7 +399,7 @@ def test_every_heads_scores_beside_those_of_the_chosen_ones():
 def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
     documents = [Document("long", " ".join([TEXT] * 4), ()), Document("short", TEXT, ())]
     settings = ScoreSettings(queries="all", max_length=12, **options)
-    for got in score_documents(documents, tiny_llama(), word_tokenizer(), settings, per_head=True):
+    for got in score_documents(documents, tiny_llama(), word_tokenizer(), settings, keep=("heads",)):
         assert got.per_head is not None
         assert got.per_head.shape == (2, 2, len(got.token_ids))
         np.testing.assert_allclose(got.per_head.mean((0, 1)), got.scores, rtol=0, atol=1e-6)
@@ -409,7 +409,7 @@ def test_heads_of_long_texts_read_in_windows_average_to_the_score(options):
 def test_a_text_without_a_query_has_heads_of_zeros():
     documents = [Document("none", TEXT, SPANS[:1]), DOCUMENT]
     none, other = score_documents(
-        documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True
+        documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), keep=("heads",)
     )
     assert none.per_head is not None
     assert other.per_head is not None
@@ -480,9 +480,11 @@ def test_shards_hold_every_heads_scores_only_where_asked_for(tmp_path, model_fol
     documents = corpus()
     settings = ScoreSettings(shard_documents=2)
     model = ModelRef(model_folder, device="cpu")
-    score_corpus(documents, tmp_path / "heads", model, settings, per_head=True)
+    score_corpus(documents, tmp_path / "heads", model, settings, keep=("heads",))
     score_corpus(documents, tmp_path / "plain", dataclasses.replace(model, heads=("1.1",)), settings)
-    expected = score_documents(documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), per_head=True)
+    expected = score_documents(
+        documents, tiny_llama(), word_tokenizer(), ScoreSettings(queries="cues"), keep=("heads",)
+    )
     for got, wanted in zip(read_scores(tmp_path / "heads"), expected, strict=True):
         assert got.per_head is not None
         assert wanted.per_head is not None
@@ -506,7 +508,7 @@ def test_scores_of_other_heads_or_rows_are_refused(tmp_path, model_folder):
         with pytest.raises(ElusiveError, match=f"{name}: was"):
             score_corpus(corpus(), tmp_path / "plain", dataclasses.replace(model, **heads), plain)
     with pytest.raises(ElusiveError, match="per_head: was"):
-        score_corpus(corpus(), tmp_path / "plain", model, plain, per_head=True)
+        score_corpus(corpus(), tmp_path / "plain", model, plain, keep=("heads",))
     with pytest.raises(ElusiveError, match="renormalise: was False, now True"):
         score_corpus(corpus(), tmp_path / "plain", model, over_ranked)
     # Which tokens are excluded matters where rows are renormalised, and nowhere else.

@@ -23,6 +23,31 @@ _FEWEST_CHANNELS = 16  # what the kernel's matrix products need; fewer are padde
 _COMPILED_VARIANTS = 64  # of one kernel: head sizes, dtypes, window or not, lengths fixed or free
 
 
+def fused_output(
+    query_BHTD: Tensor, key_BGTD: Tensor, value_BGTD: Tensor, ranges: KeyRanges, softmax: Softmax
+) -> tuple[Tensor, Tensor]:
+    """Causal attention alone.
+
+    Args:
+        query_BHTD: queries.
+        key_BGTD: keys.
+        value_BGTD: values; their number of channels may differ.
+        ranges: the mask.
+        softmax: the layer's scaling, soft cap and sinks.
+
+    Returns:
+        The output (batch, tokens, heads, value channels), and the log-sum-exp of each query's scores, sinks included,
+        float32 (batch, heads, tokens).
+    """
+    query, key, value = (_widened(x) for x in (query_BHTD, key_BGTD, value_BGTD))
+    output_BHTD, lse_BHT = _run(query, key, value, _score(softmax), ranges.by_query, softmax.scaling)
+    if softmax.sinks_H is not None:
+        with_sinks_BHT = torch.logaddexp(lse_BHT, softmax.sinks_H.float()[:, None])
+        output_BHTD = (output_BHTD * (lse_BHT - with_sinks_BHT).exp()[..., None]).to(value.dtype)
+        lse_BHT = with_sinks_BHT
+    return output_BHTD[..., : value_BGTD.shape[-1]].transpose(1, 2), lse_BHT
+
+
 def fused_attention(
     request: CaptureRequest,
     query_BHTD: Tensor,
@@ -47,14 +72,8 @@ def fused_attention(
         The output (batch, tokens, heads, value channels), and the sums over selected queries of the attention
         probability, float32 (batch, heads, tokens).
     """
-    query, key, value = (_widened(x) for x in (query_BHTD, key_BGTD, value_BGTD))
-    output_BHTD, lse_BHT = _run(query, key, value, _score(softmax), ranges.by_query, softmax.scaling)
-    if softmax.sinks_H is not None:
-        with_sinks_BHT = torch.logaddexp(lse_BHT, softmax.sinks_H.float()[:, None])
-        output_BHTD = (output_BHTD * (lse_BHT - with_sinks_BHT).exp()[..., None]).to(value.dtype)
-        lse_BHT = with_sinks_BHT
-    output_BTHD = output_BHTD[..., : value_BGTD.shape[-1]].transpose(1, 2)
-    return output_BTHD, column_sums(request, query, key, ranges, softmax, lse_BHT)
+    output_BTHD, lse_BHT = fused_output(query_BHTD, key_BGTD, value_BGTD, ranges, softmax)
+    return output_BTHD, column_sums(request, query_BHTD, key_BGTD, ranges, softmax, lse_BHT)
 
 
 def column_sums(

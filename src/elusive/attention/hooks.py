@@ -49,7 +49,8 @@ def _report(recorder: Recorder, module: torch.nn.Module, _: Any, output: Any) ->
         return output
     probabilities_BHTT = output[maps[0]]
     _check_probabilities(module, probabilities_BHTT, len(maps))
-    recorder.add(module, tiles.sums_of_map(recorder.request.to(probabilities_BHTT.device), probabilities_BHTT))
+    requests = (request.to(probabilities_BHTT.device) for request in recorder.next_requests())
+    recorder.add(module, (tiles.sums_of_map(request, probabilities_BHTT) for request in requests))
     rest = [None if i == maps[0] else item for i, item in enumerate(output)]
     return getattr(output, "_make", type(output))(rest)
 

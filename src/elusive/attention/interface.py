@@ -4,6 +4,7 @@ Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys
 """
 
 import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from elusive.errors import ElusiveError
 
-from .flex import column_sums, fused_attention
+from .flex import column_sums, fused_attention, fused_output
 from .masks import KeyRanges, key_ranges
 from .recorder import Recorder, current_recorder
 from .request import CaptureRequest, Softmax
@@ -73,73 +74,109 @@ def recorded_attention(
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)
     recorder.check_mask(attention_mask, query.shape[2])
     softmax = Softmax(float(query.shape[-1] ** -0.5 if scaling is None else scaling), softcap, s_aux)
-    request, gpu = recorder.next_request().to(query.device), on_gpu(query.device)
+    requests, gpu = [request.to(query.device) for request in recorder.next_requests()], on_gpu(query.device)
     if isinstance(attention_mask, KeyRanges) and not gpu:
         attention_mask = attention_mask.dense()  # a device map put this layer elsewhere
     if recorder.lengths and attention_mask is None and gpu:
         attention_mask = KeyRanges.causal(query.shape[2], query.device).packed(recorder.lengths)
     if not recorder.lengths or isinstance(attention_mask, KeyRanges):
-        output, received_BHT = _attention_and_sums(recorder, request, query, key, value, attention_mask, softmax)
+        output, sums = _attention_and_sums(recorder, requests, query, key, value, attention_mask, softmax)
     else:
-        output, received_BHT = _attention_of_each_text(recorder, request, query, key, value, attention_mask, softmax)
-    recorder.add(module, received_BHT)
+        output, sums = _attention_of_each_text(recorder, requests, query, key, value, attention_mask, softmax)
+    recorder.add(module, sums)
     return output, None
 
 
 def _attention_of_each_text(
     recorder: Recorder,
-    request: CaptureRequest,
+    requests: Sequence[CaptureRequest],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
     softmax: Softmax,
-) -> tuple[Tensor | None, Tensor]:
+) -> tuple[Tensor | None, Iterable[Tensor]]:
     """`_attention_and_sums` of a packed sequence, one text after the other."""
     outputs, sums, start = [], [], 0
-    for end in itertools.accumulate(recorder.lengths):
+    requests_of_texts = zip(*(request.parts(recorder.lengths) for request in requests), strict=True)
+    for end, of_text in zip(itertools.accumulate(recorder.lengths), requests_of_texts, strict=True):
         part = None if mask is None else mask[:, :, start:end, start:end]
         q, k, v = (x[:, :, start:end] for x in (query, key, value))
-        part_BTHD, part_BHT = _attention_and_sums(recorder, request.part(start, end), q, k, v, part, softmax)
+        part_BTHD, part_sums = _attention_and_sums(recorder, of_text, q, k, v, part, softmax)
         outputs.append(part_BTHD)
-        sums.append(part_BHT)
+        sums.append(part_sums)
         start = end
-    return None if recorder.is_last else torch.cat(outputs, dim=1), torch.cat(sums, dim=2)
+    whole_sums = (torch.cat(parts, dim=2) for parts in zip(*sums, strict=True))
+    return None if recorder.is_last else torch.cat(outputs, dim=1), whole_sums
 
 
 def _attention_and_sums(
     recorder: Recorder,
-    request: CaptureRequest,
+    requests: Sequence[CaptureRequest],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | KeyRanges | None,
     softmax: Softmax,
-) -> tuple[Tensor | None, Tensor]:
-    """One batch's output (batch, tokens, heads, channels), if needed, and sums over queries (batch, heads, tokens)."""
-    with_output = not recorder.is_last
-    gpu, groups = on_gpu(query.device), query.shape[1] // key.shape[1]
-    # torch's fused kernels have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU,
-    # in float32 where heads share keys; and there they would need the whole of a mask.
-    fits = softmax.softcap is None and softmax.sinks_H is None and key.shape[-1] == value.shape[-1]
-    if gpu:
-        fits = fits and mask is None and (groups == 1 or query.dtype != torch.float32)
-        mask = KeyRanges.causal(query.shape[2], query.device) if mask is None else mask
-    if request.few_queries and fits:
-        dense, output = mask if isinstance(mask, Tensor) else None, None
-        if with_output:
-            output = torch.nn.functional.scaled_dot_product_attention(
-                query, key, value, dense, is_causal=dense is None, scale=softmax.scaling, enable_gqa=groups > 1
-            ).transpose(1, 2)
-        if isinstance(mask, KeyRanges):
-            return output, column_sums(request, query, key, mask, softmax)
-        return output, received_by_rows(request, query, key, dense, softmax.scaling)
+) -> tuple[Tensor | None, Iterable[Tensor]]:
+    """One batch's output (batch, tokens, heads, channels), if needed, and sums over queries (batch, heads, tokens).
+
+    The sums are those of each request, computed as they are taken.
+    """
+    fits = _fits_fused_kernel(query, key, value, mask, softmax)
+    if on_gpu(query.device) and mask is None:
+        mask = KeyRanges.causal(query.shape[2], query.device)
+    if len(requests) > 1 or (fits and requests[0].few_queries):
+        return _output_then_sums(recorder, requests, query, key, value, mask, softmax, fits)
+    request, with_output = requests[0], not recorder.is_last
+    if not isinstance(mask, KeyRanges):
+        # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs.
+        output, received_BHT = tiled_attention(request, query, key, value, mask, softmax, with_output=with_output)
+    elif with_output or softmax.sinks_H is not None:
+        output, received_BHT = fused_attention(request, query, key, value, mask, softmax)
+    else:
+        output, received_BHT = None, column_sums(request, query, key, mask, softmax)
+    return output, [received_BHT]
+
+
+def _fits_fused_kernel(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | KeyRanges | None, softmax: Softmax
+) -> bool:
+    """Whether torch's fused kernel can compute the output."""
+    # They have neither cap nor sinks, fall back to the whole map where channels differ and, on a GPU, in float32 where
+    # heads share keys; and there they would need the whole of a mask.
+    if softmax.softcap is not None or softmax.sinks_H is not None or key.shape[-1] != value.shape[-1]:
+        return False
+    one_by_one = query.shape[1] == key.shape[1] or query.dtype != torch.float32
+    return not on_gpu(query.device) or (mask is None and one_by_one)
+
+
+def _output_then_sums(
+    recorder: Recorder,
+    requests: Sequence[CaptureRequest],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | KeyRanges | None,
+    softmax: Softmax,
+    fits: bool,
+) -> tuple[Tensor | None, Iterable[Tensor]]:
+    """`_attention_and_sums` where the rows of the selected queries are computed a second time, on their own."""
+    output, lse_BHT = None, None
+    if fits and not recorder.is_last:
+        dense, shared = mask if isinstance(mask, Tensor) else None, query.shape[1] != key.shape[1]
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, dense, is_causal=dense is None, scale=softmax.scaling, enable_gqa=shared
+        ).transpose(1, 2)
     if isinstance(mask, KeyRanges):
-        if not with_output and softmax.sinks_H is None:
-            return None, column_sums(request, query, key, mask, softmax)
-        return fused_attention(request, query, key, value, mask, softmax)
-    # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs of keys.
-    return tiled_attention(request, query, key, value, mask, softmax, with_output=with_output)
+        # Sinks are no keys: only the whole row's log-sum-exp has them.
+        if softmax.sinks_H is not None or not (fits or recorder.is_last):
+            output, lse_BHT = fused_output(query, key, value, mask, softmax)
+        return output, (column_sums(request, query, key, mask, softmax, lse_BHT) for request in requests)
+    if not (fits or recorder.is_last):
+        nothing = CaptureRequest(torch.zeros_like(requests[0].query_weights_BT))
+        output, _ = tiled_attention(nothing, query, key, value, mask, softmax)
+    return output, (received_by_rows(request, query, key, mask, softmax) for request in requests)
 
 
 def on_gpu(device: torch.device) -> bool:

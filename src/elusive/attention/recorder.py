@@ -1,11 +1,11 @@
 """Collects what the layers of one forward pass report of their attention.
 
-Axes: L layers, B batch, T tokens, H heads.
+Axes: L layers, M groups of queries, B batch, T tokens, H heads.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -67,6 +67,8 @@ class Recorder:
         query_weights_BT: 1 where a position is a query, 0 elsewhere (padding included), (batch, tokens).
         include_self: whether a token's attention to itself counts.
         ranked_BT: boolean (batch, tokens); where given, queries are renormalised over these keys.
+        groups_BT: int64 (batch, tokens), the group of each query, from 0; -1 elsewhere. Where given, the sums over each
+            group's queries are kept too, in `received_MBT`.
         lengths: tokens of each text where several texts are packed into one sequence, in which no text sees another;
             empty where each text has a sequence of its own.
         weights_LH: weight of each layer's heads in the mean, (layers, heads); None weighs all heads equally.
@@ -76,6 +78,7 @@ class Recorder:
     Attributes:
         received_BT: float32, for each key the sum over selected queries of the attention probability, weighted and
             summed over layers and heads.
+        received_MBT: these sums for each group of queries; no group without `groups_BT`.
         received_LBHT: these sums for each layer and head, with `per_head`.
         reports: how often each attention module reported, by the module's id.
         shard: the heads that this process computes, where tensor parallelism splits them (`capture` sets it); sums
@@ -91,6 +94,7 @@ class Recorder:
         include_self: bool = True,
         *,
         ranked_BT: Tensor | None = None,
+        groups_BT: Tensor | None = None,
         lengths: Sequence[int] = (),
         weights_LH: Tensor | None = None,
         per_head: bool = False,
@@ -107,6 +111,7 @@ class Recorder:
             )
         self.request = CaptureRequest(query_weights_BT.float(), include_self, ranked_BT)
         # Found once, not in each layer: the CPU waits for the GPU whenever it needs a value from it.
+        self._requests = (self.request,) if groups_BT is None else self.request.of_groups(groups_BT)
         self._no_query = CaptureRequest(torch.zeros_like(self.request.query_weights_BT))
         self._chosen_layers = None if weights_LH is None else weights_LH.any(1).tolist()
         self.lengths = tuple(lengths)
@@ -114,6 +119,8 @@ class Recorder:
         self.per_head = per_head
         self.layers = layers
         self.received_BT = torch.zeros_like(self.request.query_weights_BT)
+        groups = 0 if groups_BT is None else len(self._requests)
+        self.received_MBT = self.received_BT.new_zeros(groups, *self.received_BT.shape)
         self.received_LBHT: list[Tensor] = []
         self.reports: dict[int, int] = {}
         self.shard: HeadShard | None = None
@@ -125,34 +132,51 @@ class Recorder:
         """Whether the next layer to report needs only its sums, not its output."""
         return self.layers == len(self.reports) + 1
 
-    def next_request(self) -> CaptureRequest:
-        """What to capture of the next layer to report: no query, if none of its heads is chosen."""
+    def next_requests(self) -> tuple[CaptureRequest, ...]:
+        """What to capture of the next layer to report, group by group: no query, if none of its heads is chosen."""
         chosen = self._chosen_layers
         if chosen is None or self.per_head or any(chosen[len(self.reports) : len(self.reports) + 1]):
-            return self.request
-        return self._no_query
+            return self._requests
+        return (self._no_query,)
 
-    def add(self, module: torch.nn.Module, received_BHT: Tensor) -> None:
-        """Take one layer's sums over queries; raises `Finished` after the last layer that is needed."""
-        layer = len(self.reports)
+    def add(self, module: torch.nn.Module, sums: Iterable[Tensor]) -> None:
+        """Take one layer's sums over queries; raises `Finished` after the last layer that is needed.
+
+        Args:
+            module: the layer's attention module.
+            sums: float32 (batch, heads, tokens), one for each of `next_requests`; those of one group at a time are in
+                memory if they are computed as they are taken.
+        """
+        layer, per_head_BHT = len(self.reports), None
+        for group, received_BHT in enumerate(sums):
+            received_BHT = received_BHT.to(self.received_BT.device)
+            if self.shard is not None:
+                received_BHT = self.shard.share(layer, received_BHT)
+            received_BT = self._over_heads(layer, received_BHT)
+            self.received_BT += received_BT
+            if len(self.received_MBT):
+                self.received_MBT[group] += received_BT
+            if self.per_head:
+                per_head_BHT = received_BHT if per_head_BHT is None else per_head_BHT + received_BHT
+        if per_head_BHT is not None:
+            self.received_LBHT.append(per_head_BHT)
         self.reports[id(module)] = self.reports.get(id(module), 0) + 1
-        received_BHT = received_BHT.to(self.received_BT.device)
-        if self.shard is not None:
-            received_BHT = self.shard.share(layer, received_BHT)
-        if self.weights_LH is None:
-            self.received_BT += received_BHT.mean(1)
-        elif layer < len(self.weights_LH):
-            if received_BHT.shape[1] != self.weights_LH.shape[1]:
-                raise ElusiveError(
-                    f"Expected {self.weights_LH.shape[1]} query heads in layer {layer}, as the model's configuration "
-                    f"says, got {received_BHT.shape[1]}. Heads of this model cannot be chosen: leave layers and heads "
-                    "empty."
-                )
-            self.received_BT += torch.einsum("h,bht->bt", self.weights_LH[layer], received_BHT)
-        if self.per_head:
-            self.received_LBHT.append(received_BHT)
         if self.layers and len(self.reports) == self.layers:
             raise Finished
+
+    def _over_heads(self, layer: int, received_BHT: Tensor) -> Tensor:
+        """One layer's part of the sum over layers: the mean over its heads, or the weighted sum of the chosen ones."""
+        if self.weights_LH is None:
+            return received_BHT.mean(1)
+        if layer >= len(self.weights_LH):
+            return torch.zeros_like(self.received_BT)
+        if received_BHT.shape[1] != self.weights_LH.shape[1]:
+            raise ElusiveError(
+                f"Expected {self.weights_LH.shape[1]} query heads in layer {layer}, as the model's configuration "
+                f"says, got {received_BHT.shape[1]}. Heads of this model cannot be chosen: leave layers and heads "
+                "empty."
+            )
+        return torch.einsum("h,bht->bt", self.weights_LH[layer], received_BHT)
 
     def mean_over_layers(self, model: PreTrainedModel) -> Tensor:
         """Sum over queries of the mean attention over the chosen layers and heads, float32 (batch, tokens).
@@ -160,13 +184,27 @@ class Recorder:
         Raises:
             ElusiveError: unless every decoder layer of `model`, up to the last one needed, reported exactly once.
         """
+        weight = self._weight_of_layers(model)
+        return self.received_BT / weight
+
+    def groups_over_layers(self, model: PreTrainedModel) -> Tensor:
+        """The same sum for each group of queries, float32 (groups, batch, tokens).
+
+        Raises:
+            ElusiveError: as `mean_over_layers`.
+        """
+        weight = self._weight_of_layers(model)
+        return self.received_MBT / weight
+
+    def _weight_of_layers(self, model: PreTrainedModel) -> Tensor | int:
+        """Add up the processes; gives what the sums over layers are to be divided by."""
         if self.shard is None and (getattr(model, "tp_size", None) or 1) > 1:
             raise ElusiveError("Each process has seen its own heads only. Run the model by attention.capture.")
         config = model.config.get_text_config(decoder=True)
         layers = self.layers or int(config.num_hidden_layers)
         if len(self.reports) == layers and set(self.reports.values()) == {1}:
             self._add_up_processes()
-            return self.received_BT / (layers if self.weights_LH is None else self.weights_LH.sum())
+            return layers if self.weights_LH is None else self.weights_LH.sum()
         raise ElusiveError(
             f"{type(model).__name__} cannot be scored: expected one report from each of its {layers} layers, got "
             f"{sum(self.reports.values())} from {len(self.reports)} attention modules. "
@@ -177,6 +215,8 @@ class Recorder:
     def _add_up_processes(self) -> None:
         if self.shard is not None and self._partial:
             self.received_BT = self.shard.summed(self.received_BT)
+            if len(self.received_MBT):
+                self.received_MBT = self.shard.summed(self.received_MBT)
             self.received_LBHT = [self.shard.summed(received_BHT) for received_BHT in self.received_LBHT]
         self._partial = False
 

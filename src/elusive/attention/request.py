@@ -33,10 +33,33 @@ class CaptureRequest:
         ranked_BT = None if self.ranked_BT is None else self.ranked_BT.to(device)
         return CaptureRequest(self.query_weights_BT.to(device), self.include_self, ranked_BT)
 
-    def part(self, start: int, end: int) -> "CaptureRequest":
-        """This request for one text of a packed sequence."""
-        ranked_BT = None if self.ranked_BT is None else self.ranked_BT[:, start:end]
-        return CaptureRequest(self.query_weights_BT[:, start:end], self.include_self, ranked_BT)
+    def of_groups(self, groups_BT: Int64[Tensor, "B T"]) -> "tuple[CaptureRequest, ...]":
+        """This request for the queries of each group alone, at least one.
+
+        Args:
+            groups_BT: the group of each query, from 0; -1 elsewhere.
+        """
+        groups = max(1, int(groups_BT.max()) + 1) if groups_BT.numel() else 1
+        weights = (self.query_weights_BT * (groups_BT == group) for group in range(groups))
+        return tuple(CaptureRequest(weights_BT, self.include_self, self.ranked_BT) for weights_BT in weights)
+
+    def parts(self, lengths: tuple[int, ...]) -> "list[CaptureRequest]":
+        """This request for each text of a packed sequence; made once for all layers.
+
+        Args:
+            lengths: tokens of each text.
+        """
+        if lengths not in self._parts:
+            ranked = [None] * len(lengths) if self.ranked_BT is None else self.ranked_BT.split(lengths, dim=1)
+            self._parts[lengths] = [
+                CaptureRequest(weights_BT, self.include_self, ranked_BT)
+                for weights_BT, ranked_BT in zip(self.query_weights_BT.split(lengths, dim=1), ranked, strict=True)
+            ]
+        return self._parts[lengths]
+
+    @functools.cached_property
+    def _parts(self) -> "dict[tuple[int, ...], list[CaptureRequest]]":
+        return {}
 
     @functools.cached_property
     def positions(self) -> Int64[Tensor, "B Q"]:

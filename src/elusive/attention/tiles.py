@@ -132,7 +132,7 @@ def received_by_rows(
     query_BHTD: Float[Tensor, "B H T D"],
     key_BGTD: Float[Tensor, "B G T D"],
     mask: Shaped[Tensor, "#B #H T T"] | None,
-    scaling: float,
+    softmax: Softmax,
 ) -> Float32[Tensor, "B H T"]:
     """The column sums from the rows of the selected queries alone, where the output was computed elsewhere.
 
@@ -141,7 +141,7 @@ def received_by_rows(
         query_BHTD: queries.
         key_BGTD: keys.
         mask: as in `tiled_attention`.
-        scaling: factor of the scores.
+        softmax: the layer's scaling, soft cap and sinks.
 
     Returns:
         float32 (batch, heads, tokens).
@@ -156,7 +156,6 @@ def received_by_rows(
     together = max(1, _tile_scores(device) // (heads * size * tokens))
     memory = torch.empty(min(together, batch) * heads * size * tokens, device=device)
     all_weights_BQ = request.query_weights_BT.gather(1, positions_BQ)
-    softmax = Softmax(scaling)
     for text in range(0, batch, together):
         texts = slice(text, min(text + together, batch))
         block = _RowBlock(
@@ -201,7 +200,8 @@ def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BQ: Tensor, softmax: So
         mask_BHTK = block.mask[..., :end].expand(len(tile_BQ), -1, -1, -1)
         of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, block.mask.shape[1], -1, end)
         _apply_mask(scores_BGRQK, mask_BHTK.gather(2, of_rows_BHQK))
-    shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR=None)
+    sinks_GR = None if softmax.sinks_H is None else softmax.sinks_H.view(groups, shared)
+    shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR)
     if not block.request.include_self:
         scores_BGRQK.masked_fill_((keys_K == tile_BQ[..., None])[:, None, None], 0.0)
     weights_B11Q = weights_BQ[:, None, None]
@@ -211,12 +211,21 @@ def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BQ: Tensor, softmax: So
 
 def sums_of_map(request: CaptureRequest, probabilities_BHTT: Float[Tensor, "B H T T"]) -> Float32[Tensor, "B H T"]:
     """The column sums of a whole attention map, float32 (batch, heads, tokens)."""
-    map_BHRQK = probabilities_BHTT.float().unsqueeze(2)
+    heads, tokens = probabilities_BHTT.shape[1:3]
+    map_BHQK, weights_BQ = probabilities_BHTT, request.query_weights_BT
+    if request.few_queries:
+        positions_BQ = request.positions
+        if not positions_BQ.shape[1]:
+            return torch.zeros_like(probabilities_BHTT[:, :, 0], dtype=torch.float32)
+        map_BHQK = map_BHQK.gather(2, positions_BQ[:, None, :, None].expand(-1, heads, -1, tokens))
+        weights_BQ = weights_BQ.gather(1, positions_BQ)
+    else:
+        positions_BQ = torch.arange(tokens, device=map_BHQK.device).expand(len(map_BHQK), -1)
+    map_BHRQK = map_BHQK.float().unsqueeze(2)
     if not request.include_self:
-        map_BHRQK = map_BHRQK.clone()
-        map_BHRQK.diagonal(dim1=3, dim2=4).zero_()
+        map_BHRQK = map_BHRQK.scatter(4, positions_BQ[:, None, None, :, None].expand(-1, heads, 1, -1, 1), 0.0)
     shares_BHRQ = torch.ones_like(map_BHRQK[..., 0])
-    weights_B11Q = request.query_weights_BT[:, None, None]
+    weights_B11Q = weights_BQ[:, None, None]
     weights_BHRQ = _row_weights(map_BHRQK, shares_BHRQ, weights_B11Q, request.ranked_BT, slice(None))
     received_BHK = _column_sums(weights_BHRQ, map_BHRQK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
     return received_BHK if request.ranked_BT is None else received_BHK * request.ranked_BT[:, None]

@@ -74,6 +74,7 @@ def score(
     output: Path,
     fields: Names = (),
     per_head: bool = False,
+    each: bool = False,
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
     settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
 ) -> None:
@@ -84,15 +85,19 @@ def score(
         output: Folder for the Parquet shards.
         fields: Only the spans of these fields are queries (none: all fields).
         per_head: Write every head's scores too, for study.
+        each: Write what the queries of each sentence give, too.
         model: The model whose attention is captured.
         settings: Which attention counts, and how it is captured.
     """
     from elusive.runs.progress import shown
+    from elusive.scoring.shards import Kept
     from elusive.scoring.stage import score_corpus
 
     documents = documents_of(corpus)
+    chosen: dict[Kept, bool] = {"heads": per_head, "sentences": each}
+    keep: list[Kept] = [one for one, wanted in chosen.items() if wanted]
     with shown(f"score {model.name}") as progress:
-        score_corpus(documents, output, model, settings, fields=fields, per_head=per_head, progress=progress)
+        score_corpus(documents, output, model, settings, fields=fields, keep=keep, progress=progress)
     say(f"{output}: scored")
 
 

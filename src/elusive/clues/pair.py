@@ -1,6 +1,6 @@
 """A pair of models, loaded: documents come in, their clues go out. This is the method's first half in one call."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from elusive.corpus.documents import Document
 from elusive.models.loading import load_tokenizer
 from elusive.runs.files import ProgressFunction, silent
 from elusive.scoring.score import score_documents
-from elusive.scoring.shards import TokenScores
+from elusive.scoring.shards import Kept, TokenScores
 from elusive.scoring.stage import check_corpus, load_for_scoring
 
 from .corpus_clues import CorpusClues, clues_of
@@ -47,12 +47,13 @@ class LoadedModel:
         documents: Sequence[Document],
         settings: ScoreSettings = ScoreSettings(),
         *,
+        keep: Collection[Kept] = (),
         progress: ProgressFunction = silent,
     ) -> list[TokenScores]:
         """The scores of each document, see `score_documents`."""
         layers, heads = self.reference.layers, self.reference.heads
         return score_documents(
-            documents, self.model, self.tokenizer, settings, layers=layers, heads=heads, progress=progress
+            documents, self.model, self.tokenizer, settings, layers=layers, heads=heads, keep=keep, progress=progress
         )
 
 

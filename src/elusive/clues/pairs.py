@@ -12,7 +12,7 @@ from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
 from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.sets import ScoreSet, pair_sets
-from elusive.scoring.shards import TokenScores, read_scores
+from elusive.scoring.shards import Kept, TokenScores, read_scores
 from elusive.scoring.stage import score_sets
 
 from .heads import HeadSearch, choose_heads
@@ -123,7 +123,7 @@ def pair_heads(
         ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
     """
     _check(documents, settings, k)
-    sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, per_head=True)
+    sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, keep=("heads",))
     large, small = (sets[one] for one in pair_sets("cues"))
     clues = _clues(documents, large, small, pair, settings, augment, per_head=True)
     shapes = (_shape(next(iter(scores.values()))) for scores in (large, small))
@@ -162,7 +162,7 @@ def _scores_at_cues(
     settings: ScoreSettings,
     augment: AugmentSettings,
     *,
-    per_head: bool = False,
+    keep: Collection[Kept] = (),
 ) -> dict[ScoreSet, ScoresById]:
     needed = [ScoreSet(model, "cues", field) for model in ("large", "small") for field in fields]
     folders = score_sets(
@@ -171,7 +171,7 @@ def _scores_at_cues(
         needed,
         models=pair.by_role(),
         settings=settings,
-        per_head=per_head,
+        keep=keep,
     )
     return {one: {item.document_id: item for item in read_scores(path)} for one, path in folders.items()}
 

@@ -24,7 +24,7 @@ def across_tokenizers(scores: TokenScores, tokens: TokenScores, text: str) -> To
 
     Returns:
         `scores` itself where the tokens agree, else its values on the ids and offsets of `tokens`; a token's query
-        count is the largest among its characters. `per_head`, where there is one, is carried over too.
+        count is the largest among its characters. `per_head` and `rows`, where they are, are carried over too.
 
     Raises:
         ElusiveError: if the two are of different documents.
@@ -45,16 +45,25 @@ def across_tokenizers(scores: TokenScores, tokens: TokenScores, text: str) -> To
         np.add.at(sums_TR, taking_M, sums_CR[from_M] / holders_C[from_M, None])
         return sums_TR.T.reshape(*values.shape[:-1], -1).astype(np.float32)
 
-    seeing_C, seeing_T = np.zeros(len(text), dtype=np.int32), np.zeros(len(tokens.offsets), dtype=np.int32)
-    np.maximum.at(seeing_C, at_N, scores.queries[given_N])
-    np.maximum.at(seeing_T, taking_M, seeing_C[from_M])
-    return TokenScores(
-        scores.document_id,
-        tokens.token_ids,
-        tokens.offsets,
-        carried(scores.scores),
-        seeing_T,
-        None if scores.per_head is None else carried(scores.per_head),
+    def largest(counts_T: np.ndarray) -> np.ndarray:
+        seeing_C, seeing_T = np.zeros(len(text), dtype=np.int32), np.zeros(len(tokens.offsets), dtype=np.int32)
+        np.maximum.at(seeing_C, at_N, counts_T[given_N])
+        np.maximum.at(seeing_T, taking_M, seeing_C[from_M])
+        return seeing_T
+
+    row_queries = None
+    if scores.row_queries is not None:
+        row_queries = np.array([largest(counts_T) for counts_T in scores.row_queries], dtype=np.int32)
+        row_queries = row_queries.reshape(-1, len(tokens.offsets))
+    return dataclasses.replace(
+        scores,
+        token_ids=tokens.token_ids,
+        offsets=tokens.offsets,
+        scores=carried(scores.scores),
+        queries=largest(scores.queries),
+        per_head=None if scores.per_head is None else carried(scores.per_head),
+        rows=None if scores.rows is None else carried(scores.rows),
+        row_queries=row_queries,
     )
 
 
@@ -64,8 +73,13 @@ def pair_on_tokens(
     """Both models' scores on the tokens of a third score set (or of one of the two), ready for `contrast`."""
     one_tokenizer = np.array_equal(large.token_ids, small.token_ids)
     large, small = (across_tokenizers(scores, tokens, text) for scores in (large, small))
+    if one_tokenizer:
+        return large, small
     # Queries of two tokenizers are other tokens, so their counts cannot be compared token by token.
-    return large, small if one_tokenizer else dataclasses.replace(small, queries=large.queries)
+    small = dataclasses.replace(small, queries=large.queries)
+    if large.sentences is None or small.sentences is None or not np.array_equal(large.sentences, small.sentences):
+        return large, small
+    return large, dataclasses.replace(small, row_queries=large.row_queries)
 
 
 def _characters(text: str, offsets_T2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -201,18 +201,22 @@ def _context(text: Any, name: str) -> int:
         return 0
 
 
-def scoring_flops(shape: ModelShape, lengths: Sequence[float] | np.ndarray, *, layers: int = 0) -> float:
+def scoring_flops(
+    shape: ModelShape, lengths: Sequence[float] | np.ndarray, *, layers: int = 0, rows_again: bool = False
+) -> float:
     """FLOPs of capturing attention: no output head, and in the last layer nothing after its scores.
 
     Args:
         shape: the model.
         lengths: tokens of each text or window; whole texts give an upper bound, as each is cut after its last query.
         layers: number of layers that run, if heads were chosen (0: all).
+        rows_again: the scores of all queries and keys are computed twice, as for rows of each sentence at all tokens.
     """
     layers = layers or shape.layers
     tokens, squares = _sums(lengths)
     matrices = layers * shape.entering_parameters + (layers - 1) * shape.leaving_parameters
-    return 2.0 * matrices * tokens + (layers - 0.5) * _attention_flops(shape, squares)
+    again = (layers - 1) / 2 if rows_again else 0.0
+    return 2.0 * matrices * tokens + (layers - 0.5 + again) * _attention_flops(shape, squares)
 
 
 def training_flops(

@@ -212,10 +212,12 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
         dtype=loaded.dtype,
     )
     return PlannedStage(
-        name=f"score {needed.model}, {'one cue' if needed.field else needed.queries}",
+        name=f"score {needed.model}, {'one cue' if needed.field else needed.queries}"
+        + (", each sentence" if needed.each else ""),
         times=times,
         tokens=round(tokens),
-        flops=share * scoring_flops(shape, windows, layers=chosen_layers),
+        flops=share
+        * scoring_flops(shape, windows, layers=chosen_layers, rows_again=needed.each and needed.queries == "all"),
         peak_bytes=sum(peak.values()),
         note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if needed.field else ""),
         least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, loaded.quantization),

@@ -116,7 +116,7 @@ def field_distances(
     """
     found = {one: path for one, path in sets_in(run.scores_folder()).items() if (path / "done.json").exists()}
     # The scores at one field's cue may be of the first documents only.
-    folders = [found[one] for one in sorted(found, key=lambda one: one.field) if one.model == model]
+    folders = [found[one] for one in sorted(found, key=lambda one: (one.field, one.each)) if one.model == model]
     has_head = any(span.field in head_fields for document in documents for span in document.spans)
     if not folders or not has_head:
         return {}

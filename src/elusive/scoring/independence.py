@@ -45,7 +45,7 @@ def check_independence(base: PreTrainedModel, batching: Batching, shortest: int,
     texts = [_random_text(generator, length, config.vocab_size) for length in (short, longest)]
 
     def received(*windows: Window) -> np.ndarray:
-        means = forward(texts, windows, base, plan, batching)[0][0][:short]
+        means = forward(texts, windows, base, plan, batching)[0].sums_N[:short]
         return means / np.arange(short, 0, -1)
 
     alone = _first_tokens(0, short, short, short)

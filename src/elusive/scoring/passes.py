@@ -1,6 +1,6 @@
 """Windows in batches, and the forward pass over each batch.
 
-Axes: B rows, T tokens, N tokens of a window; L layers, H heads.
+Axes: B sequences, T tokens, N tokens of a window; L layers, H heads; M sentences that hold a query of the window.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from elusive.models import devices
 from elusive.models.batching import length_batches, packed_batches
 from elusive.models.rotary import RotaryRule
 
-from .windows import TokenisedText, Window
+from .windows import TokenisedText, Window, rows_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +62,30 @@ class Batching:
         return self.rule.tokens_to_run(len(window.positions), window.length)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Received:
+    """What the tokens of one window receive from its queries."""
+
+    sums_N: np.ndarray
+    """Summed over queries and averaged over the chosen heads, float32 (tokens,)."""
+    sums_LHN: np.ndarray | None
+    """The sums of each head, (layers, heads, tokens), where they are wanted."""
+    sums_MN: np.ndarray
+    """Those over the queries of each sentence that holds one (see `rows_in`), (sentences, tokens); none unless the
+    texts have rows."""
+
+
 def forward(
     texts: Sequence[TokenisedText],
     batch: Sequence[Window],
     base: PreTrainedModel,
     plan: CapturePlan,
     batching: Batching,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each window the attention received from its queries, summed over them and averaged over the chosen heads.
+) -> list[Received]:
+    """Run one batch of windows; gives what the tokens of each receive.
 
-    Beside it that of each head, (layers, heads, tokens), where it is wanted.
+    Raises:
+        ElusiveError: if memory is too small for the batch, or as `capture`.
     """
     lengths, packed = [batching.tokens(window) for window in batch], batching.packed
     shape = (1, sum(lengths)) if packed else (len(batch), max(lengths))
@@ -81,20 +95,22 @@ def forward(
         for row, (start, window) in enumerate(zip(starts, batch, strict=True))
     ]
     ids_BT, weights_BT, inside_BT = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.int64)
-    ranked_BT = np.zeros(shape, dtype=bool)
+    ranked_BT, groups_BT = np.zeros(shape, dtype=bool), np.full(shape, -1, dtype=np.int64)
     for place, start, length, window in zip(places, starts, lengths, batch, strict=True):
         text = texts[window.text]
         ids_BT[place] = text.token_ids[window.positions]
         weights_BT[place] = window.is_query
         inside_BT[place[0], start : start + length] = np.arange(length)
         ranked_BT[place] = False if text.ranked is None else text.ranked[window.positions]
-    renormalised = texts[batch[0].text].ranked is not None
+        groups_BT[place] = _groups(text, window)
+    renormalised, each = texts[batch[0].text].ranked is not None, texts[batch[0].text].rows is not None
     device = devices.decoder_device(base)
     try:
         recorder = Recorder(
             torch.from_numpy(weights_BT).to(device),
             plan.include_self,
             ranked_BT=torch.from_numpy(ranked_BT).to(device) if renormalised else None,
+            groups_BT=torch.from_numpy(groups_BT).to(device) if each else None,
             lengths=lengths if packed else (),
             weights_LH=None if plan.weights_LH is None else plan.weights_LH.to(device),
             per_head=plan.per_head,
@@ -106,14 +122,30 @@ def forward(
                 _forget_longer_texts(base, device)
             capture(base, recorder, torch.from_numpy(ids_BT).to(device), **positions)
         means_BT = recorder.mean_over_layers(base).cpu().numpy()
+        rows_MBT = recorder.groups_over_layers(base).cpu().numpy()
         heads_LBHT = _stacked(recorder, base) if plan.per_head else None
     except torch.OutOfMemoryError as error:
         raise ElusiveError(
             f"Out of memory on a batch of {shape[0]} x {shape[1]} tokens. Lower score.max_batch_tokens "
             "(or score.max_length, if it is one text) and run again; finished shards are kept."
         ) from error
-    of_heads = [] if heads_LBHT is None else [heads_LBHT[:, row, :, part] for row, part in places]
-    return [means_BT[place] for place in places], of_heads
+    rows = [int(groups_BT[place].max(initial=-1)) + 1 for place in places]
+    return [
+        Received(
+            means_BT[sequence, part],
+            None if heads_LBHT is None else heads_LBHT[:, sequence, :, part],
+            rows_MBT[:held, sequence, part],
+        )
+        for (sequence, part), held in zip(places, rows, strict=True)
+    ]
+
+
+def _groups(text: TokenisedText, window: Window) -> np.ndarray:
+    """The sentence of each query of a window, from 0 for the first that holds one; -1 elsewhere."""
+    if text.rows is None:
+        return np.full(len(window.positions), -1)
+    rows_N = text.rows.rows_T[window.positions]
+    return np.where(window.is_query, np.searchsorted(rows_in(text.rows, window), rows_N), -1)
 
 
 def _forget_longer_texts(base: PreTrainedModel, device: torch.device) -> None:

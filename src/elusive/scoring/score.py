@@ -1,6 +1,6 @@
 """Attention scores: how much each token of a text receives from the query positions, in one model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from elusive.runs.files import ProgressFunction, silent
 
 from .independence import check_independence
 from .passes import Batching, CapturePlan, forward
-from .shards import TokenScores
-from .windows import Window, check_vocabulary, seeing_queries, tokenise, windows_of
+from .shards import Kept, TokenScores
+from .sums import TextSums
+from .windows import check_vocabulary, tokenise, windows_of
 
 
 def score_documents(
@@ -31,7 +32,7 @@ def score_documents(
     fields: Sequence[str] = (),
     layers: Sequence[int] = (),
     heads: Sequence[str] = (),
-    per_head: bool = False,
+    keep: Collection[Kept] = (),
     progress: ProgressFunction = silent,
 ) -> list[TokenScores]:
     """Score each token by the mean attention that it receives from the queries that see it.
@@ -53,7 +54,8 @@ def score_documents(
         fields: only spans of these fields (empty: all but the head fields).
         layers: layers whose heads are averaged, from 0; layers behind the last chosen one do not run.
         heads: single heads "layer.head" to average, in addition to those of `layers` (both empty: all).
-        per_head: keep every head's scores too, whatever `layers` and `heads` choose.
+        keep: what to keep in addition: `heads`, the scores of every head, whatever `layers` and `heads` choose;
+            `sentences`, what each sentence's queries give alone.
         progress: called with (documents done, all documents).
 
     Returns:
@@ -70,13 +72,12 @@ def score_documents(
     base = _base_model(model)
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
-    plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
-    texts = tokenise(documents, tokenizer, settings, fields)
+    plan = _capture_plan(base, settings.include_self, layers, heads, "heads" in keep)
+    texts = tokenise(documents, tokenizer, settings, fields, "sentences" in keep)
     check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in windows_of(i, text, max_length)]
-    sums = [np.zeros(len(text.token_ids)) for text in texts]
-    counts = [np.zeros(len(text.token_ids), dtype=np.int32) for text in texts]
-    head_sums: dict[int, np.ndarray] = {}
+    heads_LH = (plan.layers, int(base.config.get_text_config(decoder=True).num_attention_heads))
+    sums = [TextSums(text, heads_LH if plan.per_head else None) for text in texts]
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     budget = settings.max_batch_tokens or _default_budget(base)
@@ -86,25 +87,11 @@ def score_documents(
         check_independence(base, batching, min(len(window.positions) for window in windows), max(lengths))
     for numbers in batching.batches(windows):
         batch = [windows[number] for number in numbers]
-        received_NT, received_NLHT = forward(texts, batch, base, plan, batching)
-        for number, window in enumerate(batch):
-            sums[window.text][window.positions] += received_NT[number]
-            if received_NLHT:
-                _add_heads(head_sums, window, received_NLHT[number], len(sums[window.text]))
-            counts[window.text][window.positions] += seeing_queries(window.is_query, settings.include_self)
+        for window, received in zip(batch, forward(texts, batch, base, plan, batching), strict=True):
+            sums[window.text].add(window, received, settings.include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
-    return [
-        TokenScores(
-            document_id=text.document.id,
-            token_ids=text.token_ids,
-            offsets=text.offsets,
-            scores=(sums_T / np.maximum(counts_T, 1)).astype(np.float32),
-            queries=counts_T,
-            per_head=_head_means(plan, base, head_sums.get(number), counts_T) if per_head else None,
-        )
-        for number, (text, sums_T, counts_T) in enumerate(zip(texts, sums, counts, strict=True))
-    ]
+    return [one.scores() for one in sums]
 
 
 def _capture_plan(
@@ -131,21 +118,6 @@ def _capture_plan(
     last = int(weights_LH.any(1).nonzero().max()) + 1
     # Layers behind the last chosen one run only for their own sake.
     return CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
-
-
-def _add_heads(sums: dict[int, np.ndarray], window: Window, received_LHN: np.ndarray, tokens: int) -> None:
-    """Add one window's sums of each head to its document's, float32 (layers, heads, tokens)."""
-    sums_LHT = sums.setdefault(window.text, np.zeros((*received_LHN.shape[:2], tokens), dtype=np.float32))
-    sums_LHT[:, :, window.positions] += received_LHN
-
-
-def _head_means(
-    plan: CapturePlan, base: PreTrainedModel, sums_LHT: np.ndarray | None, counts_T: np.ndarray
-) -> np.ndarray:
-    if sums_LHT is None:  # this text has no query
-        heads = int(base.config.get_text_config(decoder=True).num_attention_heads)
-        return np.zeros((plan.layers, heads, len(counts_T)), dtype=np.float32)
-    return sums_LHT / np.maximum(counts_T, 1).astype(np.float32)
 
 
 def _default_budget(base: PreTrainedModel) -> int:

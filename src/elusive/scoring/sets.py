@@ -9,7 +9,7 @@ from typing import cast
 from elusive.config.run import Queries
 from elusive.errors import ElusiveError
 
-_NAME = re.compile(r"(.+?)-cue-(.+)|(.+)-(cues|spans|all)", re.DOTALL)
+_NAME = re.compile(r"(.+?)-cue-(.+)|(.+)-(cues|spans|all)(-each)?", re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -20,16 +20,23 @@ class ScoreSet:
         model: the model's role: large, small, or another.
         queries: which positions the attention is captured at.
         field: capture at the cues of this field alone (empty: of all fields); only with queries = cues.
+        each: keep what each sentence's queries give, in addition to the mean over all of them; not with a field.
 
     Raises:
-        ElusiveError: if the three make no name that `parse` could read back.
+        ElusiveError: if these make no name that `parse` could read back.
     """
 
     model: str
     queries: Queries
     field: str = ""
+    each: bool = False
 
     def __post_init__(self) -> None:
+        if self.field and self.each:
+            raise ElusiveError(
+                f"ScoreSet: expected no field with each, got {self.field!r}. Single sentences are kept of a set at all "
+                "fields."
+            )
         if self.field and self.queries != "cues":
             raise ElusiveError(
                 f"ScoreSet: expected queries = cues with the field {self.field!r}, got {self.queries!r}. Scores of a "
@@ -49,8 +56,12 @@ class ScoreSet:
         Example:
             >>> ScoreSet("large", "cues").name, ScoreSet("large", "cues", "company").name
             ('large-cues', 'large-cue-company')
+            >>> ScoreSet("large", "cues", each=True).name
+            'large-cues-each'
         """
-        return f"{self.model}-cue-{self.field}" if self.field else f"{self.model}-{self.queries}"
+        if self.field:
+            return f"{self.model}-cue-{self.field}"
+        return f"{self.model}-{self.queries}{'-each' if self.each else ''}"
 
     @classmethod
     def parse(cls, name: str) -> "ScoreSet":
@@ -61,7 +72,7 @@ class ScoreSet:
 
         Example:
             >>> ScoreSet.parse("small-cue-company")
-            ScoreSet(model='small', queries='cues', field='company')
+            ScoreSet(model='small', queries='cues', field='company', each=False)
         """
         if not (match := _NAME.fullmatch(name)):
             raise ElusiveError(
@@ -69,15 +80,15 @@ class ScoreSet:
             )
         if match[1]:
             return cls(match[1], "cues", match[2])
-        return cls(match[3], cast(Queries, match[4]))
+        return cls(match[3], cast(Queries, match[4]), each=bool(match[5]))
 
     def __str__(self) -> str:
         return self.name
 
 
-def pair_sets(queries: Queries, field: str = "") -> tuple[ScoreSet, ScoreSet]:
+def pair_sets(queries: Queries, field: str = "", each: bool = False) -> tuple[ScoreSet, ScoreSet]:
     """The score sets that a contrast is made of: the large model's, and the small one's at the same queries."""
-    return ScoreSet("large", queries, field), ScoreSet("small", queries, field)
+    return ScoreSet("large", queries, field, each), ScoreSet("small", queries, field, each)
 
 
 def sets_in(folder: str | Path) -> Mapping[ScoreSet, Path]:

@@ -1,9 +1,10 @@
 """Scores of texts, and the Parquet shards that hold them."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +30,25 @@ SCHEMA = pa.schema(_COLUMNS)
 """Columns of a shard; starts and ends are characters of the text."""
 
 
+Kept = Literal["heads", "sentences"]
+"""What may be kept in addition: the scores of each head, or of each sentence's queries."""
+
+
 # Large lists: layers x heads x tokens of a shard may pass the 2^31 numbers that a plain list can hold.
-PER_HEAD_SCHEMA = pa.schema([*_COLUMNS, ("per_head", pa.large_list(pa.large_list(pa.large_list(pa.float32()))))])
-"""The same with each layer's and head's scores, [layer][head][token]."""
+_KEPT_COLUMNS: dict[Kept, list[tuple[str, pa.DataType]]] = {
+    "heads": [("per_head", pa.large_list(pa.large_list(pa.large_list(pa.float32()))))],
+    "sentences": [
+        ("sentence_starts", pa.list_(pa.int32())),
+        ("sentence_ends", pa.list_(pa.int32())),
+        ("rows", pa.large_list(pa.large_list(pa.float32()))),
+        ("row_queries", pa.large_list(pa.large_list(pa.int32()))),
+    ],
+}
+
+
+def schema_with(kept: Collection[Kept]) -> pa.Schema:
+    """The columns of a shard that holds more: [layer][head][token] of heads, [sentence][token] of sentences."""
+    return pa.schema([*_COLUMNS, *(column for one in get_args(Kept) if one in kept for column in _KEPT_COLUMNS[one])])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +63,11 @@ class TokenScores:
             the chosen layers and heads; 0 where no query sees it.
         queries: int32 (tokens,), how many queries see the token.
         per_head: float32 (layers, heads, tokens), the same of each layer and head; None unless asked for.
+        sentences: int32 (rows, 2), the characters of each sentence that holds a query, in order; None unless asked for,
+            like the rows. The sentence of a query at a cue or in a span is that of the token which it predicts.
+        rows: float32 (rows, tokens), the mean attention that token k receives from those of one sentence's queries that
+            see it; 0 where none does.
+        row_queries: int32 (rows, tokens), how many of the sentence's queries see the token.
     """
 
     document_id: str
@@ -54,10 +76,13 @@ class TokenScores:
     scores: Float32[np.ndarray, " tokens"]
     queries: Int32[np.ndarray, " tokens"]
     per_head: Float32[np.ndarray, "layers heads tokens"] | None = None
+    sentences: Int32[np.ndarray, "rows 2"] | None = None
+    rows: Float32[np.ndarray, "rows tokens"] | None = None
+    row_queries: Int32[np.ndarray, "rows tokens"] | None = None
 
 
 def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
-    """Write scores to one Parquet file; with a column `per_head` where they have each head's."""
+    """Write scores to one Parquet file, with more columns where they hold single heads or sentences."""
     columns: dict[str, Any] = {
         "document_id": [row.document_id for row in scores],
         "token_ids": [row.token_ids for row in scores],
@@ -66,12 +91,18 @@ def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
         "scores": [row.scores for row in scores],
         "queries": [row.queries for row in scores],
     }
-    per_head = [row.per_head for row in scores if row.per_head is not None]
-    if per_head:
-        columns["per_head"] = _nested(per_head)
+    kept: list[Kept] = []
+    if per_head := [row.per_head for row in scores if row.per_head is not None]:
+        kept.append("heads")
+        columns["per_head"] = _nested(per_head, pa.float32())
+    if sentences := [row.sentences for row in scores if row.sentences is not None]:
+        kept.append("sentences")
+        columns["sentence_starts"] = [characters_2[:, 0] for characters_2 in sentences]
+        columns["sentence_ends"] = [characters_2[:, 1] for characters_2 in sentences]
+        columns["rows"] = _nested([row.rows for row in scores if row.rows is not None], pa.float32())
+        columns["row_queries"] = _nested([row.row_queries for row in scores if row.row_queries is not None], pa.int32())
     with atomic_path(path) as temporary:
-        table = pa.table(columns, schema=PER_HEAD_SCHEMA if per_head else SCHEMA)
-        pq.write_table(table, temporary, **WRITE)
+        pq.write_table(pa.table(columns, schema=schema_with(kept)), temporary, **WRITE)
 
 
 def read_shard(path: Path) -> list[TokenScores]:
@@ -81,20 +112,26 @@ def read_shard(path: Path) -> list[TokenScores]:
         ElusiveError: if it cannot be read.
     """
     with opened_parquet(path, "Delete it and done.json beside it, and run the score stage again.") as file:
-        with_heads = "per_head" in file.schema_arrow.names
-        table = file.read(columns=(PER_HEAD_SCHEMA if with_heads else SCHEMA).names)
-        table = table.select(_NAMES).cast(SCHEMA) if not with_heads else table.cast(PER_HEAD_SCHEMA)
+        names = file.schema_arrow.names
+        schema = schema_with([one for one, columns in _KEPT_COLUMNS.items() if columns[-1][0] in names])
+        table = file.read(columns=schema.names).select(schema.names).cast(schema)
+        nested = [name for name in schema.names if name in _NESTED]
         return [
-            _row(row, _heads(table.column("per_head")[number]) if with_heads else None)
-            for number, row in enumerate(table.select(_NAMES).to_pylist())
+            _row(row, {name: table.column(name)[number] for name in nested})
+            for number, row in enumerate(table.drop_columns(nested).to_pylist())
         ]
 
 
-_NAMES = SCHEMA.names
+_NESTED = ("per_head", "rows", "row_queries")
+"""Columns of whole arrays: no Python object is made for each of their numbers."""
 
 
-def _row(row: Mapping[str, Any], per_head: np.ndarray | None) -> TokenScores:
+def _row(row: Mapping[str, Any], nested: Mapping[str, Any]) -> TokenScores:
     """A row of a shard.
+
+    Args:
+        row: by column, as Python objects.
+        nested: the columns of whole arrays, as pyarrow's scalars.
 
     Raises:
         ValueError: if it has more values of one kind than of another, or one that is no number.
@@ -102,15 +139,41 @@ def _row(row: Mapping[str, Any], per_head: np.ndarray | None) -> TokenScores:
     read = TokenScores(
         document_id=row["document_id"],
         token_ids=np.array(row["token_ids"], dtype=np.int32),
-        offsets=np.array([row["starts"], row["ends"]], dtype=np.int32).T.copy(),
+        offsets=_pairs(row["starts"], row["ends"]),
         scores=np.array(row["scores"], dtype=np.float32),
         queries=np.array(row["queries"], dtype=np.int32),
-        per_head=per_head,
+        per_head=_heads(nested["per_head"]) if "per_head" in nested else None,
+        **(_sentences(row, nested) if "rows" in nested else {}),
     )
     tokens = len(read.token_ids)
     if not (len(read.offsets) == len(read.scores) == len(read.queries) == tokens and np.isfinite(read.scores).all()):
         raise ValueError(f"document {read.document_id!r}: expected a score for each of {tokens} tokens")
     return read
+
+
+def _pairs(starts: Sequence[int], ends: Sequence[int]) -> np.ndarray:
+    """First characters, and those after the last, int32 (items, 2)."""
+    return np.array([starts, ends], dtype=np.int32).T.copy()
+
+
+def _sentences(row: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The sentences of a row of a shard, and their rows.
+
+    Raises:
+        ValueError: if a sentence has no number for each token.
+    """
+    sentences_2, tokens = _pairs(row["sentence_starts"], row["sentence_ends"]), len(row["token_ids"])
+    arrays = {}
+    for name, dtype in (("rows", np.float32), ("row_queries", np.int32)):
+        rows = nested[name].values
+        lengths, values = rows.value_lengths().to_numpy(), rows.flatten().to_numpy()
+        if len(lengths) != len(sentences_2) or (lengths != tokens).any() or not np.isfinite(values).all():
+            raise ValueError(
+                f"document {row['document_id']!r}: expected {name} of {tokens} numbers for each of {len(sentences_2)} "
+                "sentences"
+            )
+        arrays[name] = values.reshape(-1, tokens).astype(dtype)
+    return {"sentences": sentences_2, **arrays}
 
 
 def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:
@@ -136,14 +199,12 @@ def read_scores(folder: str | Path) -> list[TokenScores]:
     return list(iterate_scores(folder))
 
 
-def _nested(per_head: Sequence[np.ndarray]) -> pa.Array:
-    """Arrays (layers, heads, tokens) as lists of lists of lists, without a Python object for each number."""
-    values = pa.array(np.concatenate([array.ravel() for array in per_head]), pa.float32())
-    tokens = [np.full(layers * heads, length) for layers, heads, length in (array.shape for array in per_head)]
-    heads = [np.full(array.shape[0], array.shape[1]) for array in per_head]
-    for lengths in (np.concatenate(tokens), np.concatenate(heads), [array.shape[0] for array in per_head]):
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        values = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)
+def _nested(arrays: Sequence[np.ndarray], numbers: pa.DataType) -> pa.Array:
+    """Arrays of one number of axes as lists of lists, without a Python object for each number."""
+    values = pa.array(np.concatenate([array.ravel() for array in arrays]), numbers)
+    for axis in reversed(range(arrays[0].ndim)):  # the innermost lists first
+        lengths = np.concatenate([np.full(math.prod(array.shape[:axis]), array.shape[axis]) for array in arrays])
+        values = pa.LargeListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64()), values)
     return values
 
 

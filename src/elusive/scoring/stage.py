@@ -25,7 +25,7 @@ from elusive.runs.stage import Stage
 from .positions import answer_spans
 from .score import score_documents
 from .sets import ScoreSet
-from .shards import write_shard
+from .shards import Kept, write_shard
 
 
 def score_sets(
@@ -36,7 +36,7 @@ def score_sets(
     models: Mapping[str, ModelRef],
     settings: ScoreSettings,
     field_documents: int | None = None,
-    per_head: bool = False,
+    keep: Collection[Kept] = (),
 ) -> dict[ScoreSet, Path]:
     """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
 
@@ -47,7 +47,7 @@ def score_sets(
         models: the models by their roles in `needed`, each with the layers and heads that are averaged.
         settings: how attention is averaged and batched; the queries are those of `needed`.
         field_documents: how many documents are scored at a single field's cue (None: all).
-        per_head: keep each head's scores.
+        keep: what to keep in addition, as in `score_documents`; a set with `each` keeps `sentences` too.
 
     Returns:
         The folder of each score set.
@@ -64,7 +64,7 @@ def score_sets(
                     models[model],
                     dataclasses.replace(settings, queries=score_set.queries),
                     fields=(score_set.field,) if score_set.field else (),
-                    per_head=per_head,
+                    keep={*keep, "sentences"} if score_set.each else keep,
                     load=load,
                     progress=progress,
                 )
@@ -78,7 +78,7 @@ def score_corpus(
     settings: ScoreSettings,
     *,
     fields: Sequence[str] = (),
-    per_head: bool = False,
+    keep: Collection[Kept] = (),
     load: Callable[..., Any] | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
@@ -90,7 +90,7 @@ def score_corpus(
         model: the model, and the layers and heads that are averaged.
         settings: queries, and how their attention is averaged and batched.
         fields: only spans of these fields (empty: all but the head fields).
-        per_head: write every head's scores too, in a column of their own.
+        keep: what to write in addition, in columns of their own, as in `score_documents`.
         load: stands in for `load_for_scoring`, to keep a model that scores more than once.
         progress: called with (documents done, all documents).
 
@@ -109,7 +109,8 @@ def score_corpus(
         "include_self": settings.include_self,
         "layers": list(model.layers),
         "heads": list(model.heads),
-        "per_head": per_head,
+        "per_head": "heads" in keep,
+        **({"each": True} if "sentences" in keep else {}),
         "renormalise": settings.renormalise,
         **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
         "max_length": settings.max_length,
@@ -139,7 +140,7 @@ def score_corpus(
                     fields=fields,
                     layers=model.layers,
                     heads=model.heads,
-                    per_head=per_head,
+                    keep=keep,
                     progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
                 )
                 write_shard(path, scores)

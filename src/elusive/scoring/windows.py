@@ -12,6 +12,7 @@ from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
 
 from .positions import query_positions, rankable_tokens
+from .sentence_rows import SentenceRows, sentence_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,8 @@ class TokenisedText:
     """Sorted query positions."""
     ranked: np.ndarray | None = None
     """Whether a token may be ranked, where rows are renormalised over those that may."""
+    rows: SentenceRows | None = None
+    """The sentences that hold a query, where each has a row of scores of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ def tokenise(
     tokenizer: PreTrainedTokenizerFast,
     settings: ScoreSettings,
     fields: Sequence[str],
+    each: bool = False,
 ) -> list[TokenisedText]:
     """Documents as tokens, with their queries.
 
@@ -55,6 +59,7 @@ def tokenise(
         tokenizer: the model's, with character offsets.
         settings: which tokens are queries, and whether rows are renormalised.
         fields: fields whose cues alone are queries; none for all.
+        each: find the sentence of each query.
 
     Raises:
         ElusiveError: if a document has no token, or no query can be placed.
@@ -87,7 +92,8 @@ def tokenise(
             ranked_T = (
                 rankable_tokens(document.text, ids_T, offsets_T2, special_ids, settings.excluded_tokens) & ~special_T
             )
-        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T))
+        rows = sentence_rows(document.text, offsets_T2, queries_Q, settings.queries) if each else None
+        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T, rows))
     return texts
 
 
@@ -134,7 +140,15 @@ def windows_of(index: int, text: TokenisedText, max_length: int) -> list[Window]
     return windows
 
 
+def rows_in(rows: SentenceRows, window: Window) -> np.ndarray:
+    """The rows of a window's queries, each once, in order."""
+    return np.unique(rows.rows_T[window.positions[window.is_query]])
+
+
 def seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
-    """For each token the number of queries at it or after it (only after it, without include_self)."""
-    seeing_N = np.cumsum(is_query_N[::-1], dtype=np.int32)[::-1]
+    """For each token the number of queries at it or after it (only after it, without include_self).
+
+    More axes may stand before that of the tokens.
+    """
+    seeing_N = np.cumsum(is_query_N[..., ::-1], axis=-1, dtype=np.int32)[..., ::-1]
     return seeing_N if include_self else seeing_N - is_query_N
