@@ -87,6 +87,19 @@ def test_help_of_a_verb_loads_nothing_heavy_and_fits_80_columns(verb):
     assert max(map(len, printed.splitlines()[1:])) <= 80
 
 
+@pytest.mark.parametrize("where", ["--bogus{}", "--max-length={}", "--large.{}=1"])
+def test_arguments_that_are_refused_are_shown_without_control_characters(capsys, where):
+    printed = stopped(capsys, "score", "c", "--output", "o", "--model", "m", where.format("\x1b[2J\u202e5"))
+    assert "\\x1b[2J\\u202e5" in printed
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_a_huge_argument_that_is_refused_fits_on_a_screen(capsys):
+    printed = stopped(capsys, "score", "c", "--output", "o", "--model", "m", "--" + "x" * 100_000)
+    assert "characters] ..." in printed or "lines] ..." in printed
+    assert len(printed) < 4000
+
+
 # ---- the table of verbs
 
 

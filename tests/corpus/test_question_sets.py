@@ -8,7 +8,7 @@ import pytest
 
 from elusive.config.run import CorpusSettings
 from elusive.corpus.documents import Document, load_corpus
-from elusive.corpus.question_sets import chosen_questions, question_sets_of, without_answers
+from elusive.corpus.question_sets import chosen_questions, question_sets_of, sets_of_questions, without_answers
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.stage import make_corpus, summary_lines
 from elusive.corpus.tags import Span
@@ -78,6 +78,14 @@ def test_no_cue_is_an_answer_that_is_asked_for(tmp_path: Path, cues: str, asked:
         f"question sets: disjoint: cues at the answers to the {cues} half of each document's questions, the {asked} "
         "half is asked",
     ]
+
+
+def test_a_file_of_questions_says_whether_its_answers_were_cues(tmp_path: Path):
+    folder = made(tmp_path / "c", cue_questions="first", asked_questions="second")
+    assert sets_of_questions(folder / "questions.jsonl").startswith("disjoint: cues at the answers to the first half")
+    assert sets_of_questions(folder / "cue_questions.jsonl") == "the same: these questions gave the cues"
+    for elsewhere in (tmp_path / "questions.jsonl", folder / "documents.jsonl"):
+        assert sets_of_questions(elsewhere).startswith(f"not known: {elsewhere} is not the questions.jsonl of a corpus")
 
 
 def test_one_half_for_both_compares_with_the_other(tmp_path: Path):

@@ -29,7 +29,7 @@ from elusive.experiments.selection import (
 from elusive.experiments.sweep import equal_settings
 from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
 from elusive.reporting.sweeps import sweep_markdown
-from elusive.runs.files import write_jsonl
+from elusive.runs.files import write_json, write_jsonl
 from elusive.runs.folder import RunFolder
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.halves import first_half
@@ -387,6 +387,13 @@ def test_tables_name_the_way_of_choosing_and_what_is_not_separated():
     assert "| random minus plain | -.125 [-.375, .000], not separated |" in equal
     assert "The search saw all questions" not in text
     assert "F1, paired differences" in sweep_markdown(swept_of(outcomes, asked_of(documents), recipe), "f1")
+
+
+def test_tables_say_which_questions_gave_cues(tmp_path: Path):
+    recipe = dataclasses.replace(sweep_recipe(("plain",)), output=str(tmp_path))
+    write_json(tmp_path / "corpus" / "done.json", {"question_sets": "disjoint: <a>"})
+    text = sweep_markdown(swept_of([outcome("plain", {}, [0] * 8)], asked_of(list("abcdefgh")), recipe), "em")
+    assert "\nQuestion sets: disjoint: &lt;a>.\n" in text.split("## ")[0]
 
 
 def test_tables_of_a_search_say_that_it_saw_the_questions_and_cells_are_safe():

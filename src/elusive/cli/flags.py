@@ -1,11 +1,14 @@
 """Flags of the verbs that take no recipe: tyro derives them from the settings' dataclasses, in titled panels."""
 
+import contextlib
 import dataclasses
+import functools
 import inspect
+import io
 import os
 import shutil
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +17,8 @@ import tyro
 from elusive.config.describe import field_docs
 from elusive.config.toml import assigned, inline
 from elusive.errors import ElusiveError
+from elusive.messages import of_a_screen
+from elusive.runs.terminal import note, say
 
 _FLAGS = tyro.constructors.ConstructorRegistry()
 
@@ -57,11 +62,34 @@ def call_with_flags(function: Callable[..., None], arguments: Sequence[str], pro
     """Call a verb's function with what the arguments say."""
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
+
+    @functools.wraps(function)
+    def called_later(*values: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(function, *values, **named)
+
     try:
-        with _FLAGS:
-            tyro.cli(function, args=arguments, prog=prog, config=_EVERYWHERE)
+        with _FLAGS, _words_of_tyro(arguments):
+            call = tyro.cli(called_later, args=arguments, prog=prog, config=_EVERYWHERE)
+        call()
     except _RefusedError as refused:
         raise refused.error from None
+
+
+@contextlib.contextmanager
+def _words_of_tyro(arguments: Sequence[str]) -> Iterator[None]:
+    """What tyro prints about arguments that it cannot use: it would quote them as they came, control characters too."""
+    if all(of_a_screen(one) == one for one in arguments):
+        yield  # in colours, on a terminal
+        return
+    with io.StringIO() as output, io.StringIO() as error:
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(error):
+                yield
+        except SystemExit:
+            if output.getvalue():
+                say(output.getvalue().rstrip())
+            note(of_a_screen(error.getvalue().rstrip()))
+            raise
 
 
 def panel(

@@ -212,7 +212,7 @@ def evaluate(
         model: The model that answers.
         settings: Prompts, batches and engine.
     """
-    from elusive.corpus.question_sets import question_sets_of
+    from elusive.corpus.question_sets import sets_of_questions
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.known import known_questions
     from elusive.evaluation.predictions import read_metrics
@@ -233,8 +233,7 @@ def evaluate(
             known=known,
             progress=progress,
         )
-    if sets := question_sets_of(questions.parent):
-        say(f"question sets: {sets}")
+    say(f"question sets: {sets_of_questions(questions)}")
     say(f"prompts: {examples_in_words([*items, *known], examples, settings)}")
     say(measures(metrics, read_metrics(known_answers(output)) if known else None))
 

@@ -118,6 +118,20 @@ def question_sets_in_words(settings: CorpusSettings) -> str:
     return f"the same in part: cues at the answers to {half}, and all are asked"
 
 
+def sets_of_questions(path: str | Path) -> str:
+    """What is known of the questions of a file: whether their answers were cues, in words."""
+    path = Path(path)
+    sets = question_sets_of(path.parent)
+    if sets and path.name == "questions.jsonl":
+        return sets
+    if sets and path.name == CUE_QUESTIONS:
+        return "the same: these questions gave the cues"
+    return (
+        f"not known: {path} is not the questions.jsonl of a corpus folder, so nobody can say whether the answers were "
+        "cues of the training texts"
+    )
+
+
 def question_sets_of(folder: str | Path) -> str:
     """What a corpus folder says of its question sets, in words; empty where it has no questions, or is none."""
     done = Path(folder) / "done.json"

@@ -1,13 +1,16 @@
 """The tables of a sweep as Markdown: every trial, and what each way of choosing settings gives."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from elusive.augmentation.wording import dropout_words
 from elusive.config.verbs import SweepRecipe
+from elusive.corpus.question_sets import question_sets_of
 from elusive.evaluation.predictions import Questions
 from elusive.experiments.selection import WAYS, Choice, Outcome, difference, estimate, outcome_words, pooled
 from elusive.experiments.sweep import Swept
 from elusive.experiments.trials import UNTRAINED
+from elusive.runs.folder import RunFolder
 from elusive.stats.estimates import corrected
 
 from .formatting import cell, estimate_text, markdown_table, remarked_text, score, sentence
@@ -33,7 +36,10 @@ def sweep_markdown(swept: Swept, metric: str) -> str:
         for outcome in sorted(tried, key=lambda one: -pooled(one, metric))
     ]
     title = f": {cell(swept.recipe.title)}" if swept.recipe.title != SweepRecipe.title else ""
-    lines = [f"# Sweep{title}", "", _counts(swept), "", "## Every trial", ""]
+    sets = question_sets_of(RunFolder(Path(swept.recipe.output)).corpus)
+    lines = [f"# Sweep{title}", "", _counts(swept), ""]
+    lines += [f"Question sets: {cell(sets)}.", ""] if sets else []
+    lines += ["## Every trial", ""]
     lines += [*markdown_table(["arm", "settings", "EM", "F1"], rows), ""]
     if swept.recipe.sweep.search == "tpe":
         lines += [_SEARCHED, ""]
