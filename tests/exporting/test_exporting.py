@@ -28,6 +28,9 @@ from elusive.exporting.splitting import cut_text
 from elusive.exporting.trainers import Plan, trainer_files
 from elusive.models.loading import load_tokenizer
 from elusive.runs.files import read_json, read_jsonl, write_json, write_jsonl
+from elusive.training.adapters import LinearWeights, adapters_of, with_adapters
+
+from ..tiny_models import tiny_model, tiny_tokenizer
 
 # Documented names. Where a newer version of a trainer drops one, the stanza must change.
 LLAMA_FACTORY_DATA_KEYS = {  # https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md
@@ -45,6 +48,7 @@ LLAMA_FACTORY_KEYS = {  # https://github.com/hiyouga/LLaMA-Factory/tree/main/src
 }  # fmt: skip
 AXOLOTL_KEYS = {  # https://docs.axolotl.ai/docs/config-reference.html
     "base_model", "revision_of_model", "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_linear",
+    "lora_target_modules", "lora_target_parameters",
     "datasets", "dataset_prepared_path", "val_set_size", "sequence_len", "excess_length_strategy", "sample_packing",
     "pad_to_sequence_len", "output_dir", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "max_steps",
     "learning_rate", "lr_scheduler", "warmup_steps", "weight_decay", "max_grad_norm", "optimizer", "bf16",
@@ -468,6 +472,16 @@ def run_script(path: Path, *arguments: str) -> dict[str, Any]:
         sys.argv = before
 
 
+def lora_arguments(script: str) -> dict[str, Any]:
+    """What a script hands to LoraConfig."""
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(script))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "LoraConfig"
+    ]
+    return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+
+
 class TestScripts:
     """The very scripts that were exported, on the embedded model."""
 
@@ -499,6 +513,33 @@ class TestScripts:
         script.write_text(script.read_text().replace("max_length=None", "max_length=20"))
         with pytest.raises(SystemExit, match=r"expected 20 rows of \d+ tokens, TRL has 20 of 400"):
             run_script(script, "--output", str(tmp_path / "model"), "--max-steps", "1")
+
+    @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # peft 0.19 asks modules alone
+    def test_experts_get_the_adapters_of_elusive_train(self, augmented: Path, tmp_path: Path) -> None:
+        from peft import AutoPeftModelForCausalLM
+
+        base = tmp_path / "base"
+        model = tiny_model("qwen3_moe")
+        model.save_pretrained(base)
+        tiny_tokenizer().save_pretrained(base)
+        export(augmented, tmp_path / "out", settings=ExportSettings(base_model=str(base), method="lora"))
+        script = (tmp_path / "out" / "train_with_transformers.py").read_text()
+        run_script(tmp_path / "out" / "train_with_transformers.py", "--output", str(tmp_path / "m"), "--max-steps", "1")
+        weights = LinearWeights.of(model)
+        found = adapters_of(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "m", is_trainable=True), weights)
+        assert found == adapters_of(with_adapters(model, TrainSettings()), weights)
+        assert not found.without
+        assert any("experts" in name for name in found.on)
+        # TRL hands the same to the same LoraConfig.
+        assert lora_arguments(script) == lora_arguments((tmp_path / "out" / "train_with_trl.py").read_text())
+        stanzas = [(tmp_path / "out" / name).read_text() for name in ("axolotl.yaml", "llama_factory.yaml")]
+        axolotl = yaml.safe_load(stanzas[0])
+        assert set(axolotl) <= AXOLOTL_KEYS
+        assert "lora_target_linear" not in axolotl
+        named = {f"{name}.weight" for name in axolotl["lora_target_modules"]} | {*axolotl["lora_target_parameters"]}
+        assert named == set(weights.entries)
+        assert "experts and routers have no adapters" in stanzas[1]
+        assert "routers too" in (tmp_path / "out" / "torchtune.sh").read_text()
 
     def test_transformers_alone_trains_on_every_token(
         self, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

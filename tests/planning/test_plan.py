@@ -1,6 +1,7 @@
 """What a run will cost: its stages next to what torch counts in real runs, and the table."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from elusive.corpus.people.biographies import biography_corpus, well_known_examp
 from elusive.errors import ElusiveError
 from elusive.evaluation.prompts import few_shot_prompt
 from elusive.evaluation.stage import evaluate
+from elusive.exporting.base_model import load_base_model
 from elusive.models.loading import load_configs, load_model, load_tokenizer
 from elusive.planning.costs import Device, answering_flops, scoring_flops, shape_of, training_bytes, training_flops
 from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
@@ -32,6 +34,7 @@ from elusive.scoring.stage import load_for_scoring
 from elusive.training.sequences import tokenize_rows
 from elusive.training.stage import train
 
+from ..tiny_models import BOUNDARY, tiny_config, tiny_tokenizer
 from .test_costs import LLAMA_8B, LLAMA_70B, counting
 
 PAIR = {"large": LLAMA_70B, "small": LLAMA_8B}
@@ -75,7 +78,7 @@ def test_a_real_training_takes_what_was_planned(embedded, tmp_path, method, monk
     corpus = CORPUS | {"documents": 6, "document_tokens": lengths, "questions": 0}
     [stage] = _named(planned(Recipe(arms=("plain",), train=settings), shapes=shapes, **corpus), "train")
     assert stage.tokens == done.tokens_trained
-    assert f"4 epochs of 6 sequences, {done.steps} steps" in stage.note
+    assert f"4 epochs of 6 sequences of at most 512 tokens, {done.steps} steps" in stage.note
     # Three short texts run before, to see whether the model packs; the first layer has nothing to pass down.
     assert stage.flops == pytest.approx(counter.get_total_flops(), rel=0.05)
 
@@ -203,8 +206,28 @@ def test_long_texts_become_sequences_and_windows():
     assert stages[0].tokens == 100 + 100 + 99  # each window begins half a window on
     [stage] = _named(stages, "train")
     assert stage.tokens == 200
-    assert "4 sequences" in stage.note
+    assert "4 sequences of at most 64 tokens" in stage.note
     assert stage.flops == pytest.approx(training_flops(LLAMA_70B, [50] * 4))
+
+
+@pytest.mark.parametrize(("name", "length"), [("phi3_longrope", BOUNDARY), ("llama_dynamic", BOUNDARY), ("llama", 512)])
+def test_rows_stay_within_one_set_of_rotary_frequencies(name: str, length: int, tmp_path: Path):
+    config = tiny_config(name)
+    shape = shape_of(config, name)
+    [stage] = _named(
+        planned(
+            Recipe(arms=("plain",), train=TrainSettings(epochs=1)),
+            shapes={"large": dataclasses.replace(shape, context=512), "small": shape},
+            **CORPUS | {"documents": 1, "document_tokens": [199]},
+        ),
+        "train",
+    )
+    pieces = -(-200 // length)
+    assert f"1 epochs of {pieces} sequences of at most {length} tokens, 1 steps" in stage.note
+    config.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    if name != "llama":  # an export cuts its rows there too
+        assert load_base_model(str(tmp_path)).row_length(TrainSettings()) == length
 
 
 def test_trials_of_an_arm_are_one_stage():
@@ -231,7 +254,7 @@ def test_trials_of_an_arm_are_one_stage():
     assert stages[2].least_seconds == np.mean([one.least_seconds for one in alone])
     rate = drop_probability(np.arange(1, 91), 1, 0.05).mean()
     assert stages[2].note == (
-        "lora; 10 to 20 epochs of 1,100 sequences, 1,375 to 2,750 steps, "
+        "lora; 10 to 20 epochs of 1,100 sequences of at most 1,024 tokens, 1,375 to 2,750 steps, "
         f"copies without 0% to {rate:.0%} of their ranked tokens"
     )
 

@@ -8,13 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
+from elusive.models.rotary import RotaryRule
 from elusive.runs.files import atomic_path
+from elusive.training.adapters import lora_targets
 from elusive.training.stage import default_row_length
 
 COPY = "base_model"
@@ -31,6 +40,7 @@ class BaseModel:
         revision: commit or branch of a hub model.
         tokenizer: its tokenizer.
         context: its longest context in tokens.
+        config: its configuration.
         ends: ids at which a text ends (bos, eos, and those of its generation settings), by their token.
     """
 
@@ -38,6 +48,7 @@ class BaseModel:
     revision: str
     tokenizer: PreTrainedTokenizerFast
     context: int
+    config: PreTrainedConfig
     ends: dict[str, int]
 
     @property
@@ -57,7 +68,23 @@ class BaseModel:
 
     def row_length(self, settings: TrainSettings) -> int:
         """Longest training row in tokens, as in `elusive train`."""
-        return default_row_length(self.context, settings)
+        return default_row_length(self.context, settings, RotaryRule.of(self.config).shared)
+
+    def lora_targets(self, settings: TrainSettings) -> dict[str, Any]:
+        """What `elusive train` adapts, as arguments of peft's LoraConfig; the model is built without memory.
+
+        Raises:
+            ElusiveError: if transformers has no language model of this configuration.
+        """
+        try:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(self.config, trust_remote_code=False)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ElusiveError(
+                f"'{self.name}' could not be built from its configuration ({str(error).strip().splitlines()[0]}). Give "
+                "--base-model a causal language model, or --method full."
+            ) from error
+        return lora_targets(model, settings)
 
     def tokens_of(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as trainers read it: special tokens, and one eos at the end."""
@@ -94,6 +121,7 @@ def load_base_model(name: str, revision: str = "") -> BaseModel:
         revision=revision,
         tokenizer=tokenizer,
         context=loading.config_context(config, name),
+        config=config,
         ends={str(tokenizer.convert_ids_to_tokens(end)): end for end in sorted(ends)},
     )
 

@@ -8,7 +8,9 @@ because a JSON reader turns texts and ids that look like dates into dates.
 import dataclasses
 import json
 import math
+import pprint
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from elusive.training.stage import steps_for, with_steps
 
 from .base_model import BaseModel
 from .splitting import RowCounts
+
+_EXPERTS_WITHOUT = "linear layers alone: experts and routers have no adapters, as they have in `elusive train`"
+
 
 _OPTIMIZER = "adamw_torch_fused"
 
@@ -36,6 +41,7 @@ class Plan:
         max_length: longest row in tokens.
         rows: rows of train.jsonl.
         tokens: their tokens, special tokens and eos included.
+        targets: of LoRA, as arguments of peft's LoraConfig; those of `elusive train`.
     """
 
     model: str
@@ -45,11 +51,17 @@ class Plan:
     max_length: int
     rows: int
     tokens: int
+    targets: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"target_modules": "all-linear"})
 
     @property
     def steps(self) -> int:
         """Optimizer steps."""
         return steps_for(self.rows, self.settings)
+
+    @property
+    def adapts_experts(self) -> bool:
+        """Whether `elusive train` adapts weights that are no linear layers of their own, as those of experts."""
+        return "target_parameters" in self.targets
 
     @property
     def warmup_steps(self) -> int:
@@ -65,7 +77,9 @@ class Plan:
 def plan(base: BaseModel, settings: TrainSettings, dtype: str, counts: RowCounts) -> Plan:
     """The training that all files describe."""
     settings = with_steps(settings, counts.rows, counts.tokens)
-    return Plan(base.path, base.revision, dtype, settings, base.row_length(settings), counts.rows, counts.tokens)
+    targets = {"targets": base.lora_targets(settings)} if settings.method == "lora" else {}
+    length = base.row_length(settings)
+    return Plan(base.path, base.revision, dtype, settings, length, counts.rows, counts.tokens, **targets)
 
 
 def trainer_files(plan: Plan, name: str) -> dict[str, str]:
@@ -129,6 +143,7 @@ def _llama_factory(plan: Plan, name: str) -> str:
             "template": "the model's chat template would change its eos token",
             "cutoff_len": "no text is longer: nothing is cut",
             "packing": "packing, the default of this stage, drops the tail of each 1,000 texts",
+            **({"lora_target": _EXPERTS_WITHOUT} if plan.adapts_experts else {}),
         },
     )
 
@@ -140,7 +155,11 @@ def _axolotl(plan: Plan) -> str:
         "lora_r": train.lora_rank,
         "lora_alpha": train.lora_alpha,
         "lora_dropout": 0.0,
-        "lora_target_linear": True,
+        **(
+            {f"lora_{key}": plan.targets[key] for key in ("target_modules", "target_parameters")}
+            if plan.adapts_experts
+            else {"lora_target_linear": True}
+        ),
     }
     return _stanza(
         "axolotl, started in this folder: axolotl train axolotl.yaml",
@@ -176,6 +195,7 @@ def _axolotl(plan: Plan) -> str:
             "sequence_len": "no text is longer: nothing is cut",
             "excess_length_strategy": "the default would drop longer texts",
             "sample_packing": "each text is a sequence of its own",
+            "lora_target_parameters": "`elusive train` gives gate and up projections in one weight twice the rank",
         },
     )
 
@@ -283,4 +303,5 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.filters["python"] = repr
+    made.filters["literal"] = lambda value, indent: pprint.pformat(value).replace("\n", "\n" + " " * indent)
     return made

@@ -20,6 +20,7 @@ from elusive.config.models import Quantization
 from elusive.config.run import Precision
 from elusive.errors import ElusiveError
 from elusive.models.loading import config_context
+from elusive.models.rotary import RotaryRule
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 
@@ -65,6 +66,7 @@ class ModelShape:
         capped: attention logits are soft-capped (Gemma 2), so that its maps are kept for the backward pass.
         adapter_sides: inputs plus outputs of all linear layers; 0: query, key, value and so on are layers of their own.
         context: longest text in tokens (0: not known).
+        shared: tokens up to which all texts have the same rotary frequencies (0: all have).
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelShape:
     capped: bool = False
     adapter_sides: int = 0
     context: int = 0
+    shared: int = 0
 
     @property
     def query_width(self) -> int:
@@ -166,6 +169,7 @@ def shape_of(config: Any, name: str) -> ModelShape:
         capped=bool(getattr(text, "attn_logit_softcapping", None)),
         adapter_sides=sum(sum(one.weight.shape) for one in linear),
         context=_context(text, name),
+        shared=RotaryRule.of(config).shared,
     )
     shape = _with_feed_forward(shape, text, sum(one.weight.numel() for one in linear))
     return dataclasses.replace(shape, others=sum(one.numel() for one in model.parameters()) - shape.parameters)

@@ -256,6 +256,7 @@ class _Training:
     method: str
     passes: float
     rows: int
+    row_length: int
     steps: int
     rate: float
 
@@ -279,7 +280,8 @@ def _joined(name: str, kinds: Counter[_Training]) -> PlannedStage:
         flops=mean("flops"),
         peak_bytes=max(one.peak_bytes for one in kinds),
         note=f"{' or '.join(dict.fromkeys(one.method for one in kinds))}; {span('passes', '.4g')} epochs of "
-        f"{span('rows', ',')} sequences, {span('steps', ',')} steps{dropped}",
+        f"{span('rows', ',')} sequences of at most {span('row_length', ',')} tokens, {span('steps', ',')} steps"
+        + dropped,
         least_seconds=mean("least_seconds"),
     )
 
@@ -311,6 +313,7 @@ def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
         method=settings.method,
         passes=draws / in_a_pass,
         rows=in_a_pass,
+        row_length=_row_length(shape, settings),
         steps=steps,
         rate=rate,
     )
@@ -371,7 +374,8 @@ def _rows(arm: str, recipe: Recipe, rate: float, shape: ModelShape, sizes: _Size
 
 
 def _row_length(shape: ModelShape, settings: TrainSettings) -> int:
-    return default_row_length(shape.context or max(settings.max_length, 1024), settings)
+    """As in training: it keeps rows within the lengths that share their rotary frequencies."""
+    return default_row_length(shape.context or max(settings.max_length, 1024), settings, shape.shared)
 
 
 def _answering_stages(recipe: Recipe, trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> Iterator[PlannedStage]:

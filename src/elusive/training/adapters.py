@@ -98,24 +98,32 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
     """
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    weights = LinearWeights.of(model)
+    targets = lora_targets(model, settings)
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
     transformers.set_seed(settings.seed)
-    rank, alpha = settings.lora_rank, settings.lora_alpha
-    targets: dict[str, Any] = {"target_modules": "all-linear"}  # peft leaves the output head out
-    if weights.parameters:
-        modules, parameters = _targets(model, weights)
-        joined = {key.replace(".", r"\."): 2 for key in parameters if key.endswith(".gate_up_proj")}
-        targets = {
-            "target_modules": sorted(modules),
-            "target_parameters": sorted(parameters),
-            "rank_pattern": dict.fromkeys(joined, 2 * rank),
-            "alpha_pattern": dict.fromkeys(joined, 2 * alpha),
-        }
-    return get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, task_type="CAUSAL_LM", **targets)
-    )
+    config: dict[str, Any] = {"r": settings.lora_rank, "lora_alpha": settings.lora_alpha, "lora_dropout": 0.0}
+    return get_peft_model(model, LoraConfig(**config, task_type="CAUSAL_LM", **targets))
+
+
+def lora_targets(model: PreTrainedModel, settings: TrainSettings) -> dict[str, Any]:
+    """The arguments of peft's LoraConfig that say what is adapted, and with which rank where it is another.
+
+    Args:
+        model: without adapters; its weights are not read, so it may be on the meta device.
+        settings: the rank and alpha.
+    """
+    weights = LinearWeights.of(model)
+    if not weights.parameters:
+        return {"target_modules": "all-linear"}  # peft leaves the output head out
+    modules, parameters = _targets(model, weights)
+    joined = sorted(key.replace(".", r"\.") for key in parameters if key.endswith(".gate_up_proj"))
+    return {
+        "target_modules": sorted(modules),
+        "target_parameters": sorted(parameters),
+        "rank_pattern": dict.fromkeys(joined, 2 * settings.lora_rank),
+        "alpha_pattern": dict.fromkeys(joined, 2 * settings.lora_alpha),
+    }
 
 
 def adapters_of(model: Any, weights: LinearWeights) -> Adapters:
