@@ -7,6 +7,7 @@ seconds to load its libraries need not be. What is about the command line itself
 import gc
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -100,6 +101,8 @@ def workers_of_this_server(start_worker: Callable[..., None] | None = None) -> N
 
 
 def _elusive(arguments: list[str], environment: dict[str, str], output: str, fsdp: bool) -> None:
+    # As in a terminal: the jobs that a script starts in the background ignore Ctrl-C, and all that these start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
