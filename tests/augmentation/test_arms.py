@@ -134,12 +134,14 @@ class TestArms:
     def test_guided_arms_rank_by_their_own_signal(self) -> None:
         scores = {one: token_scores(np.full(4, 0.1)) for one in (*pair_sets("cues"), *pair_sets("all"))}
         # Each of three signals prefers a token of its own; the first token is the farthest from the last.
-        scores[ScoreSet("large", "spans")] = own = token_scores(np.array([0.1, 0.5, 0.1, 0.1]))
+        scores[ScoreSet("large", "spans")] = token_scores(np.array([0.1, 0.5, 0.1, 0.1]))
         scores[ScoreSet("large", "cues")] = token_scores(np.array([0.1, 0.1, 0.5, 0.1]))
         scores[ScoreSet("small", "all")] = token_scores(np.array([0.5, 0.5, 0.5, 0.1]))
         document = Document("d", "a b c d", (Span("name", 2, 3), Span("city", 6, 7)))
         special = np.zeros(4, dtype=bool)
-        scored = ScoredDocument(document, scores, own, special, ScoreSettings(queries="spans"), AugmentSettings())
+        scored = ScoredDocument(
+            document, scores, ScoreSet("large", "spans"), special, ScoreSettings(queries="spans"), AugmentSettings()
+        )
         settings = AugmentSettings(alpha=0.7, beta=0.05)
         best = {}
         for arm in GUIDED:
@@ -303,8 +305,8 @@ class TestCeiling:
 class TestDistance:
     def signal(self, *spans: Span) -> list[float]:
         document = Document("d", "a b c d", spans)
-        own = token_scores(np.zeros(4))
-        scored = ScoredDocument(document, {}, own, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
+        own, cues = token_scores(np.zeros(4)), ScoreSet("large", "cues")
+        scored = ScoredDocument(document, {cues: own}, cues, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
         return distance_from_head(scored).tolist()
 
     def test_from_the_middle_of_the_nearest_mention(self) -> None:

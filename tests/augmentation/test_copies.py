@@ -110,13 +110,13 @@ class TestTexts:
     @pytest.mark.parametrize("arm", ARMS)
     def test_original_first_then_copies(self, augmented, documents: list[Document], arm: str) -> None:
         results = augmented(arm)
-        assert [result.ranking.document_id for result in results] == [document.id for document in documents]
+        assert [result.ranked.document_id for result in results] == [document.id for document in documents]
         originals = {document.id: document.text for document in documents}
         for result in results:
             copies = [0] if arm == "plain" else [0, 1, 2, 3]
             assert [text.copy for text in result.texts] == copies
-            assert {(text.id, text.arm) for text in result.texts} == {(result.ranking.document_id, arm)}
-            assert result.texts[0].text == originals[result.ranking.document_id]
+            assert {(text.id, text.arm) for text in result.texts} == {(result.ranked.document_id, arm)}
+            assert result.texts[0].text == originals[result.ranked.document_id]
 
     def test_dropping_nothing_decodes_to_the_original(self, augmented, documents: list[Document]) -> None:
         for result in augmented("contrast-cues", alpha=0.0):
@@ -160,8 +160,10 @@ class TestTexts:
 
     def test_random_matched_drops_at_the_guided_rate(self, augmented) -> None:
         for matched, guided in zip(augmented("random-matched"), augmented("contrast-cues"), strict=True):
-            assert matched.probability.sum() == pytest.approx(guided.probability.sum(), abs=1e-9)
-            assert len(set(matched.probability[matched.ranking.seen & (matched.probability > 0)])) == 1
+            assert matched.ranked.drop_probability.sum() == pytest.approx(
+                guided.ranked.drop_probability.sum(), abs=1e-9
+            )
+            assert len(set(matched.ranked.drop_probability[matched.seen & (matched.ranked.drop_probability > 0)])) == 1
 
     def test_blank_overwrites_with_spaces(self, augmented) -> None:
         for deleted, blank in zip(augmented("random"), augmented("random", blank=True), strict=True):
@@ -196,7 +198,7 @@ class TestSharedDraws:
 
 def dropped_positions(result: AugmentedDocument, copy: int) -> set[int]:
     """Which tokens after <bos> a copy dropped; its ids must agree."""
-    kept = kept_tokens(result.probability, copy_generator(0, result.ranking.document_id, copy))[1:]
+    kept = kept_tokens(result.ranked.drop_probability, copy_generator(0, result.ranked.document_id, copy))[1:]
     ids = result.texts[0].token_ids.tolist()
     assert result.texts[copy].token_ids.tolist() == [token for token, stays in zip(ids, kept, strict=True) if stays]
     return set(np.flatnonzero(~kept).tolist())
@@ -277,7 +279,7 @@ class TestSignals:
         plain, across = augmented("contrast-cues"), augmented("contrast-cues", across_tokenizers=True)
         assert texts(plain) == texts(across)
         for one, other in zip(plain, across, strict=True):
-            assert one.probability.tolist() == other.probability.tolist()
+            assert one.ranked.drop_probability.tolist() == other.ranked.drop_probability.tolist()
 
     def test_contrast_where_only_other_queries_see_a_token(
         self, augmented, scores: Any, tokenizer: Any, documents: list[Document]
@@ -287,7 +289,7 @@ class TestSignals:
         unseen_by_cues = scores[LARGE_CUES][documents[0].id].queries == 0
         assert np.isneginf(given.signal).tolist() == unseen_by_cues.tolist()
         [result] = augmented("contrast-cues", {"documents": documents[:1], "score": ScoreSettings(queries="all")})
-        ranks = result.ranking.ranks
+        ranks = result.ranked.ranks
         assert ranks[unseen_by_cues & (ranks > 0)].min() == (~unseen_by_cues & (ranks > 0)).sum() + 1
 
     def test_missing_scores(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
@@ -343,9 +345,9 @@ class TestStreams:
 
         results = self.run(Stored(), streams, tokenizer, progress=lambda *done: progress.append(done))
         assert read == []
-        assert next(results).ranking.document_id == "person-1"
+        assert next(results).ranked.document_id == "person-1"
         assert Counter(read) == {"documents": 2, LARGE_CUES: 2, SMALL_CUES: 2}
-        assert [item.ranking.document_id for item in results] == [document.id for document in documents[1:]]
+        assert [item.ranked.document_id for item in results] == [document.id for document in documents[1:]]
         assert progress == [(2, 7), (4, 7), (6, 7), (7, 7)]
 
     def test_processes_read_no_more_than_they_can_work_on(
@@ -361,9 +363,9 @@ class TestStreams:
         results = augment_documents(
             stream, "attention", {LARGE_CUES: held}, tokenizer=tokenizer, workers=2, **self.OPTIONS
         )
-        assert next(results).ranking.document_id == "00"
+        assert next(results).ranked.document_id == "00"
         assert len(read) == 4
-        assert [item.ranking.document_id for item in results] == [f"{number:02}" for number in range(1, 30)]
+        assert [item.ranked.document_id for item in results] == [f"{number:02}" for number in range(1, 30)]
 
     @pytest.mark.parametrize(
         ("pick", "message"),
@@ -459,7 +461,7 @@ class TestFiles:
         dropped = chances = 0
         results = augmented(arm)
         for result in results:
-            text, offsets = result.texts[0].text, result.ranking.offsets.tolist()
+            text, offsets = result.texts[0].text, result.ranked.offsets.tolist()
             words = [text[start:end].strip() for start, end in offsets]
             chances += 3 * sum(word not in ("", ".", ",") for word in words)
             dropped += sum(len(words) - 1 - len(copy.token_ids) for copy in result.texts[1:])
@@ -479,7 +481,7 @@ class TestFiles:
         assert len(rows) == 7
         for row, result in zip(rows, results, strict=True):
             assert row["text"] == result.texts[0].text
-            assert row["drop_probability"] == result.probability.tolist()  # to the last bit
+            assert row["drop_probability"] == result.ranked.drop_probability.tolist()  # to the last bit
             ranks, chance = np.array(row["ranks"]), np.array(row["drop_probability"])
             assert len(ranks) == len(chance) == len(row["token_ids"]) == len(row["starts"]) == len(row["ends"])
             if arm == "random":  # it ranks nothing
@@ -547,7 +549,9 @@ class TestWhatIsNeverDropped:
         matched = augmented("random-matched", **settings)
         for arm in (name for name, arm in ARMS.items() if arm.signal):
             for one, guided in zip(matched, augmented(arm, **settings), strict=True):
-                assert guided.probability.sum() == pytest.approx(one.probability.sum(), abs=1e-9)
+                assert guided.ranked.drop_probability.sum() == pytest.approx(
+                    one.ranked.drop_probability.sum(), abs=1e-9
+                )
                 assert guided.droppable == one.droppable
 
     def test_the_rate_is_over_all_rankable_tokens(self, augmented) -> None:
@@ -577,7 +581,7 @@ class TestSurvival:
         settings = AugmentSettings(alpha=0.7, beta=0.5)
         found = write_augmented(tmp_path, augmented("attention", beta=0.5), "attention", settings)
         # 1 - e^(-.5 r) is .99 at r = 9.2.
-        ranks = np.concatenate([result.ranking.ranks for result in augmented("attention")])
+        ranks = np.concatenate([result.ranked.ranks for result in augmented("attention")])
         share = (ranks > 9).sum() / (ranks > 0).sum()
         assert found.at_ceiling == pytest.approx(share)
         assert found.warning("attention").startswith(f"warning: {share:.0%} of the tokens that attention ranks have a")

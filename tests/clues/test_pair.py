@@ -63,8 +63,8 @@ class TestClues:
             settings=AugmentSettings(copies=1, unseen_tokens="last"),
         )
         for one, made in zip(clues, augmented, strict=True):
-            np.testing.assert_array_equal(one.ranks, made.ranking.ranks)
-            np.testing.assert_array_equal(one.seen, made.ranking.seen)
+            np.testing.assert_array_equal(one.ranks, made.ranked.ranks)
+            np.testing.assert_array_equal(one.seen, made.seen)
             assert one.ranks.dtype == np.int32
             assert one.contrast.dtype == np.float32
 

@@ -55,8 +55,8 @@ def golden() -> dict[str, Any]:
             settings=AugmentSettings(copies=2, unseen_tokens="last"),
         )
         result["arms"][arm] = {
-            item.ranking.document_id: {
-                "ranks": item.ranking.ranks.tolist(),
+            item.ranked.document_id: {
+                "ranks": item.ranked.ranks.tolist(),
                 "texts": [text.text for text in item.texts],
             }
             for item in augmented

@@ -1,9 +1,14 @@
-"""The arms: how each token's drop probability is made. ARMS is the only place that knows which arms there are."""
+"""The arms: which tokens copies drop, which clues are written into them, whether their sentences change places.
 
+ARMS is the only place that knows which arms there are.
+"""
+
+import dataclasses
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32, Real
@@ -13,6 +18,14 @@ from elusive.config.run import AugmentSettings, Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, pair_sets
 
+from .insertion import (
+    ClueFinder,
+    attention_clues,
+    contrast_clues,
+    distance_clues,
+    head_clues,
+    random_clues,
+)
 from .signals import Signal, attention, contrast_at, distance_from_head, distance_from_queries
 from .words import mean_in_word, rank_by_words
 
@@ -98,14 +111,26 @@ def _nothing(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
     return ()
 
 
+OTHER = "#7a7f85"
+"""Colour of an arm that is not in the table: several of it at once."""
+
+_FOUND = ("clue_words", "clue_reach", "clue_margin")
+_CLUE_SETTINGS: dict[ClueFinder | None, tuple[str, ...]] = {
+    contrast_clues: ("clue_signal", *_FOUND),
+    attention_clues: _FOUND,
+    distance_clues: ("clue_words",),
+}
+"""The settings of [augment] that each way to find clues depends on."""
+
+
 @dataclass(frozen=True)
 class Arm:
-    """One way to make training texts: the originals, and copies in which some tokens are dropped.
+    """One way to make training texts: the originals, and copies that drop tokens, repeat clues or change the order.
 
     Attributes:
         name: as recipes and folders name it.
         words: as the paper's tables name it.
-        kept: which tokens its copies keep, in words, after "tokens were dropped at random" on a data set's card.
+        made: how its copies were made, in words, after "copies of each in which" on a data set's card.
         colour: in plots and on the page, "#rrggbb"; no two arms share one.
         on_dark: its colour on a dark page (empty: the same).
         marker: of its points in plots, as matplotlib names it.
@@ -113,6 +138,8 @@ class Arm:
         reads: (role of the trained model, score.queries) -> the score sets whose values its signal depends on.
         drop_probability: the rule that gives each token's probability.
         ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
+        clues: finds what its copies write into sentences; None if they write nothing.
+        reorders: whether sentences of its copies change places.
         copies: whether it writes copies; otherwise its texts are the originals alone.
         needs_head: whether every document must mark a head entity.
     """
@@ -120,13 +147,15 @@ class Arm:
     name: str
     words: str
     colour: str
-    kept: str = ""
+    made: str = ""
     on_dark: str = ""
     marker: str = "o"
     signal: Signal | None = None
     reads: Callable[[str, Queries], tuple[ScoreSet, ...]] = _nothing
     drop_probability: DropRule = by_rank
     ranked: bool = True
+    clues: ClueFinder | None = None
+    reorders: bool = False
     copies: bool = True
     needs_head: bool = False
 
@@ -137,7 +166,33 @@ class Arm:
             trained: role of the model to be trained: large, small or another.
             queries: score.queries of the run.
         """
-        return tuple(dict.fromkeys((ScoreSet(trained, queries), *self.reads(trained, queries))))
+        return tuple(dict.fromkeys((self.own(trained, queries), *self.reads(trained, queries))))
+
+    def own(self, trained: str, queries: Queries) -> ScoreSet:
+        """The trained model's score set, whose tokens are ranked and dropped; by sentences if clues are sought.
+
+        Args:
+            trained: as in `needs`.
+            queries: as in `needs`.
+        """
+        return ScoreSet(trained, queries, each=self.clues is not None)
+
+    @property
+    def drops(self) -> bool:
+        """Whether its copies drop tokens."""
+        return self.drop_probability is not none_dropped
+
+    def uses(self, setting: str) -> bool:
+        """Whether its texts depend on a setting of [augment], by name."""
+        if setting in ("copies", "seed"):
+            return self.copies
+        if setting == "across_tokenizers":
+            return self.contrasts
+        if setting.startswith("insert_"):
+            return self.clues is not None
+        if setting.startswith("clue_"):
+            return setting in _CLUE_SETTINGS.get(self.clues, ())
+        return self.drops and (self.ranked or setting not in ("beta", "rank_scale"))
 
     @property
     def contrasts(self) -> bool:
@@ -158,6 +213,7 @@ _TABLE = (
     Arm(
         "random",
         words="random",
+        made="tokens were dropped at random",
         colour="#4b4f54",
         on_dark="#c9ccd0",
         marker="D",
@@ -167,7 +223,7 @@ _TABLE = (
     Arm(
         "random-matched",
         words="random at the guided rate",
-        kept=", as many as a guided arm drops",
+        made="tokens were dropped at random, as many as a guided arm drops",
         colour="#e69f00",
         marker="v",
         drop_probability=at_mean_of_ranks,
@@ -175,7 +231,7 @@ _TABLE = (
     Arm(
         "attention",
         words="attention",
-        kept=" unless the model itself attends to them",
+        made="tokens were dropped at random unless the model itself attends to them",
         colour="#009e73",
         on_dark="#1fb58a",
         marker="^",
@@ -185,7 +241,7 @@ _TABLE = (
     Arm(
         "distance",
         words="distance",
-        kept=" unless they stand near the head entity",
+        made="tokens were dropped at random unless they stand near the head entity",
         colour="#cc79a7",
         marker="P",
         signal=distance_from_head,
@@ -194,7 +250,7 @@ _TABLE = (
     Arm(
         "query-distance",
         words="distance from the queries",
-        kept=" unless they stand far from where an answer begins",
+        made="tokens were dropped at random unless they stand far from where an answer begins",
         colour="#a58b00",
         on_dark="#f0e442",
         marker="h",
@@ -203,7 +259,7 @@ _TABLE = (
     Arm(
         "contrast-all",
         words="contrast (all tokens)",
-        kept=" unless a large model attends to them more than a small one",
+        made="tokens were dropped at random unless a large model attends to them more than a small one",
         colour="#0072b2",
         on_dark="#4a90d9",
         marker="X",
@@ -213,7 +269,10 @@ _TABLE = (
     Arm(
         "contrast-cues",
         words="contrast (cues)",
-        kept=" unless a large model attends to them more than a small one where an answer begins",
+        made=(
+            "tokens were dropped at random unless a large model attends to them more than a small one where an answer "
+            "begins"
+        ),
         colour="#d55e00",
         on_dark="#e8702a",
         marker="o",
@@ -223,10 +282,135 @@ _TABLE = (
 )
 
 
-ARMS: dict[str, Arm] = {arm.name: arm for arm in _TABLE}
+class Arms(Mapping[str, Arm]):
+    """The arms by name, and by names joined with "+" those that do at once what several do.
+
+    At most one of them drops tokens and at most one writes clues; in that order, then reorder. Iteration gives the
+    arms of the table alone.
+    """
+
+    def __init__(self, table: Iterable[Arm]) -> None:
+        self._table = {arm.name: arm for arm in table}
+
+    def __getitem__(self, name: str) -> Arm:
+        if name in self._table:
+            return self._table[name]
+        parts = [self._table[part] for part in name.split("+")]
+        return _together(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def _together(parts: Sequence[Arm], **look: str) -> Arm:
+    """One arm that does what several do.
+
+    Raises:
+        KeyError: unless they are a dropping, an inserting and a reordering one, each at most once, in this order.
+    """
+    does = [(arm.drops, arm.clues is not None, arm.reorders) for arm in parts]
+    if (
+        len(parts) < 2
+        or sorted(does, reverse=True) != does
+        or any(sum(column) > 1 for column in zip(*does, strict=True))
+    ):
+        raise KeyError("+".join(arm.name for arm in parts))
+    dropping = next((arm for arm in parts if arm.drops), parts[0])
+    return dataclasses.replace(
+        dropping,
+        name="+".join(arm.name for arm in parts),
+        words=", ".join(arm.words for arm in parts),
+        **({"colour": OTHER, "on_dark": OTHER} | look),
+        reads=lambda trained, queries: tuple(one for arm in parts for one in arm.reads(trained, queries)),
+        clues=next((arm.clues for arm in parts if arm.clues), None),
+        reorders=any(arm.reorders for arm in parts),
+        copies=True,
+        needs_head=any(arm.needs_head for arm in parts),
+        made=" and ".join(arm.made for arm in parts),
+    )
+
+
+def _edits(name: str, words: str, made: str, **more: Any) -> Arm:
+    """An arm that drops nothing."""
+    return Arm(name, words=words, made=made, drop_probability=none_dropped, ranked=False, **more)
+
+
+_INSERTED = "clues were written into sentences, "
+_EDITING = (
+    _edits(
+        "reorder",
+        "sentences in random order",
+        "sentences were put into random order",
+        colour="#8c564b",
+        on_dark="#b98579",
+        marker="<",
+        reorders=True,
+    ),
+    _edits(
+        "insert-random",
+        "insertion of random words",
+        f"{_INSERTED}two random words of the text each",
+        colour="#77773a",
+        on_dark="#b5b56e",
+        marker="d",
+        clues=random_clues,
+    ),
+    _edits(
+        "insert-distance",
+        "insertion of the farthest words",
+        f"{_INSERTED}the words farthest before them",
+        colour="#882255",
+        on_dark="#c76d9c",
+        marker="p",
+        clues=distance_clues,
+    ),
+    _edits(
+        "insert-attention",
+        "insertion by attention",
+        f"{_INSERTED}what the model itself attends to from them",
+        colour="#117733",
+        on_dark="#46ad69",
+        marker=">",
+        reads=lambda trained, queries: (ScoreSet(trained, queries, each=True),),
+        clues=attention_clues,
+    ),
+    _edits(
+        "insert-contrast",
+        "insertion by contrast",
+        f"{_INSERTED}what a large model attends to from them more than a small one",
+        colour="#7b3294",
+        on_dark="#b586c9",
+        marker="*",
+        reads=lambda trained, queries: pair_sets(queries, each=True),
+        clues=contrast_clues,
+    ),
+    _edits(
+        "insert-head",
+        "insertion of the marked head entity",
+        f"{_INSERTED}the marked subject of the text",
+        colour="#c2185b",
+        on_dark="#e56a9a",
+        marker="H",
+        clues=head_clues,
+        needs_head=True,
+    ),
+)
+
+_SINGLE = {arm.name: arm for arm in (*_TABLE, *_EDITING)}
+
+ARMS: Arms = Arms(
+    (
+        *_SINGLE.values(),
+        _together((_SINGLE["insert-contrast"], _SINGLE["reorder"]), colour="#332288", on_dark="#9187dc", marker="8"),
+        _together((_SINGLE["insert-head"], _SINGLE["reorder"]), colour="#0f7f8c", on_dark="#4fb6c2", marker="X"),
+    )
+)
 """Every arm by name. A new arm is one more entry; nothing else in the package lists them.
 
-Colours are Okabe and Ito's, which stay apart under colour blindness; their yellow is darker on a light page.
+Colours are Okabe and Ito's, and Tol's for arms that insert; the former's yellow is darker on a light page.
 """
 
 
@@ -243,7 +427,12 @@ def arm_named(name: str, where: str = "arm") -> Arm:
     if name not in ARMS:
         near = difflib.get_close_matches(name, ARMS, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ElusiveError(f"{where}: expected one of {', '.join(ARMS)}, got {name!r}.{hint}")
+        together = (
+            " Joined with +, expected at most one that drops, one that inserts, and reorder, in this order."
+            if "+" in name
+            else ""
+        )
+        raise ElusiveError(f"{where}: expected one of {', '.join(ARMS)}, got {name!r}.{together}{hint}")
     return ARMS[name]
 
 

@@ -1,4 +1,4 @@
-"""Documents under an arm: the originals and copies in which the best clues survive token dropout."""
+"""Documents under an arm: the originals, and copies that drop tokens, repeat clues or change the order."""
 
 import collections
 import itertools
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from elusive.clues.ranks import Ranking
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
@@ -23,9 +22,12 @@ from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import TokenScores
 
 from .arms import Arm, Tokens, arm_named, arm_ranks, drop_probabilities
-from .decoding import Decoder, text_decoder
+from .clue_spans import Clue
 from .draws import copy_seeds, kept_in_copies
+from .edits import CopyWriter
+from .insertion import count_right, words_of
 from .protection import protected_tokens
+from .rankings import RankedDocument
 from .signals import ScoredDocument, scores_of
 from .survival import SpanCounts, count_intact
 from .words import any_in_word, first_tokens_of_words
@@ -49,7 +51,8 @@ class AugmentedText(NamedTuple):
         copy: 0 for the original, then 1, 2, ...
         arm: how it was made.
         text: what to train on.
-        token_ids: int32, (tokens kept,), special tokens left out.
+        token_ids: int32, (tokens,), special tokens left out: of the document's own those kept, or, where sentences
+            were edited, what the tokenizer makes of the text.
     """
 
     id: str
@@ -64,20 +67,22 @@ class AugmentedDocument:
     """One document under one arm: its texts, and what lay behind them.
 
     Attributes:
-        ranking: the ranks; all 0 for arms that rank nothing.
-        probability: float64 chance to be dropped, (tokens,).
+        ranked: its tokens with their ranks (all 0 for arms that rank nothing) and drop probabilities, and its clues.
+        seen: bool, (tokens,); whether any query sees the token. Unseen tokens rank after all seen ones.
         texts: the original and the copies.
         droppable: rankable tokens of the document, those among them that the settings protect included.
         dropped: tokens dropped over all copies.
         spans: by field, in how many copies the document's spans are intact.
+        right_clues: how many of its clues are the head entity of their sentence; None where none is marked.
     """
 
-    ranking: Ranking
-    probability: np.ndarray
+    ranked: RankedDocument
+    seen: np.ndarray
     texts: tuple[AugmentedText, ...]
     droppable: int
     dropped: int
     spans: Mapping[str, SpanCounts] = field(default_factory=dict)
+    right_clues: int | None = None
 
 
 class Augmenter:
@@ -101,9 +106,9 @@ class Augmenter:
         settings: AugmentSettings,
     ) -> None:
         self.arm, self.score, self.settings = arm_named(arm), score, settings
-        self.own = ScoreSet(trained, score.queries)
+        self.own = self.arm.own(trained, score.queries)
         self.special_ids = set(special_token_ids(tokenizer))
-        self.decode = text_decoder(tokenizer)
+        self.writer = CopyWriter(tokenizer, settings, self.arm.reorders)
         self.copies = range(1, settings.copies + 1 if self.arm.copies else 1)
         self.generator = np.random.default_rng()  # set to the state of each copy
 
@@ -129,22 +134,32 @@ class Augmenter:
         tokens = self._tokens(scored)
         ranks = arm_ranks(self.arm, tokens, self.settings)
         probability = drop_probabilities(self.arm, tokens, self.settings, ranks)
+        clues = tuple(self.arm.clues(scored, words_of(scored, self._rankable(scored)))) if self.arm.clues else ()
+        ranked = RankedDocument(document.id, document.text, own.token_ids, own.offsets, ranks, probability, clues)
         kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.words)
-        written = copy_texts(document.text, own.token_ids, own.offsets, text_T, kept_CT, self.decode, self.settings)
+        written = self.writer.texts(ranked, kept_CT, self.copies)
+        own_ids = [own.token_ids[kept] for kept in kept_CT & text_T]
+        ids = self.writer.token_ids(written) if self.writer.edits(ranked) and written else own_ids
         name = self.arm.name
         texts = [AugmentedText(document.id, 0, name, document.text, own.token_ids[text_T])]
         texts += [
-            AugmentedText(document.id, copy, name, text, own.token_ids[kept])
-            for copy, text, kept in zip(self.copies, written, kept_CT & text_T, strict=True)
+            AugmentedText(document.id, copy, name, text, of_copy)
+            for copy, text, of_copy in zip(self.copies, written, ids, strict=True)
         ]
         return AugmentedDocument(
-            ranking=Ranking(document.id, own.token_ids, own.offsets, ranks, tokens.seen),
-            probability=probability,
+            ranked=ranked,
+            seen=tokens.seen,
             texts=tuple(texts),
             droppable=int(np.count_nonzero(tokens.rankable)) + tokens.protected,
             dropped=int(kept_CT.size - np.count_nonzero(kept_CT)),
             spans=count_intact(document, own.offsets, kept_CT, self.score.head_fields),
+            right_clues=self._right_clues(document, clues),
         )
+
+    def _right_clues(self, document: Document, clues: Sequence[Clue]) -> int | None:
+        fields = self.score.head_fields
+        marked = any(span.field in fields for span in document.spans)
+        return count_right(document, clues, fields) if marked else None
 
     def tokens(self, document: Document, scores: DocumentScores) -> Tokens:
         """What the arm's drop probabilities are made from: which tokens may be dropped, and its signal.
@@ -156,10 +171,7 @@ class Augmenter:
 
     def _tokens(self, scored: ScoredDocument) -> Tokens:
         document, own, words = scored.document, scored.own, None
-        rankable = rankable_tokens(
-            document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
-        )
-        seen = own.queries > 0
+        rankable, seen = self._rankable(scored), own.queries > 0
         protected = protected_tokens(document, own.offsets, self.settings, self.score.head_fields)
         signal = self.arm.signal(scored) if self.arm.signal else None
         if self.settings.whole_words:
@@ -171,46 +183,17 @@ class Augmenter:
             seen = ~any_in_word(~seen, words) if keeps else any_in_word(seen, words)
         return Tokens(rankable & ~protected, seen, signal, words, int(np.count_nonzero(rankable & protected)))
 
+    def _rankable(self, scored: ScoredDocument) -> np.ndarray:
+        own = scored.own
+        return rankable_tokens(
+            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
+        )
+
     def _scored(self, document: Document, scores: DocumentScores) -> ScoredDocument:
         own = scores_of(scores, self.own, document)
         # np.isin takes ten times as long for a short text.
         special = np.array([token in self.special_ids for token in own.token_ids.tolist()], dtype=bool)
-        return ScoredDocument(document, scores, own, special, self.score, self.settings)
-
-
-def copy_texts(
-    text: str,
-    token_ids_T: np.ndarray,
-    offsets_T2: np.ndarray,
-    text_T: np.ndarray,
-    kept_CT: np.ndarray,
-    decode: Decoder,
-    settings: AugmentSettings,
-) -> list[str]:
-    """The texts of copies of one document.
-
-    Args:
-        text: the document's text.
-        token_ids_T: its tokens, special ones included, (tokens,).
-        offsets_T2: their characters, (tokens, 2).
-        text_T: whether each token is no special token, bool (tokens,).
-        kept_CT: the tokens that stay, bool (copies, tokens).
-        decode: of the tokenizer.
-        settings: `blank` overwrites with spaces instead of deleting.
-
-    Returns:
-        One text a copy.
-    """
-    if settings.blank:
-        return [_blanked(text, offsets_T2[~kept]) for kept in kept_CT]
-    return decode(token_ids_T, kept_CT & text_T)
-
-
-def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
-    characters = list(text)
-    for start, end in dropped_offsets.tolist():
-        characters[start:end] = " " * (end - start)
-    return "".join(characters)
+        return ScoredDocument(document, scores, self.own, special, self.score, self.settings)
 
 
 def augment_documents(

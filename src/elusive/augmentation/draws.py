@@ -9,13 +9,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 
-def copy_generator(seed: int, document_id: str, copy: int) -> np.random.Generator:
+def copy_generator(seed: int, document_id: str, copy: int, of: str = "") -> np.random.Generator:
     """The generator of one copy: the same whatever the batch, the shard, the worker or the arm.
 
     Arms share their draws, so a token kept at one chance is kept at every smaller one, which lowers the noise of
     comparisons between arms.
+
+    Args:
+        seed: of the augmented set.
+        document_id: the document.
+        copy: its number.
+        of: what is drawn, where it is not which tokens stay; each has draws of its own.
     """
-    return np.random.default_rng(int.from_bytes(_digest(seed, document_id, copy), "little"))
+    name = f"{of}\0{document_id}" if of else document_id
+    return np.random.default_rng(int.from_bytes(_digest(seed, name, copy), "little"))
 
 
 def copy_seeds(

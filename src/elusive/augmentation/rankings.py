@@ -1,11 +1,11 @@
-"""ranking.parquet: each document's tokens with their ranks and drop probabilities, as an arm's copies were drawn."""
+"""ranking.parquet: each document's tokens, ranks, drop probabilities and clues, as an arm's copies were drawn."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +16,7 @@ from elusive.errors import ElusiveError
 from elusive.runs.parquet import opened_parquet
 from elusive.runs.stage import FORMAT, check_format
 
-if TYPE_CHECKING:
-    from .copies import AugmentedDocument
+from .clue_spans import Clue
 
 RANKING = "ranking.parquet"
 
@@ -26,10 +25,13 @@ SETTINGS_KEY = b"elusive.augment"
 """Where the file keeps its format, arm and settings, as JSON in the schema's metadata."""
 
 
+_CLUES = ("clue_sentences", "clue_starts", "clue_ends")
+
 RANKING_SCHEMA = pa.schema(
     [("document_id", pa.string()), ("text", pa.string())]
     + [(name, pa.list_(pa.int32())) for name in ("token_ids", "starts", "ends", "ranks")]
     + [("drop_probability", pa.list_(pa.float64()))]  # as drawn with: rounded, a draw could fall on its other side
+    + [(name, pa.list_(pa.int32())) for name in _CLUES]
 )
 
 
@@ -48,6 +50,7 @@ class RankedDocument:
         offsets: int32 (tokens, 2), each token's first character and the one after its last.
         ranks: int32 (tokens,), 1 for the best; 0 for tokens that are never ranked.
         drop_probability: float64 (tokens,).
+        clues: what the arm's copies may write into sentences.
     """
 
     document_id: str
@@ -56,6 +59,7 @@ class RankedDocument:
     offsets: np.ndarray
     ranks: np.ndarray
     drop_probability: np.ndarray
+    clues: tuple[Clue, ...] = ()
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "RankedDocument":
@@ -70,6 +74,10 @@ class RankedDocument:
             np.stack([starts, ends], axis=1),
             np.asarray(row["ranks"], dtype=np.int32),
             np.asarray(row["drop_probability"], dtype=np.float64),
+            tuple(
+                Clue(int(sentence), int(start), int(end))
+                for sentence, start, end in zip(*(row[name] for name in _CLUES), strict=True)
+            ),
         )
 
 
@@ -123,16 +131,19 @@ def ranking_schema(arm: str, settings: AugmentSettings) -> pa.Schema:
     return RANKING_SCHEMA.with_metadata({SETTINGS_KEY: json.dumps(made_with)})
 
 
-def ranking_rows(items: "Sequence[AugmentedDocument]", schema: pa.Schema) -> pa.Table:
-    """Augmented documents as rows of the file."""
+def ranking_rows(items: Sequence[RankedDocument], schema: pa.Schema) -> pa.Table:
+    """Documents as rows of the file."""
     columns = {
-        "document_id": [item.ranking.document_id for item in items],
-        "text": [item.texts[0].text for item in items],
-        "token_ids": [item.ranking.token_ids for item in items],
-        "starts": [item.ranking.offsets[:, 0] for item in items],
-        "ends": [item.ranking.offsets[:, 1] for item in items],
-        "ranks": [item.ranking.ranks for item in items],
-        "drop_probability": [item.probability for item in items],
+        "document_id": [item.document_id for item in items],
+        "text": [item.text for item in items],
+        "token_ids": [item.token_ids for item in items],
+        "starts": [item.offsets[:, 0] for item in items],
+        "ends": [item.offsets[:, 1] for item in items],
+        "ranks": [item.ranks for item in items],
+        "drop_probability": [item.drop_probability for item in items],
+        "clue_sentences": [[clue.sentence for clue in item.clues] for item in items],
+        "clue_starts": [[clue.start for clue in item.clues] for item in items],
+        "clue_ends": [[clue.end for clue in item.clues] for item in items],
     }
     return pa.table(columns, schema)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class ScoredDocument:
     Attributes:
         document: the text and its spans.
         scores: its scores by score set.
-        own: of these, the scores of the model to be trained at score.queries; its tokens are ranked and dropped.
+        own_set: the score set of the model to be trained at score.queries; its tokens are ranked and dropped.
         special: bool, (tokens,); whether each of these tokens is special (bos, eos).
         score: queries and head fields.
         settings: whether scores are carried over between tokenizers.
@@ -31,18 +32,31 @@ class ScoredDocument:
 
     document: Document
     scores: Mapping[ScoreSet, TokenScores]
-    own: TokenScores
+    own_set: ScoreSet
     special: np.ndarray
     score: ScoreSettings
     settings: AugmentSettings
 
-    def pair(self, queries: Queries) -> tuple[TokenScores, TokenScores]:
+    @cached_property
+    def own(self) -> TokenScores:
+        """The scores in the trained model's own set.
+
+        Raises:
+            ElusiveError: if there are none.
+        """
+        return scores_of(self.scores, self.own_set, self.document)
+
+    def pair(self, queries: Queries, each: bool = False) -> tuple[TokenScores, TokenScores]:
         """Scores of the large and of the small model at the same queries, on the tokens of the trained model.
+
+        Args:
+            queries: the positions.
+            each: with scores sentence by sentence.
 
         Raises:
             ElusiveError: if scores are missing, or the tokens differ and augment.across_tokenizers is not set.
         """
-        large, small = (scores_of(self.scores, one, self.document) for one in pair_sets(queries))
+        large, small = (scores_of(self.scores, one, self.document) for one in pair_sets(queries, each=each))
         if self.settings.across_tokenizers:
             return pair_on_tokens(large, small, self.own, self.document.text)
         if self.own is not large and not np.array_equal(self.own.token_ids, large.token_ids):
@@ -89,9 +103,9 @@ def distance_from_head(scored: ScoredDocument) -> np.ndarray:
 def no_head_entity(document_id: str, head_fields: Collection[str]) -> ElusiveError:
     """The error of an arm that looks at the head entity, on a document that marks none."""
     return ElusiveError(
-        f"The arm distance ranks tokens by their distance from the head entity, but document {document_id!r} has no "
-        f"span of {' or '.join(head_fields) or 'a head field'} (score.head_fields). Mark it, name the field that holds "
-        "it, or use the arm query-distance, which looks from the queries."
+        f"The arms distance and insert-head look at the head entity, but document {document_id!r} has no span of "
+        f"{' or '.join(head_fields) or 'a head field'} (score.head_fields). Mark it, name the field that holds it, or "
+        "use arms that look from the queries: query-distance, insert-distance."
     )
 
 

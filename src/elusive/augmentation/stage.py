@@ -50,7 +50,7 @@ def write_augmented(
         How much was written.
     """
     folder = Path(folder)
-    documents = texts = dropped = chances = at_ceiling = ranked = 0
+    documents = texts = dropped = chances = at_ceiling = ranked = unchanged = clues = marked = right = 0
     intact: dict[str, SpanCounts] = {}
     encode = json.JSONEncoder(ensure_ascii=False).encode
     with contextlib.ExitStack() as stack:
@@ -67,19 +67,26 @@ def write_augmented(
                 encode({"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm}) + "\n" for text in rows
             )
             train_table.write_table(_train_rows(rows))
-            ranking_table.write_table(ranking_rows(group, schema))
+            ranking_table.write_table(ranking_rows([item.ranked for item in group], schema))
             documents, texts = documents + len(group), texts + len(rows)
             dropped += sum(item.dropped for item in group)
             chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
             for item in group:
-                counted = count_at_ceiling(item.ranking.ranks, item.probability, settings.alpha)
+                counted = count_at_ceiling(item.ranked.ranks, item.ranked.drop_probability, settings.alpha)
                 at_ceiling, ranked = at_ceiling + counted[0], ranked + counted[1]
+            unchanged += sum(text.text == item.ranked.text for item in group for text in item.texts[1:])
+            clues += sum(len(item.ranked.clues) for item in group)
+            marked += sum(len(item.ranked.clues) for item in group if item.right_clues is not None)
+            right += sum(item.right_clues or 0 for item in group)
             intact = added([intact, *(item.spans for item in group)])
     return AugmentedCorpus(
         documents,
         texts,
         mean_drop_rate=dropped / chances if chances else 0.0,
         at_ceiling=at_ceiling / ranked if ranked else 0.0,
+        unchanged=unchanged / (texts - documents) if texts > documents else 0.0,
+        clues=clues,
+        right_clues=right / marked if marked else None,
         survival=survival(intact),
     )
 
@@ -199,12 +206,13 @@ def augment_from_scores(
 
     made = {role: stage_settings(path) for role, path in scores.items()}
     _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
+    _check_each({scores[role]: one for role, one in made.items()}, arm)
     own = made[trained]
     return augment_corpus(
         documents,
         folder,
         arm,
-        {ScoreSet(role, own["queries"]): path for role, path in scores.items()},
+        {ScoreSet(role, own["queries"], each=arm_named(arm).clues is not None): path for role, path in scores.items()},
         trained=trained,
         tokenizer=load_tokenizer(ModelRef(own["model"], own["revision"])),
         score=ScoreSettings(
@@ -213,6 +221,16 @@ def augment_from_scores(
         settings=settings or AugmentSettings(),
         progress=progress,
     )
+
+
+def _check_each(made: Mapping[Path, Mapping[str, Any]], arm: str) -> None:
+    """Refuse scores of whole documents for an arm that looks for clues sentence by sentence."""
+    for folder, one in made.items() if arm_named(arm).clues else ():
+        if not one.get("each"):
+            raise ElusiveError(
+                f"Arm {arm} looks for a clue to each sentence, but {folder} holds scores of whole documents. Score the "
+                "corpus into another folder with --each (score_corpus: each=True)."
+            )
 
 
 def _check_one_way(made: Mapping[Path, Mapping[str, Any]], excluded_tokens: tuple[str, ...]) -> None:

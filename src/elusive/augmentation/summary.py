@@ -14,6 +14,10 @@ class AugmentedCorpus:
         texts: originals and copies.
         mean_drop_rate: dropped tokens over rankable tokens of all copies, protected ones included.
         at_ceiling: share of the ranked tokens whose drop probability is within 1% of alpha; 0 without ranked tokens.
+        unchanged: share of the copies that are their original, word for word; 0 without copies.
+        clues: clues that were found; copies hold some of them.
+        right_clues: share of the clues that are the head entity of their sentence, in documents that mark one; None
+            without such a clue.
         survival: by field, the share of copies in which a span is intact, alone and together with its head entity.
     """
 
@@ -21,18 +25,34 @@ class AugmentedCorpus:
     texts: int
     mean_drop_rate: float
     at_ceiling: float = 0.0
+    unchanged: float = 0.0
+    clues: int = 0
+    right_clues: float | None = None
     survival: dict[str, Survival] = field(default_factory=dict)
 
     def warning(self, arm: str) -> str:
-        """What is wrong with ranks that hardly matter, in one line; empty where at most half are at the ceiling."""
-        if self.at_ceiling <= MOST_AT_CEILING:
+        """What is wrong, in one line: ranks that hardly matter, or copies that hardly differ; empty if nothing is."""
+        if self.at_ceiling > MOST_AT_CEILING:
+            return (
+                f"warning: {self.at_ceiling:.0%} of the tokens that {arm} ranks have a drop probability within 1% of "
+                "alpha, so it is nearly random dropout. The documents are long for augment.beta: lower it, set "
+                'augment.rank_scale = "relative", or cut them into shorter ones.'
+            )
+        if self.unchanged > MOST_UNCHANGED:
+            return (
+                f"warning: {self.unchanged:.0%} of the copies of {arm} are their original, word for word. Few "
+                "sentences have a clear clue (augment.clue_margin, augment.insert_share), or their order must stay "
+                "(steps, other languages than English)."
+            )
+        return ""
+
+    def clues_in_words(self) -> str:
+        """How many clues were found, and how many of them are right; empty without any."""
+        if not self.clues:
             return ""
-        return (
-            f"warning: {self.at_ceiling:.0%} of the tokens that {arm} ranks have a drop probability within 1% of "
-            "alpha, so it is nearly random dropout. The documents are long for augment.beta: lower it, set "
-            'augment.rank_scale = "relative", or cut them into shorter ones.'
-        )
+        right = "" if self.right_clues is None else f", {self.right_clues:.1%} of them the head entity"
+        return f"{self.clues:,} clues{right}"
 
 
-MOST_AT_CEILING = 0.5
-"""Share of ranked tokens at the ceiling above which ranks hardly matter."""
+MOST_AT_CEILING = MOST_UNCHANGED = 0.5
+"""Share of ranked tokens at the ceiling above which ranks hardly matter; of copies that are like their original."""

@@ -1,4 +1,4 @@
-"""The settings of dropout in words, as every table of results names them."""
+"""The settings of copies in words, as every table of results names them."""
 
 from elusive.config.run import AugmentSettings
 
@@ -21,3 +21,15 @@ def dropout_words(settings: AugmentSettings) -> str:
     protected += [", ".join(settings.protected_patterns)] if settings.protected_patterns else []
     words += [f"never dropped: {'; '.join(protected)}"] if protected else []
     return ", ".join(words)
+
+
+def insertion_words(settings: AugmentSettings) -> str:
+    """All that decides which clues are written, and how.
+
+    Example:
+        >>> insertion_words(AugmentSettings())
+        'clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.5 as prefix, parenthesis, pronoun'
+    """
+    found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, reach {settings.clue_reach:g}"
+    forms = ", ".join(settings.insert_forms)
+    return f"{found}, margin {settings.clue_margin:g}, written with chance {settings.insert_share:g} as {forms}"

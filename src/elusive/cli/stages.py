@@ -145,6 +145,8 @@ def augment(
             progress=progress,
         )
     say(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
+    if words := augmented.clues_in_words():
+        say(words)
     if words := survival_words(augmented.survival):
         say(f"intact in the copies: {words}")
     if warning := augmented.warning(arm):

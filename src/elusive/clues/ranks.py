@@ -1,28 +1,7 @@
 """From scores to ranks: rank 1 is the clue to keep most, 0 is never ranked and never dropped."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Ranks of one document's tokens under one arm.
-
-    Attributes:
-        document_id: the document.
-        token_ids: int32, (tokens,).
-        offsets: int32 character positions [start, end), (tokens, 2).
-        ranks: int32, (tokens,); 1 is the best clue, 0 an excluded token.
-        seen: bool, (tokens,); whether any query sees the token. Unseen tokens rank after all seen ones.
-    """
-
-    document_id: str
-    token_ids: Int32[np.ndarray, " tokens"]
-    offsets: Int32[np.ndarray, "tokens 2"]
-    ranks: Int32[np.ndarray, " tokens"]
-    seen: Bool[np.ndarray, " tokens"]
 
 
 def rank_tokens(

@@ -15,6 +15,13 @@ Queries = Literal["cues", "spans", "all"]
 UnseenTokens = Literal["last", "keep"]
 
 
+ClueSignal = Literal["ratio", "difference"]
+
+
+INSERT_FORMS = ("prefix", "parenthesis", "pronoun")
+"""Names of the forms in which a clue is written (augmentation.forms writes them)."""
+
+
 RankScale = Literal["absolute", "relative"]
 
 
@@ -87,6 +94,8 @@ class CorpusSettings:
     """Sentence that holds the name: the first (paper's main form) or a random one (Table 7)."""
     filler_sentences: int = 0
     """Sentences without facts before each fact but the first: more distance from the name (source = biographies)."""
+    people_per_document: int = 1
+    """Biographies one after the other in each document, so that a name is not the only one (source = biographies)."""
     limit: int = 0
     """Read only the first documents, chunks of long texts counted one by one, up to this number (0: all)."""
     skip_bad: bool = False
@@ -109,6 +118,7 @@ class CorpusSettings:
     def __post_init__(self) -> None:
         check(self.people > 0, "corpus.people", "at least 1", self.people)
         check(self.filler_sentences >= 0, "corpus.filler_sentences", "0 or more", self.filler_sentences)
+        check(self.people_per_document > 0, "corpus.people_per_document", "at least 1", self.people_per_document)
         check(self.limit >= 0, "corpus.limit", "0 or more", self.limit)
         check(self.text_column != "", "corpus.text_column", "the name of a column", self.text_column)
         check(self.chunk_tokens >= 0, "corpus.chunk_tokens", "0 or more", self.chunk_tokens)
@@ -177,6 +187,20 @@ class AugmentSettings:
     """What no arm drops: `numbers`, `negations` (English), or regular expressions; any token that a match touches."""
     pattern_seconds: float = 10.0
     """Most seconds that one protected pattern may take on one document."""
+    clue_signal: ClueSignal = "ratio"
+    """What insert-contrast looks for clues by: the ratio of the two models' attention, or their difference."""
+    clue_words: int = 5
+    """A clue is made of the best words, at most so many; those of them that stand side by side."""
+    clue_reach: float = 3.0
+    """How far sentences share what they know of clues: that of a sentence weighs exp(-n / clue_reach) in the n-th one
+    before and after it, of those with queries (0: each has its own alone; inf: all count alike)."""
+    clue_margin: float = 0.5
+    """A clue is written only where it is clear: all others weigh less than 1 - clue_margin of it."""
+    insert_share: float = 0.5
+    """Share of the sentences with a clue that get it, drawn anew in each copy."""
+    insert_forms: tuple[str, ...] = ("prefix", "parenthesis", "pronoun")
+    """How it is written, drawn anew each time: before the sentence, behind it, in place of the English pronoun that the
+    sentence begins with (else before it), or by a template, e.g. "{sentence} This is about {clue}."."""
     across_tokenizers: bool = False
     """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
     blank: bool = False
@@ -186,6 +210,15 @@ class AugmentSettings:
         check(0 <= self.alpha <= 1, "augment.alpha", "a probability in [0, 1]", self.alpha)
         check(self.beta >= 0 and math.isfinite(self.beta), "augment.beta", "0 or more", self.beta)
         check(self.copies >= 0, "augment.copies", "0 or more", self.copies)
+        check(self.clue_words > 0, "augment.clue_words", "at least 1", self.clue_words)
+        check(self.clue_reach >= 0, "augment.clue_reach", "0 or more", self.clue_reach)
+        check(0 <= self.clue_margin <= 1, "augment.clue_margin", "a share in [0, 1]", self.clue_margin)
+        check(0 <= self.insert_share <= 1, "augment.insert_share", "a share in [0, 1]", self.insert_share)
+        check(len(self.insert_forms) > 0, "augment.insert_forms", "at least one form", self.insert_forms)
+        for form in self.insert_forms:
+            known = form in INSERT_FORMS or ("{clue}" in form and "{sentence}" in form)
+            words = f"one of {', '.join(INSERT_FORMS)}, or a template with {{clue}} and {{sentence}}"
+            check(known, "augment.insert_forms", words, form)
         check(0 < self.pattern_seconds < math.inf, "augment.pattern_seconds", "above 0", self.pattern_seconds)
         for pattern in self.protected_patterns:
             compiled_pattern(pattern, "augment.protected_patterns")

@@ -125,6 +125,8 @@ class PretrainSettings:
     """Tokens of text to train on; the text never repeats word for word, the people do."""
     question_ratio: float = 0.3
     """Share of the text that is blocks of questions and answers."""
+    named_ratio: float = 0.3
+    """Share of the biographies that have the name in every sentence, at most half; of the others most have it once."""
     vocab_size: int = 2048
     """Byte-level BPE entries."""
     hidden_size: int = 128
@@ -160,6 +162,7 @@ class PretrainSettings:
         check_each("pretrain", self, ("tokens",), self.sequence_length * self.batch_size)  # one step
         check(0 <= self.questioned_ratio <= 1, "pretrain.questioned_ratio", "a share in [0, 1]", self.questioned_ratio)
         check(0 <= self.question_ratio < 1, "pretrain.question_ratio", "a share in [0, 1)", self.question_ratio)
+        check(0 <= self.named_ratio <= 0.5, "pretrain.named_ratio", "a share in [0, 0.5]", self.named_ratio)
         check(
             self.hidden_size % (2 * self.heads) == 0,  # rotary positions turn pairs of numbers
             "pretrain.hidden_size",

@@ -11,7 +11,7 @@ from typing import Any
 
 from elusive.config.run import CorpusSettings
 from elusive.config.toml import to_table
-from elusive.corpus.people.biographies import biography_corpus
+from elusive.corpus.people.biographies import biographies_of
 from elusive.corpus.readers.files import Source, opened_source
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json, write_jsonl
@@ -75,6 +75,7 @@ def _identity(settings: CorpusSettings) -> dict[str, Any]:
     table, defaults = to_table(settings), to_table(CorpusSettings())
     later = (
         "filler_sentences",
+        "people_per_document",
         "question_forms",
         "cue_questions",
         "asked_questions",
@@ -206,11 +207,7 @@ def _with_questions(entries: Iterator[Entry], questions: list[QuestionItem]) -> 
 
 def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str, counts: ReadCounts) -> Iterator[Entry]:
     if source is None:
-        count = min(settings.people, settings.limit or settings.people)
-        documents, questions = biography_corpus(
-            count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
-        )
-        return itertools.chain(documents, questions)
+        return itertools.chain(*biographies_of(settings))
     if os.path.exists(Path(source.name) / "documents.jsonl"):
         return _first_documents(load_corpus(source.name), settings.limit)
     return read_entries(settings, tokenizer, source, counts)

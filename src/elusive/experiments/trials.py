@@ -173,18 +173,22 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         return True
     if arm == UNTRAINED or not ARMS[arm].copies:
         return False
-    if key == "score.excluded_tokens":  # never dropped, in whichever way the others are
-        return True
+    if key == "score.excluded_tokens":  # never dropped, in whichever way the others are, and no part of clues
+        return ARMS[arm].drops or ARMS[arm].clues is not None
     if key in _WEIGHED:
         return bool(_models_read(recipe, arm))
-    if key == "augment.across_tokenizers":
-        return ARMS[arm].contrasts
+    if section == "augment":
+        return ARMS[arm].uses(key.partition(".")[2])
+    if ARMS[arm].clues:
+        return True
+    if not ARMS[arm].drops:
+        return False
     if not ARMS[arm].ranked:
         # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept,
         # and of the head fields that they may be protected.
         kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
         protects = any(_possible(recipe, arm, "augment.protected_spans")) and key == "score.head_fields"
-        return kept or protects if section == "score" else key not in ("augment.beta", "augment.rank_scale")
+        return kept or protects
     return True
 
 

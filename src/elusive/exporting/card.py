@@ -62,7 +62,7 @@ def dataset_card(
     environment_.filters |= {"md": markdown, "code": code, "n": lambda value: f"{value:,}"}
     body = environment_.get_template("card.md.jinja").render(
         title=title,
-        arm_words=arm_named(source.arm).kept,
+        made=arm_named(source.arm).made,
         copies=arm_named(source.arm).copies and source.settings["augment"]["copies"],
         figures=source.figures,
         counts=counts,

@@ -39,8 +39,6 @@ ARMS_OF_TABLES: dict[int, tuple[str, ...]] = {
 }
 """The paper's arms of each table; beside them random at the guided arms' rate, distance from the queries where the
 paper has distance, and contrast at cues in Table 7 too."""
-_FIRST_SEED = 100
-"""Cohort n holds the people of seed 100 + n: neither the demo's nor those that settings were found on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +220,7 @@ def _pretrain(family: Family, recipe: SweepRecipe, settings: ReproduceSettings) 
 def _corpus(experiment: Experiment, cohort: int, settings: ReproduceSettings) -> dict[str, Any]:
     if experiment.people:
         people = settings.people or experiment.people
-        return {"source": "biographies", "people": people, "seed": _FIRST_SEED + cohort}
+        return {"source": "biographies", "people": people, "seed": experiment.first_seed + cohort}
     if not settings.wikipedia:
         raise ElusiveError(
             "Tables 3 and 8 expect paragraphs with questions in SQuAD's form, got none. Give --wikipedia FILE, e.g. "

@@ -39,7 +39,9 @@ class Experiment:
     question_sets: bool = False
     """One of four that tell whether it matters that cues stand at the questions that are asked."""
     study: str = ""
-    """The table that an attempt is a row of, where it is not that of the attempts: copies."""
+    """The study that an attempt is a part of, where it is not the table of attempts: copies, beyond."""
+    first_seed: int = 100
+    """Cohort n holds the people of seed first_seed + n: neither the demo's nor those that settings were found on."""
     people: int = 0
     """New people of each cohort."""
     cohorts: int = 0

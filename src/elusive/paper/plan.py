@@ -15,7 +15,7 @@ from elusive.config.run import CorpusSettings
 from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
 from elusive.corpus.documents import Document, load_corpus
-from elusive.corpus.people.biographies import FIELDS, biography_corpus, pretraining_people
+from elusive.corpus.people.biographies import FIELDS, biographies_of, pretraining_people
 from elusive.corpus.question_sets import chosen_questions
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
@@ -57,7 +57,8 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     loaded, and nothing is written. Models of the paper's families are not looked up.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, question-sets, copies, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, copies, beyond,
+            beyond-wikipedia, attempts, or all.
         settings: the pair, and how far.
 
     Returns:
@@ -247,10 +248,7 @@ def _pretraining_stage(model: str, own: PretrainSettings) -> PlannedStage:
 def _corpus(settings: CorpusSettings, model: str) -> tuple[list[Document], list[QuestionItem]]:
     """Documents and questions, in memory."""
     if settings.source == "biographies":
-        count = min(settings.people, settings.limit or settings.people)
-        documents, questions = biography_corpus(
-            count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
-        )
+        documents, questions = biographies_of(settings)
     elif (Path(settings.source) / "documents.jsonl").exists():
         corpus = load_corpus(settings.source)
         documents = list(itertools.islice(corpus.documents, settings.limit or None))

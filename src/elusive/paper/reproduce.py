@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from elusive.augmentation.arms import ARMS
 from elusive.config.verbs import ReproduceSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_json, write_text
@@ -13,6 +14,7 @@ from elusive.runs.progress import clock
 from elusive.runs.terminal import say
 from elusive.runs.typed_json import to_json
 
+from .beyond import beyond_markdown, beyond_numbers
 from .copies import copies_markdown, copies_numbers
 from .drawing import FIGURES, draw, table_of
 from .experiments import (
@@ -32,6 +34,8 @@ from .tables import attempts_numbers, table_numbers
 from .wording import CELLS, attempts_markdown, question_sets_markdown, table_markdown
 
 Announce = Callable[[str], None]
+STUDIES = ("copies", "beyond", "beyond-wikipedia")
+"""Attempts that have tables of their own."""
 Key = tuple[str, Role]
 """An experiment's name and the model that is trained."""
 NAMES = (
@@ -39,9 +43,10 @@ NAMES = (
     *(f"figure{number}" for number in FIGURES),
     "question-sets",
     "copies",
+    "beyond",
+    "beyond-wikipedia",
     "attempts",
 )
-_ARM_ORDER = (*ARMS_OF_TABLES[7],)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +62,8 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
     """Run what tables and figures need, doing only what the folder does not hold yet, and set the paper beside it.
 
     Args:
-        what: table1 ... table8, figure1 ... figure7, question-sets, copies, attempts, or all.
+        what: table1 ... table8, figure1 ... figure7, question-sets, copies, beyond,
+            beyond-wikipedia, attempts, or all.
         settings: the pair, and how far.
         announce: told of each stage, in words.
 
@@ -123,7 +129,7 @@ def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings)
     Raises:
         ElusiveError: if the family has no experiment for something that was asked for.
     """
-    needed: dict[Key, set[str]] = {}
+    needed: dict[Key, dict[str, None]] = {}
     for name in names:
         found = list(_experiments(pair, name))
         if not found:
@@ -132,15 +138,20 @@ def needed_arms(pair: Family, names: Sequence[str], settings: ReproduceSettings)
                 f"{', '.join(_families_with(name)) or 'none'}."
             )
         for (experiment, role), arms in found:
-            needed.setdefault((experiment, role), set()).update(arms)
-    return {key: tuple(arm for arm in _ARM_ORDER if arm in arms) for key, arms in needed.items()}
+            needed.setdefault((experiment, role), {}).update(dict.fromkeys(arms))
+    return {key: tuple(sorted(arms, key=_place)) for key, arms in needed.items()}
+
+
+def _place(arm: str) -> int:
+    """An arm's place in the table of arms; those that are not in it come last, in the order asked for."""
+    return list(ARMS).index(arm) if arm in list(ARMS) else len(ARMS)
 
 
 def _experiments(pair: Family, name: str) -> list[tuple[Key, Sequence[str]]]:
     if name == "question-sets":
         return [((key, role), experiment.arms) for key, role, experiment in question_sets_of(pair)]
-    if name == "copies":
-        return [((key, role), experiment.arms) for key, role, experiment in attempts_of(pair, "copies")]
+    if name in STUDIES:
+        return [((key, role), experiment.arms) for key, role, experiment in attempts_of(pair, name)]
     if name == "attempts":
         attempts: list[tuple[Key, Sequence[str]]] = [
             ((key, role), experiment.arms) for key, role, experiment in attempts_of(pair)
@@ -175,7 +186,7 @@ def left_out_lines(pair: Family, names: Sequence[str], settings: ReproduceSettin
         found = [key for (key, _), _ in _experiments(pair, name)]
         if not found:
             lines.append(f"{name}: the family '{settings.family}' has no experiment for it")
-        elif "wikipedia" in found and not settings.wikipedia:
+        elif any(one.endswith("wikipedia") for one in found) and not settings.wikipedia:
             lines.append(f"{name}: needs paragraphs with questions in SQuAD's form, --wikipedia FILE")
     return lines
 
@@ -190,8 +201,11 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
         numbers = question_sets_numbers([done[key, role] for key, role, _ in question_sets_of(pair)])
         text = question_sets_markdown(numbers)
     elif name == "copies":
-        numbers = copies_numbers([done[key, role] for key, role, _ in attempts_of(pair, "copies")])
+        numbers = copies_numbers([done[key, role] for key, role, _ in attempts_of(pair, name)])
         text = copies_markdown(numbers)
+    elif name in ("beyond", "beyond-wikipedia"):
+        numbers = beyond_numbers([done[key, role] for key, role, _ in attempts_of(pair, name)])
+        text = beyond_markdown(numbers)
     else:
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])

@@ -124,7 +124,16 @@ def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResu
         float(np.mean([getattr(one, name) for one in done])) for name in ("steps", "texts", "seconds", "loss")
     )
     return ArmResults(
-        texts_made.mean_drop_rate, texts_made.at_ceiling, texts_made.survival, steps, texts, seconds, loss
+        mean_drop_rate=texts_made.mean_drop_rate,
+        at_ceiling=texts_made.at_ceiling,
+        unchanged=texts_made.unchanged,
+        clues=texts_made.clues,
+        right_clues=texts_made.right_clues,
+        survival=texts_made.survival,
+        steps=steps,
+        texts=texts,
+        seconds=seconds,
+        loss=loss,
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from elusive.augmentation.arms import ARMS
+from elusive.augmentation.arms import ARMS, OTHER
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import atomic_path
 from elusive.stats.estimates import Estimate
@@ -28,7 +28,7 @@ WIDE, NARROW = 10.6, 3.7
 
 # Each colour written here or in the table of arms stands once in the files and as a CSS variable of its name on the
 # page, where dark mode changes it.
-OTHER_ARM = "#7a7f85"
+OTHER_ARM = OTHER
 HEAD_COLOR = "#cc3311"
 FIELD_COLORS = ("#0077ba", "#33bbee", "#009988", "#ee9933", "#aa4499", "#997700")
 WORD_COLORS = ("#5f656c", "#747a81", "#888e94", "#9ca1a7", "#aeb3b8", "#bfc3c7", "#cfd2d5", "#dcdfe1", "#e8eaeb")
@@ -415,6 +415,6 @@ def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character:
 
 
 def _variable(color: str) -> str:
-    of_arms = {look.colour: f"--arm-{arm}" for arm, look in arm_looks().items()}
+    of_arms = {look.colour: f"--arm-{arm.replace('+', '-and-')}" for arm, look in arm_looks().items()}
     name = (VARIABLES | of_arms).get(color)
     return f"var({name})" if name else color

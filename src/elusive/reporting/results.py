@@ -81,6 +81,9 @@ class ArmResults:
     Attributes:
         mean_drop_rate: dropped tokens over rankable tokens of all copies, protected ones included.
         at_ceiling: share of the ranked tokens whose drop probability is within 1% of alpha.
+        unchanged: share of the copies that are their original, word for word.
+        clues: clues that were found; copies hold some of them.
+        right_clues: share of the clues that are the head entity of their sentence; None where none is marked.
         survival: by field, the share of copies in which a span is intact, alone and together with its head entity.
         steps: optimizer steps, a mean over seeds like the next three.
         texts: texts that were trained on.
@@ -96,6 +99,9 @@ class ArmResults:
 
     mean_drop_rate: float | None = None
     at_ceiling: float | None = None
+    unchanged: float | None = None
+    clues: int = 0
+    right_clues: float | None = None
     survival: dict[str, Survival] = field(default_factory=dict)
     steps: float | None = None
     texts: float | None = None

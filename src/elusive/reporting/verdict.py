@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from elusive.augmentation.arms import ARMS
-from elusive.augmentation.summary import MOST_AT_CEILING
+from elusive.augmentation.summary import MOST_AT_CEILING, MOST_UNCHANGED
 from elusive.experiments.trials import UNTRAINED
 from elusive.stats.estimates import Difference
 
@@ -154,6 +154,11 @@ def _training_notes(results: Results) -> list[str]:
             notes.append(
                 f"{arm} is nearly random dropout: {row.at_ceiling:.0%} of the tokens that it ranks have a drop "
                 "probability within 1% of alpha, because the documents are long for this beta."
+            )
+        if row.unchanged is not None and row.unchanged > MOST_UNCHANGED:
+            notes.append(
+                f"{arm} hardly differs from plain training: {row.unchanged:.0%} of its copies are their original, word "
+                "for word, because few sentences have a clear clue or may change places."
             )
     rates = {arm: row.mean_drop_rate for arm, row in results.arms.items() if row.mean_drop_rate}
     if rates and max(rates.values()) - min(rates.values()) > 0.05:

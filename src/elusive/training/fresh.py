@@ -18,13 +18,11 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from elusive.augmentation.arms import arm_named
-from elusive.augmentation.copies import copy_texts
-from elusive.augmentation.decoding import text_decoder
 from elusive.augmentation.draws import copy_generator, kept_tokens
+from elusive.augmentation.edits import CopyWriter
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.augmentation.words import first_tokens_of_words
 from elusive.errors import ElusiveError
-from elusive.models.special_tokens import special_token_ids
 
 from .sequences import pad_right, pieces_of, token_rows
 from .texts import TrainingTexts
@@ -44,9 +42,10 @@ class CopyMaker:
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
         file = _ranking_file(Path(ranking))
         self.arm, self.settings = file.arm, file.settings
-        self.slots = 1 + self.settings.copies if arm_named(self.arm).copies else 1
+        arm = arm_named(self.arm)
+        self.slots = 1 + self.settings.copies if arm.copies else 1
         self.tokenizer = tokenizer
-        self.special_ids = set(special_token_ids(tokenizer))
+        self.writer = CopyWriter(tokenizer, self.settings, arm.reorders)
 
     def text(self, ranked: RankedDocument, slot: int, epoch: int) -> str:
         """The text of one slot in one epoch.
@@ -59,12 +58,10 @@ class CopyMaker:
         if slot == 0:
             return ranked.text
         copy = slot + epoch * (self.slots - 1)
-        text_T = np.array([token not in self.special_ids for token in ranked.token_ids.tolist()], dtype=bool)
-        words = first_tokens_of_words(ranked.text, ranked.offsets, ~text_T) if self.settings.whole_words else None
+        special_T = ~self.writer.text_tokens(ranked)
+        words = first_tokens_of_words(ranked.text, ranked.offsets, special_T) if self.settings.whole_words else None
         kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy), words)
-        [text] = copy_texts(
-            ranked.text, ranked.token_ids, ranked.offsets, text_T, kept[None], self._decode, self.settings
-        )
+        [text] = self.writer.texts(ranked, kept[None], [copy])
         return text
 
     def check_tokenizer(self, ranked: RankedDocument) -> None:
@@ -76,14 +73,6 @@ class CopyMaker:
                 "Fresh copies are drawn from the ranked tokens: give the tokenizer of the model that was scored as "
                 "the one to be trained, or train on the static copies."
             )
-
-    @functools.cached_property
-    def _decode(self) -> Any:
-        return text_decoder(self.tokenizer)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A decoder is no data: each DataLoader worker makes its own.
-        return {key: value for key, value in vars(self).items() if key != "_decode"}
 
 
 def _ranking_file(path: Path) -> RankingFile:

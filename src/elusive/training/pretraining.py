@@ -40,6 +40,7 @@ def texts(settings: PretrainSettings, part: str = "training"):
         people_count=settings.people,
         questioned_ratio=settings.questioned_ratio,
         question_ratio=settings.question_ratio,
+        named_ratio=settings.named_ratio,
         part=part,
     )
 

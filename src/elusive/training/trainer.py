@@ -26,7 +26,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from elusive.config.run import Precision
 from elusive.errors import ElusiveError
 from elusive.models import processes
-from elusive.models.devices import computes_bfloat16
+from elusive.models.devices import computes_bfloat16, peak_bytes
 from elusive.models.loading import innermost, without_future_warnings
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
 from elusive.runs.stopping import stop_deferred
@@ -260,6 +260,7 @@ class Fitted:
         tokens_trained: tokens over all steps, those of the replay included.
         processes: how many trained together.
         seconds: of the call; of a resumed training, since it resumed.
+        peak_bytes: most memory that this process, the main one, has used: of its GPU, or else of the machine.
     """
 
     steps: int
@@ -267,6 +268,7 @@ class Fitted:
     tokens_trained: int
     processes: int
     seconds: float
+    peak_bytes: int = 0
 
 
 @without_future_warnings()
@@ -328,6 +330,7 @@ def fit(
         tokens_trained=int(steps.tokens_after[-1]),
         processes=trainer.args.world_size,
         seconds=round(time.monotonic() - began, 1),
+        peak_bytes=peak_bytes(trainer.args.device),
     )
     return fitted, _gathered_weights(trainer, model)
 

@@ -5,17 +5,18 @@ institutions, no repeated names, and birth city, university and company in three
 """
 
 import calendar
+import dataclasses
 import hashlib
 import itertools
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from elusive.config.run import QUESTION_FORMS
+from elusive.config.run import QUESTION_FORMS, CorpusSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
@@ -229,6 +230,36 @@ def biography_corpus(
     return corpus_about(itertools.islice(people(seed), count), seed, name_position, filler_sentences=filler_sentences)
 
 
+def biographies_of(settings: CorpusSettings) -> tuple[list[Document], list[QuestionItem]]:
+    """`biography_corpus` as a recipe's [corpus] asks for it.
+
+    Args:
+        settings: with source = biographies; `limit` counts documents.
+    """
+    together = settings.people_per_document
+    count = min(settings.people, settings.limit * together or settings.people)
+    documents, questions = biography_corpus(
+        count, settings.seed, settings.name_position, filler_sentences=settings.filler_sentences
+    )
+    return (documents, questions) if together == 1 else _joined(documents, questions, together)
+
+
+def _joined(
+    documents: Sequence[Document], questions: Sequence[QuestionItem], together: int
+) -> tuple[list[Document], list[QuestionItem]]:
+    """Several biographies in each document, which has the first one's id."""
+    joined, home = [], {}
+    for first in range(0, len(documents), together):
+        text, spans = "", []
+        for document in documents[first : first + together]:
+            text += " " if text else ""
+            spans += [Span(span.field, len(text) + span.start, len(text) + span.end) for span in document.spans]
+            text += document.text
+            home[document.id] = documents[first].id
+        joined.append(Document(documents[first].id, text, tuple(spans)))
+    return joined, [dataclasses.replace(item, document_id=home[item.document_id]) for item in questions]
+
+
 def corpus_about(
     those: Iterable[Person],
     seed: int,
@@ -299,7 +330,13 @@ def _slot(person: Person, piece: str, by_name: bool) -> tuple[str, str]:
 
 
 def pretraining_texts(
-    *, seed: int, people_count: int, questioned_ratio: float, question_ratio: float, part: str = "training"
+    *,
+    seed: int,
+    people_count: int,
+    questioned_ratio: float,
+    question_ratio: float,
+    named_ratio: float = 0.3,
+    part: str = "training",
 ) -> Iterator[str]:
     """Endless text about a fixed set of fictional people: biographies in many forms, blocks of questions.
 
@@ -312,6 +349,7 @@ def pretraining_texts(
         people_count: number of fictional people.
         questioned_ratio: share of them that question blocks ask about.
         question_ratio: share of the texts that are question blocks.
+        named_ratio: share of the biographies that have the name in every sentence, at most half.
         part: names a stream of its own over the same people (`training`, `replay`).
 
     Yields:
@@ -327,9 +365,9 @@ def pretraining_texts(
         if draw.random() < question_ratio:
             yield _question_block(draw, questioned)
         elif draw.random() < 0.08:
-            yield _varied_biography(draw, draw.choice(well_known_people()))
+            yield _varied_biography(draw, draw.choice(well_known_people()), named_ratio)
         else:
-            yield _varied_biography(draw, draw.choices(everyone, cum_weights=weights)[0])
+            yield _varied_biography(draw, draw.choices(everyone, cum_weights=weights)[0], named_ratio)
 
 
 def pretraining_people(seed: int, count: int, questioned_ratio: float) -> tuple[list[Person], list[Person]]:
@@ -349,7 +387,7 @@ def _question_block(draw: random.Random, questioned: list[Person]) -> str:
     return "".join(pairs)
 
 
-def _varied_biography(draw: random.Random, person: Person) -> str:
+def _varied_biography(draw: random.Random, person: Person, named_ratio: float) -> str:
     """The paper's form (name first or in a random sentence) half of the time, else other forms and orders."""
     style = draw.random()
     if style < 0.35:
@@ -358,6 +396,6 @@ def _varied_biography(draw: random.Random, person: Person) -> str:
         return biography(person, "text", draw.randrange(len(FIELDS))).text
     fields = draw.sample(FIELDS, k=len(FIELDS))
     sentences = [draw.choice(_SENTENCES[field]) for field in fields]
-    always_named = style < 0.8
+    always_named = style < 0.5 + named_ratio
     named = [always_named or index == 0 for index in range(len(fields))]
     return _document(person, "text", sentences, named).text

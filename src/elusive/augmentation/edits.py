@@ -1,0 +1,134 @@
+"""The texts of copies: what dropout leaves, with clues written into sentences, and sentences in another order.
+
+Axes: C copies, S sentences, T tokens.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from transformers import PreTrainedTokenizerFast
+
+from elusive.config.run import AugmentSettings
+from elusive.corpus.sentences import sentences
+from elusive.models.special_tokens import special_token_ids
+from elusive.scoring.positions import trimmed_offsets
+
+from .clue_spans import Clue
+from .decoding import Decoder, text_decoder
+from .draws import copy_generator
+from .forms import written
+from .ordering import random_order
+from .rankings import RankedDocument
+
+
+class CopyWriter:
+    """Writes the texts of copies of any document.
+
+    Args:
+        tokenizer: the tokenizer whose tokens were ranked.
+        settings: how dropped tokens are left out, which share of the clues is written, and in which forms.
+        reorders: whether sentences change places.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, settings: AugmentSettings, reorders: bool = False) -> None:
+        self.tokenizer, self.settings, self.reorders = tokenizer, settings, reorders
+        self.special_ids = set(special_token_ids(tokenizer))
+
+    def texts(
+        self, ranked: RankedDocument, kept_CT: Bool[np.ndarray, "copies tokens"], copies: Sequence[int]
+    ) -> list[str]:
+        """The texts of some copies.
+
+        Args:
+            ranked: a document's tokens and clues.
+            kept_CT: the tokens that stay in each copy, bool (copies, tokens).
+            copies: their numbers, from 1.
+        """
+        if not self.edits(ranked):
+            return self._kept(ranked, kept_CT)
+        borders = sentences(ranked.text)
+        return [
+            self._edited(ranked, borders, parts, copy)
+            for parts, copy in zip(self._kept_sentences(ranked, kept_CT, borders), copies, strict=True)
+        ]
+
+    def edits(self, ranked: RankedDocument) -> bool:
+        """Whether copies of a document are more than a selection of its tokens."""
+        return bool(ranked.clues) or self.reorders
+
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of texts that are no selection of a document's own, int32 (tokens,), special tokens left out."""
+        rows = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [np.array(ids, dtype=np.int32) for ids in rows["input_ids"]]
+
+    def _kept(self, ranked: RankedDocument, kept_CT: np.ndarray) -> list[str]:
+        if self.settings.blank:
+            return [_blanked(ranked.text, ranked.offsets[~kept]) for kept in kept_CT]
+        return self._decode(ranked.token_ids, kept_CT & self.text_tokens(ranked))
+
+    def _kept_sentences(
+        self, ranked: RankedDocument, kept_CT: np.ndarray, borders: Sequence[tuple[int, int]]
+    ) -> list[list[str]]:
+        """What each copy keeps of each sentence, without the white space around it."""
+        if kept_CT.all():
+            whole = [ranked.text[start:end].strip() for start, end in borders]
+            return [whole] * len(kept_CT)
+        if self.settings.blank:
+            return [[text[start:end].strip() for start, end in borders] for text in self._kept(ranked, kept_CT)]
+        firsts_T, text_T = trimmed_offsets(ranked.text, ranked.offsets)[:, 0], self.text_tokens(ranked)
+        of_sentences = [
+            self._decode(ranked.token_ids, kept_CT & text_T & (firsts_T >= start) & (firsts_T < end))
+            for start, end in borders
+        ]
+        return [[part.strip() for part in parts] for parts in zip(*of_sentences, strict=True)]
+
+    def _edited(
+        self, ranked: RankedDocument, borders: Sequence[tuple[int, int]], parts: Sequence[str], copy: int
+    ) -> str:
+        parts = self._with_clues(ranked, borders, parts, copy)
+        text = ranked.text
+        # The white space between sentences stays where it is: a paragraph ends where one ended.
+        gaps = [text[start + len(text[start:end].rstrip()) : end] for start, end in borders]
+        if self.reorders:
+            generator = copy_generator(self.settings.seed, ranked.document_id, copy, "order")
+            order = random_order([part + gap for part, gap in zip(parts, gaps, strict=True)], generator)
+            parts = [parts[number] for number in order]
+        begin = text[: len(text) - len(text.lstrip())]
+        return begin + "".join(part + gap for part, gap in zip(parts, gaps, strict=True) if part)
+
+    def _with_clues(
+        self, ranked: RankedDocument, borders: Sequence[tuple[int, int]], parts: Sequence[str], copy: int
+    ) -> list[str]:
+        """The sentences of a copy, some with their clue."""
+        clues: dict[int, Clue] = {clue.sentence: clue for clue in ranked.clues}
+        generator = copy_generator(self.settings.seed, ranked.document_id, copy, "clues")
+        # Drawn for all sentences, so that arms with other clues write them in the same ones, and in the same forms.
+        chances_S2, forms = generator.random((len(borders), 2)).tolist(), self.settings.insert_forms
+        edited = list(parts)
+        for number, ((start, _), (chance, form)) in enumerate(zip(borders, chances_S2, strict=True)):
+            if parts[number] and start in clues and chance < self.settings.insert_share:
+                clue = ranked.text[clues[start].start : clues[start].end]
+                edited[number] = written(clue, parts[number], forms[int(form * len(forms))])
+        return edited
+
+    def text_tokens(self, ranked: RankedDocument) -> Bool[np.ndarray, " tokens"]:
+        """Which tokens are no special ones; np.isin takes ten times as long for a short text."""
+        return np.array([token not in self.special_ids for token in ranked.token_ids.tolist()], dtype=bool)
+
+    @functools.cached_property
+    def _decode(self) -> Decoder:
+        return text_decoder(self.tokenizer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A decoder is no data: each process makes its own.
+        return {key: value for key, value in vars(self).items() if key != "_decode"}
+
+
+def _blanked(text: str, dropped_offsets: np.ndarray) -> str:
+    characters = list(text)
+    for start, end in dropped_offsets.tolist():
+        characters[start:end] = " " * (end - start)
+    return "".join(characters)

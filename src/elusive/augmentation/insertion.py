@@ -1,0 +1,143 @@
+"""What the arms that insert write into sentences: each finds a clue to each sentence that holds a query.
+
+Axes: S sentences that hold a query, T tokens.
+"""
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+from jaxtyping import Float64
+
+from elusive.corpus.documents import Document, Span
+from elusive.errors import ElusiveError
+from elusive.scoring.shards import TokenScores
+
+from .clue_spans import Clue, Words, clue_spans, evidence, shared
+from .draws import copy_generator
+from .signals import ScoredDocument, no_head_entity
+from .words import first_tokens_of_words
+
+ClueFinder = Callable[[ScoredDocument, Words], list[Clue]]
+"""At most one clue for each sentence that holds a query of the run; sentences that need none have none."""
+
+_LEAST = 1e-6
+"""Attention below which a ratio says nothing: about what float32 leaves of a softmax over a long text."""
+
+
+def words_of(scored: ScoredDocument, rankable: np.ndarray) -> Words:
+    """The words of a document that may be parts of clues."""
+    text, offsets_T2 = scored.document.text, scored.own.offsets
+    return Words.of(text, offsets_T2, rankable, first_tokens_of_words(text, offsets_T2, scored.special))
+
+
+def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """What the large model attends to and the small one overlooks, by difference or ratio (augment.clue_signal).
+
+    Raises:
+        ElusiveError: if the two models have other tokens.
+    """
+    large_ST, small_ST = map(_rows, scored.pair(scored.score.queries, each=True))
+    if scored.settings.clue_signal == "ratio":
+        return _found(scored, words, np.log(large_ST + _LEAST) - np.log(small_ST + _LEAST))
+    return _found(scored, words, large_ST - small_ST)
+
+
+def attention_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """What the trained model itself attends to."""
+    return _found(scored, words, _rows(scored.own))
+
+
+def _found(scored: ScoredDocument, words: Words, signal_ST: np.ndarray) -> list[Clue]:
+    settings = scored.settings
+    evidence_ST: Float64[np.ndarray, "sentences tokens"] = shared(evidence(signal_ST), settings.clue_reach)
+    return clue_spans(words, evidence_ST, _sentences(scored), count=settings.clue_words, margin=settings.clue_margin)
+
+
+def distance_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """The words farthest before each sentence: the first ones of the text that name something."""
+    naming_W, starts_W = words.naming(), words.bounds[:, 0]
+    clues = []
+    for start, _ in _sentences(scored).tolist():
+        before = np.flatnonzero(naming_W & (starts_W < start)).tolist()
+        group = next(words.groups(before), [])[: scored.settings.clue_words]
+        if group:
+            clues.append(_clue(words, group, start))
+    return clues
+
+
+def random_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """Two words that stand side by side somewhere outside each sentence, drawn once for all copies."""
+    generator = copy_generator(scored.settings.seed, scored.document.id, 0, "random clues")
+    starts_W = words.bounds[:, 0]
+    clues = []
+    for start, end in _sentences(scored).tolist():
+        outside = np.flatnonzero((starts_W < start) | (starts_W >= end))
+        pairs = [[one, one + 1] for one in outside[:-1].tolist() if one + 1 in outside]
+        if pairs:
+            clues.append(_clue(words, pairs[int(generator.integers(len(pairs)))], start))
+    return clues
+
+
+def head_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """The head entity that each sentence tells of, where it is not in it: what a perfect finder of names would give.
+
+    Raises:
+        ElusiveError: if the document marks no head entity.
+    """
+    document, fields = scored.document, scored.score.head_fields
+    clues = []
+    for start, end in _sentences(scored).tolist():
+        head = head_of(document, start, end, fields)
+        if head is None:
+            raise no_head_entity(document.id, fields)
+        if not start <= head.start < end:
+            clues.append(Clue(start, head.start, head.end))
+    return clues
+
+
+def head_of(document: Document, start: int, end: int, head_fields: Collection[str]) -> Span | None:
+    """The head entity that a sentence tells of: its own, else the last one before it, else the first after it.
+
+    Args:
+        document: with its spans.
+        start: the sentence's first character.
+        end: the one after its last.
+        head_fields: fields of head entities.
+    """
+    heads = sorted((span for span in document.spans if span.field in head_fields), key=lambda span: span.start)
+    own = [head for head in heads if start <= head.start < end]
+    before = [head for head in heads if head.start < start]
+    return (own or before[-1:] or heads[:1] or [None])[0]
+
+
+def count_right(document: Document, clues: Collection[Clue], head_fields: Collection[str]) -> int:
+    """How many clues are the head entity that their sentence tells of, word for word.
+
+    Args:
+        document: with its spans.
+        clues: found in it.
+        head_fields: fields of head entities.
+    """
+    heads = [head_of(document, clue.sentence, clue.sentence + 1, head_fields) for clue in clues]
+    texts = [head and document.text[head.start : head.end] for head in heads]
+    return sum(document.text[clue.start : clue.end] == text for clue, text in zip(clues, texts, strict=True))
+
+
+def _clue(words: Words, group: list[int], sentence: int) -> Clue:
+    return Clue(sentence, int(words.bounds[group[0], 0]), int(words.bounds[group[-1], 1]))
+
+
+def _sentences(scored: ScoredDocument) -> np.ndarray:
+    """Characters of the sentences that hold a query, int32 (sentences, 2)."""
+    return _of_sentences(scored.own.sentences)
+
+
+def _rows(scores: TokenScores) -> np.ndarray:
+    """What each token receives from each of these sentences, float32 (sentences, tokens); 0 if they do not see it."""
+    return _of_sentences(scores.rows)
+
+
+def _of_sentences(array: np.ndarray | None) -> np.ndarray:
+    if array is None:
+        raise ElusiveError("Expected scores sentence by sentence, got those of whole documents. Score with each=True.")
+    return array
