@@ -100,7 +100,9 @@ def token_scores(scores: np.ndarray) -> TokenScores:
 class TestArms:
     def test_the_arms(self) -> None:
         paper = ["plain", "random", "attention", "distance", "contrast-all", "contrast-cues"]
-        assert set(ARMS) == {*paper, "random-matched", "query-distance"}
+        inserting = {f"insert-{by}" for by in ("random", "distance", "attention", "contrast", "head")}
+        together = {"insert-contrast+reorder", "insert-head+reorder"}
+        assert set(ARMS) == {*paper, "random-matched", "query-distance", "reorder"} | inserting | together
         assert [name for name, arm in ARMS.items() if arm.name != name] == []
 
     def test_looks_tell_arms_apart(self) -> None:
@@ -113,22 +115,63 @@ class TestArms:
             arm_named("contrast-cue", "arms")
         assert str(caught.value) == (
             "arms: expected one of plain, random, random-matched, attention, distance, query-distance, contrast-all, "
-            "contrast-cues, got 'contrast-cue'. Did you mean 'contrast-cues'?"
+            "contrast-cues, reorder, insert-random, insert-distance, insert-attention, insert-contrast, insert-head, "
+            "insert-contrast+reorder, insert-head+reorder, got 'contrast-cue'. Did you mean 'contrast-cues'?"
         )
 
     def test_score_sets_that_arms_need(self) -> None:
         own = ScoreSet("large", "spans")
+        each = ScoreSet("large", "spans", each=True)
         needed = {name: arm.needs("large", "spans") for name, arm in ARMS.items()}
-        assert needed == dict.fromkeys(ARMS, (own,)) | {
+        assert needed == {name: (each,) if arm.clues else (own,) for name, arm in ARMS.items()} | {
             "contrast-all": (own, *pair_sets("all")),
             "contrast-cues": (own, *pair_sets("cues")),
+            "insert-contrast": pair_sets("spans", each=True),
+            "insert-contrast+reorder": pair_sets("spans", each=True),
         }
+        assert arm_named("contrast-cues+insert-attention").needs("large", "spans") == (each, *pair_sets("cues"))
         assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
         assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", "contrast-cues"}
         assert {name for name, arm in ARMS.items() if arm.reads("small", "cues")} == {
             "attention",
             "contrast-all",
             "contrast-cues",
+        }
+
+    def test_arms_together(self) -> None:
+        arm = arm_named("attention+insert-head+reorder")
+        assert (arm.signal, arm.clues, arm.reorders) == (ARMS["attention"].signal, ARMS["insert-head"].clues, True)
+        assert (arm.drops, arm.copies, arm.needs_head) == (True, True, True)
+        assert "attention+insert-head+reorder" in ARMS
+        assert arm_named("insert-contrast+reorder").drops is False
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "reorder+insert-contrast",  # in another order: two names for one arm
+            "attention+contrast-cues",
+            "insert-head+insert-contrast",
+            "reorder+reorder",
+            "plain+reorder",
+            "attention+",
+        ],
+    )
+    def test_arms_that_do_not_go_together(self, name: str) -> None:
+        assert name not in ARMS
+        with pytest.raises(ElusiveError, match="at most one that drops, one that inserts, and reorder, in this order"):
+            arm_named(name)
+
+    def test_settings_that_arms_depend_on(self) -> None:
+        asked = ("alpha", "beta", "copies", "clue_signal", "clue_margin", "insert_share")
+        used = {name: [one for one in asked if arm_named(name).uses(one)] for name in ("plain", "random", "attention")}
+        assert used == {"plain": [], "random": ["alpha", "copies"], "attention": ["alpha", "beta", "copies"]}
+        names = ("reorder", "insert-head", "insert-attention", "insert-contrast+reorder", "attention+insert-contrast")
+        assert {name: [one for one in asked if arm_named(name).uses(one)] for name in names} == {
+            "reorder": ["copies"],
+            "insert-head": ["copies", "insert_share"],
+            "insert-attention": ["copies", "clue_margin", "insert_share"],
+            "insert-contrast+reorder": ["copies", "clue_signal", "clue_margin", "insert_share"],
+            "attention+insert-contrast": [*asked],
         }
 
     def test_guided_arms_rank_by_their_own_signal(self) -> None:

@@ -268,7 +268,7 @@ class Fitted:
     tokens_trained: int
     processes: int
     seconds: float
-    peak_bytes: int = 0
+    peak_bytes: int = dataclasses.field(default=0, kw_only=True)
 
 
 @without_future_warnings()
