@@ -140,7 +140,8 @@ def _interval_notes(results: Results) -> list[str]:
 def _training_notes(results: Results) -> list[str]:
     notes = []
     models = results.models
-    if models.large == models.small and any(arm in ARMS and ARMS[arm].contrasts for arm in results.arms):
+    one = models.large == models.small and results.read["large"] == results.read["small"]
+    if one and any(arm in ARMS and ARMS[arm].contrasts for arm in results.arms):
         notes.append(
             f"Large and small are one model ({models.large}): there is no contrast, and the contrast arms rank "
             "tokens by nothing but their order in the text."
