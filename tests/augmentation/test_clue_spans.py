@@ -92,9 +92,13 @@ class TestClueSpans:
         return clue_spans(words(), np.stack([first, second]), SENTENCES, count=4, margin=margin)
 
     def test_words_outside_the_sentence(self) -> None:
-        name, own = weights(Ada=0.3, Byron=0.3), weights(University=0.9, Naples=0.9)
-        assert self.found(name, name + own) == [Clue(sentence=30, start=0, end=9)]
-        assert self.found(own, own) == [Clue(sentence=0, start=49, end=69)]
+        name, place = weights(Ada=0.3, Byron=0.3), weights(University=0.9, Naples=0.9)
+        assert self.found(name, name) == [Clue(sentence=30, start=0, end=9)]
+        assert self.found(place, place) == [Clue(sentence=0, start=49, end=69)]
+
+    def test_a_sentence_with_its_best_words_needs_no_clue(self) -> None:
+        name, place = weights(Ada=0.3, Byron=0.3), weights(University=0.9, Naples=0.9)
+        assert self.found(name, name + place) == []
 
     def test_only_what_is_clear(self) -> None:
         near = weights(Ada=0.3, Byron=0.3, London=0.31)

@@ -185,16 +185,16 @@ def clue_spans(
         margin: how far the best group must be ahead of the next, as a share of its weight.
 
     Returns:
-        At most one for each sentence, in order; none whose words stand in the sentence already.
+        At most one for each sentence, in order; none for a sentence that holds the best words itself.
     """
-    naming_W, starts_W = words.naming(), words.bounds[:, 0]
+    naming_W = words.naming()
     found = []
     for evidence_T, (start, end) in zip(evidence_ST, sentences_S2.tolist(), strict=True):
-        outside_W = (starts_W < start) | (starts_W >= end)
-        group, ahead = best_group(words, words.weights(evidence_T), naming_W & outside_W, count)
+        group, ahead = best_group(words, words.weights(evidence_T), naming_W, count)
         if not group or ahead < margin:
             continue
         clue = Clue(start, int(words.bounds[group[0], 0]), int(words.bounds[group[-1], 1]))
-        if words.text[clue.start : clue.end] not in words.text[start:end]:
+        # A sentence whose best clue is its own, or says the same, needs none.
+        if not start <= clue.start < end and words.text[clue.start : clue.end] not in words.text[start:end]:
             found.append(clue)
     return found
