@@ -131,11 +131,12 @@ class TestArms:
         }
         assert arm_named("contrast-cues+insert-attention").needs("large", "spans") == (each, *pair_sets("cues"))
         assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
-        assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", "contrast-cues"}
+        contrasting = {"contrast-all", "contrast-cues", "insert-contrast", "insert-contrast+reorder"}
+        assert {name for name, arm in ARMS.items() if arm.contrasts} == contrasting
         assert {name for name, arm in ARMS.items() if arm.reads("small", "cues")} == {
             "attention",
-            "contrast-all",
-            "contrast-cues",
+            "insert-attention",
+            *contrasting,
         }
 
     def test_arms_together(self) -> None:
@@ -241,8 +242,7 @@ class TestArms:
         given = tokens_of(12, unseen=(10, 11), excluded=(0, 4, 11))
         probability = probabilities(arm, given, last(alpha=1.0, beta=1000.0))
         assert probability[[0, 4, 11]].tolist() == [0.0, 0.0, 0.0]
-        if arm != "plain":
-            assert probability[given.rankable].tolist() == [1.0] * 9
+        assert probability[given.rankable].tolist() == [1.0 if ARMS[arm].drops else 0.0] * 9
 
     def test_signal_that_was_not_computed(self) -> None:
         given = Tokens(np.ones(2, bool), np.ones(2, bool), np.zeros(2))

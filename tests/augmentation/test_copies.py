@@ -31,6 +31,7 @@ from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
 from elusive.runs.stage import FORMAT
 from elusive.scoring.positions import query_positions
+from elusive.scoring.sentence_rows import sentence_rows
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
 
@@ -44,15 +45,20 @@ UNICODE = Document(
 )
 
 
-def token_scores(document: Document, tokenizer: Any, queries: str, seed: int) -> TokenScores:
-    """Random scores behind the true tokens and queries of a document."""
+def token_scores(document: Document, tokenizer: Any, queries: str, seed: int, each: bool = False) -> TokenScores:
+    """Random scores behind the true tokens and queries of a document, with `each` those of its sentences too."""
     encoded = tokenizer(document.text, return_offsets_mapping=True)
     ids, offsets = (np.array(encoded[key], np.int32) for key in ("input_ids", "offset_mapping"))
     special = np.isin(ids, special_token_ids(tokenizer))
     positions = query_positions(document, offsets, special, queries, ("name",))  # type: ignore[arg-type]
     seeing = np.array([(positions >= token).sum() for token in range(len(ids))], np.int32)
     drawn = np.random.default_rng([seed, *document.id.encode()]).random(len(ids))
-    return TokenScores(document.id, ids, offsets, np.where(seeing > 0, drawn, 0).astype(np.float32), seeing)
+    scores = TokenScores(document.id, ids, offsets, np.where(seeing > 0, drawn, 0).astype(np.float32), seeing)
+    found = sentence_rows(document.text, offsets, positions, queries)  # type: ignore[arg-type]
+    of_rows = [np.flatnonzero(found.rows_T == row) for row in range(len(found.sentences))]
+    counts = np.array([[(of_row >= token).sum() for token in range(len(ids))] for of_row in of_rows], np.int32)
+    rows = np.where(counts > 0, np.random.default_rng(seed).random(counts.shape), 0).astype(np.float32)
+    return replace(scores, sentences=found.sentences, rows=rows, row_queries=counts) if each else scores
 
 
 def in_order(scores: Mapping[ScoreSet, ById], documents: Iterable[Document]) -> dict[ScoreSet, list[TokenScores]]:
@@ -65,8 +71,11 @@ def score_sets(documents: Sequence[Document], tokenizer: Any) -> dict[ScoreSet, 
     kinds: tuple[Queries, ...] = ("cues", "spans", "all")
     pairs = itertools.product(("large", "small"), kinds)
     return {
-        ScoreSet(model, queries): {item.id: token_scores(item, tokenizer, queries, seed) for item in documents}
+        ScoreSet(model, queries, each=each): {
+            item.id: token_scores(item, tokenizer, queries, seed, each) for item in documents
+        }
         for seed, (model, queries) in enumerate(pairs)
+        for each in (False, True)
     }
 
 
@@ -504,7 +513,7 @@ class TestWhatIsNeverDropped:
 
     OFF: ClassVar = {"alpha": 1.0, "beta": 9.0, "copies": 2, "unseen_tokens": "last"}  # drops all that may be dropped
 
-    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.copies])
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.drops])
     def test_protected_spans_and_patterns(self, augmented, documents: list[Document], arm: str) -> None:
         settings = {"protected_spans": ("company", "heads"), "protected_patterns": ("numbers", "guidance and")}
         for document, result in zip(documents, augmented(arm, **self.OFF, **settings), strict=True):
@@ -517,7 +526,7 @@ class TestWhatIsNeverDropped:
             intact = {field for field, counts in result.spans.items() if counts.intact == counts.copies}
             assert intact == {"name", "company"} & set(result.spans)
 
-    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.copies])
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.drops])
     @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
     def test_words_are_dropped_or_kept_as_wholes(self, augmented, arm: str, unseen_tokens: str) -> None:
         dropped = 0

@@ -1,0 +1,145 @@
+"""Where the arms that insert take their clues from, and how many of them are right; by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from elusive.augmentation.clue_spans import Clue, Words
+from elusive.augmentation.insertion import (
+    attention_clues,
+    contrast_clues,
+    count_right,
+    distance_clues,
+    head_clues,
+    random_clues,
+    words_of,
+)
+from elusive.augmentation.signals import ScoredDocument
+from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.corpus.documents import Document, Span
+from elusive.errors import ElusiveError
+from elusive.scoring.sets import ScoreSet
+from elusive.scoring.shards import TokenScores
+
+TEXT = "Ada Byron met Bob. She lived in London. He left."
+# One token a word and one for each point; Ada Byron, met, Bob, ., She, lived, in, London, ., He, left, .
+OFFSETS = np.array(
+    [(0, 3), (4, 9), (10, 13), (14, 17), (17, 18), (19, 22), (23, 28), (29, 31), (32, 38), (38, 39), (40, 42), (43, 47), (47, 48)],
+    dtype=np.int32,
+)  # fmt: skip
+SENTENCES = np.array([[0, 19], [19, 40], [40, 48]], dtype=np.int32)
+ADA, BOB, LONDON = (0, 9), (14, 17), (32, 38)
+LARGE, SMALL = ScoreSet("large", "cues", each=True), ScoreSet("small", "cues", each=True)
+
+
+def scores(*rows: dict[str, float]) -> TokenScores:
+    """Rows of the three sentences, by the tokens' texts; 0 elsewhere."""
+    made = [[row.get(TEXT[a:b], 0.0) for a, b in OFFSETS] for row in (*rows, *({},) * (3 - len(rows)))]
+    tokens = len(OFFSETS)
+    return TokenScores(
+        "d",
+        np.arange(tokens, dtype=np.int32),
+        OFFSETS,
+        np.zeros(tokens, np.float32),
+        np.ones(tokens, np.int32),
+        sentences=SENTENCES,
+        rows=np.array(made, np.float32),
+        row_queries=np.ones((3, tokens), np.int32),
+    )
+
+
+def document(*spans: Span) -> Document:
+    return Document("d", TEXT, spans)
+
+
+def given(
+    large: TokenScores, small: TokenScores | None = None, spans: tuple[Span, ...] = (), **settings: object
+) -> tuple[ScoredDocument, Words]:
+    special = np.zeros(len(OFFSETS), bool)
+    found = {LARGE: large} | ({SMALL: small} if small else {})
+    chosen = AugmentSettings(**{"clue_reach": 0.0, **settings})  # type: ignore[arg-type]
+    scored = ScoredDocument(document(*spans), found, LARGE, special, ScoreSettings(), chosen)
+    return scored, words_of(scored, np.array([TEXT[a:b] != "." for a, b in OFFSETS]))
+
+
+NOTHING: dict[str, float] = {}
+
+
+class TestContrast:
+    large = scores(NOTHING, {"Ada": 0.2, "Byron": 0.3, "London": 0.4, "Bob": 0.1}, {"Bob": 0.2, "London": 0.5})
+    small = scores(NOTHING, {"London": 0.4, "Bob": 0.05}, {"London": 0.5, "Bob": 0.01})
+
+    def test_by_difference(self) -> None:
+        # Second sentence: .2 + .3 against .05. Third: Bob's .19 alone.
+        assert contrast_clues(*given(self.large, self.small, clue_signal="difference")) == [
+            Clue(19, *ADA),
+            Clue(40, *BOB),
+        ]
+
+    def test_by_ratio(self) -> None:
+        # Second sentence: log(.2e6) + log(.3e6) = 24.8 against log(2) = .7.
+        assert contrast_clues(*given(self.large, self.small)) == [Clue(19, *ADA), Clue(40, *BOB)]
+
+    def test_what_both_models_attend_to_is_no_clue(self) -> None:
+        assert contrast_clues(*given(self.large, self.large)) == []
+
+    def test_sentences_share_what_they_know(self) -> None:
+        large, nothing = scores(NOTHING, {"Ada": 0.5, "Byron": 0.5}), scores()
+        assert contrast_clues(*given(large, nothing)) == [Clue(19, *ADA)]
+        # The first sentence holds the name.
+        assert contrast_clues(*given(large, nothing, clue_reach=3.0)) == [Clue(19, *ADA), Clue(40, *ADA)]
+
+    def test_other_tokens_are_refused(self) -> None:
+        other = dataclasses.replace(self.small, token_ids=self.small.token_ids + 1)
+        with pytest.raises(ElusiveError, match="split document 'd' into different tokens"):
+            contrast_clues(*given(self.large, other))
+
+
+def test_own_attention() -> None:
+    large = scores(NOTHING, {"Ada": 0.2, "Byron": 0.3, "London": 0.1}, {"Bob": 0.2, "Byron": 0.15})
+    assert attention_clues(*given(large)) == [Clue(19, *ADA)]  # Bob is less than twice as heavy as Byron
+    assert attention_clues(*given(large, clue_margin=0.2)) == [Clue(19, *ADA), Clue(40, *BOB)]
+
+
+def test_scores_of_whole_documents_are_refused() -> None:
+    whole = dataclasses.replace(scores(), rows=None, sentences=None, row_queries=None)
+    with pytest.raises(ElusiveError, match="Expected scores sentence by sentence"):
+        attention_clues(*given(whole))
+
+
+def test_distance_takes_the_first_words_that_name_something() -> None:
+    assert distance_clues(*given(scores())) == [Clue(19, 0, 17), Clue(40, 0, 17)]
+    assert distance_clues(*given(scores(), clue_words=2)) == [Clue(19, *ADA), Clue(40, *ADA)]
+
+
+def test_random_words_stand_side_by_side_outside_the_sentence() -> None:
+    drawn = [random_clues(*given(scores(), seed=seed)) for seed in range(40)]
+    assert all([clue.sentence for clue in clues] == [0, 19, 40] for clues in drawn)
+    for clues in drawn:
+        for clue, (start, end) in zip(clues, SENTENCES.tolist(), strict=True):
+            assert len(TEXT[clue.start : clue.end].replace(".", "").split()) == 2
+            assert not start <= clue.start < end
+    assert len({clues[2] for clues in drawn}) > 3
+    assert random_clues(*given(scores(), seed=3)) == drawn[3]
+
+
+NAMES = (Span("name", *ADA), Span("city", *LONDON), Span("name", *BOB))
+
+
+class TestHead:
+    def test_the_last_one_before_a_sentence_that_has_none(self) -> None:
+        assert head_clues(*given(scores(), spans=NAMES)) == [Clue(19, *BOB), Clue(40, *BOB)]
+
+    def test_the_first_after_it_where_none_stands_before(self) -> None:
+        assert head_clues(*given(scores(), spans=(Span("name", *LONDON),))) == [Clue(0, *LONDON), Clue(40, *LONDON)]
+
+    def test_a_document_without_one(self) -> None:
+        with pytest.raises(ElusiveError, match="has no span of name"):
+            head_clues(*given(scores(), spans=(Span("city", *LONDON),)))
+
+
+def test_how_many_are_right() -> None:
+    clues = [Clue(19, *BOB), Clue(40, *ADA), Clue(0, *ADA)]  # of the first sentence Ada is the first head entity
+    assert count_right(document(*NAMES), clues, ("name",)) == 2
+    assert count_right(document(), clues, ("name",)) == 0
