@@ -24,10 +24,9 @@ from elusive.scoring.shards import TokenScores
 
 TEXT = "Ada Byron met Bob. She lived in London. He left."
 # One token a word and one for each point; Ada Byron, met, Bob, ., She, lived, in, London, ., He, left, .
-OFFSETS = np.array(
-    [(0, 3), (4, 9), (10, 13), (14, 17), (17, 18), (19, 22), (23, 28), (29, 31), (32, 38), (38, 39), (40, 42), (43, 47), (47, 48)],
-    dtype=np.int32,
-)  # fmt: skip
+STARTS = (0, 4, 10, 14, 17, 19, 23, 29, 32, 38, 40, 43, 47)
+ENDS = (3, 9, 13, 17, 18, 22, 28, 31, 38, 39, 42, 47, 48)
+OFFSETS = np.array([STARTS, ENDS], dtype=np.int32).T.copy()
 SENTENCES = np.array([[0, 19], [19, 40], [40, 48]], dtype=np.int32)
 ADA, BOB, LONDON = (0, 9), (14, 17), (32, 38)
 LARGE, SMALL = ScoreSet("large", "cues", each=True), ScoreSet("small", "cues", each=True)

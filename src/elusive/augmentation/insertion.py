@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from jaxtyping import Float64
 
+from elusive.clues.contrast import check_contrast
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring.shards import TokenScores
@@ -36,7 +37,14 @@ def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     Raises:
         ElusiveError: if the two models have other tokens.
     """
-    large_ST, small_ST = map(_rows, scored.pair(scored.score.queries, each=True))
+    large, small = scored.pair(scored.score.queries, each=True)
+    check_contrast(large, small)
+    large_ST, small_ST = _rows(large), _rows(small)
+    if not np.array_equal(_of_sentences(large.sentences), _of_sentences(small.sentences)):
+        raise ElusiveError(
+            f"The two models' queries in document {scored.document.id!r} stand in different sentences, because their "
+            "tokens differ. Choose two models of one family."
+        )
     if scored.settings.clue_signal == "ratio":
         return _found(scored, words, np.log(large_ST + _LEAST) - np.log(small_ST + _LEAST))
     return _found(scored, words, large_ST - small_ST)

@@ -28,7 +28,7 @@ def insertion_words(settings: AugmentSettings) -> str:
 
     Example:
         >>> insertion_words(AugmentSettings())
-        'clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.5 as prefix, parenthesis, pronoun'
+        'clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.8 as prefix, parenthesis, pronoun'
     """
     found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, reach {settings.clue_reach:g}"
     forms = ", ".join(settings.insert_forms)

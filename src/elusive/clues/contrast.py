@@ -23,6 +23,16 @@ def contrast(large: TokenScores, small: TokenScores) -> Float32[np.ndarray, " to
     Reference:
         d(k) in the paper's "Contrasting attention of large and small language models".
     """
+    check_contrast(large, small)
+    return large.scores - small.scores
+
+
+def check_contrast(large: TokenScores, small: TokenScores) -> None:
+    """Refuse scores that cannot be contrasted.
+
+    Raises:
+        ElusiveError: as `contrast`.
+    """
     if large.document_id != small.document_id:
         raise _other_document(large, small)
     if not np.array_equal(large.token_ids, small.token_ids):
@@ -38,7 +48,6 @@ def contrast(large: TokenScores, small: TokenScores) -> Float32[np.ndarray, " to
             f"The two models' scores of document {large.document_id!r} come from different queries. "
             "Score both with the same queries, fields and window length (score.max_length)."
         )
-    return large.scores - small.scores
 
 
 def _other_document(first: TokenScores, second: TokenScores) -> ElusiveError:

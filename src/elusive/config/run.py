@@ -196,7 +196,7 @@ class AugmentSettings:
     before and after it, of those with queries (0: each has its own alone; inf: all count alike)."""
     clue_margin: float = 0.5
     """A clue is written only where it is clear: all others weigh less than 1 - clue_margin of it."""
-    insert_share: float = 0.5
+    insert_share: float = 0.8
     """Share of the sentences with a clue that get it, drawn anew in each copy."""
     insert_forms: tuple[str, ...] = ("prefix", "parenthesis", "pronoun")
     """How it is written, drawn anew each time: before the sentence, behind it, in place of the English pronoun that the
