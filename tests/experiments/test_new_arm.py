@@ -50,13 +50,13 @@ def new_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     arm = Arm(
         NAME,
         words="attention, reversed",
-        kept=" unless the model overlooks them",
+        made="tokens were dropped at random unless the model overlooks them",
         colour="#123456",
         on_dark="#fedcba",
         signal=reversed_attention,
         reads=lambda trained, queries: (ScoreSet(trained, queries),),
     )
-    monkeypatch.setitem(ARMS, NAME, arm)
+    monkeypatch.setitem(ARMS.table, NAME, arm)
 
 
 @pytest.fixture

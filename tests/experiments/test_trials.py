@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from elusive.augmentation.arms import ARMS
 from elusive.config.models import Models
 from elusive.config.run import AugmentSettings, Recipe, ScoreSettings, TrainSettings
 from elusive.config.toml import dump_recipe, from_table, load_recipe
@@ -20,7 +19,8 @@ from elusive.paper.experiments import ARMS_OF_TABLES, cohort_recipes
 from elusive.paper.families import family
 from elusive.runs.folder import RunFolder
 
-ALL = tuple(ARMS)
+ALL = ("plain", "random", "random-matched", "attention", "distance", "query-distance", "contrast-all", "contrast-cues")
+"""The arms that drop tokens, and plain training."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -93,6 +93,29 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
 def test_what_each_arm_depends_on(key, arms):
     recipe = replace(recipe_of(), augment=AugmentSettings(unseen_tokens="last"))
     assert {arm for arm in (UNTRAINED, *ALL) if depends_on(recipe, arm, key)} == set(arms)
+
+
+EDITING = ("reorder", "insert-head", "insert-attention", "insert-contrast+reorder", "attention+insert-contrast")
+
+
+@pytest.mark.parametrize(
+    ("key", "arms"),
+    [
+        ("augment.copies", EDITING),
+        ("augment.alpha", EDITING[4:]),
+        ("augment.insert_share", EDITING[1:]),
+        ("augment.clue_margin", EDITING[2:]),
+        ("augment.clue_signal", EDITING[3:]),
+        ("augment.across_tokenizers", EDITING[3:]),
+        ("score.queries", EDITING[1:]),
+        ("score.head_fields", EDITING[1:]),
+        ("score.excluded_tokens", EDITING[1:]),
+        ("models.small.heads", EDITING[3:]),
+    ],
+)
+def test_what_arms_depend_on_that_edit_sentences(key, arms):
+    recipe = replace(recipe_of(*EDITING), augment=AugmentSettings(unseen_tokens="last"))
+    assert {arm for arm in EDITING if depends_on(recipe, arm, key)} == set(arms)
 
 
 def test_what_random_and_the_small_model_count_for_hangs_on_other_settings():

@@ -287,22 +287,25 @@ class Arms(Mapping[str, Arm]):
 
     At most one of them drops tokens and at most one writes clues; in that order, then reorder. Iteration gives the
     arms of the table alone.
+
+    Attributes:
+        table: these, by name.
     """
 
     def __init__(self, table: Iterable[Arm]) -> None:
-        self._table = {arm.name: arm for arm in table}
+        self.table = {arm.name: arm for arm in table}
 
     def __getitem__(self, name: str) -> Arm:
-        if name in self._table:
-            return self._table[name]
-        parts = [self._table[part] for part in name.split("+")]
+        if name in self.table:
+            return self.table[name]
+        parts = [self.table[part] for part in name.split("+")]
         return _together(parts)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
+        return iter(self.table)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
 
 def _together(parts: Sequence[Arm], **look: str) -> Arm:
