@@ -134,6 +134,7 @@ def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
         "document_id": document["id"], "text": document["text"], "token_ids": ids, "starts": starts, "ends": ends,
         "ranks": ranks,
         "drop_probability": drops,
+        "clue_sentences": [], "clue_starts": [], "clue_ends": [],
     }  # fmt: skip
 
 

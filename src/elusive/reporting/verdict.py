@@ -140,7 +140,7 @@ def _interval_notes(results: Results) -> list[str]:
 def _training_notes(results: Results) -> list[str]:
     notes = []
     models = results.models
-    one = models.large == models.small and results.read["large"] == results.read["small"]
+    one = models.large == models.small and results.read.get("large") == results.read.get("small")
     if one and any(arm in ARMS and ARMS[arm].contrasts for arm in results.arms):
         notes.append(
             f"Large and small are one model ({models.large}): there is no contrast, and the contrast arms rank "
