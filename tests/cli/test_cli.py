@@ -95,7 +95,7 @@ def test_arguments_that_are_refused_are_shown_without_control_characters(capsys,
 
 
 def test_a_huge_argument_that_is_refused_fits_on_a_screen(capsys):
-    printed = stopped(capsys, "score", "c", "--output", "o", "--model", "m", "--" + "x" * 100_000)
+    printed = stopped(capsys, "score", "c", "--output", "o", "--model", "m", "--" + "x" * 5000)
     assert "characters] ..." in printed or "lines] ..." in printed
     assert len(printed) < 4000
 
