@@ -68,11 +68,36 @@ def test_nothing() -> None:
     assert random_order([], np.random.default_rng(0)) == []
 
 
-def test_first_words() -> None:
-    assert [points_back(one) for one in ('"She left."', "THIS is it.", "Sheila left.", "42.")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert [goes_on(one) for one in ("However, no.", "(Then he left.)", "Thence.", "")] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("sentence", "back"),
+    [
+        ('"She left."', True),
+        ("THIS is it.", True),
+        ("In 1908 he went back to Lahore.", True),
+        ("At the age of ten, her parents moved.", True),
+        ("During these years the town grew.", True),
+        ("Iqbal went back to his town.", False),
+        ("Sheila left.", False),
+        ("The company sold its cars.", False),
+        ("42.", False),
+        ("", False),
+    ],
+)
+def test_what_points_back(sentence: str, back: bool) -> None:
+    assert points_back(sentence) is back
+
+
+@pytest.mark.parametrize(
+    ("sentence", "on"),
+    [
+        ("However, no.", True),
+        ("(Then he left.)", True),
+        ("For instance, cats sleep.", True),
+        ("The latter is a cat.", True),
+        ("For cats, sleep is all.", False),
+        ("Thence.", False),
+        ("", False),
+    ],
+)
+def test_what_goes_on(sentence: str, on: bool) -> None:
+    assert goes_on(sentence) is on

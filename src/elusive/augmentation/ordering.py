@@ -1,9 +1,10 @@
 """Sentences in another order, where their order is not a part of what they say.
 
 A paragraph is a run of sentences without a line break between them; no sentence leaves its paragraph. Within it, a
-sentence that points back ("She ...") stays behind the last one that does not, but may change places with others that
-do; one that goes on from the sentence before ("Then ...", "However ...") stays right behind it. Steps keep their order.
-So does a paragraph with a sentence that does not end, and one that is not English, the only language of these rules.
+sentence that points back ("She ...", "In 1908 he ...") stays behind the last one that does not, but may change places
+with others that do; one that goes on from the sentence before ("Then ...", "For example ...") stays right behind it.
+Steps keep their order. So does a paragraph with a sentence that does not end, and one that is not English, the only
+language of these rules.
 """
 
 import itertools
@@ -12,7 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elusive.corpus.english import CONNECTIVES, FUNCTION_WORDS, OPENING_PRONOUNS
+from elusive.corpus.english import (
+    CONNECTING_PAIRS,
+    CONNECTIVES,
+    FUNCTION_WORDS,
+    OPENING_PRONOUNS,
+    PERSONS,
+    THINGS_SAID,
+)
 
 _Unit = list[int]
 """A sentence with those that are bound to it."""
@@ -48,35 +56,43 @@ def random_order(sentences: Sequence[str], generator: np.random.Generator) -> li
 
 
 def points_back(sentence: str) -> bool:
-    """Whether a sentence begins with a pronoun that stands for something said before.
+    """Whether a sentence has a pronoun that stands for something said before.
 
     Example:
-        >>> points_back("She left."), points_back("Ada left.")
-        (True, False)
+        >>> [points_back(one) for one in ("She left.", "In 1908 he left.", "Ada left her home.")]
+        [True, True, False]
     """
-    return _first_word(sentence) in OPENING_PRONOUNS
+    words = _lower_words(sentence)
+    names = [number for number, word in enumerate(words) if word not in FUNCTION_WORDS]
+    named_first = bool(names) and names[0] == 0
+    opening = words[: names[0]] if names else words
+    return (
+        not OPENING_PRONOUNS.isdisjoint(words[:1])
+        or not THINGS_SAID.isdisjoint(opening)
+        or (not named_first and not PERSONS.isdisjoint(words))
+    )
 
 
 def goes_on(sentence: str) -> bool:
     """Whether a sentence goes on from the one right before it.
 
     Example:
-        >>> goes_on("However, she left."), goes_on("She left.")
-        (True, False)
+        >>> goes_on("However, she left."), goes_on("For example, cats."), goes_on("She left.")
+        (True, True, False)
     """
-    return _first_word(sentence) in CONNECTIVES
+    words = _lower_words(sentence)
+    return not CONNECTIVES.isdisjoint(words[:1]) or "_".join(words[:2]) in CONNECTING_PAIRS
 
 
 def keeps_order(paragraph: Sequence[str]) -> bool:
     """Whether a paragraph must keep its order: it lists steps, has a sentence without end, or is not English."""
-    words = [word.lower() for sentence in paragraph for word in _WORD.findall(sentence)]
+    words = [word for sentence in paragraph for word in _lower_words(sentence)]
     english = sum(word in FUNCTION_WORDS for word in words) >= _LEAST_ENGLISH * len(words)
     return not english or any(map(_STEP.match, paragraph)) or not all(map(_ENDED.search, paragraph))
 
 
-def _first_word(sentence: str) -> str:
-    first = _WORD.search(sentence)
-    return first[0].lower() if first else ""
+def _lower_words(sentence: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(sentence)]
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[list[int]]:

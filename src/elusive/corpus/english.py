@@ -22,14 +22,32 @@ JOINING_WORDS = frozenset({"and", "de", "del", "der", "for", "la", "of", "the", 
 SUBJECT_PRONOUNS = frozenset({"he", "she", "it", "they"})
 POSSESSIVES = frozenset({"his", "her", "its", "their"})
 
-OPENING_PRONOUNS = SUBJECT_PRONOUNS | POSSESSIVES | {"this", "these", "that", "those", "such", "both", "here", "there"}
+PERSONS = frozenset({"he", "she", "him", "her", "his", "hers", "himself", "herself"})
+"""Pronouns of a person, who was named before unless the sentence begins with a name."""
+
+THINGS_SAID = _words("it its they them their theirs this these that those such both")
+"""Words that point back where they stand before anything else that a sentence names."""
+
+OPENING_PRONOUNS = SUBJECT_PRONOUNS | POSSESSIVES | THINGS_SAID | {"another", "here", "neither", "others", "there"}
 """Words at the start of a sentence that point back to what was said before."""
 
 CONNECTIVES = _words(
-    """accordingly additionally after afterwards also alternatively and because besides but consequently conversely
+    """
+    accordingly additionally after afterwards also alternatively and because besides but consequently conversely
     eventually finally first firstly following furthermore hence hereafter however if indeed instead last lastly later
-    likewise meanwhile moreover nevertheless next nonetheless nor now once or otherwise second secondly similarly since
-    so soon still subsequently then thereafter thereby therefore third thirdly though thus until when whereas while
-    yet"""
+    likewise meanwhile moreover nevertheless next nonetheless nor now once or otherwise rather second secondly similarly
+    since so soon still subsequently then thereafter thereby therefore third thirdly though thus until when whereas
+    while yet
+    """
 )
 """Words at the start of a sentence that make its order a part of its meaning."""
+
+CONNECTING_PAIRS = _words(
+    """
+    as_a as_such as_with at_that at_this at_the by_contrast by_that by_this due_to for_example for_instance for_that
+    for_this in_addition in_conclusion in_contrast in_fact in_other in_particular in_short in_such in_that in_these
+    in_this in_turn of_these of_this of_those on_that on_the on_this the_former the_last the_latter the_other
+    the_others the_same the_second the_third to_this with_this
+    """
+)
+"""The same of two words, joined: "For example", "In addition", "The latter"."""
