@@ -30,6 +30,7 @@ from elusive.config.run import TrainSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.corpus.readers import read_corpus
 from elusive.models import loading
+from elusive.training.marked_rows import RowCollator
 from elusive.training.packing import packs
 from elusive.training.sequences import pad_right, row_order, tokenize_rows
 from elusive.training.stage import with_adapters
@@ -105,7 +106,13 @@ def ours(model: Any, rows: list[np.ndarray], packed: bool) -> None:
     lengths = [len(row) for row in rows]
     order = row_order(lengths, batch_size=BATCH, draws=len(rows), seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, Steps(rows, lengths, order, len(rows), len(rows)), settings, Path(folder), packed=packed)
+        fit(
+            model,
+            Steps(rows, lengths, order, len(rows), len(rows)),
+            settings,
+            Path(folder),
+            collate=RowCollator(packed),
+        )
 
 
 def bare(model: Any, ids_BT: torch.Tensor, steps: int) -> None:

@@ -24,6 +24,14 @@ from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import TokenScores
 
 GUIDED = tuple(name for name, arm in ARMS.items() if arm.signal)
+AT_CUES = (
+    "contrast-cues",
+    "contrast-cues-unbroken",
+    "key-dropout-contrast",
+    "masked-contrast",
+    "weighted-contrast",
+)
+"""Arms that rank by the contrast at cues."""
 
 
 def tokens_of(
@@ -102,7 +110,9 @@ class TestArms:
         paper = ["plain", "random", "attention", "distance", "contrast-all", "contrast-cues"]
         inserting = {f"insert-{by}" for by in ("random", "distance", "attention", "contrast", "head")}
         together = {"insert-contrast+reorder", "insert-head+reorder"}
-        assert set(ARMS) == {*paper, "random-matched", "query-distance", "reorder"} | inserting | together
+        acting = {f"{what}-{by}" for what in ("key-dropout", "masked") for by in ("random", "contrast")}
+        acting |= {"weighted-contrast", "weighted-answers", "random-unbroken", "contrast-cues-unbroken", "selective"}
+        assert set(ARMS) == {*paper, "random-matched", "query-distance", "reorder"} | inserting | together | acting
         assert [name for name, arm in ARMS.items() if arm.name != name] == []
 
     def test_looks_tell_arms_apart(self) -> None:
@@ -116,6 +126,8 @@ class TestArms:
         assert str(caught.value) == (
             "arms: expected one of plain, random, random-matched, attention, distance, query-distance, contrast-all, "
             "contrast-cues, reorder, insert-random, insert-distance, insert-attention, insert-contrast, insert-head, "
+            "key-dropout-random, key-dropout-contrast, masked-random, masked-contrast, weighted-contrast, "
+            "weighted-answers, random-unbroken, contrast-cues-unbroken, selective, "
             "insert-contrast+reorder, insert-head+reorder, got 'contrast-cue'. Did you mean 'contrast-cues'?"
         )
 
@@ -125,19 +137,16 @@ class TestArms:
         needed = {name: arm.needs("large", "spans") for name, arm in ARMS.items()}
         assert needed == {name: (each,) if arm.clues else (own,) for name, arm in ARMS.items()} | {
             "contrast-all": (own, *pair_sets("all")),
-            "contrast-cues": (own, *pair_sets("cues")),
+            **dict.fromkeys(AT_CUES, (own, *pair_sets("cues"))),
             "insert-contrast": pair_sets("spans", each=True),
             "insert-contrast+reorder": pair_sets("spans", each=True),
         }
         assert arm_named("contrast-cues+insert-attention").needs("large", "spans") == (each, *pair_sets("cues"))
         assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
-        contrasting = {"contrast-all", "contrast-cues", "insert-contrast", "insert-contrast+reorder"}
-        assert {name for name, arm in ARMS.items() if arm.contrasts} == contrasting
-        assert {name for name, arm in ARMS.items() if arm.reads("small", "cues")} == {
-            "attention",
-            "insert-attention",
-            *contrasting,
-        }
+        inserting = {"insert-contrast", "insert-contrast+reorder"}
+        assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", *AT_CUES} | inserting
+        reading = {name for name, arm in ARMS.items() if arm.reads("small", "cues")}
+        assert reading == {"attention", "insert-attention", "contrast-all", *AT_CUES} | inserting
 
     def test_arms_together(self) -> None:
         arm = arm_named("attention+insert-head+reorder")
@@ -195,7 +204,8 @@ class TestArms:
             best[arm] = int(probabilities(arm, given, settings).argmin())
             # Ranks from 1: even the best clue may be dropped.
             assert probabilities(arm, given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
-        assert best == {"attention": 1, "distance": 1, "query-distance": 0, "contrast-cues": 2, "contrast-all": 3}
+        expected = {"attention": 1, "distance": 1, "query-distance": 0, "contrast-all": 3}
+        assert best == expected | dict.fromkeys(AT_CUES, 2)
 
     def test_plain_drops_nothing(self) -> None:
         assert probabilities("plain", tokens_of(), AugmentSettings(alpha=1.0)).tolist() == [0.0] * 12

@@ -122,7 +122,7 @@ class TestTexts:
         assert [result.ranked.document_id for result in results] == [document.id for document in documents]
         originals = {document.id: document.text for document in documents}
         for result in results:
-            copies = [0] if arm == "plain" else [0, 1, 2, 3]
+            copies = [0, 1, 2, 3] if ARMS[arm].copies else [0]
             assert [text.copy for text in result.texts] == copies
             assert {(text.id, text.arm) for text in result.texts} == {(result.ranked.document_id, arm)}
             assert result.texts[0].text == originals[result.ranked.document_id]
@@ -513,7 +513,7 @@ class TestWhatIsNeverDropped:
 
     OFF: ClassVar = {"alpha": 1.0, "beta": 9.0, "copies": 2, "unseen_tokens": "last"}  # drops all that may be dropped
 
-    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.drops])
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.deletes])
     def test_protected_spans_and_patterns(self, augmented, documents: list[Document], arm: str) -> None:
         settings = {"protected_spans": ("company", "heads"), "protected_patterns": ("numbers", "guidance and")}
         for document, result in zip(documents, augmented(arm, **self.OFF, **settings), strict=True):
@@ -526,7 +526,7 @@ class TestWhatIsNeverDropped:
             intact = {field for field, counts in result.spans.items() if counts.intact == counts.copies}
             assert intact == {"name", "company"} & set(result.spans)
 
-    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.drops])
+    @pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.deletes])
     @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
     def test_words_are_dropped_or_kept_as_wholes(self, augmented, arm: str, unseen_tokens: str) -> None:
         dropped = 0

@@ -118,6 +118,39 @@ def test_what_arms_depend_on_that_edit_sentences(key, arms):
     assert {arm for arm in EDITING if depends_on(recipe, arm, key)} == set(arms)
 
 
+@pytest.mark.parametrize(
+    ("key", "arms"),
+    [
+        ("train.epochs", "khmwau s"),
+        ("train.mask_token", "m"),
+        ("train.selected_ratio", "s"),
+        ("train.reference", "s"),
+        ("augment.alpha", "khmwau"),
+        ("augment.beta", "khmwu"),
+        ("augment.copies", "khmu"),
+        ("augment.seed", "khmu"),
+        ("augment.blank", "u"),
+        ("augment.insert_share", ""),
+        ("score.queries", "khmwu"),
+        ("score.head_fields", "khmwua"),
+        ("score.excluded_tokens", "khmwua"),
+        ("models.small.heads", "kmwu"),
+    ],
+)
+def test_what_arms_that_act_in_training_depend_on(key, arms):
+    names = {
+        "k": "key-dropout-contrast",
+        "h": "key-dropout-random",
+        "m": "masked-contrast",
+        "w": "weighted-contrast",
+        "a": "weighted-answers",
+        "u": "contrast-cues-unbroken",
+        "s": "selective",
+    }
+    recipe = replace(recipe_of(), arms=tuple(names.values()), augment=AugmentSettings(unseen_tokens="last"))
+    assert {letter for letter, arm in names.items() if depends_on(recipe, arm, key)} == set(arms) - {" "}
+
+
 def test_what_random_and_the_small_model_count_for_hangs_on_other_settings():
     # Tokens that no query sees are kept in every arm: random then depends on what the queries see.
     keep = replace(recipe_of(), augment=AugmentSettings(unseen_tokens="keep"))

@@ -286,6 +286,21 @@ class TestSources:
         assert "max_steps" not in stanza
 
 
+@pytest.mark.parametrize(
+    ("arm", "does"),
+    [("key-dropout-random", "hides tokens from later positions"), ("random-unbroken", "weighs the loss of each token")],
+)
+def test_an_arm_that_acts_in_training_is_refused(
+    corpus: Path, augmented: Path, tmp_path: Path, arm: str, does: str
+) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        main(["augment", str(corpus), "--output", str(tmp_path / "texts"), "--large", str(augmented.parent / "scores"),
+              "--arm", arm, "--copies", "1"])  # fmt: skip
+    with pytest.raises(ElusiveError, match=rf"the arm {arm}, which acts in training \(it {does}\): no other"):
+        export(tmp_path / "texts", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 class TestCard:
     def test_the_hubs_loader_reads_it(self, exported: Path) -> None:
         from huggingface_hub import DatasetCard

@@ -24,7 +24,15 @@ from elusive.evaluation.prompts import few_shot_prompt
 from elusive.evaluation.stage import evaluate
 from elusive.exporting.base_model import load_base_model
 from elusive.models.loading import load_configs, load_model, load_tokenizer
-from elusive.planning.costs import Device, answering_flops, scoring_flops, shape_of, training_bytes, training_flops
+from elusive.planning.costs import (
+    Device,
+    answering_flops,
+    reading_flops,
+    scoring_flops,
+    shape_of,
+    training_bytes,
+    training_flops,
+)
 from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
 from elusive.planning.table import assumptions, plan_text
 from elusive.runs.files import write_jsonl
@@ -187,6 +195,21 @@ def test_copies_are_shorter_by_equation_1_or_as_told(given, rate):
     # 90 of 100 tokens are ranked.
     assert stage.tokens == round(100 * (102 + 10 * (102 - 90 * rate)))
     assert f"without {rate:.0%} of their ranked tokens" in stage.note
+
+
+def test_arms_that_act_in_training_read_whole_texts():
+    arms = ("plain", "key-dropout-random", "masked-contrast", "weighted-contrast", "selective", "random-unbroken")
+    recipe = Recipe(arms=arms, train=TrainSettings(epochs=1), augment=AugmentSettings(copies=2))
+    tokens = {stage.name.partition(": ")[2]: stage for stage in _named(planned(recipe, shapes=PAIR, **CORPUS), "train")}
+    originals = 100 * 102
+    for arm, texts in (("key-dropout-random", 3), ("masked-contrast", 3), ("weighted-contrast", 1), ("selective", 1)):
+        assert tokens[arm].tokens == texts * originals
+        assert "ranked tokens" not in tokens[arm].note
+    assert tokens["random-unbroken"].tokens < 3 * originals
+    # The reference model reads each text once, forward alone.
+    more = tokens["selective"].flops - tokens["plain"].flops
+    assert more == reading_flops(LLAMA_70B, np.full(100, 102.0)) > 0
+    assert tokens["weighted-contrast"].flops == tokens["plain"].flops
 
 
 def test_replay_and_steps():

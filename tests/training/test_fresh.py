@@ -19,6 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from elusive.augmentation.copies import augment_documents
+from elusive.augmentation.marks import MarkedText
 from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.stage import write_augmented
 from elusive.config.models import ModelRef
@@ -31,6 +32,7 @@ from elusive.runs.stage import FORMAT
 from elusive.scoring.sets import pair_sets
 from elusive.scoring.shards import TokenScores
 from elusive.training.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
+from elusive.training.marked_rows import ids_of
 from elusive.training.sequences import pad_right, row_order, token_rows, tokenize_rows
 from elusive.training.stage import train
 from elusive.training.trainer import Fitted, Steps, fit
@@ -55,7 +57,7 @@ def write(folder: Path, tokenizer: Any, arm: str = "contrast-all", settings: Aug
             made.append(TokenScores(document.id, ids, offsets, drawn, np.ones(len(ids), np.int32)))
         return made
 
-    sets = {one: scores(seed) for seed, one in enumerate(pair_sets("all"))}
+    sets = {one: scores(seed) for seed, one in enumerate((*pair_sets("all"), *pair_sets("cues")))}
     options = {"trained": "large", "tokenizer": tokenizer, "score": ScoreSettings(queries="all"), "settings": settings}
     write_augmented(folder, augment_documents(documents, arm, sets, **options), arm, settings)
     return folder / "train.jsonl"
@@ -328,7 +330,7 @@ class TestOwnTrainer:
         assert rows.lengths == [len(row) for of_pass in expected for row in of_pass]
         assert len(rows) == sum(rows.passes)
         for number in np.random.default_rng(0).permutation(len(rows)):
-            assert rows[number].tolist() == list(itertools.chain(*expected))[number].tolist()
+            assert ids_of(rows[number]).tolist() == list(itertools.chain(*expected))[number].tolist()
 
     def test_texts_without_tokens_have_no_row(self) -> None:
         class Tokenizer:
@@ -339,15 +341,15 @@ class TestOwnTrainer:
 
         texts = ["", "abc", "", "", "de", ""]
         copies: Any = SimpleNamespace(
-            texts=lambda epoch: iter(texts),
-            text=lambda index, epoch: texts[index],
+            marked_texts=lambda epoch: map(MarkedText, texts),
+            marked=lambda index, epoch: MarkedText(texts[index]),
             maker=SimpleNamespace(tokenizer=Tokenizer()),
         )
         rows = FreshRows(copies, 2)
         rows.count_pass()
         rows.count_pass()
         assert rows.lengths == [2, 1, 2] * 2
-        assert [rows[number].tolist() for number in range(6)] == [[7, 7], [7], [7, 7]] * 2
+        assert [ids_of(rows[number]).tolist() for number in range(6)] == [[7, 7], [7], [7, 7]] * 2
 
     def test_each_pass_sees_its_own_copies_once(
         self,

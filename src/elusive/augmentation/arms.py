@@ -1,4 +1,4 @@
-"""The arms: which tokens copies drop, which clues are written into them, whether their sentences change places.
+"""The arms: which tokens copies drop, hide or mask, which losses count, which clues are written, in which order.
 
 ARMS is the only place that knows which arms there are.
 """
@@ -26,6 +26,8 @@ from .insertion import (
     head_clues,
     random_clues,
 )
+from .marks import MarkUse, Use
+from .protection import ANSWERS
 from .signals import Signal, attention, contrast_at, distance_from_head, distance_from_queries
 from .words import mean_in_word, rank_by_words
 
@@ -122,10 +124,17 @@ _CLUE_SETTINGS: dict[ClueFinder | None, tuple[str, ...]] = {
 }
 """The settings of [augment] that each way to find clues depends on."""
 
+_OF_MARKS: dict[str, MarkUse] = {
+    "mask_token": "mask_inputs",
+    "selected_ratio": "select_loss",
+    "reference": "select_loss",
+}
+"""The settings of [train] that only one kind of marks depends on."""
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to make training texts: the originals, and copies that drop tokens, repeat clues or change the order.
+    """One way to train: the originals, and copies that drop tokens, repeat clues or change the order; marks on both.
 
     Attributes:
         name: as recipes and folders name it.
@@ -137,6 +146,10 @@ class Arm:
         signal: what it ranks tokens by; None if it ranks none.
         reads: (role of the trained model, score.queries) -> the score sets whose values its signal depends on.
         drop_probability: the rule that gives each token's probability.
+        use: what is done with them: tokens are deleted from the text, or the text stays whole and training acts on its
+            tokens (see `marks.MarkUse`); a loss is weighed by the probability to stay.
+        skips_broken: whether the labels next to a deletion are left out of the loss.
+        spares: fields whose spans it never drops, as in augment.protected_spans.
         ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
         clues: finds what its copies write into sentences; None if they write nothing.
         reorders: whether sentences of its copies change places.
@@ -153,6 +166,9 @@ class Arm:
     signal: Signal | None = None
     reads: Callable[[str, Queries], tuple[ScoreSet, ...]] = _nothing
     drop_probability: DropRule = by_rank
+    use: Use = "delete"
+    skips_broken: bool = False
+    spares: tuple[str, ...] = ()
     ranked: bool = True
     clues: ClueFinder | None = None
     reorders: bool = False
@@ -179,13 +195,32 @@ class Arm:
 
     @property
     def drops(self) -> bool:
-        """Whether its copies drop tokens."""
+        """Whether its tokens have drop probabilities, to whatever use."""
         return self.drop_probability is not none_dropped
+
+    @property
+    def deletes(self) -> bool:
+        """Whether its copies lack tokens of their document."""
+        return self.drops and self.use == "delete"
+
+    @property
+    def marks(self) -> MarkUse | None:
+        """What training does with the marks on its texts; None if it marks nothing."""
+        if self.use == "delete":
+            return "weigh_loss" if self.skips_broken else None
+        return self.use
+
+    @property
+    def alters(self) -> bool:
+        """Whether it trains on more than the originals as they are."""
+        return self.copies or self.marks is not None
 
     def uses(self, setting: str) -> bool:
         """Whether its texts depend on a setting of [augment], by name."""
         if setting in ("copies", "seed"):
             return self.copies
+        if setting == "blank":
+            return self.deletes
         if setting == "across_tokenizers":
             return self.contrasts
         if setting.startswith("insert_"):
@@ -193,6 +228,10 @@ class Arm:
         if setting.startswith("clue_"):
             return setting in _CLUE_SETTINGS.get(self.clues, ())
         return self.drops and (self.ranked or setting not in ("beta", "rank_scale"))
+
+    def trains_with(self, setting: str) -> bool:
+        """Whether training on its texts depends on a setting of [train], by name."""
+        return setting not in _OF_MARKS or self.marks == _OF_MARKS[setting]
 
     @property
     def contrasts(self) -> bool:
@@ -285,8 +324,8 @@ _TABLE = (
 class Arms(Mapping[str, Arm]):
     """The arms by name, and by names joined with "+" those that do at once what several do.
 
-    At most one of them drops tokens and at most one writes clues; in that order, then reorder. Iteration gives the
-    arms of the table alone.
+    At most one of them deletes tokens and at most one writes clues; in that order, then reorder. None marks tokens.
+    Iteration gives the arms of the table alone.
 
     Attributes:
         table: these, by name.
@@ -312,11 +351,12 @@ def _together(parts: Sequence[Arm], **look: str) -> Arm:
     """One arm that does what several do.
 
     Raises:
-        KeyError: unless they are a dropping, an inserting and a reordering one, each at most once, in this order.
+        KeyError: unless they are a deleting, an inserting and a reordering one, each at most once, in this order.
     """
     does = [(arm.drops, arm.clues is not None, arm.reorders) for arm in parts]
     if (
         len(parts) < 2
+        or any(arm.marks for arm in parts)
         or sorted(does, reverse=True) != does
         or any(sum(column) > 1 for column in zip(*does, strict=True))
     ):
@@ -402,7 +442,116 @@ _EDITING = (
     ),
 )
 
-_SINGLE = {arm.name: arm for arm in (*_TABLE, *_EDITING)}
+
+def _cues(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
+    return pair_sets("cues")
+
+
+_UNLESS = "unless a large model attends to them more than a small one where an answer begins"
+_IN_TRAINING = (
+    Arm(
+        "key-dropout-random",
+        words="keys hidden at random",
+        made="tokens were hidden from later ones at random, as many as a guided arm drops",
+        colour="#a6761d",
+        on_dark="#d9a441",
+        marker="v",
+        drop_probability=at_mean_of_ranks,
+        use="hide_keys",
+    ),
+    Arm(
+        "key-dropout-contrast",
+        words="keys hidden by contrast",
+        made=f"tokens were hidden from later ones at random {_UNLESS}",
+        colour="#1b7837",
+        on_dark="#5aae61",
+        marker="o",
+        signal=contrast_at("cues"),
+        reads=_cues,
+        use="hide_keys",
+    ),
+    Arm(
+        "masked-random",
+        words="inputs masked at random",
+        made="tokens were masked at the input at random, as many as a guided arm drops",
+        colour="#806d9e",
+        on_dark="#a593c2",
+        marker="v",
+        drop_probability=at_mean_of_ranks,
+        use="mask_inputs",
+    ),
+    Arm(
+        "masked-contrast",
+        words="inputs masked by contrast",
+        made=f"tokens were masked at the input at random {_UNLESS}",
+        colour="#5e3c99",
+        on_dark="#9d7fd1",
+        marker="o",
+        signal=contrast_at("cues"),
+        reads=_cues,
+        use="mask_inputs",
+    ),
+    Arm(
+        "weighted-contrast",
+        words="loss weighted by contrast",
+        made="the loss of a token weighs more if a large model attends to it more than a small one",
+        colour="#b2182b",
+        on_dark="#e2505f",
+        marker="P",
+        signal=contrast_at("cues"),
+        reads=_cues,
+        use="weigh_loss",
+        copies=False,
+    ),
+    Arm(
+        "weighted-answers",
+        words="loss weighted by answers",
+        made="the loss of marked answers weighs more",
+        colour="#9c5518",
+        on_dark="#c97b3b",
+        marker="D",
+        drop_probability=at_alpha,
+        ranked=False,
+        use="weigh_loss",
+        spares=(ANSWERS,),
+        copies=False,
+    ),
+    Arm(
+        "random-unbroken",
+        words="random at the guided rate, no labels after gaps",
+        made="tokens were dropped at random, as many as a guided arm drops, and no label follows a gap",
+        colour="#c9a227",
+        on_dark="#ffd24d",
+        marker="v",
+        drop_probability=at_mean_of_ranks,
+        skips_broken=True,
+    ),
+    Arm(
+        "contrast-cues-unbroken",
+        words="contrast (cues), no labels after gaps",
+        made=f"tokens were dropped at random {_UNLESS}, and no label follows a gap",
+        colour="#e0651f",
+        on_dark="#ff9a57",
+        marker="o",
+        signal=contrast_at("cues"),
+        reads=_cues,
+        skips_broken=True,
+    ),
+    Arm(
+        "selective",
+        words="loss of the labels with the largest excess",
+        made="the labels are trained on whose loss exceeds that of a reference model most",
+        colour="#3f6f8f",
+        on_dark="#7fb0d0",
+        marker="X",
+        drop_probability=none_dropped,
+        ranked=False,
+        use="select_loss",
+        copies=False,
+    ),
+)
+
+_SINGLE = {arm.name: arm for arm in (*_TABLE, *_EDITING, *_IN_TRAINING)}
 
 ARMS: Arms = Arms(
     (
@@ -431,7 +580,8 @@ def arm_named(name: str, where: str = "arm") -> Arm:
         near = difflib.get_close_matches(name, ARMS, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         together = (
-            " Joined with +, expected at most one that drops, one that inserts, and reorder, in this order."
+            " Joined with +, expected at most one that drops, one that inserts, and reorder, in this order; none that "
+            "acts in training (key-dropout-..., masked-..., weighted-..., ...-unbroken, selective)."
             if "+" in name
             else ""
         )

@@ -24,9 +24,10 @@ from elusive.scoring.shards import TokenScores
 from .arms import Arm, Tokens, arm_named, arm_ranks, drop_probabilities
 from .clue_spans import Clue
 from .draws import copy_seeds, kept_in_copies
-from .edits import CopyWriter
 from .insertion import count_right, words_of
-from .protection import protected_tokens
+from .marked_copies import TextMaker
+from .marks import TokenMarks
+from .protection import protected_tokens, sparing
 from .rankings import RankedDocument
 from .signals import ScoredDocument, scores_of
 from .survival import SpanCounts, count_intact
@@ -53,6 +54,7 @@ class AugmentedText(NamedTuple):
         text: what to train on.
         token_ids: int32, (tokens,), special tokens left out: of the document's own those kept, or, where sentences
             were edited, what the tokenizer makes of the text.
+        marks: what training does with its tokens, special ones included; None if nothing.
     """
 
     id: str
@@ -60,6 +62,7 @@ class AugmentedText(NamedTuple):
     arm: str
     text: str
     token_ids: np.ndarray
+    marks: TokenMarks | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class AugmentedDocument:
         texts: the original and the copies.
         droppable: rankable tokens of the document, those among them that the settings protect included.
         dropped: tokens dropped over all copies.
+        marked: droppable tokens over all texts that are hidden, masked or out of the loss; a loss weight counts with
+            what it takes away.
         spans: by field, in how many copies the document's spans are intact.
         right_clues: how many of its clues are the head entity of their sentence; None where none is marked.
     """
@@ -81,6 +86,7 @@ class AugmentedDocument:
     texts: tuple[AugmentedText, ...]
     droppable: int
     dropped: int
+    marked: float = 0.0
     spans: Mapping[str, SpanCounts] = field(default_factory=dict)
     right_clues: int | None = None
 
@@ -107,8 +113,10 @@ class Augmenter:
     ) -> None:
         self.arm, self.score, self.settings = arm_named(arm), score, settings
         self.own = self.arm.own(trained, score.queries)
+        self.protecting = sparing(settings, self.arm.spares)
         self.special_ids = set(special_token_ids(tokenizer))
-        self.writer = CopyWriter(tokenizer, settings, self.arm.reorders)
+        self.maker = TextMaker(tokenizer, settings, self.arm)
+        self.writer = self.maker.writer
         self.copies = range(1, settings.copies + 1 if self.arm.copies else 1)
         self.generator = np.random.default_rng()  # set to the state of each copy
 
@@ -137,22 +145,23 @@ class Augmenter:
         clues = tuple(self.arm.clues(scored, words_of(scored, self._rankable(scored)))) if self.arm.clues else ()
         ranked = RankedDocument(document.id, document.text, own.token_ids, own.offsets, ranks, probability, clues)
         kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.words)
-        written = self.writer.texts(ranked, kept_CT, self.copies)
-        own_ids = [own.token_ids[kept] for kept in kept_CT & text_T]
-        ids = self.writer.token_ids(written) if self.writer.edits(ranked) and written else own_ids
-        name = self.arm.name
-        texts = [AugmentedText(document.id, 0, name, document.text, own.token_ids[text_T])]
-        texts += [
-            AugmentedText(document.id, copy, name, text, of_copy)
-            for copy, text, of_copy in zip(self.copies, written, ids, strict=True)
+        made = [self.maker.original(ranked), *self.maker.copies(ranked, kept_CT, self.copies)]
+        stay_CT = kept_CT if self.arm.deletes else np.ones_like(kept_CT)
+        ids = [own.token_ids[stay] for stay in stay_CT & text_T]
+        if self.writer.edits(ranked) and ids:
+            ids = self.writer.token_ids([text for text, _ in made[1:]])
+        texts = [
+            AugmentedText(document.id, copy, self.arm.name, text, of_copy, marks)
+            for copy, (text, marks), of_copy in zip((0, *self.copies), made, (own.token_ids[text_T], *ids), strict=True)
         ]
         return AugmentedDocument(
             ranked=ranked,
             seen=tokens.seen,
             texts=tuple(texts),
             droppable=int(np.count_nonzero(tokens.rankable)) + tokens.protected,
-            dropped=int(kept_CT.size - np.count_nonzero(kept_CT)),
-            spans=count_intact(document, own.offsets, kept_CT, self.score.head_fields),
+            dropped=int(stay_CT.size - np.count_nonzero(stay_CT)),
+            marked=sum(_marked(one.marks) for one in made),
+            spans=count_intact(document, own.offsets, stay_CT, self.score.head_fields),
             right_clues=self._right_clues(document, clues),
         )
 
@@ -172,7 +181,7 @@ class Augmenter:
     def _tokens(self, scored: ScoredDocument) -> Tokens:
         document, own, words = scored.document, scored.own, None
         rankable, seen = self._rankable(scored), own.queries > 0
-        protected = protected_tokens(document, own.offsets, self.settings, self.score.head_fields)
+        protected = protected_tokens(document, own.offsets, self.protecting, self.score.head_fields)
         signal = self.arm.signal(scored) if self.arm.signal else None
         if self.settings.whole_words:
             words = first_tokens_of_words(document.text, own.offsets, scored.special)
@@ -194,6 +203,13 @@ class Augmenter:
         # np.isin takes ten times as long for a short text.
         special = np.array([token in self.special_ids for token in own.token_ids.tolist()], dtype=bool)
         return ScoredDocument(document, scores, self.own, special, self.score, self.settings)
+
+
+def _marked(marks: TokenMarks | None) -> float:
+    """Tokens that are hidden, masked or out of the loss; a weight counts with what it takes away."""
+    if marks is None or marks.use == "select_loss":  # which labels are left out is seen in training
+        return 0.0
+    return float((1 - marks.values if marks.use == "weigh_loss" else marks.values).sum())
 
 
 def augment_documents(

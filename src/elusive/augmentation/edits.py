@@ -67,7 +67,7 @@ class CopyWriter:
     def _kept(self, ranked: RankedDocument, kept_CT: np.ndarray) -> list[str]:
         if self.settings.blank:
             return [_blanked(ranked.text, ranked.offsets[~kept]) for kept in kept_CT]
-        return self._decode(ranked.token_ids, kept_CT & self.text_tokens(ranked))
+        return self.decode(ranked.token_ids, kept_CT & self.text_tokens(ranked))
 
     def _kept_sentences(
         self, ranked: RankedDocument, kept_CT: np.ndarray, borders: Sequence[tuple[int, int]]
@@ -80,7 +80,7 @@ class CopyWriter:
             return [[text[start:end].strip() for start, end in borders] for text in self._kept(ranked, kept_CT)]
         firsts_T, text_T = trimmed_offsets(ranked.text, ranked.offsets)[:, 0], self.text_tokens(ranked)
         of_sentences = [
-            self._decode(ranked.token_ids, kept_CT & text_T & (firsts_T >= start) & (firsts_T < end))
+            self.decode(ranked.token_ids, kept_CT & text_T & (firsts_T >= start) & (firsts_T < end))
             for start, end in borders
         ]
         return [[part.strip() for part in parts] for parts in zip(*of_sentences, strict=True)]
@@ -119,12 +119,13 @@ class CopyWriter:
         return np.array([token not in self.special_ids for token in ranked.token_ids.tolist()], dtype=bool)
 
     @functools.cached_property
-    def _decode(self) -> Decoder:
+    def decode(self) -> Decoder:
+        """From tokens to text."""
         return text_decoder(self.tokenizer)
 
     def __getstate__(self) -> dict[str, Any]:
         # A decoder is no data: each process makes its own.
-        return {key: value for key, value in vars(self).items() if key != "_decode"}
+        return {key: value for key, value in vars(self).items() if key != "decode"}
 
 
 def _blanked(text: str, dropped_offsets: np.ndarray) -> str:

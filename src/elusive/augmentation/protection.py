@@ -1,5 +1,6 @@
 """Tokens that no arm drops: those of chosen spans, and those that chosen patterns match."""
 
+import dataclasses
 import difflib
 from collections.abc import Collection, Iterable
 
@@ -44,6 +45,11 @@ def protected_tokens(
     if not spans:
         return np.zeros(len(offsets_T2), dtype=bool)
     return np.logical_or.reduce(tokens_of_spans(document.text, spans, offsets_T2), axis=0)
+
+
+def sparing(settings: AugmentSettings, fields: Collection[str]) -> AugmentSettings:
+    """The settings with more fields whose spans are protected."""
+    return dataclasses.replace(settings, protected_spans=(*settings.protected_spans, *fields))
 
 
 def check_protected(documents: Iterable[Document], settings: AugmentSettings, head_fields: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from elusive.scoring.shards import iterate_scores
 
 from .arms import Arm, arm_named, count_at_ceiling
 from .copies import AugmentedDocument, AugmentedText, _batches, augment_documents, check_sets
-from .protection import check_protected
+from .marks import COLUMN, COLUMN_TYPE
+from .protection import ANSWERS, check_protected
 from .rankings import RANKING, ranking_rows, ranking_schema
 from .signals import no_head_entity
 from .summary import AugmentedCorpus
@@ -33,6 +34,11 @@ TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", p
 
 
 _GROUP_DOCUMENTS = 256
+
+
+def train_schema(arm: Arm) -> pa.Schema:
+    """Columns of train.parquet: TRAIN_SCHEMA, and marks where the arm makes any."""
+    return TRAIN_SCHEMA.append(pa.field(COLUMN, COLUMN_TYPE)) if arm.marks else TRAIN_SCHEMA
 
 
 def write_augmented(
@@ -50,7 +56,9 @@ def write_augmented(
         How much was written.
     """
     folder = Path(folder)
-    documents = texts = dropped = chances = at_ceiling = ranked = unchanged = clues = marked = right = 0
+    documents = texts = dropped = chances = at_ceiling = ranked = unchanged = clues = headed = right = 0
+    marked, markable = 0.0, 0
+    columns = train_schema(arm_named(arm))
     intact: dict[str, SpanCounts] = {}
     encode = json.JSONEncoder(ensure_ascii=False).encode
     with contextlib.ExitStack() as stack:
@@ -58,15 +66,14 @@ def write_augmented(
             stack.enter_context(atomic_path(folder / name)) for name in ("train.jsonl", "train.parquet", RANKING)
         )
         stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
-        train_table = stack.enter_context(pq.ParquetWriter(train, TRAIN_SCHEMA, compression="zstd"))
+        train_table = stack.enter_context(pq.ParquetWriter(train, columns, compression="zstd"))
         schema = ranking_schema(arm, settings)
         ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, **WRITE))
         for group in _batches(augmented, _GROUP_DOCUMENTS):
             rows = [text for item in group for text in item.texts]
-            stream.writelines(
-                encode({"text": text.text, "id": text.id, "copy": text.copy, "arm": text.arm}) + "\n" for text in rows
-            )
-            train_table.write_table(_train_rows(rows))
+            written = [_train_row(text, columns) for text in rows]
+            stream.writelines(encode(row) + "\n" for row in written)
+            train_table.write_table(pa.table({name: [row[name] for row in written] for name in columns.names}, columns))
             ranking_table.write_table(ranking_rows([item.ranked for item in group], schema))
             documents, texts = documents + len(group), texts + len(rows)
             dropped += sum(item.dropped for item in group)
@@ -74,25 +81,33 @@ def write_augmented(
             for item in group:
                 counted = count_at_ceiling(item.ranked.ranks, item.ranked.drop_probability, settings.alpha)
                 at_ceiling, ranked = at_ceiling + counted[0], ranked + counted[1]
-            unchanged += sum(text.text == item.ranked.text for item in group for text in item.texts[1:])
+            unchanged += sum(_unchanged(text, item) for item in group for text in item.texts[1:])
+            marked += sum(item.marked for item in group)
+            markable += sum(item.droppable for item in group for text in item.texts if text.marks)
             clues += sum(len(item.ranked.clues) for item in group)
-            marked += sum(len(item.ranked.clues) for item in group if item.right_clues is not None)
+            headed += sum(len(item.ranked.clues) for item in group if item.right_clues is not None)
             right += sum(item.right_clues or 0 for item in group)
             intact = added([intact, *(item.spans for item in group)])
     return AugmentedCorpus(
         documents,
         texts,
         mean_drop_rate=dropped / chances if chances else 0.0,
+        mean_mark_rate=marked / markable if markable else 0.0,
         at_ceiling=at_ceiling / ranked if ranked else 0.0,
         unchanged=unchanged / (texts - documents) if texts > documents else 0.0,
         clues=clues,
-        right_clues=right / marked if marked else None,
+        right_clues=right / headed if headed else None,
         survival=survival(intact),
     )
 
 
-def _train_rows(texts: Sequence[AugmentedText]) -> pa.Table:
-    return pa.table({name: [getattr(text, name) for text in texts] for name in TRAIN_SCHEMA.names}, TRAIN_SCHEMA)
+def _train_row(text: AugmentedText, columns: pa.Schema) -> dict[str, Any]:
+    row = {name: getattr(text, name) for name in TRAIN_SCHEMA.names}
+    return row | ({COLUMN: text.marks and text.marks.row} if COLUMN in columns.names else {})
+
+
+def _unchanged(copy: AugmentedText, document: AugmentedDocument) -> bool:
+    return copy.text == document.ranked.text and not (copy.marks and copy.marks.acts)
 
 
 def augment_corpus(
@@ -166,10 +181,17 @@ def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, s
     """See what an arm's texts would stop at, before anything is scored.
 
     Raises:
-        ElusiveError: if no document has a span of a protected field, or one marks no head entity for an arm that looks
-            at it.
+        ElusiveError: if no document has a span of a protected field, none an answer for an arm that looks at answers,
+            or one marks no head entity for an arm that looks at it.
     """
     check_protected(documents, settings, score.head_fields)
+    if ANSWERS in arm.spares and not any(
+        span.field not in score.head_fields for document in documents for span in document.spans
+    ):
+        raise ElusiveError(
+            f"Arm {arm.name} looks at marked answers, but no document has any. Mark spans in the corpus, or leave the "
+            "arm out."
+        )
     for document in documents if arm.needs_head else ():
         if not any(span.field in score.head_fields for span in document.spans):
             raise no_head_entity(document.id, score.head_fields)

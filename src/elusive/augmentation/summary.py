@@ -13,8 +13,10 @@ class AugmentedCorpus:
         documents: documents that were augmented.
         texts: originals and copies.
         mean_drop_rate: dropped tokens over rankable tokens of all copies, protected ones included.
+        mean_mark_rate: tokens that are hidden as keys, masked at the input or out of the loss, over rankable tokens of
+            all marked texts; a loss weight counts with what it takes away. 0 without marks.
         at_ceiling: share of the ranked tokens whose drop probability is within 1% of alpha; 0 without ranked tokens.
-        unchanged: share of the copies that are their original, word for word; 0 without copies.
+        unchanged: share of the copies that are their original, word for word and without marks; 0 without copies.
         clues: clues that were found; copies hold some of them.
         right_clues: share of the clues that are the head entity of their sentence, in documents that mark one; None
             without such a clue.
@@ -24,6 +26,7 @@ class AugmentedCorpus:
     documents: int
     texts: int
     mean_drop_rate: float
+    mean_mark_rate: float = 0.0
     at_ceiling: float = 0.0
     unchanged: float = 0.0
     clues: int = 0
@@ -45,6 +48,11 @@ class AugmentedCorpus:
                 "(steps, other languages than English)."
             )
         return ""
+
+    def rates_in_words(self) -> str:
+        """Which share of the tokens is dropped, and marked where any is."""
+        marked = f", mean mark rate {self.mean_mark_rate:.3f}" if self.mean_mark_rate else ""
+        return f"mean drop rate {self.mean_drop_rate:.3f}{marked}"
 
     def clues_in_words(self) -> str:
         """How many clues were found, and how many of them are right; empty without any."""

@@ -144,7 +144,7 @@ def augment(
             settings=settings,
             progress=progress,
         )
-    say(f"{output}: {augmented.texts:,} texts, mean drop rate {augmented.mean_drop_rate:.3f}")
+    say(f"{output}: {augmented.texts:,} texts, {augmented.rates_in_words()}")
     if words := augmented.clues_in_words():
         say(words)
     if words := survival_words(augmented.survival):

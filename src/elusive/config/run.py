@@ -274,6 +274,14 @@ class TrainSettings:
     """Steps between checkpoints (0: none)."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, more time."""
+    mask_token: str = ""
+    """Token at the inputs that masked arms mask (empty: the tokenizer's mask token, else unknown, padding, bos or eos,
+    the first that it has)."""
+    selected_ratio: float = 0.6
+    """Share of each sequence's labels that the arm selective trains on: those with the largest excess loss."""
+    reference: str = ""
+    """Model whose loss is taken off for the excess: a folder or hub name with the same tokens (empty: the trained model
+    as it was before)."""
     evaluate_at_epochs: tuple[float, ...] = ()
     """Epochs after which the questions are evaluated during training, in addition to the end."""
     training_arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -299,6 +307,7 @@ class TrainSettings:
         )
         check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
+        check(0 < self.selected_ratio <= 1, "train.selected_ratio", "a share in (0, 1]", self.selected_ratio)
         check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
         if self.evaluate_at_epochs and not (self.max_steps or self.max_tokens):

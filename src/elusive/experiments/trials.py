@@ -163,7 +163,7 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
     """Whether an arm's result depends on a setting, by dotted name."""
     section = key.partition(".")[0]
     if section == "train":
-        return arm != UNTRAINED
+        return arm != UNTRAINED and ARMS[arm].trains_with(key.partition(".")[2])
     if found := _MODEL.match(key):
         # A model counts where its attention is captured, and where it is trained.
         trained = found[1] in _possible(recipe, arm, "models.trained")
@@ -171,7 +171,7 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         return found[1] in _models_read(recipe, arm) or (trained and not by_head)
     if section == "models":
         return True
-    if arm == UNTRAINED or not ARMS[arm].copies:
+    if arm == UNTRAINED or not ARMS[arm].alters:
         return False
     if key == "score.excluded_tokens":  # never dropped, in whichever way the others are, and no part of clues
         return ARMS[arm].drops or ARMS[arm].clues is not None
@@ -187,8 +187,8 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept,
         # and of the head fields that they may be protected.
         kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
-        protects = any(_possible(recipe, arm, "augment.protected_spans")) and key == "score.head_fields"
-        return kept or protects
+        spares = ARMS[arm].spares or any(_possible(recipe, arm, "augment.protected_spans"))
+        return kept or (bool(spares) and key == "score.head_fields")
     return True
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.augmentation.arms import arm_named
+from elusive.augmentation.marks import MARK_WORDS
 from elusive.config.run import Recipe, TrainSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import ExportSettings
@@ -59,7 +60,8 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
         arm: which arm of a run.
 
     Raises:
-        ElusiveError: if it is neither, there is no such arm, the arm is not there, or the texts are not finished.
+        ElusiveError: if it is neither, there is no such arm, the arm is not there or acts in training, or the texts are
+            not finished.
     """
     folder = Path(folder)
     if arm:
@@ -81,6 +83,11 @@ def find_source(folder: str | Path, arm: str = "") -> Source:
     recorded = stage_settings(found)
     if "arm" not in recorded:
         raise ElusiveError(f"{found / 'settings.json'} names no arm, so `elusive augment` did not write this folder.")
+    if marks := arm_named(recorded["arm"], str(found)).marks:
+        raise ElusiveError(
+            f"{found} holds the arm {recorded['arm']}, which acts in training ({MARK_WORDS[marks]}): no other trainer "
+            "does that, and would train on the texts as they are. Train with `elusive train`, or export another arm."
+        )
     if arm and arm != recorded["arm"]:
         raise ElusiveError(
             f"--arm {arm}: {found} holds the arm {recorded['arm']}. Leave --arm out, or name its folder."

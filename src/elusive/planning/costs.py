@@ -252,6 +252,18 @@ def training_flops(
     return passes * (flops + again)
 
 
+def reading_flops(shape: ModelShape, lengths: Sequence[float] | np.ndarray) -> float:
+    """FLOPs of the loss of each token, without training: one forward pass, the head included.
+
+    Args:
+        shape: the model.
+        lengths: tokens of each sequence.
+    """
+    tokens, squares = _sums(lengths)
+    matrices = 2.0 * (shape.linear_parameters + shape.head_parameters) * tokens
+    return matrices + shape.layers * _attention_flops(shape, squares)
+
+
 def answering_flops(shape: ModelShape, prompt_tokens: float, answer_tokens: float) -> float:
     """FLOPs of one question: the prompt without its last token up to the last layer's keys, then token by token.
 

@@ -23,6 +23,7 @@ from .costs import (
     answering_bytes,
     answering_flops,
     pass_seconds,
+    reading_flops,
     scoring_bytes,
     scoring_flops,
     step_seconds,
@@ -303,6 +304,8 @@ def _training(arm: str, model: str, recipe: Recipe, sizes: _Sizes) -> _Training:
     }
     flops = training_flops(shape, rows, passes=draws / len(rows), **costs)
     flops += training_flops(shape, replay, passes=replayed, **costs)
+    if ARMS[arm].marks == "select_loss":  # the reference model reads the originals once
+        flops += sizes.documents / len(sizes.lengths_N) * reading_flops(shape, rows)
     return _Training(
         tokens=draws * rows.sum() / len(rows) + replayed * sizes.replay_tokens,
         flops=flops,
@@ -342,7 +345,7 @@ def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _
 
 def _drop_rate(arm: str, settings: AugmentSettings, sizes: _Sizes) -> float:
     """Mean share of ranked tokens that an arm's copies drop; in the guided arms by Equation 1 over all ranks."""
-    if not ARMS[arm].copies:
+    if not (ARMS[arm].copies and ARMS[arm].deletes):
         return 0.0
     given = sizes.drop_rate
     if callable(given):

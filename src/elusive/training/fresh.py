@@ -8,7 +8,7 @@ text; and what an epoch holds depends on its number alone, not on how often or b
 import bisect
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from elusive.augmentation.arms import arm_named
 from elusive.augmentation.draws import copy_generator, kept_tokens
-from elusive.augmentation.edits import CopyWriter
+from elusive.augmentation.marked_copies import TextMaker
+from elusive.augmentation.marks import MARK_WORDS, MarkedText, MarkUse
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.augmentation.words import first_tokens_of_words
 from elusive.errors import ElusiveError
 
-from .sequences import pad_right, pieces_of, token_rows
+from .marked_rows import Row, pieces_of_texts
+from .sequences import pad_right, token_rows
 from .texts import TrainingTexts
 
 
@@ -44,11 +46,16 @@ class CopyMaker:
         self.arm, self.settings = file.arm, file.settings
         arm = arm_named(self.arm)
         self.slots = 1 + self.settings.copies if arm.copies else 1
+        self.marks: MarkUse | None = arm.marks
         self.tokenizer = tokenizer
-        self.writer = CopyWriter(tokenizer, self.settings, arm.reorders)
+        self.maker = TextMaker(tokenizer, self.settings, arm)
 
     def text(self, ranked: RankedDocument, slot: int, epoch: int) -> str:
-        """The text of one slot in one epoch.
+        """The text of one slot in one epoch; as `marked`, without the marks."""
+        return self.marked(ranked, slot, epoch).text
+
+    def marked(self, ranked: RankedDocument, slot: int, epoch: int) -> MarkedText:
+        """The text of one slot in one epoch, with the marks on its tokens.
 
         Args:
             ranked: a document of ranking.parquet.
@@ -56,13 +63,25 @@ class CopyMaker:
             epoch: from 0; epoch 0 is the static set.
         """
         if slot == 0:
-            return ranked.text
+            return self.maker.original(ranked)
         copy = slot + epoch * (self.slots - 1)
-        special_T = ~self.writer.text_tokens(ranked)
+        special_T = ~self.maker.writer.text_tokens(ranked)
         words = first_tokens_of_words(ranked.text, ranked.offsets, special_T) if self.settings.whole_words else None
         kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy), words)
-        [text] = self.writer.texts(ranked, kept[None], [copy])
-        return text
+        [made] = self.maker.copies(ranked, kept[None], [copy])
+        return made
+
+    def refuse_marks(self) -> None:
+        """Refuse an arm whose marks no other trainer acts on.
+
+        Raises:
+            ElusiveError: if it is one.
+        """
+        if self.marks:
+            raise ElusiveError(
+                f"The arm {self.arm} acts in training ({MARK_WORDS[self.marks]}): other trainers would train on its "
+                "texts as they are. Train with `elusive train`, or elusive.train."
+            )
 
     def check_tokenizer(self, ranked: RankedDocument) -> None:
         """Refuse a tokenizer under which a document has other tokens than those that were ranked."""
@@ -135,23 +154,32 @@ class FreshCopies(Dataset):
         return len(self._ranked) * self.maker.slots
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
+        self.maker.refuse_marks()
         [row] = token_rows([self.text(index)], self.maker.tokenizer)
         return {"input_ids": row.tolist()}
 
     def text(self, index: int, epoch: int | None = None) -> str:
         """The text of line `index` of train.jsonl, as it is in one epoch (None: the present one)."""
+        return self.marked(index, epoch).text
+
+    def marked(self, index: int, epoch: int | None = None) -> MarkedText:
+        """`text` with the marks on its tokens."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"expected an index below {len(self)}, got {index}")
         document, slot = divmod(index % len(self), self.maker.slots)
-        return self.maker.text(self._ranked[document], slot, self.epoch if epoch is None else epoch)
+        return self.maker.marked(self._ranked[document], slot, self.epoch if epoch is None else epoch)
 
     def texts(self, epoch: int | None = None) -> Iterator[str]:
         """All texts of one epoch (None: the present one), in the order of train.jsonl."""
+        return (text for text, _ in self.marked_texts(epoch))
+
+    def marked_texts(self, epoch: int | None = None) -> Iterator[MarkedText]:
+        """`texts` with the marks on their tokens."""
         epoch = self.epoch if epoch is None else epoch
         for document in range(len(self._ranked)):
             ranked = self._ranked[document]
             for slot in range(self.maker.slots):
-                yield self.maker.text(ranked, slot, epoch)
+                yield self.maker.marked(ranked, slot, epoch)
 
     def as_datasets(self) -> Any:
         """The same items as a `datasets.Dataset`, which TRL insists on; they follow `set_epoch` of this object.
@@ -160,8 +188,9 @@ class FreshCopies(Dataset):
         once, for all epochs) and `remove_unused_columns=False`.
 
         Raises:
-            ElusiveError: if `datasets` is not installed.
+            ElusiveError: if `datasets` is not installed, or the arm marks tokens.
         """
+        self.maker.refuse_marks()
         try:
             import datasets
         except ImportError:
@@ -194,11 +223,12 @@ class FreshDropoutCollator:
         max_length: longest row in tokens (0: any); longer texts are refused, never cut.
 
     Raises:
-        ElusiveError: if the file cannot be used (see CopyMaker).
+        ElusiveError: if the file cannot be used (see CopyMaker), or its arm marks tokens.
     """
 
     def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast, max_length: int = 0) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
+        self.maker.refuse_marks()
         self.max_length = max_length
         self._epoch = _Epoch(-1)  # not told yet
         self._checked = False
@@ -283,24 +313,33 @@ class FreshRows(Dataset):
         """Count the rows of one more pass."""
         before = len(self.lengths)
         first_rows = []
-        for row in token_rows(self._copies.texts(len(self.passes)), self._copies.maker.tokenizer):
+        for pieces in self._pieces_of(self._copies.marked_texts(len(self.passes))):
             first_rows.append(len(self.lengths))
-            self.lengths += [len(piece) for piece in pieces_of(row, self._max_length)]
+            self.lengths += map(len, pieces)
         self._first_rows.append(np.array(first_rows))
         self.passes.append(len(self.lengths) - before)
+
+    @property
+    def uses(self) -> frozenset[MarkUse]:
+        """To what use rows are marked."""
+        marks = self._copies.maker.marks
+        return frozenset((marks,) if marks else ())
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, number: int) -> np.ndarray:
+    def __getitem__(self, number: int) -> Row:
         epoch = bisect.bisect_right([int(first_rows[0]) for first_rows in self._first_rows], number) - 1
         # The last text that begins at or before this row: one without tokens has none, and begins where the next does.
         text = int(np.searchsorted(self._first_rows[epoch], number, side="right")) - 1
         return self._pieces(epoch, text)[number - int(self._first_rows[epoch][text])]
 
-    def _make_pieces(self, epoch: int, text: int) -> list[np.ndarray]:
-        [row] = token_rows([self._copies.text(text, epoch)], self._copies.maker.tokenizer)
-        return pieces_of(row, self._max_length)
+    def _make_pieces(self, epoch: int, text: int) -> list[Row]:
+        [pieces] = self._pieces_of([self._copies.marked(text, epoch)])
+        return pieces
+
+    def _pieces_of(self, texts: Iterable[MarkedText]) -> Iterator[list[Row]]:
+        return pieces_of_texts(texts, self._copies.maker.tokenizer, self._max_length, "fresh copies")
 
 
 def ranking_beside(texts: str | Path) -> Path:
@@ -327,13 +366,13 @@ def fresh_rows(texts: str | Path, tokenizer: PreTrainedTokenizerFast, max_length
             token.
     """
     copies = FreshCopies(ranking_beside(texts), tokenizer)
-    static_texts = TrainingTexts(Path(texts))
-    for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.texts(0)), 1):
+    static_texts = TrainingTexts(Path(texts)).marked()
+    for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.marked_texts(0)), 1):
         if static != fresh:
             raise ElusiveError(
                 f"{texts}, line {number}: expected what ranking.parquet beside it gives for the first pass, got "
-                "another text. Fresh copies are drawn from ranking.parquet: train on a folder as `elusive augment` "
-                "wrote it, or on the static copies (train.copies = static)."
+                "another text or other marks. Fresh copies are drawn from ranking.parquet: train on a folder as "
+                "`elusive augment` wrote it, or on the static copies (train.copies = static)."
             )
     rows = FreshRows(copies, max_length)
     rows.count_pass()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name that torch gives it)
+from jaxtyping import Bool
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
@@ -40,6 +41,7 @@ class _Group:
         longest: tokens of the longest.
         places_BM: places of each text's tokens within the group, then of whatever stands behind; int64.
         kept_T: places of the group's tokens in the padded texts, flat, int64.
+        hidden_BM: whether each token is hidden as a key from all later ones; None where none is.
     """
 
     first: int
@@ -47,6 +49,7 @@ class _Group:
     longest: int
     places_BM: Tensor
     kept_T: Tensor
+    hidden_BM: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +78,19 @@ class Borders:
             begin = end
         return cls(tuple(groups))
 
+    def hiding(self, hidden_T: Bool[Tensor, " tokens"]) -> "Borders":
+        """The same with some tokens hidden as keys: no position but itself attends to one.
+
+        Args:
+            hidden_T: of the packed row, bool (tokens,).
+        """
+        groups = []
+        for group in self.groups:
+            of_group = hidden_T[group.first : group.first + len(group.kept_T)]
+            hidden_BM = of_group[group.places_BM] if of_group.any() else None
+            groups.append(dataclasses.replace(group, hidden_BM=hidden_BM))
+        return Borders(tuple(groups))
+
     def to(self, device: Any, non_blocking: bool = False) -> "Borders":
         """The same on another device; accelerate calls this as it moves a batch."""
         moved = [
@@ -82,6 +98,7 @@ class Borders:
                 group,
                 places_BM=group.places_BM.to(device, non_blocking=non_blocking),
                 kept_T=group.kept_T.to(device, non_blocking=non_blocking),
+                hidden_BM=None if group.hidden_BM is None else group.hidden_BM.to(device, non_blocking=non_blocking),
             )
             for group in self.groups
         ]
@@ -168,21 +185,23 @@ def packed_attention(
     for group in borders.groups:
         query_BHMD, key_BGMD, value_BGMD = (_padded(states, group) for states in (query, key, value))
         window = sliding_window if sliding_window and sliding_window < group.longest else None
+        plain = window is None and group.hidden_BM is None
+        mask = None if plain and softcap is None and s_aux is None else _allowed(group, window, query.device)
         if softcap is None and s_aux is None:
-            mask_MM = None if window is None else _allowed(group.longest, window, query.device)
             output_BHMD = F.scaled_dot_product_attention(
                 query_BHMD,
                 key_BGMD,
                 value_BGMD,
-                attn_mask=mask_MM,
+                attn_mask=mask,
                 dropout_p=dropout,
-                is_causal=mask_MM is None,
+                is_causal=mask is None,
                 scale=scaling,
                 enable_gqa=shared > 1,
             )
         else:
+            assert mask is not None
             output_BHMD = _by_definition(
-                query_BHMD, key_BGMD, value_BGMD, scaling or query.shape[-1] ** -0.5, softcap, window, s_aux, dropout
+                query_BHMD, key_BGMD, value_BGMD, scaling or query.shape[-1] ** -0.5, softcap, mask, s_aux, dropout
             )
         flat_TE = output_BHMD.transpose(1, 2).reshape(group.texts * group.longest, -1)
         outputs_TE.append(flat_TE.index_select(0, group.kept_T))
@@ -199,10 +218,22 @@ def _padded(states_1HTD: Tensor, group: _Group) -> Tensor:
     return F.embedding(group.places_BM, states_TE).view(group.texts, group.longest, heads, channels).transpose(1, 2)
 
 
-def _allowed(tokens: int, window: int | None, device: torch.device) -> Tensor:
-    """Which keys each query attends to, boolean (tokens, tokens)."""
-    causal_MM = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
-    return causal_MM if window is None else causal_MM.triu(1 - window)
+def _allowed(group: _Group, window: int | None, device: torch.device) -> Tensor:
+    """Which keys each query attends to, boolean, (tokens, tokens) or, with hidden ones, (texts, 1, tokens, tokens)."""
+    allowed_MM = torch.ones(group.longest, group.longest, dtype=torch.bool, device=device).tril()
+    if window is not None:
+        allowed_MM = allowed_MM.triu(1 - window)
+    return allowed_MM if group.hidden_BM is None else allowed_MM & visible(group.hidden_BM)
+
+
+def visible(hidden_BT: Bool[Tensor, "rows tokens"]) -> Bool[Tensor, "rows 1 tokens tokens"]:
+    """Which keys are not hidden from each query: itself always.
+
+    Args:
+        hidden_BT: whether each token is hidden, bool (rows, tokens).
+    """
+    itself_TT = torch.eye(hidden_BT.shape[1], dtype=torch.bool, device=hidden_BT.device)
+    return ~hidden_BT[:, None, None, :] | itself_TT
 
 
 def _by_definition(
@@ -211,7 +242,7 @@ def _by_definition(
     value_BGMD: Tensor,
     scaling: float,
     softcap: float | None,
-    window: int | None,
+    allowed: Tensor,
     sinks_H: Tensor | None,
     dropout: float,
 ) -> Tensor:
@@ -221,8 +252,7 @@ def _by_definition(
     logits_BHMM = query_BHMD @ key_BHMD.transpose(2, 3) * scaling
     if softcap is not None:
         logits_BHMM = softcap * torch.tanh(logits_BHMM / softcap)
-    allowed_MM = _allowed(logits_BHMM.shape[-1], window, logits_BHMM.device)
-    logits_BHMM = logits_BHMM.masked_fill(~allowed_MM, torch.finfo(logits_BHMM.dtype).min)
+    logits_BHMM = logits_BHMM.masked_fill(~allowed, torch.finfo(logits_BHMM.dtype).min)
     if sinks_H is not None:
         sinks_BHM1 = sinks_H.view(1, -1, 1, 1).expand(*logits_BHMM.shape[:3], 1)
         logits_BHMM = torch.cat([logits_BHMM, sinks_BHM1.to(logits_BHMM.dtype)], -1)
@@ -266,7 +296,7 @@ def packs(model: Any, longest: int) -> bool:
     first, last = (generator.integers(0, text.vocab_size, length) for length in (tokens, 7))
     rows = [first, last, last]
     try:
-        with _evaluated(model):
+        with evaluated(model):
             alone_TV = torch.cat([_logits(model, {"input_ids": torch.from_numpy(row)[None]})[0] for row in rows])
             with attention_of(model, PACKED):
                 packed = {key: value for key, value in pack(rows).items() if key not in ("labels", "use_cache")}
@@ -293,7 +323,7 @@ def check_padded(model: Any, shortest: int, longest: int) -> None:
     rows = [generator.integers(0, vocabulary, length) for length in (longest, shortest)]
     if RotaryRule.of(inner.config).group(shortest) != RotaryRule.of(inner.config).group(longest):
         return  # they never share a step
-    with _evaluated(model):
+    with evaluated(model):
         alone_TV = _logits(model, {"input_ids": torch.from_numpy(rows[1])[None]})[0]
         padded_TV = _logits(model, {"input_ids": pad_right(rows)["input_ids"]})[1, :shortest]
     if not _alike(inner, padded_TV, alone_TV):
@@ -305,7 +335,7 @@ def check_padded(model: Any, shortest: int, longest: int) -> None:
 
 
 @contextlib.contextmanager
-def _evaluated(model: Any) -> Iterator[None]:
+def evaluated(model: Any) -> Iterator[None]:
     """Run the block in evaluation mode, without gradients."""
     was_training = model.training
     model.eval()

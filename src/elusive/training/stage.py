@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from elusive.augmentation.marks import MarkUse
 from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.config.toml import to_table
@@ -37,6 +38,9 @@ from elusive.runs.typed_json import from_json, to_json
 from .adapters import LinearWeights, adapters_of, with_adapters
 from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
+from .hiding import check_hides
+from .losses import reference_losses
+from .marked_rows import MarkedRow, ReferencedRows, RowCollator, marked_rows, mask_token_id
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .texts import TrainingTexts
@@ -199,6 +203,8 @@ def _train(
     max_length = default_row_length(config_context(learner.config, model.name), settings, rule.shared)
     steps = _steps(texts, model.name, tokenizer, max_length, settings)
     _check_frequencies(steps, rule)
+    if "select_loss" in steps.uses:
+        steps = _with_references(steps, learner, tokenizer, model, settings)
     ask_at = _ask_at(steps, settings)
     learner = _adapted(learner, settings) if settings.method == "lora" else learner
     # Where weights are shared, the main process alone may have them yet.
@@ -209,7 +215,7 @@ def _train(
         _fit_settings(settings),
         stage.folder,
         device=torch.device(device) if processes.share_weights() else learner.device,
-        packed=packed,
+        collate=_collator(steps, tokenizer, packed, settings),
         ask=(lambda model, epoch: evaluator.evaluate(model, tokenizer, epoch)) if evaluator else None,
         ask_at=ask_at,
         progress=progress,
@@ -260,12 +266,24 @@ def _packed(learner: Any, steps: Steps, settings: TrainSettings) -> bool:
     """Whether a step's texts are packed into one sequence.
 
     Raises:
-        ElusiveError: if they cannot share a step in any form.
+        ElusiveError: if they cannot share a step in any form, or keys cannot be hidden that are to be.
     """
     shortest, longest = min(steps.lengths), max(steps.lengths)
     if max(map(len, steps.order)) > 1 and shortest < longest:
         check_padded(learner, shortest, longest)
-    return settings.packing and packs(learner, longest)
+    packed = settings.packing and packs(learner, longest)
+    if "hide_keys" in steps.uses:
+        check_hides(learner, packed)
+    return packed
+
+
+def _collator(steps: Steps, tokenizer: PreTrainedTokenizerFast, packed: bool, settings: TrainSettings) -> RowCollator:
+    return RowCollator(
+        packed,
+        mask_token=mask_token_id(tokenizer, settings.mask_token) if "mask_inputs" in steps.uses else 0,
+        selected_ratio=settings.selected_ratio,
+        weighs=bool(steps.uses & {"weigh_loss", "select_loss"}),
+    )
 
 
 def _identity(
@@ -275,6 +293,8 @@ def _identity(
     identity: dict[str, Any] = {"texts": file_hash(texts), **model_identity(model), "train": to_table(settings)}
     if settings.copies == "fresh":
         identity["ranking"] = file_hash(ranking_beside(texts))
+    if settings.reference:
+        identity["reference"] = model_identity(ModelRef(settings.reference))
     if settings.evaluate_at_epochs and evaluator:
         identity["evaluation"] = dict(evaluator.identity)
     return identity
@@ -292,12 +312,13 @@ def _steps(
         draws = draws_for(in_a_pass, settings)
         while len(rows) < draws:
             rows.count_pass()
-        lengths, passes = rows.lengths, rows.passes
+        lengths, passes, uses = rows.lengths, rows.passes, rows.uses
     else:
-        rows = tokenize_rows(TrainingTexts(Path(texts)), tokenizer, max_length, str(texts))
+        rows = marked_rows(TrainingTexts(Path(texts)).marked(), tokenizer, max_length, str(texts))
         in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
         settings = with_steps(settings, in_a_pass, sum(lengths))
         draws = draws_for(in_a_pass, settings)
+        uses: frozenset[MarkUse] = frozenset(row.use for row in rows if isinstance(row, MarkedRow))
     replay = _replay_rows(model, tokenizer, max_length, steps_for(in_a_pass, settings), settings)
     replay_lengths = [len(row) for row in replay]
     order = row_order(
@@ -309,7 +330,34 @@ def _steps(
         seed=settings.seed,
         passes=passes,
     )
-    return Steps(rows + replay, [*lengths, *replay_lengths], order, in_a_pass, len(lengths))
+    return Steps(rows + replay, [*lengths, *replay_lengths], order, in_a_pass, len(lengths), uses)
+
+
+def _with_references(
+    steps: Steps, learner: Any, tokenizer: PreTrainedTokenizerFast, model: ModelRef, settings: TrainSettings
+) -> Steps:
+    """Steps whose rows know the loss of their labels in the reference model, as it was before any step.
+
+    Raises:
+        ElusiveError: if that model has other tokens.
+    """
+    rows = [row for row in map(steps.rows.__getitem__, range(steps.rows_a_pass)) if isinstance(row, MarkedRow)]
+    chosen_from = {row.token_ids.tobytes(): row.token_ids for row in rows if row.use == "select_loss"}
+
+    def found() -> list[np.ndarray]:
+        reference = learner
+        if settings.reference:
+            if load_tokenizer(settings.reference).get_vocab() != tokenizer.get_vocab():
+                raise ElusiveError(
+                    f"train.reference: expected a model with the tokens of {model.name}, got {settings.reference}. "
+                    "Name one of its family, or leave it empty: the model as it was before."
+                )
+            reference = load_model(dataclasses.replace(model, name=settings.reference, revision=""))
+        return reference_losses(reference, list(chosen_from.values()), reference.device)
+
+    # The weights of a model that is to be spread over processes may be in the main one alone.
+    losses = processes.from_main(found) if processes.share_weights() else found()
+    return dataclasses.replace(steps, rows=ReferencedRows(steps.rows, dict(zip(chosen_from, losses, strict=True))))
 
 
 def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, list[float]]:

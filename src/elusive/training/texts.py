@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from elusive.augmentation.marks import MarkedText, marks_of
 from elusive.corpus.input_files import Line, byte_lines
 from elusive.corpus.quarantine import BadRow, BadRowsError, bad_row, place_of
 from elusive.corpus.values import parse_row, text_value
@@ -17,13 +18,18 @@ class TrainingTexts:
     """The texts of a train.jsonl, read from disk on each iteration; bad rows are passed over.
 
     Attributes:
-        path: the file: one object a line, with a `text`; compressed by gzip or Zstandard, or not.
+        path: the file: one object a line, with a `text` and perhaps `token_marks`; compressed by gzip or Zstandard,
+            or not.
     """
 
     path: Path
 
     def __iter__(self) -> Iterator[str]:
-        return (row for row in self._rows() if isinstance(row, str))
+        return (text for text, _ in self.marked())
+
+    def marked(self) -> Iterator[MarkedText]:
+        """The texts with the marks on their tokens."""
+        return (row for row in self._rows() if isinstance(row, MarkedText))
 
     def check(self, skip_bad: bool, quarantine: Path | None) -> int:
         """Read all rows, and refuse a file with bad ones.
@@ -41,7 +47,7 @@ class TrainingTexts:
         """
         texts, bad = 0, []
         for row in self._rows():
-            if isinstance(row, str):
+            if isinstance(row, MarkedText):
                 texts += 1
             else:
                 bad.append(row)
@@ -51,10 +57,10 @@ class TrainingTexts:
             raise self._refusal(bad, quarantine)
         return texts
 
-    def _rows(self) -> Iterator[str | BadRow]:
+    def _rows(self) -> Iterator[MarkedText | BadRow]:
         for line in byte_lines(self.path):
             try:
-                yield _text(line)
+                yield _marked_text(line)
             except ElusiveError as reason:
                 yield bad_row(self.path, line.number, str(reason), line.raw)
 
@@ -68,8 +74,8 @@ class TrainingTexts:
         )
 
 
-def _text(line: Line) -> str:
-    """The text of a row.
+def _marked_text(line: Line) -> MarkedText:
+    """The text of a row, and its marks.
 
     Raises:
         ElusiveError: with the reason only.
@@ -79,5 +85,5 @@ def _text(line: Line) -> str:
     row = parse_row(line.raw)
     # Of a copy of a few words, dropout may leave nothing; what augmentation wrote is trained on as it is.
     if row.get("copy") and isinstance(row.get("text"), str) and not row["text"].strip():
-        return row["text"]
-    return text_value(row, "text")
+        return MarkedText(row["text"], marks_of(row))
+    return MarkedText(text_value(row, "text"), marks_of(row))

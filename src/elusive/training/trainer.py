@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 
+from elusive.augmentation.marks import MarkUse
 from elusive.config.run import Precision
 from elusive.errors import ElusiveError
 from elusive.models import processes
@@ -39,8 +40,10 @@ from .checkpoints import (
     newest_checkpoint,
     read_unlogged_loss,
 )
-from .packing import PACKED, attention_of, pack
-from .sequences import pad_right, split_step
+from .hiding import hiding
+from .marked_rows import Row, RowCollator
+from .packing import PACKED, attention_of
+from .sequences import split_step
 
 METRICS = "metrics.jsonl"
 """Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
@@ -72,11 +75,12 @@ class Steps:
     """What each step trains on.
 
     Attributes:
-        rows: int32 token arrays, (tokens,), by number; made when they are asked for, perhaps.
+        rows: tokens by number, with their marks where there are any; made when they are asked for, perhaps.
         lengths: tokens of each row.
         order: row numbers of each step.
         rows_a_pass: how many of the arm's rows make up one pass.
         replay_from: rows from this number on are replay, and belong to no pass.
+        uses: to what use any of the rows are marked.
     """
 
     rows: Any
@@ -84,6 +88,7 @@ class Steps:
     order: Sequence[np.ndarray]
     rows_a_pass: int
     replay_from: int
+    uses: frozenset[MarkUse] = frozenset()
 
     @functools.cached_property
     def tokens_after(self) -> np.ndarray:
@@ -105,7 +110,7 @@ class _Parts(Dataset):
     def __len__(self) -> int:
         return len(self.steps.order) * self.parts
 
-    def __getitem__(self, index: int) -> list[np.ndarray]:
+    def __getitem__(self, index: int) -> list[Row]:
         step, part = divmod(index, self.parts)
         rows = split_step(self.steps.order[step], self.steps.lengths, self.parts)[part]
         return [self.steps.rows[row] for row in rows]
@@ -114,15 +119,12 @@ class _Parts(Dataset):
 class _Collator:
     """One part as a batch; a process without rows in the last step takes part with a token that nothing predicts."""
 
-    def __init__(self, packed: bool) -> None:
-        self.collate = pack if packed else pad_right
+    def __init__(self, collate: RowCollator) -> None:
+        self.collate = collate
 
-    def __call__(self, parts: Sequence[list[np.ndarray]]) -> dict[str, Any]:
+    def __call__(self, parts: Sequence[list[Row]]) -> dict[str, Any]:
         [rows] = parts
-        batch = self.collate(rows or [np.zeros(2, dtype=np.int32)])
-        if not rows:
-            batch["labels"].fill_(-100)
-        return batch
+        return self.collate(rows) if rows else self.collate.nothing()
 
 
 class _OrderedTrainer(Trainer):
@@ -134,6 +136,7 @@ class _OrderedTrainer(Trainer):
 
     _before_stop: UnloggedLoss | None = None
     _loss_since_log: torch.Tensor
+    compute_loss_func: Callable[..., Any] | None
 
     def resume_loss(self, checkpoint: Path) -> None:
         """Go on with the loss that a checkpoint holds; one of another number of processes holds none for this one."""
@@ -152,6 +155,27 @@ class _OrderedTrainer(Trainer):
             self._globalstep_last_logged = self._before_stop.logged_at
             self._before_stop = None
         return loss
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        """The loss of one part of a step, with keys hidden and labels weighed where its rows are marked for it."""
+        hidden_BT, weights = inputs.pop("hidden_keys", None), inputs.pop("weights", None)
+        own_loss = self.compute_loss_func
+        if weights is not None and not weights.plain:
+            smoothing = self.args.label_smoothing_factor
+            self.compute_loss_func = functools.partial(weights.loss, label_smoothing=smoothing)
+        try:
+            with hiding(hidden_BT):
+                return super().compute_loss(model, inputs, *args, **options)
+        finally:
+            self.compute_loss_func = own_loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
+        """What all labels of a step weigh; without weights their number, as the Trainer counts it."""
+        if not batch_samples or "weights" not in batch_samples[0]:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        total: Any = torch.tensor(sum(batch["weights"].total for batch in batch_samples), device=device)
+        gathered: Any = self.accelerator.gather(total)  # itself in a single process
+        return gathered.sum()
 
     def _maybe_log_save_evaluate(self, tr_loss: torch.Tensor, *args: Any, **options: Any) -> None:
         self._loss_since_log = tr_loss  # logging sets it to zero in place
@@ -279,7 +303,7 @@ def fit(
     folder: Path,
     *,
     device: torch.device | None = None,
-    packed: bool = False,
+    collate: RowCollator = RowCollator(packed=False),
     ask: Ask | None = None,
     ask_at: Mapping[int, Sequence[float]] | None = None,
     progress: ProgressFunction = silent,
@@ -293,7 +317,7 @@ def fit(
         folder: the model's own; metrics.jsonl goes here, and `checkpoints`, left for the caller to remove once its own
             result is written.
         device: where it is trained (None: where it is).
-        packed: train on texts packed in one row (see `packing.packs`) instead of padded ones.
+        collate: makes batches of the rows, packed (see `packing.packs`) or padded.
         ask: asks the model in its training.
         ask_at: steps after which it is asked, and the passes that these stand for.
         progress: called with (steps done, steps).
@@ -309,7 +333,7 @@ def fit(
         discard_partial(checkpoints)
     own_attention = innermost(model).config._attn_implementation
     arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
-    trainer = _trainer(model, steps, arguments, packed)
+    trainer = _trainer(model, steps, arguments, collate)
     trainer.add_callback(_Report(progress))
     trainer.add_callback(MarkCheckpoints(checkpoints, lambda: trainer.unlogged_loss))
     found = newest_checkpoint(checkpoints)
@@ -321,7 +345,7 @@ def fit(
     began = time.monotonic()
     for name in ("trainer", "trainer_utils"):
         logging.getLogger(f"transformers.{name}").setLevel(logging.ERROR)
-    with attention_of(model, PACKED if packed else own_attention), _stopping_between_steps(trainer):
+    with attention_of(model, PACKED if collate.packed else own_attention), _stopping_between_steps(trainer):
         result = trainer.train(resume_from_checkpoint=str(found) if found else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     fitted = Fitted(
@@ -335,14 +359,14 @@ def fit(
     return fitted, _gathered_weights(trainer, model)
 
 
-def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, packed: bool) -> _OrderedTrainer:
+def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, collate: RowCollator) -> _OrderedTrainer:
     parts = arguments.gradient_accumulation_steps * arguments.world_size
     try:
         trainer = _OrderedTrainer(
             model=model,
             args=arguments,
             train_dataset=_Parts(steps, parts),
-            data_collator=_Collator(packed),
+            data_collator=_Collator(collate),
         )
     except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
         raise ElusiveError(f"train.training_arguments: transformers' Trainer refuses them: {error}") from error
