@@ -114,7 +114,7 @@ class TestRoundTrip:
 
     def test_table_holds_json_types_only(self) -> None:
         table = to_table(Recipe())
-        assert table["arms"] == ["plain", "random-matched", "attention", "contrast-cues"]
+        assert table["arms"] == ["plain", "random-matched", "attention", "contrast-cues", "insert-contrast+reorder"]
         assert table["score"]["excluded_tokens"] == [".", ","]
 
     def test_integers_stand_for_floats(self, tmp_path: Path) -> None:

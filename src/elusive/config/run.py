@@ -383,7 +383,7 @@ class Recipe:
     """The run folder."""
     title: str = "Elusive run"
     """Heading of the report."""
-    arms: tuple[str, ...] = ("plain", "random-matched", "attention", "contrast-cues")
+    arms: tuple[str, ...] = ("plain", "random-matched", "attention", "contrast-cues", "insert-contrast+reorder")
     """What is compared: names in augmentation.arms.ARMS."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds; each arm is trained once with each."""
