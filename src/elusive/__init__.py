@@ -89,11 +89,11 @@ __all__ = [  # noqa: RUF022 (in the order of use)
 # neither torch nor numpy. tests/test_public_api.py compares the three lists.
 if TYPE_CHECKING:
     from .attention.received import received_attention as received_attention
+    from .augmentation.arm import Arm as Arm
     from .augmentation.arms import ARMS as ARMS
-    from .augmentation.arms import Arm as Arm
-    from .augmentation.arms import drop_probability as drop_probability
     from .augmentation.copies import AugmentedText as AugmentedText
     from .augmentation.from_clues import augment as augment
+    from .augmentation.rules import drop_probability as drop_probability
     from .augmentation.stage import augment_corpus as augment_corpus
     from .clues.contrast import contrast as contrast
     from .clues.corpus_clues import CorpusClues as CorpusClues
@@ -179,8 +179,8 @@ _HOMES = {
     "score_documents": "scoring.score",
     "contrast": "clues.contrast",
     "rank_tokens": "clues.ranks",
-    "drop_probability": "augmentation.arms",
-    "Arm": "augmentation.arms",
+    "drop_probability": "augmentation.rules",
+    "Arm": "augmentation.arm",
     "ARMS": "augmentation.arms",
     "pair_recall": "clues.pairs",
     "pair_heads": "clues.pairs",

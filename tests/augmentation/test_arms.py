@@ -6,16 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elusive.augmentation.arms import (
-    ARMS,
-    Tokens,
-    arm_named,
-    arm_ranks,
-    count_at_ceiling,
-    drop_probabilities,
-    drop_probability,
-)
+from elusive.augmentation.arm import arm_ranks, count_at_ceiling, drop_probabilities
+from elusive.augmentation.arms import ARMS, arm_named
 from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
+from elusive.augmentation.rules import Tokens, drop_probability
 from elusive.augmentation.signals import ScoredDocument, distance_from_head
 from elusive.config.run import AugmentSettings, ScoreSettings, UnseenTokens
 from elusive.corpus.documents import Document, Span

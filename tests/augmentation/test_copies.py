@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from elusive.augmentation import copies
-from elusive.augmentation.arms import ARMS, drop_probability
+from elusive.augmentation.arms import ARMS
 from elusive.augmentation.copies import AugmentedDocument, Augmenter, augment_documents
 from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.rankings import SETTINGS_KEY
+from elusive.augmentation.rules import drop_probability
 from elusive.augmentation.stage import write_augmented
 from elusive.augmentation.summary import AugmentedCorpus
 from elusive.clues.tokenizers import across_tokenizers

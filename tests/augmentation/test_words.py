@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import regex
 
-from elusive.augmentation.arms import ARMS, Tokens, arm_ranks, drop_probabilities, drop_probability
+from elusive.augmentation.arm import arm_ranks, drop_probabilities
+from elusive.augmentation.arms import ARMS
+from elusive.augmentation.rules import Tokens, drop_probability
 from elusive.augmentation.words import any_in_word, first_tokens_of_words, mean_in_word, rank_by_words
 from elusive.config.run import AugmentSettings
 

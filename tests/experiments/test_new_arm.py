@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from elusive.augmentation.arms import ARMS, Arm
+from elusive.augmentation.arm import Arm
+from elusive.augmentation.arms import ARMS
 from elusive.augmentation.signals import ScoredDocument
 from elusive.cli.main import main
 from elusive.config.toml import load_recipe

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elusive.augmentation.arms import drop_probability
 from elusive.augmentation.copies import Augmenter
+from elusive.augmentation.rules import drop_probability
 from elusive.config.models import ModelRef, Models
 from elusive.config.run import (
     AugmentSettings,

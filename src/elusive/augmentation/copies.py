@@ -21,7 +21,8 @@ from elusive.scoring.positions import rankable_tokens
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import TokenScores
 
-from .arms import Arm, Tokens, arm_named, arm_ranks, drop_probabilities
+from .arm import Arm, arm_ranks, drop_probabilities
+from .arms import arm_named
 from .clue_spans import Clue
 from .draws import copy_seeds, kept_in_copies
 from .insertion import count_right, words_of
@@ -29,6 +30,7 @@ from .marked_copies import TextMaker
 from .marks import TokenMarks
 from .protection import protected_tokens, sparing
 from .rankings import RankedDocument
+from .rules import Tokens
 from .signals import ScoredDocument, scores_of
 from .survival import SpanCounts, count_intact
 from .words import any_in_word, first_tokens_of_words

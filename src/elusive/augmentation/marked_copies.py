@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from elusive.config.run import AugmentSettings
 
-from .arms import Arm
+from .arm import Arm
 from .edits import CopyWriter
 from .marks import MarkedText, TokenMarks
 from .rankings import RankedDocument

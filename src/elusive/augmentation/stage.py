@@ -21,7 +21,8 @@ from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.shards import iterate_scores
 
-from .arms import Arm, arm_named, count_at_ceiling
+from .arm import Arm, count_at_ceiling
+from .arms import arm_named
 from .copies import AugmentedDocument, AugmentedText, _batches, augment_documents, check_sets
 from .marks import COLUMN, COLUMN_TYPE
 from .protection import ANSWERS, check_protected

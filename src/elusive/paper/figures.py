@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
-from elusive.augmentation.arms import drop_probability
+from elusive.augmentation.rules import drop_probability
 from elusive.config.models import ModelRef
 from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from elusive.augmentation.arms import ARMS, Tokens, arm_named
+from elusive.augmentation.arms import ARMS, arm_named
+from elusive.augmentation.rules import Tokens
 from elusive.config.run import AugmentSettings, Recipe, TrainSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError

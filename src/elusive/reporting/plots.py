@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from elusive.augmentation.arms import ARMS, OTHER
+from elusive.augmentation.arm import OTHER
+from elusive.augmentation.arms import ARMS
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import atomic_path
 from elusive.stats.estimates import Estimate
