@@ -165,7 +165,8 @@ class ScoreSettings:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Token dropout guided by ranks: p(r) = alpha * (1 - exp(-beta * r)), Equation 1."""
+    """How copies are made: token dropout guided by ranks, p(r) = alpha * (1 - exp(-beta * r)) (Equation 1); and clues
+    written into sentences."""
 
     alpha: float = 0.6
     """Largest drop probability."""
