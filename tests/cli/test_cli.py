@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -233,9 +234,12 @@ def test_settings_are_listed_and_explained(capsys):
     assert "[corpus]    source, format," in printed
     main(["settings", "train.learning_rate"])
     assert capsys.readouterr().out == "train.learning_rate = 0.0005\n    Peak learning rate. (number)\n"
-    for name in ("top", "models", "sweep", "pretrain"):
+    for name in ("top", "augment", "models", "sweep", "pretrain"):
         main(["settings", name])
         assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    main(["settings", "arms"])
+    default = tomllib.loads(capsys.readouterr().out.partition("    What is compared")[0])
+    assert default == {"arms": list(Recipe().arms)}
     assert "Did you mean 'train.learning_rate'?" in stopped(capsys, "settings", "learning_rate")
     assert "Did you mean 'augment'?" in stopped(capsys, "settings", "augmnt")
 

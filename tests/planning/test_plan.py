@@ -358,5 +358,5 @@ def test_shared_shots_are_said_to_be_read_once():
     [stage] = _named(planned(recipe, shapes=PAIR, **CORPUS), "evaluate")
     assert (
         stage.note
-        == "500 questions, at most (shots of a field are prefilled once), of 4 trained and the untrained model"
+        == "500 questions, at most (shots of a field are prefilled once), of 5 trained and the untrained model"
     )

@@ -96,4 +96,13 @@ def _section(section: Section, pretrain: bool) -> str:
 def _setting(setting: Setting, name: str) -> str:
     """One setting: `name = default` as in a recipe, and below it what it takes and does."""
     words = textwrap.wrap(f"{setting.doc} ({setting.values})", _WIDTH - 4, break_on_hyphens=False)
-    return "\n".join([f"{name} = {setting.default}", *(f"    {line}" for line in words)])
+    return "\n".join([_assignment(name, setting), *(f"    {line}" for line in words)])
+
+
+def _assignment(name: str, setting: Setting) -> str:
+    """`name = default` as in a recipe; a long list on lines of its own."""
+    line = f"{name} = {setting.default}"
+    if len(line) <= _WIDTH or not setting.is_list:
+        return line
+    items = textwrap.wrap(setting.default[1:-1], _WIDTH - 4, break_on_hyphens=False)
+    return "\n".join([f"{name} = [", *(f"    {item}" for item in items), "]"])
