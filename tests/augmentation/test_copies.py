@@ -480,6 +480,22 @@ class TestFiles:
     def test_plain(self, augmented, tmp_path: Path) -> None:
         assert write(tmp_path, augmented("plain")) == AugmentedCorpus(7, 7, 0.0)
 
+    def test_clues_are_counted_and_copies_that_are_their_original(self, augmented, tmp_path: Path) -> None:
+        results = augmented("insert-head", insert_share=0.5)
+        made = write(tmp_path, results)
+        # Six people whose name stands in the first of five sentences, and one text whose city stands in the second.
+        assert (made.clues, made.right_clues) == (25, 1.0)
+        same = [text.text == result.ranked.text for result in results for text in result.texts[1:]]
+        assert made.unchanged == sum(same) / 21
+        assert 0 < made.unchanged < 0.5
+        assert made.warning("insert-head") == ""
+        assert made.clues_in_words() == "25 clues, 100.0% of them the head entity"
+
+    def test_copies_that_hardly_differ_are_warned_of(self, augmented, tmp_path: Path) -> None:
+        made = write(tmp_path, augmented("insert-head", insert_share=0.0))
+        assert made.unchanged == 1.0
+        assert made.warning("insert-head").startswith("warning: 100% of the copies of insert-head are their original")
+
     @pytest.mark.parametrize("arm", ["random", *(name for name, arm in ARMS.items() if arm.signal)])
     def test_ranking_file(self, augmented, tmp_path: Path, arm: str) -> None:
         results = augmented(arm)

@@ -613,6 +613,20 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     assert [one.value for one in everything] == [1.0] * 4, "all are shown"
 
 
+def test_clues_are_said_where_an_arm_writes_any(finished: tuple[Path, dict[str, Any]]) -> None:
+    results = results_of(finished[0])
+    assert results.clues == ""
+    assert "Clues:" not in results_markdown(results)
+    row = dataclasses.replace(results.arms["contrast-cues"], clues=1200, right_clues=0.985)
+    with_clues = dataclasses.replace(results, arms=results.arms | {"insert-contrast": row})
+    words = "insert-contrast 1,200 clues, 98.5% of them the head entity"
+    assert with_clues.clues.startswith(
+        "clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.8 as prefix"
+    )
+    assert with_clues.clues.endswith(f"; {words}")
+    assert words in results_markdown(with_clues)
+
+
 def test_one_model_twice_has_no_contrast(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     rows = [score_row(person(number), "company", "small") for number in range(PEOPLE)]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from .survival import Survival
+from .wording import clues_in_words
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,7 @@ class AugmentedCorpus:
 
     def clues_in_words(self) -> str:
         """How many clues were found, and how many of them are right; empty without any."""
-        if not self.clues:
-            return ""
-        right = "" if self.right_clues is None else f", {self.right_clues:.1%} of them the head entity"
-        return f"{self.clues:,} clues{right}"
+        return clues_in_words(self.clues, self.right_clues) if self.clues else ""
 
 
 MOST_AT_CEILING = MOST_UNCHANGED = 0.5

@@ -33,3 +33,17 @@ def insertion_words(settings: AugmentSettings) -> str:
     found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, reach {settings.clue_reach:g}"
     forms = ", ".join(settings.insert_forms)
     return f"{found}, margin {settings.clue_margin:g}, written with chance {settings.insert_share:g} as {forms}"
+
+
+def clues_in_words(clues: int, right: float | None) -> str:
+    """How many clues were found, and which share of them is right.
+
+    Args:
+        clues: how many.
+        right: share that is the marked head entity; None where none is marked.
+
+    Example:
+        >>> clues_in_words(1200, 0.985), clues_in_words(3, None)
+        ('1,200 clues, 98.5% of them the head entity', '3 clues')
+    """
+    return f"{clues:,} clues" + ("" if right is None else f", {right:.1%} of them the head entity")

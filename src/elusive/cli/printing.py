@@ -36,6 +36,8 @@ def print_results(page: Path) -> None:
     results = read_results(page.parent / "results.json")
     say("\n" + results_table(results))
     say(f"\nDropout: {results.dropout}")
+    if results.clues:
+        say(f"Clues: {results.clues}")
     say(f"\n{results.verdict.headline}")
     for remark, pairs in results.verdict.differences.items():
         for pair in pairs:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.augmentation.survival import Survival
-from elusive.augmentation.wording import dropout_words
+from elusive.augmentation.wording import clues_in_words, dropout_words, insertion_words
 from elusive.clues.recall import RecallTable
 from elusive.config.run import AugmentSettings, TrainSettings
 from elusive.runs.files import read_json, write_json
@@ -226,6 +226,15 @@ class Results:
     def dropout(self) -> str:
         """The settings of dropout in words."""
         return dropout_words(self.augment)
+
+    @property
+    def clues(self) -> str:
+        """How clues were sought and written, and how many each arm found, in words; empty where no arm writes any."""
+        found = {arm: row for arm, row in self.arms.items() if row.clues}
+        if not found:
+            return ""
+        counts = ", ".join(f"{arm} {clues_in_words(row.clues, row.right_clues)}" for arm, row in found.items())
+        return f"{insertion_words(self.augment)}; {counts}"
 
     @property
     def survival(self) -> dict[str, dict[str, Survival]]:

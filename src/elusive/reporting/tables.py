@@ -76,6 +76,7 @@ def results_markdown(results: Results) -> str:
         for arm, row in results.arms.items()
     ]
     lines += ["## Training", "", f"Dropout: {cell(results.dropout)}.", ""]
+    lines += [f"Clues: {cell(results.clues)}.", ""] if results.clues else []
     lines += markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)
     lines += _markdown_survival(results)
     if results.pairs:
