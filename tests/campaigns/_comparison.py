@@ -10,6 +10,7 @@ from elusive.runs.lock import LOCK
 
 NOT_COMPARED = {
     "seconds": "how long something took; of a resumed training, since it resumed",
+    "peak_bytes": "how much memory a process took",
     "sha256": "the hash that a file with seconds holds of itself",
     "files": "of report/done.json, a hash over files with seconds in them",
     "Time of all experiments": "seconds in the words of a line",
@@ -83,6 +84,6 @@ def _without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"elusive", "files"}:
             return value["elusive"]
-        left_out = ("seconds", "sha256") if "seconds" in value else ()
+        left_out = ("seconds", "peak_bytes", "sha256") if "seconds" in value else ()
         return {key: _without_seconds(inside) for key, inside in value.items() if key not in left_out}
     return [_without_seconds(inside) for inside in value] if isinstance(value, list) else value
