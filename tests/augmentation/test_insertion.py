@@ -112,6 +112,18 @@ def test_distance_takes_the_first_words_that_name_something() -> None:
     assert distance_clues(*given(scores(), clue_words=2)) == [Clue(19, *ADA), Clue(40, *ADA)]
 
 
+def test_distance_does_not_repeat_what_a_sentence_says() -> None:
+    text = "Ada sat. Ada left."
+    offsets = np.array([[0, 3], [4, 7], [7, 8], [9, 12], [13, 17], [17, 18]], np.int32)
+    ids, ones = np.arange(6, dtype=np.int32), np.ones(6, np.int32)
+    sentences = np.array([[0, 9], [9, 18]], np.int32)
+    own = TokenScores("d", ids, offsets, np.zeros(6, np.float32), ones, sentences=sentences)
+    special = np.zeros(6, bool)
+    settings = AugmentSettings(clue_words=1)
+    scored = ScoredDocument(Document("d", text), {LARGE: own}, LARGE, special, ScoreSettings(), settings)
+    assert distance_clues(scored, words_of(scored, np.array([1, 1, 0, 1, 1, 0], bool))) == []
+
+
 def test_random_words_stand_side_by_side_outside_the_sentence() -> None:
     drawn = [random_clues(*given(scores(), seed=seed)) for seed in range(40)]
     assert all([clue.sentence for clue in clues] == [0, 19, 40] for clues in drawn)

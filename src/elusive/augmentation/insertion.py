@@ -65,11 +65,12 @@ def distance_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     """The words farthest before each sentence: the first ones of the text that name something."""
     naming_W, starts_W = words.naming(), words.bounds[:, 0]
     clues = []
-    for start, _ in _sentences(scored).tolist():
+    for start, end in _sentences(scored).tolist():
         before = np.flatnonzero(naming_W & (starts_W < start)).tolist()
         group = next(words.groups(before), [])[: scored.settings.clue_words]
-        if group:
-            clues.append(_clue(words, group, start))
+        clue = _clue(words, group, start) if group else None
+        if clue and words.text[clue.start : clue.end] not in words.text[start:end]:
+            clues.append(clue)
     return clues
 
 
@@ -80,9 +81,10 @@ def random_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     clues = []
     for start, end in _sentences(scored).tolist():
         outside = np.flatnonzero((starts_W < start) | (starts_W >= end))
-        pairs = [[one, one + 1] for one in outside[:-1].tolist() if one + 1 in outside]
-        if pairs:
-            clues.append(_clue(words, pairs[int(generator.integers(len(pairs)))], start))
+        firsts = outside[:-1][np.diff(outside) == 1].tolist()
+        if firsts:
+            first = firsts[int(generator.integers(len(firsts)))]
+            clues.append(_clue(words, [first, first + 1], start))
     return clues
 
 
