@@ -92,8 +92,8 @@ def ratios(seconds: dict[str, list[float]], over: str) -> dict[str, str]:
     return cells
 
 
-def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print(f"\n{title}. {machine()}.\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], measured_on: str = "") -> None:
+    print(f"\n{title}. {measured_on or machine()}.\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 

@@ -1,12 +1,16 @@
 """What capturing attention costs on a GPU, over the same attention and forward pass without it.
 
     python benchmarks/scoring_gpu.py [--tokens 128 512 ...] [--shapes llama-3-8b d1024] [--layers 4] [--rounds 21]
+    python benchmarks/scoring_gpu.py --tiles [--tokens 1024 4096] [--shapes llama-3-8b] [--seconds 60]
 
 Prints a Markdown table: the attention operation alone over torch's FlashAttention, and a stack of Llama layers over the
 bare SDPA forward pass of the same stack without a language-model head; with cue queries (five in a text) and with all
 tokens as queries. Variants alternate in one process; a ratio is taken within a round, and the A/A row (the baseline
 against itself) shows what the machine's noise makes of 1. Memory is the peak above what was held before the call.
 What ends a real forward pass early (nothing runs after the last layer's attention) is left out here.
+
+The second tries tiles of flex_attention's kernel, each for the first pass (output and log-sum-exp) and for the second
+(keys and queries swapped), over torch's own choice; most promising first, as many as the seconds allow.
 """
 
 import argparse
@@ -24,9 +28,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention import flex_attention as torch_flex
 from transformers import LlamaConfig, LlamaModel
 
-from elusive.attention import interface
+from elusive.attention import flex, interface
 from elusive.attention.interface import ATTENTION, recorded_attention
+from elusive.attention.masks import KeyRanges
 from elusive.attention.recorder import Recorder, recording
+from elusive.attention.request import CaptureRequest, Softmax
 
 CUES = 5
 
@@ -187,6 +193,149 @@ def rows(label: str, variants: Variants, rounds: int, device: torch.device) -> l
     return lines
 
 
+# --- tiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """Of flex_attention's kernel: rows and columns at once, warps, and stages of its pipeline."""
+
+    rows: int
+    columns: int
+    warps: int
+    stages: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.columns}, {self.warps} warps, {self.stages} stages"
+
+    @property
+    def options(self) -> dict[str, int]:
+        return {
+            "BLOCK_M": self.rows,
+            "BLOCK_N": self.columns,
+            "num_warps": self.warps,
+            "num_stages": self.stages,
+        }
+
+
+WIDE = [
+    Tile(128, 64, 4, 3),
+    Tile(128, 128, 8, 3),
+    Tile(128, 64, 8, 3),
+    Tile(128, 128, 8, 2),
+    Tile(64, 64, 4, 3),
+    Tile(128, 64, 8, 2),
+    Tile(64, 128, 4, 3),
+    Tile(128, 32, 4, 3),
+    Tile(64, 64, 4, 2),
+    Tile(128, 32, 4, 4),
+]
+"""For passes over all queries."""
+
+
+NARROW = [
+    Tile(128, 16, 4, 2),
+    Tile(128, 16, 4, 1),
+    Tile(128, 32, 4, 2),
+    Tile(64, 16, 4, 2),
+    Tile(128, 16, 8, 2),
+    Tile(64, 32, 4, 1),
+    Tile(32, 16, 2, 2),
+    Tile(128, 64, 4, 1),
+]
+"""For the swapped pass where a text has few queries, its columns."""
+
+
+def passes(
+    shape: Shape, texts: int, tokens: int, device: torch.device, dtype: torch.dtype
+) -> dict[str, tuple[Callable[[], Any], list[Tile]]]:
+    """Each pass on its own, and the tiles to try for it."""
+    query, key, value = (
+        torch.randn(texts, tokens, heads, shape.channels, device=device, dtype=dtype).transpose(1, 2)
+        for heads in (shape.heads, shape.shared_heads, shape.shared_heads)
+    )
+    ranges, softmax = KeyRanges.causal(tokens, device), Softmax(shape.channels**-0.5)
+
+    def first() -> tuple[torch.Tensor, torch.Tensor]:
+        return flex.fused_output(query, key, value, ranges, softmax)
+
+    _, lse_BHT = first()
+
+    def second(all_queries: bool) -> Callable[[], Any]:
+        request = CaptureRequest(query_weights(texts, tokens, all_queries, device))
+        return lambda: flex.column_sums(request, query, key, ranges, softmax, lse_BHT)
+
+    return {
+        "first pass": (first, WIDE),
+        "swapped pass, all queries": (second(True), WIDE),
+        "swapped pass, cue queries": (second(False), NARROW),
+    }
+
+
+def in_one_line(error: BaseException) -> str:
+    """What was wrong with a tile: the last line of the message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if "Error" in line or "resource" in line), lines[0] if lines else "")
+    return f"{type(error).__name__}: {said}".replace("|", "/")[:160]
+
+
+def with_tile(tile: Tile | None, call: Callable[[], Any], measure: Callable[[], float]) -> float | str:
+    """Milliseconds of a pass under a tile (None: torch's choice), or why there are none."""
+    own = dict(flex._KERNEL_OPTIONS)
+    torch._dynamo.reset()
+    flex._compiled_flex.cache_clear()
+    try:
+        flex._KERNEL_OPTIONS.update(tile.options if tile else {})
+        for _ in range(3):
+            call()
+        return measure()
+    except Exception as error:
+        return in_one_line(error)
+    finally:
+        flex._KERNEL_OPTIONS.clear()
+        flex._KERNEL_OPTIONS.update(own)
+
+
+def tile_lines(
+    label: str, call: Callable[[], Any], tiles: Sequence[Tile], rounds: int, device: torch.device, until: float
+) -> list[str]:
+    """Markdown lines of one pass: torch's choice, then one for each tile for which time was left."""
+
+    def measure() -> float:
+        repeats = max(1, min(50, round(5 / milliseconds(call, 3, device))))
+        return statistics.median(milliseconds(call, repeats, device) for _ in range(rounds))
+
+    default = with_tile(None, call, measure)
+    lines = [f"| {label} | torch's choice | {in_milliseconds(default)} | 1 |"]
+    for tile in tiles:
+        if time.perf_counter() > until:
+            lines.append(f"| {label} | {tile} and those after it | no time left | |")
+            break
+        found = with_tile(tile, call, measure)
+        both = not isinstance(found, str) and not isinstance(default, str)
+        lines.append(f"| {label} | {tile} | {in_milliseconds(found)} | {f'{found / default:.3f}' if both else ''} |")
+    return lines
+
+
+def in_milliseconds(found: float | str) -> str:
+    return f"invalid: {found}" if isinstance(found, str) else f"{found:.3f}"
+
+
+def print_tiles(options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> None:
+    """The second table; every pass gets its share of what time is left."""
+    print("| shape | tokens x texts | pass | tile: rows x columns | ms | over torch's choice |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    until, parts = time.perf_counter() + options.seconds, 3 * len(options.shapes) * len(options.tokens)
+    for name, tokens in itertools.product(options.shapes, options.tokens):
+        texts = max(1, options.batch_tokens // tokens)
+        for what, (call, tiles) in passes(SHAPES[name], texts, tokens, device, dtype).items():
+            share = (until - time.perf_counter()) / parts
+            parts -= 1
+            label = f"{name} | {tokens} x {texts} | {what}"
+            lines = tile_lines(label, call, tiles, options.rounds, device, time.perf_counter() + share)
+            print("\n".join(lines), flush=True)
+
+
 def machine(device: torch.device) -> str:
     """What the figures were measured on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, uncompiled: no figures to keep"
@@ -204,6 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--uncompiled", action="store_true", help="the GPU's way as plain operations, to try this out")
+    parser.add_argument("--tiles", action="store_true", help="try tiles of the kernel instead")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for --tiles: no new tile is tried after so many")
     options = parser.parse_args(arguments)
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -213,6 +364,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.uncompiled:
         interface.on_gpu = lambda device: True
         torch_flex._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+    if options.tiles:
+        print(f"{machine(device)}; {options.dtype}, {options.rounds} rounds\n")
+        with torch.inference_mode():
+            print_tiles(options, device, dtype)
+        return
     print(f"{machine(device)}; {options.dtype}, {options.rounds} rounds, {options.layers} layers in a stack\n")
     print("| shape | tokens x texts | part | variant | time over the first, median [quartiles] | ms | MiB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")

@@ -301,13 +301,18 @@ def test_the_registered_functions_are_these():
     assert AttentionMaskInterface()[ATTENTION] is recorded_mask
 
 
-def test_the_benchmark_runs(monkeypatch, capsys):
+def gpu_benchmark():
     path = Path(__file__).parents[2] / "benchmarks" / "scoring_gpu.py"
     spec = importlib.util.spec_from_file_location("scoring_gpu", path)
     assert spec is not None
     assert spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
+    return benchmark
+
+
+def test_the_benchmark_runs(monkeypatch, capsys):
+    benchmark = gpu_benchmark()
     monkeypatch.setattr(interface, "on_gpu", interface.on_gpu)  # which the benchmark replaces
     sizes = ["--shapes", "toy", "--tokens", "40", "--batch-tokens", "80", "--layers", "1", "--rounds", "2"]
     benchmark.main(["--device", "cpu", "--uncompiled", *sizes])
@@ -321,3 +326,30 @@ def test_the_benchmark_runs(monkeypatch, capsys):
     if not torch.cuda.is_available():
         with pytest.raises(SystemExit, match="No CUDA device here"):
             benchmark.main([])
+
+
+def test_the_benchmark_tries_tiles_and_outlives_those_that_do_not_work(monkeypatch, capsys):
+    benchmark, own, told = gpu_benchmark(), dict(flex._KERNEL_OPTIONS), []
+    monkeypatch.setattr(interface, "on_gpu", interface.on_gpu)
+    kernel = flex.flex_attention
+
+    def watched(*args, kernel_options, **kwargs):
+        told.append(kernel_options)
+        if kernel_options.get("BLOCK_N") == 64:
+            raise RuntimeError("No valid triton configs.\nOutOfResources: out of resource: shared memory | registers")
+        return kernel(*args, kernel_options=kernel_options, **kwargs)
+
+    monkeypatch.setattr(flex, "flex_attention", watched)
+    sizes = ["--shapes", "toy", "--tokens", "40", "--batch-tokens", "80", "--rounds", "2"]
+    benchmark.main(["--tiles", "--device", "cpu", "--uncompiled", *sizes])
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| toy")]
+    assert len(table) == 3 + 2 * len(benchmark.WIDE) + len(benchmark.NARROW)
+    for row in table:
+        refused = "x 64," in row[3]
+        assert row[4].startswith("invalid: RuntimeError: OutOfResources") == refused
+        assert refused or float(row[4]) > 0
+    for tile in (*benchmark.WIDE, *benchmark.NARROW):
+        assert own | tile.options in told
+    assert own == flex._KERNEL_OPTIONS
+    benchmark.main(["--tiles", "--seconds", "0", "--device", "cpu", "--uncompiled", *sizes])
+    assert capsys.readouterr().out.count("no time left") == 3

@@ -20,6 +20,13 @@ from .request import CaptureRequest, Softmax
 _FEWEST_CHANNELS = 16  # what the kernel's matrix products need; fewer are padded with zeros
 
 
+_KERNEL_OPTIONS: Any = {
+    # The kernel that torch takes for short texts needs a power of two of heads for each key-value head.
+    "FORCE_USE_FLEX_ATTENTION": True,
+}
+"""What torch's kernel is told, tiles too if need be (BLOCK_M, BLOCK_N, num_warps, num_stages)."""
+
+
 _COMPILED_VARIANTS = 64  # of one kernel: head sizes, dtypes, window or not, lengths fixed or free
 
 
@@ -185,8 +192,7 @@ def _flex(
         block_mask=block_mask,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        # The kernel that torch takes for short texts needs a power of two of heads for each key-value head.
-        kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
+        kernel_options=dict(_KERNEL_OPTIONS),
         return_aux=AuxRequest(lse=True),
     )
     assert aux.lse is not None
