@@ -135,6 +135,8 @@ def speed_table(arguments: argparse.Namespace, device: torch.device) -> None:
             same = sum(first_line(one) == first_line(other) for one, other in zip(alone, together, strict=True))
             print(f"the same answer as one prompt at a time: {same} of {len(prompts)}", flush=True)
         measured = side_by_side(ways, arguments.rounds, device, warm=not arguments.cold)
+    if arguments.base not in measured:
+        raise SystemExit(f"{arguments.base}, with which the others are compared, does not run.")
     base = measured[arguments.base].seconds
     rows = [
         [name, f"{statistics.median(of.seconds):.2f} s", times_as_fast(base, of.seconds), of.memory()]

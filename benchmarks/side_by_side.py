@@ -2,7 +2,9 @@
 
 import gc
 import statistics
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,15 +40,28 @@ class Measured:
 
 
 def side_by_side(ways: Mapping[str, Way], rounds: int, device: torch.device, warm: bool = True) -> dict[str, Measured]:
-    """Each way in each round, in another order each time; each runs once before the first, unless it takes minutes."""
-    for way in ways.values() if warm else ():
-        way()()
-    measured = {name: Measured() for name in ways}
-    order = list(ways)
+    """Each way in each round, in another order each time; each runs once before the first, unless it takes minutes.
+
+    One that does not run is said to be left out.
+    """
+    order = [name for name, way in ways.items() if not warm or _runs(name, way)]
+    measured = {name: Measured() for name in order}
     for number in range(rounds):
         for name in order[number % len(order) :] + order[: number % len(order)]:
             _measure(ways[name], measured[name], device)
     return measured
+
+
+def _runs(name: str, way: Way) -> bool:
+    began = time.perf_counter()
+    try:
+        way()()
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{name} is left out: {type(error).__name__}", flush=True)
+        return False
+    print(f"{name}: {time.perf_counter() - began:.1f} s before the first round", file=sys.stderr, flush=True)
+    return True
 
 
 def _measure(way: Way, measured: Measured, device: torch.device) -> None:
