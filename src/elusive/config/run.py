@@ -243,6 +243,10 @@ class TrainSettings:
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
+    l2_sp: float = 0.0
+    """L2-SP against forgetting: AdamW's weight decay, but towards the weights before training (with method full)."""
+    average: float = 1.0
+    """WiSE-FT against forgetting: what training changed is kept in this share, the start in the rest (1: trained)."""
     max_grad_norm: float = 1.0
     """Gradients longer than this are scaled down to it (0: none)."""
     epochs: float = 10.0
@@ -293,6 +297,14 @@ class TrainSettings:
         check(0 < self.learning_rate < math.inf, "train.learning_rate", "above 0", self.learning_rate)
         check(0 <= self.warmup_ratio <= 1, "train.warmup_ratio", "a share in [0, 1]", self.warmup_ratio)
         check(0 <= self.weight_decay < math.inf, "train.weight_decay", "0 or more", self.weight_decay)
+        check(0 <= self.l2_sp * self.learning_rate <= 1, "train.l2_sp", "0 to 1 / train.learning_rate", self.l2_sp)
+        check(
+            not self.l2_sp or self.method == "full",
+            "train.l2_sp",
+            "0 with method = lora: adapters start as 0, so train.weight_decay draws them there",
+            self.l2_sp,
+        )
+        check(0 < self.average <= 1, "train.average", "a share in (0, 1]", self.average)
         check(self.max_grad_norm >= 0, "train.max_grad_norm", "0 or more", self.max_grad_norm)
         check(0 < self.epochs < math.inf, "train.epochs", "above 0", self.epochs)
         check(self.max_steps >= 0, "train.max_steps", "0 or more", self.max_steps)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -28,18 +28,43 @@ from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
 
 from .placement import gpu_places, processes_at_once, take_place
-from .trials import UNTRAINED, Trial
+from .trials import AVERAGE, UNTRAINED, Trial
 
-Job = tuple[Trial, int]
-"""A trial and one of its seeds."""
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one training with one seed serves: a trial, or several that differ in train.average alone.
+
+    Attributes:
+        trials: the one whose weights are most the trained ones first.
+        seed: of the training.
+    """
+
+    trials: tuple[Trial, ...]
+    seed: int
+
 
 START_METHOD = "spawn"
 """How processes side by side are started: a fork would share what torch and CUDA have in memory."""
 
 
+def jobs_of(trained: Iterable[tuple[Trial, int]]) -> list[Job]:
+    """Trials with their seeds, those together that share a training: with train.average = 1 and less."""
+    groups: dict[Any, list[Trial]] = {}
+    for trial, seed in trained:
+        others = repr([(key, value) for key, value in trial.chosen if key != AVERAGE])
+        groups.setdefault((trial.arm, others, seed), []).append(trial)
+    jobs = []
+    for (_, _, seed), group in groups.items():
+        group.sort(key=lambda trial: -trial.recipe.train.average)
+        shared = group[0].recipe.train.average == 1
+        jobs += [Job(tuple(group), seed)] if shared else [Job((trial,), seed) for trial in group]
+    return jobs
+
+
 def jobs_in_words(recipe: Recipe, trials: Sequence[Trial]) -> str:
     """How many models are trained, and how many at a time."""
-    count = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED)
+    count = len(jobs_of((trial, seed) for trial in trials for seed in trial.seeds if trial.arm != UNTRAINED))
     return f"{count} model{'s' if count > 1 else ''}, {processes_at_once(recipe, count)} at a time"
 
 
@@ -60,14 +85,14 @@ def train_and_evaluate(
     asked = bool(corpus.questions)
     trials = [trial for trial in trials if asked or trial.arm != UNTRAINED]
     # Seed by seed: a run that is stopped leaves whole comparisons.
-    jobs = [(trial, seed) for seed in _seeds(trials) for trial in trials if seed in trial.seeds]
-    missing = [job for job in jobs if not _is_done(run, *job, asked=asked)]
+    jobs = jobs_of([(trial, seed) for seed in _seeds(trials) for trial in trials if seed in trial.seeds])
+    missing = [job for job in jobs if not all(_is_done(run, trial, job.seed, asked=asked) for trial in job.trials)]
     at_once = processes_at_once(recipe, len(missing))
     with shown_together() as show:
         # Done jobs come along: they are not done again, but refused if they were done with other settings.
         with _threads(recipe.threads):
-            for trial, seed in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
-                _train_and_evaluate_one(trial, seed, corpus, run, weights, show)
+            for job in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
+                _train_and_evaluate(job, corpus, run, weights, show)
         if at_once > 1:
             for name, done, total in _in_processes(recipe, corpus, run, missing, at_once, weights):
                 show(name, done, total)
@@ -114,7 +139,7 @@ def _in_processes(
         is_whole = False
         try:
             pending: set[Future] = {
-                pool.submit(_train_and_evaluate_in_worker, trial, seed, corpus, run, weights) for trial, seed in jobs
+                pool.submit(_train_and_evaluate_in_worker, job, corpus, run, weights) for job in jobs
             }
             while pending:
                 finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -160,9 +185,9 @@ def _start_worker(places: Any, threads: int, shown: Any) -> None:
     take_place(places, threads)
 
 
-def _train_and_evaluate_in_worker(trial: Trial, seed: int, corpus: Corpus, run: RunFolder, weights: bool) -> None:
+def _train_and_evaluate_in_worker(job: Job, corpus: Corpus, run: RunFolder, weights: bool) -> None:
     try:
-        _train_and_evaluate_one(trial, seed, corpus, run, weights, _send)
+        _train_and_evaluate(job, corpus, run, weights, _send)
     except Stopped:
         os._exit(CODE)  # the pool would send it to the command, and wait for the next job
 
@@ -173,8 +198,21 @@ def _send(name: str, done: int, total: int) -> None:
         _shown_by_worker.put((name, done, total))
 
 
+def _train_and_evaluate(
+    job: Job, corpus: Corpus, run: RunFolder, weights: bool, show: Callable[[str, int, int], None]
+) -> None:
+    """Train, ask each trial's weights all questions, and remove the weights unless they are to be kept."""
+    for trial in job.trials:
+        shared = job.trials[0].model_folder(run, job.seed) if trial is not job.trials[0] else None
+        _train_and_evaluate_one(trial, job.seed, corpus, run, shared, show)
+    for trial in job.trials:
+        if trial.arm != UNTRAINED and not weights:
+            for path in trial.model_folder(run, job.seed).glob("*.safetensors"):
+                path.unlink()
+
+
 def _train_and_evaluate_one(
-    trial: Trial, seed: int, corpus: Corpus, run: RunFolder, weights: bool, show: Callable[[str, int, int], None]
+    trial: Trial, seed: int, corpus: Corpus, run: RunFolder, shared: Path | None, show: Callable[[str, int, int], None]
 ) -> None:
     """Train one trial with one seed and ask it all questions; the trial `untrained` is only asked."""
     done = _is_done(run, trial, seed, asked=bool(corpus.questions))
@@ -199,6 +237,7 @@ def _train_and_evaluate_one(
             learned,
             model=model,
             settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
+            trained=shared,
             evaluator=evaluator,
             progress=functools.partial(show, f"train {label}"),
         )
@@ -215,9 +254,6 @@ def _train_and_evaluate_one(
             known=known,
             progress=functools.partial(show, f"evaluate {label}"),
         )
-    if trial.arm != UNTRAINED and not weights:
-        for path in trial.model_folder(run, seed).glob("*.safetensors"):
-            path.unlink()
 
 
 def has_weights(folder: Path) -> bool:

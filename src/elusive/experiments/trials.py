@@ -19,6 +19,10 @@ UNTRAINED = "untrained"
 """Name of the model before training, in the place of an arm."""
 
 
+AVERAGE = "train.average"
+"""The setting whose values share one training, if 1 is among them."""
+
+
 SECTIONS = ("train", "augment", "score", "models")
 """Sections of a recipe whose settings can be swept."""
 

@@ -1,7 +1,7 @@
 """Arms that the paper does not have, as `elusive reproduce beyond` measures them beside its own."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +12,20 @@ from elusive.augmentation.clue_spans import Clue
 from elusive.augmentation.forms import written
 from elusive.augmentation.insertion import head_of
 from elusive.augmentation.rankings import RANKING, RankedDocument, RankingFile
-from elusive.augmentation.summary import AugmentedCorpus
 from elusive.augmentation.wording import dropout_words, insertion_words
 from elusive.config.run import INSERT_FORMS
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import Document, load_corpus
 from elusive.corpus.sentences import sentences
 from elusive.experiments.selection import Choice, choices, difference, estimate
-from elusive.experiments.trials import UNTRAINED, Trial, grid_trials
+from elusive.experiments.trials import UNTRAINED
 from elusive.reporting.formatting import cell, estimate_text, markdown_table, remarked_text, score, whole
-from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.files import read_jsonl
 from elusive.runs.folder import RunFolder
-from elusive.runs.typed_json import from_json
 from elusive.stats.estimates import Difference, Estimate, corrected_by_name
-from elusive.training.stage import Training
 
 from .comparison import KnownEM
-from .experiments import Done
+from .experiments import Done, Trained, trainings_of
 from .tables import known_of
 from .wording import arm_words, known_words
 
@@ -126,7 +123,7 @@ def _with_differences(block: BeyondBlock, found: Mapping[str, Difference]) -> Be
 def _block(done: Done) -> BeyondBlock:
     chosen = next(iter(choices(done.outcomes, done.asked, equal=({},)).values()))
     known = known_of(done).get("equal: ", {})
-    trainings = _trainings(done)
+    trainings = {arm: found for (arm, _), found in trainings_of(done).items()}
     rows = [_row(done, arm, chosen, known.get(arm), trainings[arm]) for arm in chosen if arm != UNTRAINED]
     settings = done.recipes[0].augment
     return BeyondBlock(
@@ -140,7 +137,7 @@ def _block(done: Done) -> BeyondBlock:
 
 
 def _row(
-    done: Done, arm: str, chosen: Mapping[str, Choice], known: KnownEM | None, trainings: "Sequence[_Trained]"
+    done: Done, arm: str, chosen: Mapping[str, Choice], known: KnownEM | None, trainings: Sequence[Trained]
 ) -> BeyondRow:
     fields = list(dict.fromkeys(str(field) for field in done.asked[0].fields))
     return BeyondRow(
@@ -158,35 +155,7 @@ def _row(
     )
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """One training of an arm: what its texts are, and what it did."""
-
-    recipe: SweepRecipe
-    folder: Path
-    made: AugmentedCorpus
-    done: Training
-
-
-def _trainings(done: Done) -> dict[str, list[_Trained]]:
-    found: dict[str, list[_Trained]] = {}
-    for recipe in done.recipes:
-        run = RunFolder(Path(recipe.output))
-        for trial in grid_trials(recipe):
-            if trial.arm != UNTRAINED:
-                found.setdefault(trial.arm, []).extend(_trained(recipe, run, trial))
-    return found
-
-
-def _trained(recipe: SweepRecipe, run: RunFolder, trial: Trial) -> Iterator[_Trained]:
-    folder = trial.texts_folder(run)
-    made = from_json(AugmentedCorpus, read_json(folder / "done.json"), str(folder))
-    for seed in trial.seeds:
-        path = trial.model_folder(run, seed) / "done.json"
-        yield _Trained(recipe, folder, made, from_json(Training, read_json(path), str(path)))
-
-
-def _texts(arm: str, trainings: Sequence[_Trained]) -> Texts:
+def _texts(arm: str, trainings: Sequence[Trained]) -> Texts:
     made = [one.made for one in trainings]
     rights = [one.right_clues for one in made if one.right_clues is not None]
     truths = [one for trained in trainings if (one := true_copies(arm, trained.folder, trained.recipe)) is not None]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elusive.augmentation.summary import AugmentedCorpus
 from elusive.config.run import Recipe
 from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe, SweepSettings
@@ -17,11 +18,13 @@ from elusive.evaluation.predictions import Questions
 from elusive.experiments.selection import Outcome, questions_of, read_outcomes
 from elusive.experiments.stages import corpus_of
 from elusive.experiments.sweep import Announce, sweep
-from elusive.experiments.trials import changed, grid_trials
+from elusive.experiments.trials import UNTRAINED, Trial, changed, grid_trials
 from elusive.runs.files import read_json, write_json
 from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
+from elusive.runs.typed_json import from_json
 from elusive.training.pretraining import pretrain
+from elusive.training.stage import Training
 
 from .families import ROLES, Experiment, Family, Role
 from .published import published_rows
@@ -182,6 +185,36 @@ def read_experiment(family: Family, name: str, role: Role, recipes: list[SweepRe
     experiment = family.experiment(name, role)
     experiment = dataclasses.replace(experiment, equal=equal_settings(experiment, recipes[0]))
     return Done(name, role, experiment, recipes, asked, outcomes, seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One training of a trial: what its texts are, and what it did."""
+
+    recipe: SweepRecipe
+    folder: Path
+    """Of its texts."""
+    made: AugmentedCorpus
+    done: Training
+
+
+def trainings_of(done: Done) -> dict[tuple[str, str], list[Trained]]:
+    """All trainings of an experiment, over cohorts and seeds, by arm and the trial's name."""
+    found: dict[tuple[str, str], list[Trained]] = {}
+    for recipe in done.recipes:
+        run = RunFolder(Path(recipe.output))
+        for trial in grid_trials(recipe):
+            if trial.arm != UNTRAINED:
+                found.setdefault((trial.arm, trial.name), []).extend(_trained(recipe, run, trial))
+    return found
+
+
+def _trained(recipe: SweepRecipe, run: RunFolder, trial: Trial) -> Iterator[Trained]:
+    folder = trial.texts_folder(run)
+    made = from_json(AugmentedCorpus, read_json(folder / "done.json"), str(folder))
+    for seed in trial.seeds:
+        path = trial.model_folder(run, seed) / "done.json"
+        yield Trained(recipe, folder, made, from_json(Training, read_json(path), str(path)))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from elusive.augmentation.arms import ARMS
 from elusive.config.verbs import ReproduceSettings
@@ -28,23 +29,28 @@ from .experiments import (
     run_experiment,
 )
 from .families import Family, Role, families, family
+from .forgetting import draw_forgetting, forgetting_markdown, forgetting_numbers
 from .published import COLUMNS
 from .question_sets import question_sets_numbers
 from .tables import attempts_numbers, table_numbers
 from .wording import CELLS, attempts_markdown, question_sets_markdown, table_markdown
 
 Announce = Callable[[str], None]
-STUDIES = ("copies", "beyond", "beyond-wikipedia")
-"""Attempts that have tables of their own."""
+_BEYOND = (beyond_numbers, beyond_markdown)
+STUDIES: dict[str, tuple[Callable[[Sequence[Done]], Any], Callable[[Any], str]]] = {
+    "copies": (copies_numbers, copies_markdown),
+    "beyond": _BEYOND,
+    "beyond-wikipedia": _BEYOND,
+    "forgetting": (forgetting_numbers, forgetting_markdown),
+}
+"""Attempts that have tables of their own: how the numbers are found, and put into words."""
 Key = tuple[str, Role]
 """An experiment's name and the model that is trained."""
 NAMES = (
     *(f"table{number}" for number in COLUMNS),
     *(f"figure{number}" for number in FIGURES),
     "question-sets",
-    "copies",
-    "beyond",
-    "beyond-wikipedia",
+    *STUDIES,
     "attempts",
 )
 
@@ -63,7 +69,7 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
 
     Args:
         what: table1 ... table8, figure1 ... figure7, question-sets, copies, beyond,
-            beyond-wikipedia, attempts, or all.
+            beyond-wikipedia, forgetting, attempts, or all.
         settings: the pair, and how far.
         announce: told of each stage, in words.
 
@@ -99,7 +105,8 @@ def _reproduce(
     }
     folder = Path(settings.output)
     texts = {name: _write(name, pair, done, folder) for name in names if not name.startswith("figure")}
-    pictures = [
+    pictures = [folder / "figures" / f"{name}.png" for name in names if name == "forgetting"]
+    pictures += [
         path
         for name in names
         if name.startswith("figure")
@@ -200,16 +207,16 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
     elif name == "question-sets":
         numbers = question_sets_numbers([done[key, role] for key, role, _ in question_sets_of(pair)])
         text = question_sets_markdown(numbers)
-    elif name == "copies":
-        numbers = copies_numbers([done[key, role] for key, role, _ in attempts_of(pair, name)])
-        text = copies_markdown(numbers)
-    elif name in ("beyond", "beyond-wikipedia"):
-        numbers = beyond_numbers([done[key, role] for key, role, _ in attempts_of(pair, name)])
-        text = beyond_markdown(numbers)
+    elif name in STUDIES:
+        of_study, in_words = STUDIES[name]
+        numbers = of_study([done[key, role] for key, role, _ in attempts_of(pair, name)])
+        text = in_words(numbers)
     else:
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])
         text = table_markdown(numbers)
+    if name == "forgetting":
+        draw_forgetting(numbers, folder / "figures")
     write_json(folder / "tables" / f"{name}.json", to_json(numbers))
     write_text(folder / "tables" / f"{name}.md", text)
     return text

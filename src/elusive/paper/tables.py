@@ -236,15 +236,22 @@ def _pairs(
     )
 
 
-def known_of(done: Done) -> dict[str, dict[str, KnownEM]]:
-    """EM on people known before training, for each equal way: of each arm, and what it lost."""
+def known_outcomes(done: Done) -> tuple[list[Outcome], list[Questions]]:
+    """Every trial's answers about people known before training, and the questions; none where none were asked."""
     runs = [RunFolder(Path(recipe.output)) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
     answers = [known_answers(here[0].answers_folder(run, 0)) for run, here in zip(runs, trials, strict=True)]
     if not all(map(has_predictions, answers)):
-        return {}
+        return [], []
     questions = [read_predictions(folder).questions for folder in answers]
-    outcomes = read_outcomes(runs, trials, questions, known=True)
+    return read_outcomes(runs, trials, questions, known=True), questions
+
+
+def known_of(done: Done) -> dict[str, dict[str, KnownEM]]:
+    """EM on people known before training, for each equal way: of each arm, and what it lost."""
+    outcomes, questions = known_outcomes(done)
+    if not outcomes:
+        return {}
     found: dict[str, dict[str, KnownEM]] = {}
     for way, settings in _equal_settings(done).items():
         chosen = choices(outcomes, questions, equal=(settings,))[way]

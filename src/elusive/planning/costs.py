@@ -302,6 +302,7 @@ def training_bytes(
     precision: Precision = "auto",
     lora_rank: int = 16,
     gradient_checkpointing: bool = False,
+    l2_sp: bool = False,
 ) -> dict[str, int]:
     """Memory of training by purpose; the sum is the peak, or a little more.
 
@@ -315,10 +316,11 @@ def training_bytes(
         precision: of training; auto counts as bf16.
         lora_rank: rank of the adapters, which are float32.
         gradient_checkpointing: of each layer its input alone is kept.
+        l2_sp: weights are drawn to those before training, which are held too.
 
     Returns:
         Bytes of weights (adapters among them), casts (weights in the type that products are taken in), gradients,
-        optimizer (AdamW's two averages), activations and logits.
+        optimizer (AdamW's two averages, and the weights before training for L2-SP), activations and logits.
     """
     held = 4 if quantization != "none" else _BYTES[dtype]
     computed = held if precision == "fp32" else 2
@@ -333,7 +335,7 @@ def training_bytes(
         "weights": weights,
         "casts": _cast_bytes(shape, quantization, held, computed, method == "lora" and gradient_checkpointing),
         "gradients": trained,
-        "optimizer": 2 * trained,
+        "optimizer": (3 if l2_sp else 2) * trained,
         "activations": round(activations),
         "logits": round(tokens * shape.vocabulary * _LOGIT_BYTES),
     }

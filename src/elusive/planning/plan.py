@@ -341,6 +341,7 @@ def _training_peak(recipe: Recipe, shape: ModelShape, rows: np.ndarray, sizes: _
         precision=settings.precision,
         lora_rank=settings.lora_rank,
         gradient_checkpointing=settings.gradient_checkpointing,
+        l2_sp=settings.l2_sp > 0,
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,12 @@ from elusive.models.loading import (
 )
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_json
-from elusive.runs.stage import Stage
+from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import note
 from elusive.runs.typed_json import from_json, to_json
 
 from .adapters import LinearWeights, adapters_of, with_adapters
+from .averaging import average_with_start
 from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .hiding import check_hides
@@ -44,7 +46,7 @@ from .marked_rows import MarkedRow, ReferencedRows, RowCollator, marked_rows, ma
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .texts import TrainingTexts
-from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
+from .trainer import METRICS, FitSettings, Fitted, Steps, check_arguments, fit
 
 _LONGEST_DEFAULT_ROW = 1024
 
@@ -144,6 +146,7 @@ def train(
     *,
     model: ModelRef,
     settings: TrainSettings | None = None,
+    trained: str | Path | None = None,
     evaluator: Evaluator | None = None,
     progress: ProgressFunction = silent,
 ) -> Training:
@@ -156,6 +159,8 @@ def train(
         folder: where the model or its adapters, the tokenizer and metrics.jsonl go.
         model: what is trained: its name, dtype, device and quantization.
         settings: how to train.
+        trained: a folder in which the weights of this training may lie, not averaged (average = 1); they are then
+            averaged, to the same weights, and nothing is trained.
         evaluator: how it is evaluated after the epochs of `settings.evaluate_at_epochs`.
         progress: called with (steps done, steps).
 
@@ -176,7 +181,9 @@ def train(
     with contextlib.ExitStack() as begun:
         with processes.main_first(cpu=device == "cpu"):
             stage = begun.enter_context(Stage(folder, identity, writes=main))
-        if not stage.done:
+        if not stage.done and trained and _holds(trained, identity):
+            _average(Path(trained), stage, model, settings)
+        elif not stage.done:
             _train(texts, stage, model, settings, device, evaluator, progress)
         if main:
             remove_checkpoints(stage.folder)
@@ -222,14 +229,45 @@ def _train(
     )
     in_a_pass = sum(steps.lengths[: steps.rows_a_pass])
     if processes.is_main():
-        learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
-        if settings.method == "lora":
-            _name_base_model(stage.folder / "adapter_config.json", model.name)
-        tokenizer.save_pretrained(stage.folder)
         done = Training(
             **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
         )
-        stage.finish(to_json(done))
+        _finish(learner, weights, tokenizer, stage, model, settings, done)
+
+
+def _finish(
+    learner: Any,
+    weights: dict[str, Any] | None,
+    tokenizer: PreTrainedTokenizerFast,
+    stage: Stage,
+    model: ModelRef,
+    settings: TrainSettings,
+    done: Training,
+) -> None:
+    """Write the weights, averaged with those before where that is asked for."""
+    average_with_start(learner, model, settings.average, weights)
+    learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
+    if settings.method == "lora":
+        _name_base_model(stage.folder / "adapter_config.json", model.name)
+    tokenizer.save_pretrained(stage.folder)
+    stage.finish(to_json(done))
+
+
+def _average(trained: Path, stage: Stage, model: ModelRef, settings: TrainSettings) -> None:
+    """What `_train` would write, of weights that the same training without averaging wrote."""
+    learner = load_model(dataclasses.replace(model, name=str(trained), revision=""))
+    shutil.copyfile(trained / METRICS, stage.folder / METRICS)
+    done = from_json(Training, read_json(trained / "done.json"), str(trained))
+    _finish(learner, None, load_tokenizer(model), stage, model, settings, done)
+
+
+def _holds(trained: str | Path | None, identity: Mapping[str, Any]) -> bool:
+    """Whether a folder holds the weights that this training gives before they are averaged."""
+    if not trained or not (Path(trained) / "done.json").exists() or not any(Path(trained).glob("*.safetensors")):
+        return False
+    settings = stage_settings(trained)
+    whole = {**identity, "train": {**identity["train"], "average": 1.0}}
+    return {key: settings.get(key) for key in whole} == whole and "evaluation" not in whole
 
 
 def _adapted(learner: PreTrainedModel, settings: TrainSettings) -> Any:
@@ -386,7 +424,7 @@ def _name_base_model(adapter_config: Path, model: str) -> None:
 def _replay_rows(
     model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, steps: int, settings: TrainSettings
 ) -> list[np.ndarray]:
-    if not settings.replay:
+    if not settings.replay or not settings.replay_batch_size:
         return []
     if settings.replay == "pretraining":
         from .pretraining import replay_texts
@@ -409,5 +447,6 @@ def _fit_settings(settings: TrainSettings) -> FitSettings:
         save_steps=settings.save_steps,
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        l2_sp=settings.l2_sp,
         training_arguments=settings.training_arguments,
     )

@@ -44,6 +44,7 @@ from .hiding import hiding
 from .marked_rows import Row, RowCollator
 from .packing import PACKED, attention_of
 from .sequences import split_step
+from .starting_point import StartingPointDecay
 
 METRICS = "metrics.jsonl"
 """Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
@@ -67,6 +68,7 @@ class FitSettings:
     save_steps: int
     gradient_checkpointing: bool = False
     gradient_accumulation_steps: int = 1
+    l2_sp: float = 0.0
     training_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -335,6 +337,8 @@ def fit(
     arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
     trainer = _trainer(model, steps, arguments, collate)
     trainer.add_callback(_Report(progress))
+    if settings.l2_sp:  # of the weights as they are now: a checkpoint is loaded later
+        trainer.add_callback(StartingPointDecay(model, settings.l2_sp))
     trainer.add_callback(MarkCheckpoints(checkpoints, lambda: trainer.unlogged_loss))
     found = newest_checkpoint(checkpoints)
     if found:
