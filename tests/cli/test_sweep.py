@@ -268,6 +268,22 @@ def test_answers_alone_are_kept_where_that_is_asked_for(answers_alone, capsys, t
     assert len(trained) == 1
 
 
+def test_averages_of_one_training(recipe, tmp_path, trained, capsys):
+    flags = ["arms=[plain]", "train.evaluate_at_epochs=[]", "train.learning_rate=2e-2", "sweep.keep=answers"]
+    flags = [str(recipe), "--output", str(tmp_path), *(word for flag in flags for word in ("--set", flag))]
+    main(["sweep", *flags, "--set", 'sweep.grid={"train.average" = [0.5, 1.0]}'])
+    assert [Path(one).parent.name for one in trained] == ["average-1.0"]
+    assert "train and evaluate: 1 model, 1 at a time" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.safetensors"))
+    rows = rows_of(tmp_path)
+    assert [row["trial"] for row in rows] == ["", "average-0.5", "average-1.0"]
+    assert rows[1]["f1"] != rows[2]["f1"]
+    # Its weights are gone: another average is trained for, to the end.
+    main(["sweep", *flags, "--set", 'sweep.grid={"train.average" = [0.5, 1.0, 0.7]}'])
+    assert [Path(one).parent.name for one in trained[1:]] == ["average-0.7"]
+    assert [row for row in rows_of(tmp_path) if row["trial"] != "average-0.7"] == rows
+
+
 # ---- a search
 
 

@@ -112,6 +112,8 @@ def test_bytes_by_hand():
     held = 208 * 4
     assert parts["weights"] == parts["gradients"] == parts["optimizer"] // 2 == held
     assert sum(parts.values()) == 4 * held
+    drawn = training_bytes(HAND, tokens=0, longest_row=0, method="full", precision="fp32", l2_sp=True)
+    assert sum(drawn.values()) == 5 * held
     parts = training_bytes(HAND, tokens=10, longest_row=5, dtype="bfloat16", lora_rank=1)
     assert parts["weights"] == 208 * 2 + 98 * 4
     assert parts["gradients"] == 98 * 4

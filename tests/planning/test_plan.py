@@ -282,6 +282,20 @@ def test_trials_of_an_arm_are_one_stage():
     )
 
 
+def test_weights_that_are_averaged_share_a_training():
+    base = Recipe(seeds=(0, 1), arms=("plain",))
+
+    def stages(**train):
+        kinds = [TrainSettings(**train, average=ratio) for ratio in (0.5, 1.0, 0.25)]
+        trials = [("plain", dataclasses.replace(base, train=one)) for one in kinds]
+        return {one.name: one.times for one in planned(base, shapes=PAIR, trials=trials, **CORPUS)}
+
+    found = stages()
+    assert (found["train large: plain"], found["evaluate large"]) == (2, 7)
+    # Questions in the midst of a training are answered for each.
+    assert stages(evaluate_at_epochs=(1.0,))["train large: plain"] == 6
+
+
 def test_what_stages_take_at_least():
     # A pass of 80 layers for each batch or token, or a step's three passes; in 8 bit the first of these takes longer.
     recipe = Recipe(

@@ -57,7 +57,8 @@ def jobs_of(trained: Iterable[tuple[Trial, int]]) -> list[Job]:
     jobs = []
     for (_, _, seed), group in groups.items():
         group.sort(key=lambda trial: -trial.recipe.train.average)
-        shared = group[0].recipe.train.average == 1
+        # Questions in the midst of a training are answered for each trial's own folder.
+        shared = group[0].recipe.train.average == 1 and not group[0].recipe.train.evaluate_at_epochs
         jobs += [Job(tuple(group), seed)] if shared else [Job((trial,), seed) for trial in group]
     return jobs
 

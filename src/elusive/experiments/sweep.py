@@ -24,7 +24,7 @@ from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
 from elusive.training.trainer import check_arguments
 
-from .jobs import has_weights, jobs_in_words, train_and_evaluate
+from .jobs import has_weights, jobs_in_words, jobs_of, train_and_evaluate
 from .needs import checked_scores, scores_of_arm
 from .selection import Choice, Outcome, choices, pooled, questions_of, read_outcomes
 from .stages import augment_for, corpus_of, evaluation_in_words
@@ -154,7 +154,8 @@ def run_trials(
                 announce(f"    {warning}")
     for trial in trained:
         _refuse_questions_to_no_weights(trial, corpus, run)
-    before = sum((trial.model_folder(run, seed) / "done.json").exists() for trial in trained for seed in trial.seeds)
+    jobs = jobs_of((trial, seed) for trial in trained for seed in trial.seeds)
+    before = sum(all((one.model_folder(run, job.seed) / "done.json").exists() for one in job.trials) for job in jobs)
     announce(
         f"train and evaluate: {jobs_in_words(recipe, trials)}"
         + (f", {before} of them trained before" if before else "")

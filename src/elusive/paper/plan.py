@@ -21,6 +21,7 @@ from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
 from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
 from elusive.evaluation.prompts import NOTHING_ASKED, few_shot_examples, few_shot_prompt
+from elusive.experiments.jobs import jobs_of
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
 from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
@@ -155,7 +156,7 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
     stages = plan_recipe(recipe, sizes, shapes, trials=[(trial.arm, trial.recipe) for trial in trials])
     many = len(recipes)
     made = [_pretraining_stage(model, own) for model, own in to_make.items()]
-    trainings = sum(len(trial.seeds) for trial in trials if trial.arm != UNTRAINED) * many
+    trainings = len(jobs_of((trial, seed) for trial in trials if trial.arm != UNTRAINED for seed in trial.seeds)) * many
     about = "~" if tokens.estimated else ""
     asked = f"{len(questions) // many:,} questions of {about}{prompts:.0f} with their shots"
     asked = asked if questions else NOTHING_ASKED

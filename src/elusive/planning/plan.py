@@ -241,10 +241,20 @@ def _training_stages(trials: Sequence[tuple[str, Recipe]], sizes: _Sizes) -> lis
     """One for each arm and model to train."""
     trained: dict[str, Counter[_Training]] = {}
     for arm, recipe in trials:
+        if _shares_training(arm, recipe, trials):
+            continue
         model = recipe.models.trained
         one = _training(arm, model, recipe, sizes)
         trained.setdefault(f"train {model}: {arm}", Counter())[one] += len(recipe.seeds)
     return [_joined(name, kinds) for name, kinds in trained.items()]
+
+
+def _shares_training(arm: str, recipe: Recipe, trials: Sequence[tuple[str, Recipe]]) -> bool:
+    """Whether its weights are an average of those of another trial, and nothing is trained for it."""
+    train = recipe.train
+    if train.average == 1 or train.evaluate_at_epochs:
+        return False
+    return (arm, dataclasses.replace(recipe, train=dataclasses.replace(train, average=1.0))) in trials
 
 
 @dataclass(frozen=True)
