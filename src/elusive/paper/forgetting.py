@@ -13,6 +13,7 @@ from elusive.experiments.selection import Choice, Outcome, difference, estimate
 from elusive.experiments.trials import AVERAGE, UNTRAINED
 from elusive.reporting.formatting import estimate_text, markdown_table, remarked_text, whole
 from elusive.stats.estimates import Difference, Estimate, corrected_by_name
+from elusive.stats.pareto import on_front
 
 from .experiments import Done, Trained, trainings_of
 from .tables import known_outcomes
@@ -149,13 +150,8 @@ def _corrected(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
 
 def _with_front(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
     """The rows, each told whether it is on the Pareto front of EM on new and on known people."""
-    scores = [(row.em.value or 0.0, row.known.value or 0.0) for row in rows]
-    return [
-        dataclasses.replace(
-            row, on_front=not any(one[0] >= em and one[1] >= known and one != (em, known) for one in scores)
-        )
-        for row, (em, known) in zip(rows, scores, strict=True)
-    ]
+    found = on_front([(row.em.value or 0.0, row.known.value or 0.0) for row in rows])
+    return [dataclasses.replace(row, on_front=one) for row, one in zip(rows, found, strict=True)]
 
 
 def forgetting_markdown(numbers: Forgetting) -> str:
@@ -206,10 +202,10 @@ def draw_forgetting(numbers: Forgetting, folder: Path) -> None:
     """
     # matplotlib loads slowly, and tables need none.
     from .figures import save_figures
-    from .fronts import Scored, front
+    from .fronts import Scored, front_figure
 
     points = [
-        Scored(arm_words(row.arm), row.arm, row.setting, row.known.value or 0.0, row.em.value or 0.0, row.on_front)
+        Scored(row.arm, arm_words(row.arm), row.setting, row.known.value or 0.0, row.em.value or 0.0, row.on_front)
         for row in numbers.rows
     ]
-    save_figures({"forgetting": front(points, default=DEFAULTS)}, folder)
+    save_figures({"forgetting": front_figure(points, default=DEFAULTS)}, folder)
