@@ -2,8 +2,8 @@
 
 The first pass gives the output and each row's log-sum-exp of scores. In the second, queries and keys swap roles:
 what key k receives is the sum over queries q of w[q] exp(s[q,k] - logsumexp[q]), and its logarithm is the log-sum-exp
-of one row of the swapped attention. No speed has been measured on a GPU. Axes: B batch, T tokens, H heads, G key-value
-heads, Q queries, K keys, D channels.
+of one row of the swapped attention (speed: docs/speed.md). Axes: B batch, T tokens, H heads, G key-value heads, Q
+queries, K keys, D channels.
 """
 
 import functools
