@@ -284,6 +284,12 @@ class TestSources:
         stanza = yaml.safe_load((tmp_path / "out2" / "llama_factory.yaml").read_text())
         assert stanza["num_train_epochs"] == 3
         assert "max_steps" not in stanza
+        assert "near those before" not in card
+        recipe = (run / "recipe.toml").read_text().replace("batch_size", "l2_sp = 1.0\naverage = 0.5\nbatch_size")
+        (run / "recipe.toml").write_text(recipe)
+        export(run / "augmented" / "attention", tmp_path / "out3", settings=ExportSettings(method="lora"))
+        said = "near those before training (train.l2_sp, train.average); the trainers above do not."
+        assert said in (tmp_path / "out3" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def dataset_card(
         task=task,
         questions=questions,
         replay=source.run is not None and bool(source.recipe.train.replay),
+        moved_back=[name for name, off in (("l2_sp", 0), ("average", 1)) if getattr(source.recipe.train, name) != off],
         fresh=source.run is not None and source.recipe.train.copies == "fresh",
         commands=_commands(source, settings),
         version=__version__,

@@ -109,7 +109,8 @@ def training_settings(source: Source, settings: ExportSettings) -> TrainSettings
     given = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     # Epochs given to the export replace the run's number of steps or tokens.
     steps = {"max_steps": 0, "max_tokens": 0} if "epochs" in given else {}
-    return dataclasses.replace(source.recipe.train, **given, **steps)
+    # Other trainers keep no weights near their start; the card says so.
+    return dataclasses.replace(source.recipe.train, l2_sp=0.0, average=1.0, **given, **steps)
 
 
 def base_model_of(source: Source, settings: ExportSettings) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 from elusive.evaluation.predictions import Questions
 from elusive.experiments.selection import Choice, Outcome, difference, estimate
@@ -186,7 +187,7 @@ def _difference(one: Difference | None) -> str:
 
 def _size(numbers: Forgetting) -> str:
     return (
-        f"{numbers.documents:,} documents in {numbers.cohorts} cohorts, each arm trained once on each with "
+        f"{numbers.documents:,} documents in {counted(numbers.cohorts, 'cohort')}, each arm trained once on each with "
         f"{numbers.steps:,.0f} equal steps; {numbers.known_questions:,} questions about people known before training. "
         "One setting is moved at a time. Differences are paired. *Front*: no other row has more of one EM and as much "
         "of the other."

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +18,8 @@ from elusive.stats.pareto import on_front
 
 MARKERS = "osD^vP"
 LINES = ("-", "-.", "--", ":", (0, (1, 1)), (0, (5, 1)))
-_FRONT = {"color": INK, "linewidth": 1.0, "linestyle": (0, (5, 3))}
-_OUTLINED = {"markeredgecolor": INK, "markeredgewidth": 1.4, "markersize": 10}
+_FRONT: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": (0, (5, 3))}
+_OUTLINED: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 1.4, "markersize": 10}
 _POINTS = 72  # in an inch
 
 
@@ -80,14 +81,14 @@ def _line(points: Sequence[Scored]) -> tuple[list[float], list[float]]:
 
 def _draw_arm(axes: Axes, points: Sequence[Scored], number: int, default: str) -> None:
     color, marker, line = arm_color(points[0].arm), MARKERS[number % len(MARKERS)], LINES[number % len(LINES)]
-    looks = {"marker": marker, "color": color, "linestyle": "none", "markeredgecolor": PAPER}
+    looks: dict[str, Any] = {"marker": marker, "color": color, "linestyle": "none", "markeredgecolor": PAPER}
     if len(points) > 1:
         axes.plot(*_line(points), color=color, linestyle=line, linewidth=1.0, zorder=1.5)
     axes.plot([one.known for one in points], [one.new for one in points], **looks, markersize=6.5)
     large = [one for one in points if one.setting == default]
     axes.plot([one.known for one in large], [one.new for one in large], **{**looks, **_OUTLINED})
     # For the legend alone.
-    kind = {"linestyle": line if len(points) > 1 else "none", "linewidth": 1.0}
+    kind: dict[str, Any] = {"linestyle": line if len(points) > 1 else "none", "linewidth": 1.0}
     axes.plot([], [], **{**looks, **kind}, markersize=6.5, label=points[0].title)
 
 
@@ -153,7 +154,7 @@ def _size(axes: Axes, words: str) -> tuple[float, float]:
 
 
 def _free(
-    at: Sequence[float], size: tuple[float, float], scale: float, taken: Sequence[Bbox]
+    at: np.ndarray, size: tuple[float, float], scale: float, taken: Sequence[Bbox]
 ) -> Iterator[tuple[tuple[float, float], Bbox]]:
     """Places right of a point, near ones first, that nothing stands at: in points from it, and in pixels."""
     for distance in range(9, 400, 6):

@@ -29,7 +29,7 @@ from .experiments import (
     run_experiment,
 )
 from .families import Family, Role, families, family
-from .forgetting import draw_forgetting, forgetting_markdown, forgetting_numbers
+from .forgetting import Forgetting, draw_forgetting, forgetting_markdown, forgetting_numbers
 from .published import COLUMNS
 from .question_sets import question_sets_numbers
 from .tables import attempts_numbers, table_numbers
@@ -215,7 +215,7 @@ def _write(name: str, pair: Family, done: Mapping[Key, Done], folder: Path) -> s
         number = int(name.removeprefix("table"))
         numbers = table_numbers(pair, number, [done[key, role] for key, role, _ in experiments_of(pair, number)])
         text = table_markdown(numbers)
-    if name == "forgetting":
+    if isinstance(numbers, Forgetting):
         draw_forgetting(numbers, folder / "figures")
     write_json(folder / "tables" / f"{name}.json", to_json(numbers))
     write_text(folder / "tables" / f"{name}.md", text)
