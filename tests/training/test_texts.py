@@ -3,6 +3,8 @@ import json
 import pytest
 
 from elusive.errors import ElusiveError
+from elusive.runs.files import read_jsonl
+from elusive.training import texts as texts_module
 from elusive.training.texts import TrainingTexts
 
 BAD = {
@@ -45,3 +47,14 @@ def test_only_bad_rows_are_refused_whatever_is_allowed(tmp_path):
     path.write_text("?\n?\n", encoding="utf-8")
     with pytest.raises(ElusiveError, match="got 2 bad rows"):
         TrainingTexts(path).check(skip_bad=True, quarantine=None)
+
+
+def test_so_many_bad_rows_end_the_reading_unless_they_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts_module, "MOST_BAD_ROWS", 2)
+    path, quarantine = tmp_path / "train.jsonl", tmp_path / "quarantine.jsonl"
+    path.write_text('x\n{"text": "a"}\ny\nz\n', encoding="utf-8")
+    with pytest.raises(ElusiveError, match=r"got 2 bad rows\. Nothing was read after them"):
+        TrainingTexts(path).check(skip_bad=False, quarantine=quarantine)
+    assert [row["line"] for row in read_jsonl(quarantine)] == [1, 3]
+    assert TrainingTexts(path).check(skip_bad=True, quarantine=quarantine) == 1
+    assert [row["line"] for row in read_jsonl(quarantine)] == [1, 3, 4]

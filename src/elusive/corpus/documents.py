@@ -124,16 +124,22 @@ class StoredDocuments(Collection[Document]):
 
 
 class Tally:
-    """Counts a stream of entries."""
+    """Counts a stream of entries; what is no question, bad row or row left out counts as a document.
 
-    def __init__(self) -> None:
+    Args:
+        most_bad: bad rows after which the stream ends (0: never).
+    """
+
+    def __init__(self, most_bad: int = 0) -> None:
+        self._most_bad = most_bad
+        self._stopped = False
         self._kinds: collections.Counter[type] = collections.Counter()
         self._bad: collections.Counter[str] = collections.Counter()
         self._left_out: collections.Counter[str] = collections.Counter()
         self._first_bad: list[BadRow] = []
 
-    def passing(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The entries, each counted as it passes."""
+    def passing(self, entries: Iterable[RowT]) -> Iterator[RowT]:
+        """The entries, each counted as it passes, until too many were bad."""
         kinds = self._kinds
         for entry in entries:
             kinds[type(entry)] += 1
@@ -143,12 +149,20 @@ class Tally:
                 self._bad[entry.of] += 1
                 self._first_bad += [entry] if len(self._first_bad) < LISTED_PROBLEMS else []
             yield entry
+            if self._most_bad and kinds[BadRow] >= self._most_bad:
+                self._stopped = True
+                return
 
     def counts(self) -> CorpusCounts:
         """The counts so far."""
         kinds = self._kinds
         return CorpusCounts(
-            kinds[Document], kinds[QuestionItem], dict(self._bad), dict(self._left_out), tuple(self._first_bad)
+            kinds.total() - kinds[QuestionItem] - kinds[BadRow] - kinds[LeftOut],
+            kinds[QuestionItem],
+            dict(self._bad),
+            dict(self._left_out),
+            tuple(self._first_bad),
+            self._stopped,
         )
 
 
@@ -161,7 +175,11 @@ def collect(entries: Iterable[Entry]) -> Corpus:
 
 
 def write_corpus(
-    folder: str | Path, entries: Iterable[Entry], check: Callable[[CorpusCounts], object] = lambda counts: None
+    folder: str | Path,
+    entries: Iterable[Entry],
+    check: Callable[[CorpusCounts], object] = lambda counts: None,
+    *,
+    most_bad: int = 0,
 ) -> CorpusCounts:
     """Write a stream to documents.jsonl, questions.jsonl and quarantine.jsonl, in its order and without holding it.
 
@@ -172,12 +190,13 @@ def write_corpus(
         entries: the stream.
         check: called with the counts before the files appear. Where it raises BadRowsError, quarantine.jsonl alone is
             written, so that the rows can be corrected.
+        most_bad: bad rows after which nothing more is read (0: never).
 
     Returns:
         What the stream held.
     """
     folder = Path(folder)
-    tally = Tally()
+    tally = Tally(most_bad)
     refusal = None
     with _jsonl_writer(folder / "quarantine.jsonl") as write_bad:
         try:

@@ -16,6 +16,10 @@ QUARANTINE = "quarantine.jsonl"
 """The file of bad rows, in the folder that was to be made of the others."""
 
 
+MOST_BAD_ROWS = 100_000
+"""Bad rows after which a source is not read on, where none is allowed: it is something else than it was taken for."""
+
+
 RAW_CHARACTERS = 65_536
 """Characters of a bad row that are kept."""
 
@@ -73,6 +77,7 @@ class CorpusCounts:
         bad: rows quarantined with a reason, by what they should have been (document, question).
         left_out: rows left out on purpose, by reason.
         first_bad: the first ten quarantined rows.
+        stopped: whether the source was not read on, because so many rows were bad.
     """
 
     documents: int = 0
@@ -80,6 +85,7 @@ class CorpusCounts:
     bad: Mapping[str, int] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     first_bad: tuple[BadRow, ...] = ()
+    stopped: bool = False
 
     @property
     def quarantined(self) -> int:
@@ -90,6 +96,11 @@ class CorpusCounts:
     def rows(self) -> int:
         """All rows of the source: documents + questions + quarantined + left out."""
         return self.documents + self.questions + self.quarantined + sum(self.left_out.values())
+
+
+def most_bad_rows(settings: CorpusSettings) -> int:
+    """How many bad rows are read before a source is given up; 0 where some are allowed, as then all are counted."""
+    return 0 if settings.skip_bad or settings.max_bad_share else MOST_BAD_ROWS
 
 
 def refuse_bad_rows(counts: CorpusCounts, settings: CorpusSettings, quarantine: Path | None = None) -> None:
@@ -107,6 +118,12 @@ def refuse_bad_rows(counts: CorpusCounts, settings: CorpusSettings, quarantine: 
     source = settings.source
     problems = listed([place_of(row) for row in counts.first_bad], counts.quarantined)
     kept = f" All of them are in {quarantine}." if quarantine else ""
+    if counts.stopped:
+        raise BadRowsError(
+            f"{source}: expected every row to be readable, got {counted(counts.quarantined, 'bad row')} among the "
+            f"first {counts.rows:,}, and nothing was read after them.\n{problems}\nCheck that corpus.format and "
+            f"corpus.text_column are right. corpus.skip_bad = true reads the source to its end.{kept}"
+        )
     if not counts.documents and counts.quarantined:
         raise BadRowsError(
             f"{source}: expected at least one document, got {counted(counts.quarantined, 'bad row')} and nothing else."

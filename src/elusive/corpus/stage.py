@@ -20,7 +20,7 @@ from elusive.runs.typed_json import from_json
 
 from .chunk_questions import BEYOND_LIMIT, follow_chunks
 from .documents import Corpus, Entry, load_corpus, write_corpus
-from .quarantine import CorpusCounts, LeftOut, refuse_bad_rows
+from .quarantine import CorpusCounts, LeftOut, most_bad_rows, refuse_bad_rows
 from .question_sets import CUE_QUESTIONS, question_sets_in_words, question_sets_of, split_questions
 from .questions import QuestionItem, read_questions
 from .readers import DEFAULT_TOKENIZER, read_corpus, read_entries
@@ -103,7 +103,8 @@ def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokeni
     entries = _with_questions(_entries(settings, source, tokenizer, read), questions)
     quarantine = stage.folder / "quarantine.jsonl"
     check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
-    counts = write_corpus(stage.folder, follow_chunks(mark_entries(entries, chosen)), check)
+    marked_entries = follow_chunks(mark_entries(entries, chosen))
+    counts = write_corpus(stage.folder, marked_entries, check, most_bad=most_bad_rows(settings))
     if marked.unplaced:
         write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
     summary = _summary(counts, read, marked)

@@ -1,12 +1,15 @@
 """The texts of a train.jsonl, anybody's: bad rows are quarantined with a reason, as those of a corpus are."""
 
+import collections
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from elusive.augmentation.marks import MarkedText, marks_of
+from elusive.corpus.documents import Tally
 from elusive.corpus.input_files import Line, byte_lines
-from elusive.corpus.quarantine import BadRow, BadRowsError, bad_row, place_of
+from elusive.corpus.quarantine import MOST_BAD_ROWS, BadRow, BadRowsError, CorpusCounts, bad_row, place_of
 from elusive.corpus.values import parse_row, text_value
 from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
@@ -45,17 +48,16 @@ class TrainingTexts:
             BadRowsError: if a row is bad, with the first ten.
             ElusiveError: if the file cannot be read.
         """
-        texts, bad = 0, []
-        for row in self._rows():
-            if isinstance(row, MarkedText):
-                texts += 1
-            else:
-                bad.append(row)
-        if bad and quarantine:
-            write_jsonl(quarantine, map(vars, bad))
-        if bad and not (skip_bad and texts):
-            raise self._refusal(bad, quarantine)
-        return texts
+        tally = Tally(most_bad=0 if skip_bad else MOST_BAD_ROWS)
+        bad = (vars(row) for row in tally.passing(self._rows()) if isinstance(row, BadRow))
+        first = next(bad, None)
+        if first and quarantine:
+            write_jsonl(quarantine, itertools.chain([first], bad))
+        collections.deque(bad, maxlen=0)
+        counts = tally.counts()
+        if counts.quarantined and not (skip_bad and counts.documents):
+            raise self._refusal(counts, quarantine)
+        return counts.documents
 
     def _rows(self) -> Iterator[MarkedText | BadRow]:
         for line in byte_lines(self.path):
@@ -64,11 +66,13 @@ class TrainingTexts:
             except ElusiveError as reason:
                 yield bad_row(self.path, line.number, str(reason), line.raw)
 
-    def _refusal(self, bad: list[BadRow], quarantine: Path | None) -> BadRowsError:
+    def _refusal(self, counts: CorpusCounts, quarantine: Path | None) -> BadRowsError:
         kept = f" All of them are in {quarantine}." if quarantine else ""
+        rest = " Nothing was read after them." if counts.stopped else ""
         return BadRowsError(
             f'{self.path}: expected one object a line with a text, e.g. {{"text": "..."}}, got '
-            f"{counted(len(bad), 'bad row')}.\n{listed([place_of(row) for row in bad])}\n"
+            f"{counted(counts.quarantined, 'bad row')}.{rest}\n"
+            f"{listed([place_of(row) for row in counts.first_bad], counts.quarantined)}\n"
             "Correct these rows, or leave them in quarantine: train.skip_bad = true in a recipe, --skip-bad with train."
             f"{kept}"
         )

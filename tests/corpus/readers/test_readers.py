@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elusive.corpus import quarantine
 from elusive.corpus.documents import Corpus, Document, write_corpus
 from elusive.corpus.quarantine import RAW_CHARACTERS, BadRow
 from elusive.corpus.questions import QuestionItem
@@ -174,6 +175,19 @@ class TestSource:
         assert "expected at least one document, got 2 bad rows and nothing else" in message
         assert "line 1: malformed JSON" in message
         assert "check that corpus.format and corpus.text_column are right" in message
+
+    def test_so_many_bad_rows_end_the_reading_where_none_is_allowed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(quarantine, "MOST_BAD_ROWS", 3)
+        path = write(tmp_path / "c.jsonl", "x", '{"text": "a"}', "y", "z", "x", '{"text": "b"}')
+        message = refusal(path)
+        assert "got 3 bad rows among the first 4, and nothing was read after them" in message
+        assert "line 4: malformed JSON" in message
+        assert "corpus.skip_bad = true reads the source to its end" in message
+        # Where some are allowed, all are counted.
+        assert "got 4 bad rows of 6" in refusal(path, max_bad_share=0.5)
+        assert len(read_corpus(path, skip_bad=True).documents) == 2
 
     def test_missing(self, tmp_path: Path) -> None:
         assert refusal(tmp_path / "no.jsonl") == (

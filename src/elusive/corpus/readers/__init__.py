@@ -11,7 +11,7 @@ from elusive.config.run import CorpusFormat, CorpusSettings
 from elusive.corpus.chunk_questions import follow_chunks
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
 from elusive.corpus.input_files import ReadLimits
-from elusive.corpus.quarantine import bad_row, refuse_bad_rows
+from elusive.corpus.quarantine import bad_row, most_bad_rows, refuse_bad_rows
 from elusive.errors import ElusiveError
 from elusive.inputs import regular_file
 
@@ -83,7 +83,7 @@ def read_corpus(
     if format not in known:
         raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
     chosen = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
-    tally, counts = Tally(), ReadCounts()
+    tally, counts = Tally(most_bad_rows(chosen)), ReadCounts()
     corpus = collect(tally.passing(read_entries(chosen, tokenizer, counts=counts)))
     refuse_bad_rows(tally.counts(), chosen)
     return dataclasses.replace(corpus, notes=tuple(counts.lines()))
