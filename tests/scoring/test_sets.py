@@ -21,6 +21,9 @@ NAMES = {
     "small-all-each": ScoreSet("small", "all", each=True),
     "gpt-2-all-spans-each": ScoreSet("gpt-2-all", "spans", each=True),
     "large-cue-all-each": ScoreSet("large", "cues", "all-each"),
+    "large-entropy": ScoreSet("large", "all", measure="entropy"),
+    "small-cues-entropy": ScoreSet("small-cues", "all", measure="entropy"),
+    "large-cue-entropy": ScoreSet("large", "cues", "entropy"),
 }
 
 
@@ -32,7 +35,7 @@ def test_a_name_is_built_and_read_back(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "large", "large-cue", "large-cue-", "-cues", "large-queries", "figures", "large-each", "all-each"],
+    ["", "large", "entropy", "large-cue", "large-cue-", "-cues", "large-queries", "figures", "large-each", "all-each"],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(ElusiveError) as caught:
@@ -55,6 +58,13 @@ def test_other_names_are_refused(name: str) -> None:
 def test_what_could_not_be_read_back_is_refused(model: str, queries: Queries, field: str, message: str) -> None:
     with pytest.raises(ElusiveError, match=message):
         ScoreSet(model, queries, field)
+
+
+def test_entropies_have_no_queries_of_their_own() -> None:
+    with pytest.raises(ElusiveError, match="expected queries = all, no field and no each with the measure entropy"):
+        ScoreSet("large", "cues", measure="entropy")
+    with pytest.raises(ElusiveError, match="expected the measure attention or entropy, got 'loss'"):
+        ScoreSet("large", "cues", measure="loss")  # type: ignore[arg-type]
 
 
 def test_sentences_of_a_single_field_are_refused() -> None:

@@ -4,8 +4,8 @@ Writes no files. `capture` is the door, and `Recorder` holds what it captured; R
 """
 
 from .architectures import attention_to_load
-from .forward import capture
+from .forward import capture, decoder_of
 from .interface import ATTENTION
 from .recorder import Recorder, recording
 
-__all__ = ["ATTENTION", "Recorder", "attention_to_load", "capture", "recording"]
+__all__ = ["ATTENTION", "Recorder", "attention_to_load", "capture", "decoder_of", "recording"]

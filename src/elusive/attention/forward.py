@@ -25,7 +25,7 @@ _PACKING_CHECKED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 """Models that gave a text packed with others the attention that it has alone."""
 
 
-def capture(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> None:
+def capture(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> Any:
     """Run the decoder once, so that its layers report to `recorder`.
 
     No attention mask: padding stands on the right, where no token of a text sees it, and weighs nothing as a query.
@@ -37,23 +37,27 @@ def capture(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **option
         ids_BT: token ids, (batch, tokens).
         **options: more arguments of the decoder, e.g. position_ids of texts packed into one sequence.
 
+    Returns:
+        The decoder's output, as transformers gives it; None if the recorder ended the pass early.
+
     Raises:
         ElusiveError: if the model's attention cannot be captured, with the reason.
     """
     if recorder.lengths:
         check_packing(model)
-    _run(model, recorder, ids_BT, **options)
+    return _run(model, recorder, ids_BT, **options)
 
 
-def _run(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> None:
-    way, decoder = way_in(model), _decoder(model)
+def _run(model: PreTrainedModel, recorder: Recorder, ids_BT: Tensor, **options: Any) -> Any:
+    way, decoder, output = way_in(model), decoder_of(model), None
     recorder.shard = head_shard(model)
     with recording(recorder), put_back_weights(decoder):
         if way == "interface":
-            decoder(input_ids=ids_BT, use_cache=False, **options)
+            output = decoder(input_ids=ids_BT, use_cache=False, **options)
         else:
             with reporting_modules(decoder, recorder):
-                decoder(input_ids=ids_BT, use_cache=False, output_attentions=True, **options)
+                output = decoder(input_ids=ids_BT, use_cache=False, output_attentions=True, **options)
+    return output
 
 
 def head_shard(model: PreTrainedModel) -> HeadShard | None:
@@ -66,10 +70,12 @@ def head_shard(model: PreTrainedModel) -> HeadShard | None:
     return HeadShard(mesh.get_local_rank(), mesh.size(), heads, mesh.get_group())
 
 
-def _decoder(model: PreTrainedModel) -> torch.nn.Module:
-    """The model without its head. ModernBERT calls its head `decoder`, and transformers' get_decoder returns that."""
-    decoder = model.get_decoder()
-    return decoder if isinstance(decoder, PreTrainedModel) else model.base_model
+def decoder_of(model: PreTrainedModel) -> torch.nn.Module:
+    """The model without its head."""
+    # transformers' get_decoder returns ModernBERT's head, which has this name, and all of Llama 4.
+    parts = (model.get_decoder(), model.base_model, getattr(model, "model", None))
+    found = (part for part in parts if isinstance(part, PreTrainedModel) and part is not model)
+    return next(found, model.base_model)
 
 
 def check_layers(model: PreTrainedModel) -> None:

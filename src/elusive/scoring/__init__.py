@@ -1,4 +1,5 @@
-"""How much attention each token receives in one model: documents and a model come in, scores go out.
+"""What one model says of each token of a text: documents and a model come in, scores go out.
 
-Writes Parquet shards of scores, one folder for each score set.
+A score is the attention that the token receives, or the entropy of the model's prediction in its place. Writes Parquet
+shards of scores, one folder for each score set.
 """

@@ -12,15 +12,14 @@ from elusive.config.checks import layer_and_head
 from elusive.config.run import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
-from elusive.models import devices, loading
-from elusive.models.rotary import RotaryRule
+from elusive.models import loading
 from elusive.runs.files import ProgressFunction, silent
 
-from .independence import check_independence
+from .independence import Measured, check_independence
 from .passes import Batching, CapturePlan, forward
 from .shards import Kept, TokenScores
 from .sums import TextSums
-from .windows import check_vocabulary, tokenise, windows_of
+from .windows import TokenisedText, Window, check_vocabulary, seeing_queries, tokenise, windows_of
 
 
 def score_documents(
@@ -69,7 +68,7 @@ def score_documents(
     Reference:
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
     """
-    base = _base_model(model)
+    base = base_model(model)
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
     plan = _capture_plan(base, settings.include_self, layers, heads, "heads" in keep)
@@ -80,11 +79,8 @@ def score_documents(
     sums = [TextSums(text, heads_LH if plan.per_head else None) for text in texts]
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
-    budget = settings.max_batch_tokens or _default_budget(base)
-    batching = Batching(budget, settings.packed, RotaryRule.of(base.config))
-    if windows:
-        lengths = [min(window.length, max_length) for window in windows]
-        check_independence(base, batching, min(len(window.positions) for window in windows), max(lengths))
+    batching = Batching.of(base, settings)
+    check_independence(base, batching, windows, max_length, _attention(base, batching))
     for numbers in batching.batches(windows):
         batch = [windows[number] for number in numbers]
         for window, received in zip(batch, forward(texts, batch, base, plan, batching), strict=True):
@@ -92,6 +88,17 @@ def score_documents(
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
     return [one.scores() for one in sums]
+
+
+def _attention(base: PreTrainedModel, batching: Batching) -> Measured:
+    """The scores of all layers, to see that they depend on nothing else."""
+    plan = CapturePlan(True, None, int(base.config.get_text_config(decoder=True).num_hidden_layers), False)
+
+    def received(texts: Sequence[TokenisedText], batch: Sequence[Window]) -> np.ndarray:
+        first, *_ = forward(texts, batch, base, plan, batching)
+        return first.sums_N / np.maximum(seeing_queries(batch[0].is_query, True), 1)
+
+    return Measured("attention", received)
 
 
 def _capture_plan(
@@ -120,15 +127,12 @@ def _capture_plan(
     return CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
 
 
-def _default_budget(base: PreTrainedModel) -> int:
-    """Tokens of a batch: on a CPU its states should fit the caches (1 MiB of them), a GPU wants much to do at once."""
-    if devices.decoder_device(base).type != "cpu":
-        return 16_384
-    return max(1024, (1 << 18) // base.config.get_text_config(decoder=True).hidden_size)
+def base_model(model: Any) -> PreTrainedModel:
+    """The transformers model, without peft's wrapper; LoRA layers stay in it.
 
-
-def _base_model(model: Any) -> PreTrainedModel:
-    """The transformers model, without peft's wrapper; LoRA layers stay in it."""
+    Raises:
+        ElusiveError: if it is in training mode, adds tokens to a text, or its layers do not report their attention.
+    """
     if model.training:
         raise ElusiveError(
             "The model is in training mode, where dropout changes its attention. Call model.eval() first."

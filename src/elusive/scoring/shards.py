@@ -60,8 +60,9 @@ class TokenScores:
         token_ids: int32 (tokens,), special tokens included.
         offsets: int32 (tokens, 2), each token's first character and the one after its last.
         scores: float32 (tokens,), s(k): the mean attention that token k receives from the queries that see it, over
-            the chosen layers and heads; 0 where no query sees it.
-        queries: int32 (tokens,), how many queries see the token.
+            the chosen layers and heads; 0 where no query sees it. In a set of entropies, that of the prediction in the
+            token's place, in nats.
+        queries: int32 (tokens,), how many queries see the token; of entropies, 1 for each token that is predicted.
         per_head: float32 (layers, heads, tokens), the same of each layer and head; None unless asked for.
         sentences: int32 (rows, 2), the characters of each sentence that holds a query, in order; None unless asked for,
             like the rows. The sentence of a query at a cue or in a span is that of the token which it predicts.

@@ -22,10 +22,11 @@ from elusive.runs.files import ProgressFunction, silent
 from elusive.runs.progress import shown
 from elusive.runs.stage import Stage
 
+from .entropy import entropy_of_documents
 from .positions import answer_spans
 from .score import score_documents
-from .sets import ScoreSet
-from .shards import Kept, write_shard
+from .sets import Measure, ScoreSet
+from .shards import Kept, TokenScores, write_shard
 
 
 def score_sets(
@@ -38,7 +39,7 @@ def score_sets(
     field_documents: int | None = None,
     keep: Collection[Kept] = (),
 ) -> dict[ScoreSet, Path]:
-    """Score a corpus with each model at each kind of query, doing only what the folder does not hold yet.
+    """Score a corpus with each model in each way, doing only what the folder does not hold yet.
 
     Args:
         documents: the corpus.
@@ -47,7 +48,7 @@ def score_sets(
         models: the models by their roles in `needed`, each with the layers and heads that are averaged.
         settings: how attention is averaged and batched; the queries are those of `needed`.
         field_documents: how many documents are scored at a single field's cue (None: all).
-        keep: what to keep in addition, as in `score_documents`; a set with `each` keeps `sentences` too.
+        keep: what to keep in addition of attention, as in `score_documents`; a set with `each` keeps `sentences` too.
 
     Returns:
         The folder of each score set.
@@ -57,6 +58,7 @@ def score_sets(
         load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
         for score_set in wanted:
             made[score_set] = Path(folder) / score_set.name
+            of_attention: set[Kept] = {*keep, "sentences"} if score_set.each else {*keep}
             with shown(f"score {score_set}") as progress:
                 score_corpus(
                     list(itertools.islice(documents, field_documents)) if score_set.field else documents,
@@ -64,7 +66,8 @@ def score_sets(
                     models[model],
                     dataclasses.replace(settings, queries=score_set.queries),
                     fields=(score_set.field,) if score_set.field else (),
-                    keep={*keep, "sentences"} if score_set.each else keep,
+                    measure=score_set.measure,
+                    keep=of_attention if score_set.measure == "attention" else (),
                     load=load,
                     progress=progress,
                 )
@@ -77,6 +80,7 @@ def score_corpus(
     model: ModelRef,
     settings: ScoreSettings,
     *,
+    measure: Measure = "attention",
     fields: Sequence[str] = (),
     keep: Collection[Kept] = (),
     load: Callable[..., Any] | None = None,
@@ -86,9 +90,10 @@ def score_corpus(
 
     Args:
         documents: the corpus; one shard of it is held at a time.
-        folder: `RUN/scores/<model>-<queries>`.
-        model: the model, and the layers and heads that are averaged.
-        settings: queries, and how their attention is averaged and batched.
+        folder: `RUN/scores/<model>-<queries>`, or `<model>-entropy`.
+        model: the model, and of attention the layers and heads that are averaged.
+        settings: how texts are batched; of attention, the queries and how it is averaged.
+        measure: what is scored: attention (`score_documents`) or entropy (`entropy_of_documents`).
         fields: only spans of these fields (empty: all but the head fields).
         keep: what to write in addition, in columns of their own, as in `score_documents`.
         load: stands in for `load_for_scoring`, to keep a model that scores more than once.
@@ -98,21 +103,13 @@ def score_corpus(
         ElusiveError: if there are no documents or no spans to read from, the folder was begun with other settings,
             or as `score_documents`.
     """
-    check_corpus(documents, settings, fields)
+    way = _Way(measure, settings, tuple(fields), tuple(keep))
+    way.check(documents)
     identity = {
         **loading.model_identity(model),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "queries": settings.queries,
-        "fields": list(fields),
-        "head_fields": list(settings.head_fields),
-        "include_self": settings.include_self,
-        "layers": list(model.layers),
-        "heads": list(model.heads),
-        "per_head": "heads" in keep,
-        **({"each": True} if "sentences" in keep else {}),
-        "renormalise": settings.renormalise,
-        **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
+        **way.identity(model),
         "max_length": settings.max_length,
         "shard_documents": settings.shard_documents,
         "corpus": corpus_hash(documents),
@@ -132,21 +129,74 @@ def score_corpus(
                 part = list(itertools.islice(remaining, size))
                 if path.exists():
                     continue
-                scores = score_documents(
+                scores = way.scores(
                     part,
+                    model,
                     loaded,
                     tokenizer,
-                    settings,
-                    fields=fields,
-                    layers=model.layers,
-                    heads=model.heads,
-                    keep=keep,
-                    progress=lambda finished, _, before=done: progress(before + finished, len(documents)),
+                    lambda finished, _, before=done: progress(before + finished, len(documents)),
                 )
                 write_shard(path, scores)
                 done += len(part)
         seconds = round(time.monotonic() - began, 3)
         stage.finish({"documents": len(documents), "shards": len(shards), "seconds": seconds})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """What is scored, and how."""
+
+    measure: Measure
+    settings: ScoreSettings
+    fields: tuple[str, ...]
+    keep: tuple[Kept, ...]
+
+    def check(self, documents: Collection[Document]) -> None:
+        """Refuse to score nothing, or what only attention has."""
+        if self.measure == "attention":
+            return check_corpus(documents, self.settings, self.fields)
+        if self.fields or self.keep:
+            raise ElusiveError(
+                f"Entropies are taken at every token: expected no fields, and nothing kept in addition, got "
+                f"{', '.join((*self.fields, *self.keep))}. Leave these out, or score attention."
+            )
+        check_corpus(documents, dataclasses.replace(self.settings, queries="all"))
+
+    def identity(self, model: ModelRef) -> dict[str, Any]:
+        """All that scores depend on, beside the model, the corpus and the windows; JSON types only."""
+        if self.measure == "entropy":
+            return {"measure": "entropy"}
+        settings = self.settings
+        return {
+            "queries": settings.queries,
+            "fields": list(self.fields),
+            "head_fields": list(settings.head_fields),
+            "include_self": settings.include_self,
+            "layers": list(model.layers),
+            "heads": list(model.heads),
+            "per_head": "heads" in self.keep,
+            **({"each": True} if "sentences" in self.keep else {}),
+            "renormalise": settings.renormalise,
+            **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
+        }
+
+    def scores(
+        self, documents: Sequence[Document], model: ModelRef, loaded: Any, tokenizer: Any, progress: ProgressFunction
+    ) -> list[TokenScores]:
+        """The scores of some documents."""
+        if self.measure == "entropy":
+            return entropy_of_documents(documents, loaded, tokenizer, self.settings, progress=progress)
+        return score_documents(
+            documents,
+            loaded,
+            tokenizer,
+            self.settings,
+            fields=self.fields,
+            layers=model.layers,
+            heads=model.heads,
+            keep=self.keep,
+            progress=progress,
+        )
 
 
 def check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str] = ()) -> None:
