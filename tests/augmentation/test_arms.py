@@ -10,14 +10,14 @@ from elusive.augmentation.arm import arm_ranks, count_at_ceiling, drop_probabili
 from elusive.augmentation.arms import ARMS, arm_named
 from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
 from elusive.augmentation.rules import Tokens, drop_probability
-from elusive.augmentation.signals import ScoredDocument, distance_from_head
+from elusive.augmentation.signals import ScoredDocument, distance_from_head, entropy
 from elusive.config.run import AugmentSettings, ScoreSettings, UnseenTokens
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
-from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets
 from elusive.scoring.shards import TokenScores
 
-GUIDED = tuple(name for name, arm in ARMS.items() if arm.signal)
+GUIDED = tuple(name for name, arm in ARMS.items() if arm.signal and arm.ranked)
 AT_CUES = (
     "contrast-cues",
     "contrast-cues-unbroken",
@@ -106,7 +106,9 @@ class TestArms:
         together = {"insert-contrast+reorder", "insert-head+reorder"}
         acting = {f"{what}-{by}" for what in ("key-dropout", "masked") for by in ("random", "contrast")}
         acting |= {"weighted-contrast", "weighted-answers", "random-unbroken", "contrast-cues-unbroken", "selective"}
-        assert set(ARMS) == {*paper, "random-matched", "query-distance", "reorder"} | inserting | together | acting
+        entropy = {"entropy-dropout", "entrodrop"}
+        others = {"random-matched", "query-distance", "reorder"}
+        assert set(ARMS) == {*paper, *others} | inserting | together | acting | entropy
         assert [name for name, arm in ARMS.items() if arm.name != name] == []
 
     def test_looks_tell_arms_apart(self) -> None:
@@ -119,8 +121,9 @@ class TestArms:
             arm_named("contrast-cue", "arms")
         assert str(caught.value) == (
             "arms: expected one of plain, random, random-matched, attention, distance, query-distance, contrast-all, "
-            "contrast-cues, reorder, insert-random, insert-distance, insert-attention, insert-contrast, insert-head, "
-            "key-dropout-random, key-dropout-contrast, masked-random, masked-contrast, weighted-contrast, "
+            "contrast-cues, entropy-dropout, reorder, insert-random, insert-distance, insert-attention, "
+            "insert-contrast, insert-head, "
+            "key-dropout-random, key-dropout-contrast, masked-random, masked-contrast, entrodrop, weighted-contrast, "
             "weighted-answers, random-unbroken, contrast-cues-unbroken, selective, "
             "insert-contrast+reorder, insert-head+reorder, got 'contrast-cue'. Did you mean 'contrast-cues'?"
         )
@@ -132,6 +135,7 @@ class TestArms:
         assert needed == {name: (each,) if arm.clues else (own,) for name, arm in ARMS.items()} | {
             "contrast-all": (own, *pair_sets("all")),
             **dict.fromkeys(AT_CUES, (own, *pair_sets("cues"))),
+            **dict.fromkeys(("entropy-dropout", "entrodrop"), (own, entropy_set("large"))),
             "insert-contrast": pair_sets("spans", each=True),
             "insert-contrast+reorder": pair_sets("spans", each=True),
         }
@@ -140,7 +144,8 @@ class TestArms:
         inserting = {"insert-contrast", "insert-contrast+reorder"}
         assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", *AT_CUES} | inserting
         reading = {name for name, arm in ARMS.items() if arm.reads("small", "cues")}
-        assert reading == {"attention", "insert-attention", "contrast-all", *AT_CUES} | inserting
+        of_itself = {"attention", "insert-attention", "entropy-dropout", "entrodrop"}
+        assert reading == {"contrast-all", *of_itself, *AT_CUES} | inserting
 
     def test_arms_together(self) -> None:
         arm = arm_named("attention+insert-head+reorder")
@@ -184,6 +189,7 @@ class TestArms:
         scores[ScoreSet("large", "spans")] = token_scores(np.array([0.1, 0.5, 0.1, 0.1]))
         scores[ScoreSet("large", "cues")] = token_scores(np.array([0.1, 0.1, 0.5, 0.1]))
         scores[ScoreSet("small", "all")] = token_scores(np.array([0.5, 0.5, 0.5, 0.1]))
+        scores[entropy_set("large")] = token_scores(np.array([0.9, 2.5, 0.1, 2.6]))
         document = Document("d", "a b c d", (Span("name", 2, 3), Span("city", 6, 7)))
         special = np.zeros(4, dtype=bool)
         scored = ScoredDocument(
@@ -198,7 +204,7 @@ class TestArms:
             best[arm] = int(probabilities(arm, given, settings).argmin())
             # Ranks from 1: even the best clue may be dropped.
             assert probabilities(arm, given, settings).min() == pytest.approx(0.0341394, abs=5e-8)
-        expected = {"attention": 1, "distance": 1, "query-distance": 0, "contrast-all": 3}
+        expected = {"attention": 1, "distance": 1, "query-distance": 0, "contrast-all": 3, "entropy-dropout": 3}
         assert best == expected | dict.fromkeys(AT_CUES, 2)
 
     def test_plain_drops_nothing(self) -> None:
@@ -244,9 +250,31 @@ class TestArms:
     @pytest.mark.parametrize("arm", ARMS)
     def test_excluded_tokens_are_never_dropped(self, arm: str) -> None:
         given = tokens_of(12, unseen=(10, 11), excluded=(0, 4, 11))
-        probability = probabilities(arm, given, last(alpha=1.0, beta=1000.0))
+        probability = probabilities(arm, given, last(alpha=1.0, beta=1000.0, low_entropy_share=1.0))
         assert probability[[0, 4, 11]].tolist() == [0.0, 0.0, 0.0]
         assert probability[given.rankable].tolist() == [1.0 if ARMS[arm].drops else 0.0] * 9
+
+    @pytest.mark.parametrize(
+        ("share", "masked"), [(0.0, []), (0.2, []), (0.25, [5]), (0.5, [1, 5]), (0.75, [1, 3, 5]), (1.0, [1, 2, 3, 5])]
+    )
+    def test_entrodrop_masks_the_lowest_share_at_alpha(self, share: float, masked: list[int]) -> None:
+        signal = np.array([0.0, 0.5, 3.0, 0.7, 9.0, 0.1])
+        given = Tokens(np.array([0, 1, 1, 1, 1, 1], bool), np.array([1, 1, 1, 1, 0, 1], bool), signal)
+        settings = AugmentSettings(alpha=0.3, low_entropy_share=share)
+        assert np.flatnonzero(probabilities("entrodrop", given, settings)).tolist() == masked
+        assert set(probabilities("entrodrop", given, settings)) <= {0.0, 0.3}
+
+    def test_a_first_token_that_nothing_predicts_is_not_predictable(self) -> None:
+        entropies = dataclasses.replace(
+            token_scores(np.array([0.0, 0.5, 0.2, 0.1])), queries=np.array([0, 1, 1, 1], np.int32)
+        )
+        own = ScoreSet("large", "cues")
+        scores = {own: token_scores(np.zeros(4)), entropy_set("large"): entropies}
+        given = (Document("d", "a b c d", ()), scores, own, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
+        assert entropy(ScoredDocument(*given)).tolist() == [np.inf, 0.5, pytest.approx(0.2), pytest.approx(0.1)]
+        other = dataclasses.replace(entropies, token_ids=entropies.token_ids + 1)
+        with pytest.raises(ElusiveError, match="The entropies of document 'd' are of other tokens"):
+            entropy(ScoredDocument(given[0], {**scores, entropy_set("large"): other}, *given[2:]))
 
     def test_signal_that_was_not_computed(self) -> None:
         given = Tokens(np.ones(2, bool), np.ones(2, bool), np.zeros(2))

@@ -33,7 +33,7 @@ from elusive.models.special_tokens import special_token_ids
 from elusive.runs.stage import FORMAT
 from elusive.scoring.positions import query_positions
 from elusive.scoring.sentence_rows import sentence_rows
-from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets
 from elusive.scoring.shards import TokenScores
 
 CUES = ScoreSettings()
@@ -71,13 +71,15 @@ def in_order(scores: Mapping[ScoreSet, ById], documents: Iterable[Document]) -> 
 def score_sets(documents: Sequence[Document], tokenizer: Any) -> dict[ScoreSet, ById]:
     kinds: tuple[Queries, ...] = ("cues", "spans", "all")
     pairs = itertools.product(("large", "small"), kinds)
-    return {
+    attention = {
         ScoreSet(model, queries, each=each): {
             item.id: token_scores(item, tokenizer, queries, seed, each) for item in documents
         }
         for seed, (model, queries) in enumerate(pairs)
         for each in (False, True)
     }
+    entropies = {item.id: token_scores(item, tokenizer, "all", 9) for item in documents}
+    return {**attention, entropy_set("large"): entropies, entropy_set("small"): entropies}
 
 
 @pytest.fixture(scope="module")
@@ -496,7 +498,7 @@ class TestFiles:
         assert made.unchanged == 1.0
         assert made.warning("insert-head").startswith("warning: 100% of the copies of insert-head are their original")
 
-    @pytest.mark.parametrize("arm", ["random", *(name for name, arm in ARMS.items() if arm.signal)])
+    @pytest.mark.parametrize("arm", ["random", *(name for name, arm in ARMS.items() if arm.signal and arm.ranked)])
     def test_ranking_file(self, augmented, tmp_path: Path, arm: str) -> None:
         results = augmented(arm)
         write(tmp_path, results)
@@ -547,7 +549,7 @@ class TestWhatIsNeverDropped:
     @pytest.mark.parametrize("unseen_tokens", ["last", "keep"])
     def test_words_are_dropped_or_kept_as_wholes(self, augmented, arm: str, unseen_tokens: str) -> None:
         dropped = 0
-        for result in augmented(arm, whole_words=True, unseen_tokens=unseen_tokens)[:-1]:  # of people
+        for result in augmented(arm, unit="word", unseen_tokens=unseen_tokens)[:-1]:  # of people
             words = Counter(re.findall(r"\w+", result.texts[0].text))
             for copy in result.texts[1:]:
                 left = Counter(re.findall(r"\w+", copy.text))
@@ -565,15 +567,15 @@ class TestWhatIsNeverDropped:
     @pytest.mark.parametrize(
         "settings",
         [
-            {"whole_words": True},
+            {"unit": "word"},
             {"protected_spans": ("answers",)},
             {"protected_spans": ("heads",), "protected_patterns": ("numbers",), "rank_scale": "relative"},
-            {"whole_words": True, "protected_patterns": ("numbers",), "unseen_tokens": "last"},
+            {"unit": "word", "protected_patterns": ("numbers",), "unseen_tokens": "last"},
         ],
     )
     def test_random_matched_stays_matched(self, augmented, settings: dict[str, Any]) -> None:
         matched = augmented("random-matched", **settings)
-        for arm in (name for name, arm in ARMS.items() if arm.signal):
+        for arm in (name for name, arm in ARMS.items() if arm.signal and arm.ranked):
             for one, guided in zip(matched, augmented(arm, **settings), strict=True):
                 assert guided.ranked.drop_probability.sum() == pytest.approx(
                     one.ranked.drop_probability.sum(), abs=1e-9

@@ -22,7 +22,7 @@ from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl
-from elusive.scoring.sets import pair_sets
+from elusive.scoring.sets import entropy_set, pair_sets
 from elusive.scoring.shards import TokenScores
 
 TEXT = "Ada Byron wrote notes in London."
@@ -39,7 +39,8 @@ def scores_of(document: Document, tokenizer: Any, seed: int) -> TokenScores:
 
 
 def augmented(tokenizer: Any, arm: str, **changed: Any) -> AugmentedDocument:
-    sets = {one: [scores_of(DOCUMENT, tokenizer, seed)] for seed, one in enumerate(pair_sets("cues"))}
+    names = (*pair_sets("cues"), entropy_set("large"))
+    sets = {one: [scores_of(DOCUMENT, tokenizer, seed)] for seed, one in enumerate(names)}
     settings = dataclasses.replace(SETTINGS, **changed)
     [made] = augment_documents(
         [DOCUMENT], arm, sets, trained="large", tokenizer=tokenizer, score=ScoreSettings(), settings=settings
@@ -53,6 +54,7 @@ def test_the_arms() -> None:
         "key-dropout-contrast": "hide_keys",
         "masked-random": "mask_inputs",
         "masked-contrast": "mask_inputs",
+        "entrodrop": "mask_rising",
         "weighted-contrast": "weigh_loss",
         "weighted-answers": "weigh_loss",
         "random-unbroken": "weigh_loss",
@@ -66,10 +68,15 @@ def test_what_they_depend_on(name: str) -> None:
     arm = ARMS[name]
     used = {one for one in ("alpha", "beta", "copies", "seed", "blank", "insert_share") if arm.uses(one)}
     drawn = {"copies", "seed"} if arm.copies else set()
-    rates = {"weighted-answers": {"alpha"}, "selective": set()}.get(name, {"alpha", "beta"})
+    rates = {"weighted-answers": {"alpha"}, "entrodrop": {"alpha"}, "selective": set()}.get(name, {"alpha", "beta"})
     assert used == drawn | rates | ({"blank"} if name.endswith("unbroken") else set())
-    trained = {one for one in ("learning_rate", "mask_token", "selected_ratio", "reference") if arm.trains_with(one)}
-    more = {"mask_inputs": {"mask_token"}, "select_loss": {"selected_ratio", "reference"}}
+    settings = ("learning_rate", "mask_token", "mask_steepness", "selected_ratio", "reference")
+    trained = {one for one in settings if arm.trains_with(one)}
+    more = {
+        "mask_inputs": {"mask_token"},
+        "mask_rising": {"mask_token", "mask_steepness"},
+        "select_loss": {"selected_ratio", "reference"},
+    }
     assert trained == {"learning_rate"} | more.get(str(arm.marks), set())
 
 
@@ -94,6 +101,24 @@ def test_what_dropout_would_drop_is_marked_and_the_text_stays(tokenizer: Any, us
         assert marks.tokens == digest(tokenizer(TEXT)["input_ids"])
     assert (marked.dropped, marked.marked) == (0, dropped.dropped)
     assert all(one.intact == one.copies == 3 for one in marked.spans.values())
+
+
+def test_masking_begins_at_a_strength_of_its_own_for_each_token(tokenizer: Any) -> None:
+    made = augmented(tokenizer, "entrodrop", copies=40, low_entropy_share=0.25)
+    entropies = scores_of(DOCUMENT, tokenizer, 2).scores
+    rankable = np.flatnonzero(made.ranked.ranks)
+    lowest = rankable[np.argsort(entropies[rankable])[: len(rankable) // 4]]
+    expected = np.isin(np.arange(len(entropies)), lowest) * 0.7
+    assert made.ranked.drop_probability.tolist() == expected.tolist()
+    values = np.array([text.marks.values for text in made.texts[1:] if text.marks])
+    assert {text.text for text in made.texts} == {TEXT}
+    assert not values[:, expected == 0].any()
+    at_half, at_all = ((values > 0) & (values <= strength) for strength in (0.5, 1.0))
+    assert (at_all.sum(), made.marked) == (np.count_nonzero(values), np.count_nonzero(values))
+    count = len(lowest) * 40
+    assert at_all.sum() / count == pytest.approx(0.7, abs=0.1)
+    assert at_half.sum() / count == pytest.approx(0.35, abs=0.1)
+    assert (values[values > 0] > 0).all()
 
 
 def test_the_random_twin_hides_at_the_guided_rate(tokenizer: Any) -> None:
@@ -222,7 +247,11 @@ MARKS = {"use": "hide_keys", "tokens": "0" * 16, "values": [0, 1]}
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([1, 2], "expected a table with `use` = hide_keys | mask_inputs | weigh_loss | select_loss, got [1, 2]"),
+        (
+            [1, 2],
+            "expected a table with `use` = hide_keys | mask_inputs | mask_rising | weigh_loss | select_loss, "
+            "got [1, 2]",
+        ),
         (MARKS | {"use": "hide"}, "expected a table with `use` = hide_keys"),
         ({"use": "hide_keys"}, "expected `tokens`, a digest, and `values`, a number of 0 or more for each token"),
         (MARKS | {"values": ["1"]}, "expected `tokens`, a digest, and `values`, a number of 0 or more"),
@@ -230,6 +259,7 @@ MARKS = {"use": "hide_keys", "tokens": "0" * 16, "values": [0, 1]}
         (MARKS | {"values": [-1]}, "expected `tokens`, a digest, and `values`, a number of 0 or more"),
         (MARKS | {"values": [float("nan")]}, "expected `tokens`, a digest, and `values`, a number of 0 or more"),
         (MARKS | {"tokens": 5}, "expected `tokens`, a digest, and `values`, a number of 0 or more"),
+        (MARKS | {"use": "mask_rising", "values": [1.5]}, "expected a number from 0 to 1 for each token with `use` ="),
         (MARKS | {"values": [0.5, 1]}, "expected 0 or 1 for each token with `use` = hide_keys"),
     ],
 )

@@ -523,7 +523,15 @@ def test_all_leaves_out_what_cannot_be_run_and_says_why(begun):
     lacking += ["table8: needs paragraphs with questions in SQuAD's form, --wikipedia FILE"]
     lacking += [
         f"{name}: the family 'gemma' has no experiment for it"
-        for name in ("question-sets", "copies", "beyond", "beyond-wikipedia", "forgetting", "attempts")
+        for name in (
+            "question-sets",
+            "copies",
+            "beyond",
+            "beyond-entropy",
+            "beyond-wikipedia",
+            "forgetting",
+            "attempts",
+        )
     ]
     results = (begun.output / "results.md").read_text()
     assert [line.removeprefix("left out: ") for line in printed.splitlines() if line.startswith("left out")] == lacking
@@ -564,8 +572,8 @@ def untouched(tmp_path_factory) -> Pair:
     ("what", "said", "message"),
     [
         (["table9"], {}, "reproduce: expected table1, table2, table3, table4, table5, table6, table7, table8, figure1"),
-        (["table1", "figure8"], {}, "copies, beyond, beyond-wikipedia, forgetting, attempts or all, got 'figure8'"),
-        (["Table 1"], {}, "copies, beyond, beyond-wikipedia, forgetting, attempts or all, got 'Table 1'"),
+        (["table1", "figure8"], {}, "copies, beyond, beyond-entropy, beyond-wikipedia, forgetting, attempts or all, got 'figure8'"),
+        (["Table 1"], {}, "copies, beyond, beyond-entropy, beyond-wikipedia, forgetting, attempts or all, got 'Table 1'"),
         ([], {}, "reproduce: expected what to reproduce, got nothing. Name a table or figure, e.g. table2."),
         (
             ["table1", "table3"],

@@ -177,7 +177,7 @@ class TestAugment:
         assert all(len(copy.text) == len(original.text) and copy.text.endswith(last) for copy in copies)
 
     def test_numbers_stand_in_the_place_of_the_settings(self, clues: CorpusClues) -> None:
-        settings = AugmentSettings(alpha=0.0, beta=9.0, copies=3, whole_words=True)
+        settings = AugmentSettings(alpha=0.0, beta=9.0, copies=3, unit="word")
         assert len({text.text for text in elusive.augment(clues[:1], settings=settings)}) == 1
         original, copy = elusive.augment(clues[:1], alpha=1.0, copies=1, settings=settings)
         assert set(re.findall(r"\w+", copy.text)) < set(re.findall(r"\w+", original.text))  # no halves of words

@@ -67,6 +67,11 @@ def test_the_model_to_train_is_named_in_models(old: str, new: Models) -> None:
     assert recipe_of(refusal(f"[train]\n{old}")).models == new
 
 
+@pytest.mark.parametrize(("old", "unit"), [("true", "word"), ("false", "token")])
+def test_whole_words_are_a_unit(old: str, unit: str) -> None:
+    assert recipe_of(refusal(f"[augment]\nwhole_words = {old}")).augment.unit == unit
+
+
 def test_excluded_tokens_are_a_setting_of_score() -> None:
     assert recipe_of(refusal("[augment]\nexcluded_tokens = ['.', '\"']")).score == ScoreSettings(
         excluded_tokens=(".", '"')

@@ -71,7 +71,7 @@ def test_arms_that_do_not_depend_on_a_setting_have_one_trial():
         ("augment.copies", ALL[1:]),
         ("augment.beta", ALL[2:]),
         ("augment.rank_scale", ALL[2:]),
-        ("augment.whole_words", ALL[1:]),
+        ("augment.unit", ALL[1:]),
         ("augment.protected_spans", ALL[1:]),
         ("augment.protected_patterns", ALL[1:]),
         ("augment.unseen_tokens", ALL[1:]),
@@ -121,20 +121,24 @@ def test_what_arms_depend_on_that_edit_sentences(key, arms):
 @pytest.mark.parametrize(
     ("key", "arms"),
     [
-        ("train.epochs", "khmwau s"),
-        ("train.mask_token", "m"),
+        ("train.epochs", "khmwaue s"),
+        ("train.mask_token", "me"),
+        ("train.mask_steepness", "e"),
         ("train.selected_ratio", "s"),
         ("train.reference", "s"),
-        ("augment.alpha", "khmwau"),
+        ("augment.alpha", "khmwaue"),
+        ("augment.low_entropy_share", "e"),
         ("augment.beta", "khmwu"),
-        ("augment.copies", "khmu"),
-        ("augment.seed", "khmu"),
+        ("augment.copies", "khmue"),
+        ("augment.seed", "khmue"),
         ("augment.blank", "u"),
         ("augment.insert_share", ""),
-        ("score.queries", "khmwu"),
-        ("score.head_fields", "khmwua"),
-        ("score.excluded_tokens", "khmwua"),
+        ("score.queries", "khmwue"),
+        ("score.head_fields", "khmwuae"),
+        ("score.excluded_tokens", "khmwuae"),
         ("models.small.heads", "kmwu"),
+        ("models.large.heads", "kmwu"),
+        ("score.max_length", "khmwue"),
     ],
 )
 def test_what_arms_that_act_in_training_depend_on(key, arms):
@@ -146,6 +150,7 @@ def test_what_arms_that_act_in_training_depend_on(key, arms):
         "a": "weighted-answers",
         "u": "contrast-cues-unbroken",
         "s": "selective",
+        "e": "entrodrop",
     }
     recipe = replace(recipe_of(), arms=tuple(names.values()), augment=AugmentSettings(unseen_tokens="last"))
     assert {letter for letter, arm in names.items() if depends_on(recipe, arm, key)} == set(arms) - {" "}

@@ -53,7 +53,7 @@ def numbers(tmp_path: Path) -> Copies:
     return copies_numbers(
         [
             done(tmp_path / "off", "off", {}, first),
-            done(tmp_path / "words", "whole words", {"whole_words": True}, second),
+            done(tmp_path / "words", "whole words", {"unit": "word"}, second),
         ]
     )
 

@@ -181,7 +181,15 @@ def test_every_table_and_figure_has_a_family_and_names_what_it_needs():
     assert lacked == {
         *(
             (name, one)
-            for name in ("question-sets", "copies", "beyond", "beyond-wikipedia", "forgetting", "attempts")
+            for name in (
+                "question-sets",
+                "copies",
+                "beyond",
+                "beyond-entropy",
+                "beyond-wikipedia",
+                "forgetting",
+                "attempts",
+            )
             for one in PAPERS
         ),
         *((f"table{table}", one) for one in ("gemma-2", "llama-3") for table in (4, 5, 6, 7, 8)),

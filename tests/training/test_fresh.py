@@ -29,7 +29,7 @@ from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.runs.stage import FORMAT
-from elusive.scoring.sets import pair_sets
+from elusive.scoring.sets import entropy_set, pair_sets
 from elusive.scoring.shards import TokenScores
 from elusive.training.fresh import FreshCopies, FreshDropoutCollator, FreshEpochs, FreshRows, fresh_rows
 from elusive.training.marked_rows import ids_of
@@ -57,7 +57,8 @@ def write(folder: Path, tokenizer: Any, arm: str = "contrast-all", settings: Aug
             made.append(TokenScores(document.id, ids, offsets, drawn, np.ones(len(ids), np.int32)))
         return made
 
-    sets = {one: scores(seed) for seed, one in enumerate((*pair_sets("all"), *pair_sets("cues")))}
+    names = (*pair_sets("all"), *pair_sets("cues"), entropy_set("large"))
+    sets = {one: scores(seed) for seed, one in enumerate(names)}
     options = {"trained": "large", "tokenizer": tokenizer, "score": ScoreSettings(queries="all"), "settings": settings}
     write_augmented(folder, augment_documents(documents, arm, sets, **options), arm, settings)
     return folder / "train.jsonl"
@@ -101,7 +102,7 @@ def tiny_model(tokenizer: Any) -> LlamaForCausalLM:
 
 class TestCopies:
     @pytest.mark.parametrize(
-        "changed", [{}, {"blank": True}, {"whole_words": True, "protected_patterns": ("numbers",)}]
+        "changed", [{}, {"blank": True}, {"unit": "word", "protected_patterns": ("numbers",)}, {"unit": "phrase"}]
     )
     @pytest.mark.parametrize("arm", ["plain", "random", "contrast-all"])
     def test_epoch_0_is_the_static_set_and_epoch_1_the_copies_that_would_follow(

@@ -22,12 +22,13 @@ from elusive.training.marked_rows import MarkedRow, RowCollator, marked_rows, ma
 from elusive.training.sequences import tokenize_rows
 from elusive.training.stage import train
 from elusive.training.texts import TrainingTexts
+from elusive.training.trainer import Steps
 
 from .. import loaded
 from .test_fresh import write as write_fresh
 from .test_stage import TEXTS, tiny_model, trained_weights
 
-USES: tuple[MarkUse, ...] = ("hide_keys", "mask_inputs", "weigh_loss", "select_loss")
+USES: tuple[MarkUse, ...] = ("hide_keys", "mask_inputs", "mask_rising", "weigh_loss", "select_loss")
 
 
 def values(use: MarkUse, count: int, number: int, share: float = 0.4) -> np.ndarray:
@@ -35,6 +36,8 @@ def values(use: MarkUse, count: int, number: int, share: float = 0.4) -> np.ndar
         return np.ones(count)
     drawn = np.random.default_rng([number, count]).random(count)
     drawn[0] = 0.99  # a bos is never dropped
+    if use == "mask_rising":
+        return np.where(drawn < share, drawn / (share or 1), 0.0)
     return (drawn if share else np.ones(count)) if use == "weigh_loss" else drawn < share
 
 
@@ -131,6 +134,18 @@ class TestBatches:
         expected = [[*rows[0], *tail]] if packed else [[*rows[0]], [*tail, 0, 0]]
         assert batch["input_ids"].tolist() == expected
 
+    def test_masking_rises_over_the_steps(self) -> None:
+        row = MarkedRow(np.arange(4, dtype=np.int32), "mask_rising", np.array([0, 0.1, 0.5, 1], np.float32))
+        steps = Steps([row], [4], [np.array([0])] * 5, 1, 1, frozenset({"mask_rising"}), steepness=5.0)
+        # 1 / (1 + e^(-5 x)) at x = -.4, -.2, 0, .2, .4
+        expected = [0.1192029, 0.2689414, 0.5, 0.7310586, 0.8807971]
+        assert [steps.strength(step) for step in range(5)] == pytest.approx(expected, abs=1e-6)
+        masked = [row.at(steps.strength(step)) for step in range(5)]
+        assert [one.values.tolist() for one in masked] == [[0, 1, 0, 0]] * 2 + [[0, 1, 1, 0]] * 3
+        assert row.at(1.0).values.tolist() == [0, 1, 1, 1]
+        batch = RowCollator(False, mask_token=3)([masked[4]])
+        assert (batch["input_ids"].tolist(), batch["labels"].tolist()) == ([[0, 3, 3, 3]], [[0, 1, 2, 3]])
+
     @pytest.mark.parametrize("packed", [False, True])
     def test_labels_of_weight_0_are_ignored(self, packed: bool) -> None:
         row = MarkedRow(np.arange(5, 9, dtype=np.int32), "weigh_loss", np.array([1, 0, 1, 1], np.float32))
@@ -187,7 +202,7 @@ class TestTraining:
         assert packed.packed
         assert apart(plain, weights) > 1e-4
         for number, other in enumerate(
-            ({"packing": False}, {"gradient_accumulation_steps": 3})[: 1 + (use != "mask_inputs")]
+            ({"packing": False}, {"gradient_accumulation_steps": 3})[: 1 + (use not in ("mask_inputs", "mask_rising"))]
         ):
             _, others = trained_weights(model_folder, path, tmp_path / str(number), **given, **other)
             assert apart(weights, others) < 1e-5
@@ -228,7 +243,7 @@ class TestTraining:
 
     @pytest.mark.parametrize(
         ("use", "method"),
-        [("hide_keys", "lora"), ("mask_inputs", "full"), ("weigh_loss", "full"), ("select_loss", "lora")],
+        [("hide_keys", "lora"), ("mask_rising", "full"), ("weigh_loss", "full"), ("select_loss", "lora")],
     )
     def test_a_training_that_was_stopped_ends_in_the_same_weights(
         self, tokenizer: Any, model_folder: str, tmp_path: Path, use: MarkUse, method: Any
@@ -267,7 +282,7 @@ class TestTraining:
 
 
 class TestFresh:
-    ARMS = ("key-dropout-contrast", "masked-random", "contrast-cues-unbroken", "weighted-contrast", "selective")
+    ARMS = ("key-dropout-contrast", "entrodrop", "contrast-cues-unbroken", "weighted-contrast", "selective")
 
     @pytest.mark.parametrize("arm", ARMS)
     def test_epoch_0_is_the_static_set_and_later_ones_are_drawn_anew(

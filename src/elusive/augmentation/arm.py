@@ -18,9 +18,9 @@ from .insertion import (
     distance_clues,
 )
 from .marks import MarkUse, Use
-from .rules import DropRule, Tokens, by_rank, none_dropped, ranks_by
+from .rules import DropRule, Tokens, at_lowest, by_rank, none_dropped, ranks_by
 from .signals import Signal
-from .words import mean_in_word
+from .units import mean_in_unit
 
 
 def _nothing(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
@@ -38,12 +38,13 @@ _CLUE_SETTINGS: dict[ClueFinder | None, tuple[str, ...]] = {
 }
 """The settings of [augment] that each way to find clues depends on."""
 
-_OF_MARKS: dict[str, MarkUse] = {
-    "mask_token": "mask_inputs",
-    "selected_ratio": "select_loss",
-    "reference": "select_loss",
+_OF_MARKS: dict[str, tuple[MarkUse, ...]] = {
+    "mask_token": ("mask_inputs", "mask_rising"),
+    "mask_steepness": ("mask_rising",),
+    "selected_ratio": ("select_loss",),
+    "reference": ("select_loss",),
 }
-"""The settings of [train] that only one kind of marks depends on."""
+"""The settings of [train] that only some kinds of marks depend on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Arm:
         reads: (role of the trained model, score.queries) -> the score sets whose values its signal depends on.
         drop_probability: the rule that gives each token's probability.
         use: what is done with them: tokens are deleted from the text, or the text stays whole and training acts on its
-            tokens (see `marks.MarkUse`); a loss is weighed by the probability to stay.
+            tokens (see `marks.MarkUse`); a loss is weighed by the probability to stay, and masking that rises reaches
+            the probability at the end of training.
         skips_broken: whether the labels next to a deletion are left out of the loss.
         spares: fields whose spans it never drops, as in augment.protected_spans.
         ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
@@ -137,6 +139,8 @@ class Arm:
             return self.deletes
         if setting == "across_tokenizers":
             return self.contrasts
+        if setting == "low_entropy_share":
+            return self.drop_probability is at_lowest
         if setting.startswith("insert_"):
             return self.clues is not None
         if setting.startswith("clue_"):
@@ -145,7 +149,7 @@ class Arm:
 
     def trains_with(self, setting: str) -> bool:
         """Whether training on its texts depends on a setting of [train], by name."""
-        return setting not in _OF_MARKS or self.marks == _OF_MARKS[setting]
+        return setting not in _OF_MARKS or self.marks in _OF_MARKS[setting]
 
     @property
     def contrasts(self) -> bool:
@@ -229,9 +233,9 @@ def drop_probabilities(
     """Each token's drop probability under an arm.
 
     Tokens that no query sees get the same probability in every guided arm and in random-matched: that of the ranks
-    after all others (`last`), or 0 in every arm (`keep`). Where words are dropped as wholes, a word's probability is
-    the mean over its tokens. Their ranks follow each other, so that the sum over a document is the same in every guided
-    arm and in random-matched, and the same as for single tokens.
+    after all others (`last`), or 0 in every arm (`keep`). Where words or phrases are dropped as wholes, the probability
+    of one is the mean over its tokens. Their ranks follow each other, so that the sum over a document is the same in
+    every guided arm and in random-matched, and the same as for single tokens.
 
     Args:
         arm: an entry of ARMS.
@@ -247,8 +251,8 @@ def drop_probabilities(
     """
     ranks = arm_ranks(arm, tokens, settings) if ranks is None else ranks
     probability = arm.drop_probability(ranks, tokens, settings)
-    if tokens.words is not None:
-        probability = mean_in_word(probability, tokens.words)
+    if tokens.units is not None:
+        probability = mean_in_unit(probability, tokens.units)
     return np.where(tokens.seen, probability, 0.0) if settings.unseen_tokens == "keep" else probability
 
 

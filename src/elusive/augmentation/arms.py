@@ -8,7 +8,7 @@ from typing import Any
 
 from elusive.config.run import Queries
 from elusive.errors import ElusiveError
-from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets
 
 from .arm import Arm, Arms, together
 from .insertion import (
@@ -19,8 +19,8 @@ from .insertion import (
     random_clues,
 )
 from .protection import ANSWERS
-from .rules import at_alpha, at_mean_of_ranks, none_dropped
-from .signals import attention, contrast_at, distance_from_head, distance_from_queries
+from .rules import at_alpha, at_lowest, at_mean_of_ranks, none_dropped
+from .signals import attention, contrast_at, distance_from_head, distance_from_queries, entropy
 
 _TABLE = (
     Arm(
@@ -100,6 +100,16 @@ _TABLE = (
         marker="o",
         signal=contrast_at("cues"),
         reads=lambda trained, queries: pair_sets("cues"),
+    ),
+    Arm(
+        "entropy-dropout",
+        words="entropy",
+        made="tokens were dropped at random unless the model is unsure of them before it reads them",
+        colour="#6a7f10",
+        on_dark="#a3bd3a",
+        marker="<",
+        signal=entropy,
+        reads=lambda trained, queries: (entropy_set(trained),),
     ),
 )
 
@@ -220,6 +230,19 @@ _IN_TRAINING = (
         use="mask_inputs",
     ),
     Arm(
+        "entrodrop",
+        words="inputs of low entropy masked, more and more (EntroDrop)",
+        made="more and more of the tokens that the model is sure of before it reads them were masked at the input",
+        colour="#2f6b4f",
+        on_dark="#6fb393",
+        marker="p",
+        signal=entropy,
+        reads=lambda trained, queries: (entropy_set(trained),),
+        drop_probability=at_lowest,
+        ranked=False,
+        use="mask_rising",
+    ),
+    Arm(
         "weighted-contrast",
         words="loss weighted by contrast",
         made="the loss of a token weighs more if a large model attends to it more than a small one",
@@ -309,7 +332,7 @@ def arm_named(name: str, where: str = "arm") -> Arm:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         together = (
             " Joined with +, expected at most one that drops, one that inserts, and reorder, in this order; none that "
-            "acts in training (key-dropout-..., masked-..., weighted-..., ...-unbroken, selective)."
+            "acts in training (key-dropout-..., masked-..., entrodrop, weighted-..., ...-unbroken, selective)."
             if "+" in name
             else ""
         )

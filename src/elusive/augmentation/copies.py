@@ -33,7 +33,7 @@ from .rankings import RankedDocument
 from .rules import Tokens
 from .signals import ScoredDocument, scores_of
 from .survival import SpanCounts, count_intact
-from .words import any_in_word, first_tokens_of_words
+from .units import any_in_unit, first_tokens_of_units
 
 _Item = TypeVar("_Item")
 
@@ -146,7 +146,7 @@ class Augmenter:
         probability = drop_probabilities(self.arm, tokens, self.settings, ranks)
         clues = tuple(self.arm.clues(scored, words_of(scored, self._rankable(scored)))) if self.arm.clues else ()
         ranked = RankedDocument(document.id, document.text, own.token_ids, own.offsets, ranks, probability, clues)
-        kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.words)
+        kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.units)
         made = [self.maker.original(ranked), *self.maker.copies(ranked, kept_CT, self.copies)]
         stay_CT = kept_CT if self.arm.deletes else np.ones_like(kept_CT)
         ids = [own.token_ids[stay] for stay in stay_CT & text_T]
@@ -181,18 +181,18 @@ class Augmenter:
         return self._tokens(self._scored(document, scores))
 
     def _tokens(self, scored: ScoredDocument) -> Tokens:
-        document, own, words = scored.document, scored.own, None
+        document, own = scored.document, scored.own
         rankable, seen = self._rankable(scored), own.queries > 0
         protected = protected_tokens(document, own.offsets, self.protecting, self.score.head_fields)
         signal = self.arm.signal(scored) if self.arm.signal else None
-        if self.settings.whole_words:
-            words = first_tokens_of_words(document.text, own.offsets, scored.special)
+        units = first_tokens_of_units(self.settings.unit, document.text, own.offsets, scored.special)
+        if units is not None:
             # A word is as good as the best of its tokens that may be ranked, but all of it is dropped or kept.
             signal = None if signal is None else np.where(rankable & seen, signal, -np.inf)
-            rankable, protected = any_in_word(rankable, words), any_in_word(protected, words)
+            rankable, protected = any_in_unit(rankable, units), any_in_unit(protected, units)
             keeps = self.settings.unseen_tokens == "keep"
-            seen = ~any_in_word(~seen, words) if keeps else any_in_word(seen, words)
-        return Tokens(rankable & ~protected, seen, signal, words, int(np.count_nonzero(rankable & protected)))
+            seen = ~any_in_unit(~seen, units) if keeps else any_in_unit(seen, units)
+        return Tokens(rankable & ~protected, seen, signal, units, int(np.count_nonzero(rankable & protected)))
 
     def _rankable(self, scored: ScoredDocument) -> np.ndarray:
         own = scored.own
@@ -208,10 +208,11 @@ class Augmenter:
 
 
 def _marked(marks: TokenMarks | None) -> float:
-    """Tokens that are hidden, masked or out of the loss; a weight counts with what it takes away."""
+    """Tokens that are hidden, masked (at the end of training) or out of the loss; a weight counts by what it takes."""
     if marks is None or marks.use == "select_loss":  # which labels are left out is seen in training
         return 0.0
-    return float((1 - marks.values if marks.use == "weigh_loss" else marks.values).sum())
+    values = marks.values > 0 if marks.use == "mask_rising" else marks.values
+    return float((1 - values if marks.use == "weigh_loss" else values).sum())
 
 
 def augment_documents(

@@ -88,7 +88,7 @@ def kept_in_copies(
     probability: Float[np.ndarray, " tokens"],
     seeds_C4: UInt64[np.ndarray, "copies 4"],
     generator: np.random.Generator,
-    words: Int[np.ndarray, " tokens"] | None = None,
+    units: Int[np.ndarray, " tokens"] | None = None,
 ) -> Bool[np.ndarray, "copies tokens"]:
     """Draw which tokens stay in each copy of a document.
 
@@ -96,7 +96,7 @@ def kept_in_copies(
         probability: float, (tokens,).
         seeds_C4: of this document, from `copy_seeds`.
         generator: any with a PCG64 bit generator, which is set anew for each copy.
-        words: the first token of each token's word, whose draw decides for all of them; None: each token has its own.
+        units: the first token of each token's word or phrase, whose draw decides for it; None: each has its own.
 
     Returns:
         bool, (copies, tokens).
@@ -106,23 +106,23 @@ def kept_in_copies(
     for drawn, seed in zip(drawn_CT, seeds_C4.tolist(), strict=True):
         bits.state = _pcg64_state(*seed)
         generator.random(out=drawn)
-    return (drawn_CT if words is None else drawn_CT[:, words]) >= probability
+    return (drawn_CT if units is None else drawn_CT[:, units]) >= probability
 
 
 def kept_tokens(
     probability: Float[np.ndarray, " tokens"],
     generator: np.random.Generator,
-    words: Int[np.ndarray, " tokens"] | None = None,
+    units: Int[np.ndarray, " tokens"] | None = None,
 ) -> Bool[np.ndarray, " tokens"]:
     """Draw which tokens stay.
 
     Args:
         probability: float, (tokens,).
         generator: of this copy.
-        words: as in `kept_in_copies`.
+        units: as in `kept_in_copies`.
 
     Returns:
         bool, (tokens,).
     """
     drawn = generator.random(len(probability))
-    return (drawn if words is None else drawn[words]) >= probability
+    return (drawn if units is None else drawn[units]) >= probability

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from elusive.config.run import AugmentSettings
 
 from .arm import Arm
+from .draws import copy_generator
 from .edits import CopyWriter
 from .marks import MarkedText, TokenMarks
 from .rankings import RankedDocument
@@ -49,6 +50,11 @@ class TextMaker:
             kept_CT: the tokens that dropout keeps in each copy, bool (copies, tokens).
             numbers: of the copies, from 1.
         """
+        if self.arm.use == "mask_rising":
+            return [
+                MarkedText(ranked.text, self._rising(ranked, kept, copy))
+                for kept, copy in zip(kept_CT, numbers, strict=True)
+            ]
         if self.arm.use in ("hide_keys", "mask_inputs"):
             marks = [TokenMarks.of(self.arm.use, ranked.token_ids, ~kept) for kept in kept_CT]
             return [MarkedText(ranked.text, one) for one in marks]
@@ -59,6 +65,16 @@ class TextMaker:
             return list(map(MarkedText, texts))
         broken = self._broken.marks(ranked, kept_CT, texts)
         return [MarkedText(*one) for one in zip(texts, broken, strict=True)]
+
+    def _rising(self, ranked: RankedDocument, kept_T: np.ndarray, copy: int) -> TokenMarks:
+        """The strength at which each token of a copy that is not kept begins to be masked, uniform in (0, 1]."""
+        generator = copy_generator(self.writer.settings.seed, ranked.document_id, copy, "strength")
+        strengths_T = np.maximum(1 - generator.random(len(kept_T)), _LEAST_STRENGTH)
+        return TokenMarks.of("mask_rising", ranked.token_ids, np.where(kept_T, 0.0, strengths_T))
+
+
+_LEAST_STRENGTH = 1e-6
+"""Marks keep six decimals, and 0 means never."""
 
 
 class _BrokenLabels:

@@ -16,13 +16,15 @@ from jaxtyping import Float32
 
 from elusive.errors import ElusiveError
 
-MarkUse = Literal["hide_keys", "mask_inputs", "weigh_loss", "select_loss"]
+MarkUse = Literal["hide_keys", "mask_inputs", "mask_rising", "weigh_loss", "select_loss"]
 """What training does with a token's mark: 1 hides it as a key from all later positions; 1 puts the mask token in its
-place at the input; it is the weight of its loss as a label; 1 lets it be chosen among the labels."""
+place at the input; it is the strength of masking from which on that is done, which rises from 0 to 1 over the training
+(0: never); it is the weight of its loss as a label; 1 lets it be chosen among the labels."""
 
 MARK_WORDS: dict[MarkUse, str] = {
     "hide_keys": "it hides tokens from later positions",
     "mask_inputs": "it masks tokens at the input",
+    "mask_rising": "it masks more and more tokens at the input",
     "weigh_loss": "it weighs the loss of each token",
     "select_loss": "it chooses the tokens whose loss counts",
 }
@@ -103,6 +105,8 @@ def marks_of(row: Mapping[str, Any]) -> TokenMarks | None:
         or not isinstance(given.get("tokens"), str)
     ):
         raise ElusiveError(f"{COLUMN}: expected `tokens`, a digest, and `values`, a number of 0 or more for each token")
-    if given["use"] != "weigh_loss" and not set(values) <= {0, 1}:
+    if given["use"] == "mask_rising" and max(values, default=0) > 1:
+        raise ElusiveError(f"{COLUMN}: expected a number from 0 to 1 for each token with `use` = mask_rising")
+    if given["use"] not in ("weigh_loss", "mask_rising") and not set(values) <= {0, 1}:
         raise ElusiveError(f"{COLUMN}: expected 0 or 1 for each token with `use` = {given['use']}")
     return TokenMarks(given["use"], given["tokens"], np.array(values, dtype=np.float32))

@@ -14,7 +14,7 @@ from elusive.clues.ranks import rank_tokens
 from elusive.config.run import AugmentSettings
 from elusive.errors import ElusiveError
 
-from .words import rank_by_words
+from .units import rank_by_units
 
 REFERENCE_LENGTH = 80
 """Ranked tokens of a document to which augment.rank_scale = relative scales all others: about the paper's biographies,
@@ -29,15 +29,15 @@ class Tokens:
         rankable: bool, (tokens,); false for tokens that are never ranked and never dropped, protected ones among them.
         seen: bool, (tokens,); whether a query of the run (score.queries) sees the token.
         signal: float, (tokens,); what the arm ranks by; None for an arm without a signal.
-        words: int, (tokens,); the first token of each token's word, where words are dropped as wholes. All tokens of a
-            word are then rankable or none, and seen or none.
+        units: int, (tokens,); the first token of each token's word or phrase, where these are dropped as wholes. All
+            tokens of one are then rankable or none, and seen or none.
         protected: how many more tokens would be rankable, if the settings did not protect them.
     """
 
     rankable: Bool[np.ndarray, " tokens"]
     seen: Bool[np.ndarray, " tokens"]
     signal: Float[np.ndarray, " tokens"] | None = None
-    words: Int[np.ndarray, " tokens"] | None = None
+    units: Int[np.ndarray, " tokens"] | None = None
     protected: int = 0
 
 
@@ -86,6 +86,13 @@ def at_alpha(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np
     return np.where(tokens.rankable, settings.alpha, 0.0)
 
 
+def at_lowest(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
+    """Alpha for the last of the seen tokens in the ranking, a share low_entropy_share, and for what ranks behind."""
+    seen = np.count_nonzero((ranks > 0) & tokens.seen)
+    kept = math.ceil(round((1 - settings.low_entropy_share) * seen, 6))
+    return np.where(ranks > kept, settings.alpha, 0.0)
+
+
 def at_mean_of_ranks(ranks: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
     """The mean of Equation 1 over a document's seen tokens: an arm differs from a guided one only in what it drops."""
     any_order = ranks_by(np.zeros(len(tokens.rankable)), tokens, settings)
@@ -95,8 +102,8 @@ def at_mean_of_ranks(ranks: np.ndarray, tokens: Tokens, settings: AugmentSetting
 
 
 def ranks_by(signal: np.ndarray, tokens: Tokens, settings: AugmentSettings) -> np.ndarray:
-    if tokens.words is None:
+    if tokens.units is None:
         ranks = rank_tokens(signal, tokens.rankable, tokens.seen)
     else:
-        ranks = rank_by_words(signal, tokens.rankable, tokens.seen, tokens.words)
+        ranks = rank_by_units(signal, tokens.rankable, tokens.seen, tokens.units)
     return np.where(tokens.seen, ranks, np.int32(0)) if settings.unseen_tokens == "keep" else ranks

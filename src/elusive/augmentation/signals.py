@@ -13,7 +13,7 @@ from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import query_positions, tokens_of_spans
-from elusive.scoring.sets import ScoreSet, pair_sets
+from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets
 from elusive.scoring.shards import TokenScores
 
 
@@ -75,6 +75,20 @@ Signal = Callable[[ScoredDocument], np.ndarray]
 def attention(scored: ScoredDocument) -> np.ndarray:
     """The trained model's own attention, float32 (tokens,)."""
     return scored.own.scores
+
+
+def entropy(scored: ScoredDocument) -> np.ndarray:
+    """The entropy of the trained model's prediction in each token's place, float32 (tokens,).
+
+    A token that nothing predicts (the first of a text without bos) is not predictable, so its entropy is infinite.
+    """
+    found = scores_of(scored.scores, entropy_set(scored.own_set.model), scored.document)
+    if not np.array_equal(found.token_ids, scored.own.token_ids):
+        raise ElusiveError(
+            f"The entropies of document {scored.document.id!r} are of other tokens than its attention scores. Score "
+            "both with the model that will be trained."
+        )
+    return np.where(found.queries > 0, found.scores, np.inf).astype(np.float32)
 
 
 def distance_from_head(scored: ScoredDocument) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +19,7 @@ from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
 from elusive.runs.parquet import WRITE
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.typed_json import from_json, to_json
-from elusive.scoring.sets import ScoreSet
+from elusive.scoring.sets import Measure, ScoreSet, entropy_set
 from elusive.scoring.shards import iterate_scores
 
 from .arm import Arm, count_at_ceiling
@@ -59,7 +60,7 @@ def write_augmented(
     folder = Path(folder)
     documents = texts = dropped = chances = at_ceiling = ranked = unchanged = clues = headed = right = 0
     marked, markable = 0.0, 0
-    columns = train_schema(arm_named(arm))
+    columns, by_rank = train_schema(arm_named(arm)), arm_named(arm).ranked
     intact: dict[str, SpanCounts] = {}
     encode = json.JSONEncoder(ensure_ascii=False).encode
     with contextlib.ExitStack() as stack:
@@ -80,7 +81,8 @@ def write_augmented(
             dropped += sum(item.dropped for item in group)
             chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
             for item in group:
-                counted = count_at_ceiling(item.ranked.ranks, item.ranked.drop_probability, settings.alpha)
+                ranks = item.ranked.ranks if by_rank else np.zeros_like(item.ranked.ranks)
+                counted = count_at_ceiling(ranks, item.ranked.drop_probability, settings.alpha)
                 at_ceiling, ranked = at_ceiling + counted[0], ranked + counted[1]
             unchanged += sum(_unchanged(text, item) for item in group for text in item.texts[1:])
             marked += sum(item.marked for item in group)
@@ -204,6 +206,7 @@ def augment_from_scores(
     arm: str,
     scores: Mapping[str, Path],
     *,
+    entropy: Path | None = None,
     trained: str = "large",
     excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
     settings: AugmentSettings | None = None,
@@ -215,7 +218,8 @@ def augment_from_scores(
         documents: the corpus that was scored.
         folder: where the texts go.
         arm: its name, a key of arms.ARMS.
-        scores: folders that `score_corpus` wrote, by the model's role (large, small).
+        scores: folders of attention scores that `score_corpus` wrote, by the model's role (large, small).
+        entropy: folder of the trained model's entropies (measure = entropy), where the arm reads them.
         trained: the role of the model that will be trained.
         excluded_tokens: never ranked and never dropped.
         settings: dropout.
@@ -228,14 +232,21 @@ def augment_from_scores(
     from elusive.models.loading import load_tokenizer
 
     made = {role: stage_settings(path) for role, path in scores.items()}
+    for role, one in made.items():
+        _check_measure(scores[role], one, "attention")
     _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
     _check_each({scores[role]: one for role, one in made.items()}, arm)
     own = made[trained]
+    each = arm_named(arm).clues is not None
+    sets = {ScoreSet(role, own["queries"], each=each): path for role, path in scores.items()}
+    if entropy:
+        _check_measure(entropy, stage_settings(entropy), "entropy")
+        sets[entropy_set(trained)] = entropy
     return augment_corpus(
         documents,
         folder,
         arm,
-        {ScoreSet(role, own["queries"], each=arm_named(arm).clues is not None): path for role, path in scores.items()},
+        sets,
         trained=trained,
         tokenizer=load_tokenizer(ModelRef(own["model"], own["revision"])),
         score=ScoreSettings(
@@ -244,6 +255,15 @@ def augment_from_scores(
         settings=settings or AugmentSettings(),
         progress=progress,
     )
+
+
+def _check_measure(folder: Path, made: Mapping[str, Any], expected: Measure) -> None:
+    found = made.get("measure", "attention")
+    if found != expected:
+        raise ElusiveError(
+            f"{folder}: expected scores of {expected}, got {found}. Give the folder that "
+            f"`elusive score --measure {expected}` wrote."
+        )
 
 
 def _check_each(made: Mapping[Path, Mapping[str, Any]], arm: str) -> None:

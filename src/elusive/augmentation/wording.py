@@ -9,13 +9,13 @@ def dropout_words(settings: AugmentSettings) -> str:
     Example:
         >>> dropout_words(AugmentSettings())
         'alpha 0.6, beta 0.05, unseen tokens kept'
-        >>> dropout_words(AugmentSettings(unseen_tokens="last", whole_words=True, protected_spans=("answers", "heads")))
+        >>> dropout_words(AugmentSettings(unseen_tokens="last", unit="word", protected_spans=("answers", "heads")))
         'alpha 0.6, beta 0.05, unseen tokens ranked last, whole words, never dropped: spans of answers, heads'
     """
     words = [f"alpha {settings.alpha:g}", f"beta {settings.beta:g}"]
     words += ["ranks relative to the document's length"] if settings.rank_scale == "relative" else []
     words += [{"keep": "unseen tokens kept", "last": "unseen tokens ranked last"}[settings.unseen_tokens]]
-    words += ["whole words"] if settings.whole_words else []
+    words += [] if settings.unit == "token" else [f"whole {settings.unit}s"]
     words += ["dropped characters overwritten with spaces"] if settings.blank else []
     protected = [f"spans of {', '.join(settings.protected_spans)}"] if settings.protected_spans else []
     protected += [", ".join(settings.protected_patterns)] if settings.protected_patterns else []

@@ -72,17 +72,19 @@ def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings
 def score(
     corpus: tyro.conf.Positional[Path],
     output: Path,
+    measure: Literal["attention", "entropy"] = "attention",
     fields: Names = (),
     per_head: bool = False,
     each: bool = False,
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
     settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
 ) -> None:
-    """Score each token of a corpus by the attention that it receives.
+    """Score each token of a corpus by the attention that it receives, or the entropy in its place.
 
     Args:
         corpus: A corpus folder, or any file or folder that can be read as one.
         output: Folder for the Parquet shards.
+        measure: The attention that tokens receive, or the entropy of what the model predicts in their place.
         fields: Only the spans of these fields are queries (none: all fields).
         per_head: Write every head's scores too, for study.
         each: Write what the queries of each sentence give, too.
@@ -96,8 +98,12 @@ def score(
     documents = documents_of(corpus)
     chosen: dict[Kept, bool] = {"heads": per_head, "sentences": each}
     keep: list[Kept] = [one for one, wanted in chosen.items() if wanted]
+    if measure == "entropy" and (model.layers or model.heads):
+        raise ElusiveError(
+            "--measure entropy: expected no --layers or --heads, which choose attention. Leave them out."
+        )
     with shown(f"score {model.name}") as progress:
-        score_corpus(documents, output, model, settings, fields=fields, keep=keep, progress=progress)
+        score_corpus(documents, output, model, settings, measure=measure, fields=fields, keep=keep, progress=progress)
     say(f"{output}: scored")
 
 
@@ -106,6 +112,7 @@ def augment(
     output: Path,
     large: Path,
     small: OptionalPath = None,
+    entropy: OptionalPath = None,
     arm: str = "contrast-cues",
     trained: Literal["large", "small"] = "large",
     excluded_tokens: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STR ...")] = ScoreSettings.excluded_tokens,
@@ -118,6 +125,7 @@ def augment(
         output: Folder for train.jsonl, train.parquet and ranking.parquet.
         large: Folder of the large model's scores.
         small: Folder of the small model's scores; contrast arms need it.
+        entropy: Folder of the trained model's entropies (score --measure entropy); entropy arms need it.
         arm: How tokens are chosen; an unknown name lists the arms.
         trained: Whose own attention the arm `attention` ranks by.
         excluded_tokens: Never ranked and never dropped, in addition to special tokens and white space.
@@ -139,6 +147,7 @@ def augment(
             output,
             arm,
             folders,
+            entropy=entropy,
             trained=trained,
             excluded_tokens=excluded_tokens,
             settings=settings,

@@ -1,4 +1,4 @@
-"""Settings of Elusive 0.1 that have another name now: each is refused with the lines to write instead."""
+"""Settings that have another name now, most of them since Elusive 0.1: refused with the lines to write instead."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +51,9 @@ def refuse_renamed(kind: str, table: Mapping[str, Any], where: str) -> None:
     if kind == "AugmentSettings" and "excluded_tokens" in table:
         excluded = _toml(table["excluded_tokens"])
         lines.append(f"excluded_tokens is a setting of [score] now. Write:\n  [score]\n  excluded_tokens = {excluded}")
+    if kind == "AugmentSettings" and "whole_words" in table:
+        unit = "word" if table["whole_words"] else "token"
+        lines.append(f'whole_words is one of the choices of unit now. Write:\n  [augment]\n  unit = "{unit}"')
     if kind == "Models":
         lines += _models(table)
     if kind == "TrainSettings":

@@ -12,6 +12,9 @@ from .patterns import compiled_pattern
 Queries = Literal["cues", "spans", "all"]
 
 
+Unit = Literal["token", "word", "phrase"]
+
+
 UnseenTokens = Literal["last", "keep"]
 
 
@@ -180,8 +183,9 @@ class AugmentSettings:
     """A copy's draws derive from (seed, document id, copy number) alone."""
     unseen_tokens: UnseenTokens = "keep"
     """Tokens that no query can see, the same in every guided arm and in random-matched: ranked last, or kept."""
-    whole_words: bool = False
-    """Drop or keep each word as a whole, in every arm; a word stands in the ranking where its best token does."""
+    unit: Unit = "token"
+    """What is dropped or kept as a whole, in every arm: single tokens, words, or phrases (runs of words in a sentence);
+    a word or phrase stands in the ranking where its best token does."""
     protected_spans: tuple[str, ...] = ()
     """Fields whose spans no arm drops; `heads` are all of score.head_fields, `answers` all others."""
     protected_patterns: tuple[str, ...] = ()
@@ -202,6 +206,8 @@ class AugmentSettings:
     insert_forms: tuple[str, ...] = ("prefix", "parenthesis", "pronoun")
     """How it is written, drawn anew each time: before the sentence, behind it, in place of the English pronoun that the
     sentence begins with (else before it), or by a template, e.g. "{sentence} This is about {clue}."."""
+    low_entropy_share: float = 0.5
+    """Share of each document's ranked tokens, those of the lowest entropy, that the arm entrodrop masks at alpha."""
     across_tokenizers: bool = False
     """Contrast models whose tokens differ: scores are spread over characters and gathered on the trained one's."""
     blank: bool = False
@@ -214,6 +220,8 @@ class AugmentSettings:
         check(self.clue_words > 0, "augment.clue_words", "at least 1", self.clue_words)
         check(self.clue_reach >= 0, "augment.clue_reach", "0 or more", self.clue_reach)
         check(0 <= self.clue_margin <= 1, "augment.clue_margin", "a share in [0, 1]", self.clue_margin)
+        lowest = self.low_entropy_share
+        check(0 <= lowest <= 1, "augment.low_entropy_share", "a share in [0, 1]", lowest)
         check(0 <= self.insert_share <= 1, "augment.insert_share", "a share in [0, 1]", self.insert_share)
         check(len(self.insert_forms) > 0, "augment.insert_forms", "at least one form", self.insert_forms)
         for form in self.insert_forms:
@@ -282,6 +290,9 @@ class TrainSettings:
     mask_token: str = ""
     """Token at the inputs that masked arms mask (empty: the tokenizer's mask token, else unknown, padding, bos or eos,
     the first that it has)."""
+    mask_steepness: float = 10.0
+    """How steeply masking rises over the steps in the arm entrodrop: 1 / (1 + exp(-mask_steepness (t - 1/2))) of it at
+    the share t of the training (0: one half throughout)."""
     selected_ratio: float = 0.6
     """Share of each sequence's labels that the arm selective trains on: those with the largest excess loss."""
     reference: str = ""
@@ -320,6 +331,7 @@ class TrainSettings:
         )
         check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
+        check(0 <= self.mask_steepness < math.inf, "train.mask_steepness", "0 or more", self.mask_steepness)
         check(0 < self.selected_ratio <= 1, "train.selected_ratio", "a share in (0, 1]", self.selected_ratio)
         check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)

@@ -187,7 +187,7 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         return True
     if not ARMS[arm].drops:
         return False
-    if not ARMS[arm].ranked:
+    if not ARMS[arm].ranked and ARMS[arm].signal is None:
         # Its rate is alpha; of the queries it knows only that tokens which none of them sees may be kept,
         # and of the head fields that they may be protected.
         kept = "keep" in _possible(recipe, arm, "augment.unseen_tokens")
@@ -201,7 +201,8 @@ def _models_read(recipe: SweepRecipe, arm: str) -> set[str]:
     if arm == UNTRAINED:
         return set()
     roles = _possible(recipe, arm, "models.trained")
-    return {one.model for role in roles for one in ARMS[arm].reads(role, recipe.score.queries)}
+    read = [one for role in roles for one in ARMS[arm].reads(role, recipe.score.queries)]
+    return {one.model for one in read if one.measure == "attention"}
 
 
 def name_of(chosen: Mapping[str, Any]) -> str:

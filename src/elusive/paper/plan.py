@@ -59,7 +59,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
 
     Args:
         what: table1 ... table8, figure1 ... figure7, question-sets, copies, beyond,
-            beyond-wikipedia, forgetting, attempts, or all.
+            beyond-entropy, beyond-wikipedia, forgetting, attempts, or all.
         settings: the pair, and how far.
 
     Returns:

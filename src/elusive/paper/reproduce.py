@@ -40,6 +40,7 @@ _BEYOND = (beyond_numbers, beyond_markdown)
 STUDIES: dict[str, tuple[Callable[[Sequence[Done]], Any], Callable[[Any], str]]] = {
     "copies": (copies_numbers, copies_markdown),
     "beyond": _BEYOND,
+    "beyond-entropy": _BEYOND,
     "beyond-wikipedia": _BEYOND,
     "forgetting": (forgetting_numbers, forgetting_markdown),
 }
@@ -69,7 +70,7 @@ def reproduce(what: Sequence[str], settings: ReproduceSettings, *, announce: Ann
 
     Args:
         what: table1 ... table8, figure1 ... figure7, question-sets, copies, beyond,
-            beyond-wikipedia, forgetting, attempts, or all.
+            beyond-entropy, beyond-wikipedia, forgetting, attempts, or all.
         settings: the pair, and how far.
         announce: told of each stage, in words.
 

@@ -204,6 +204,10 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
     layers, heads = _chosen_heads(recipe, needed.model)
     chosen = [*layers, *(int(head.split(".")[0]) for head in heads)]
     chosen_layers = max(chosen) + 1 if chosen else shape.layers
+    rows_again = needed.each and needed.queries == "all"
+    flops = scoring_flops(shape, windows, layers=chosen_layers, rows_again=rows_again)
+    if needed.measure == "entropy":
+        chosen_layers, flops = shape.layers, reading_flops(shape, windows)
     tokens = windows.sum() * share
     in_a_batch = min(tokens, max(recipe.score.max_batch_tokens or _GPU_BATCH_TOKENS, longest))
     peak = scoring_bytes(
@@ -214,16 +218,20 @@ def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) 
         dtype=loaded.dtype,
     )
     return PlannedStage(
-        name=f"score {needed.model}, {'one cue' if needed.field else needed.queries}"
-        + (", each sentence" if needed.each else ""),
+        name=f"score {needed.model}, {_way_in_words(needed)}",
         times=times,
         tokens=round(tokens),
-        flops=share
-        * scoring_flops(shape, windows, layers=chosen_layers, rows_again=needed.each and needed.queries == "all"),
+        flops=share * flops,
         peak_bytes=sum(peak.values()),
         note=f"{shape.name}" + (f"; for the report, {documents:,} documents" if needed.field else ""),
         least_seconds=math.ceil(tokens / in_a_batch) * pass_seconds(chosen_layers, loaded.quantization),
     )
+
+
+def _way_in_words(needed: ScoreSet) -> str:
+    if needed.measure == "entropy":
+        return "entropy"
+    return ("one cue" if needed.field else needed.queries) + (", each sentence" if needed.each else "")
 
 
 def _windows(lengths_N: np.ndarray, longest: int) -> np.ndarray:

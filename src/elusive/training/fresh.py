@@ -22,7 +22,7 @@ from elusive.augmentation.draws import copy_generator, kept_tokens
 from elusive.augmentation.marked_copies import TextMaker
 from elusive.augmentation.marks import MARK_WORDS, MarkedText, MarkUse
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
-from elusive.augmentation.words import first_tokens_of_words
+from elusive.augmentation.units import first_tokens_of_units
 from elusive.errors import ElusiveError
 
 from .marked_rows import Row, pieces_of_texts
@@ -66,8 +66,8 @@ class CopyMaker:
             return self.maker.original(ranked)
         copy = slot + epoch * (self.slots - 1)
         special_T = ~self.maker.writer.text_tokens(ranked)
-        words = first_tokens_of_words(ranked.text, ranked.offsets, special_T) if self.settings.whole_words else None
-        kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy), words)
+        units = first_tokens_of_units(self.settings.unit, ranked.text, ranked.offsets, special_T)
+        kept = kept_tokens(ranked.drop_probability, copy_generator(self.settings.seed, ranked.document_id, copy), units)
         [made] = self.maker.copies(ranked, kept[None], [copy])
         return made
 

@@ -40,6 +40,13 @@ class MarkedRow:
     def __len__(self) -> int:
         return len(self.token_ids)
 
+    def at(self, strength: float) -> "MarkedRow":
+        """The row at some strength of the masking that rises; any other row is the same at each."""
+        if self.use != "mask_rising":
+            return self
+        masked_T = (self.values > 0) & (self.values <= strength)
+        return dataclasses.replace(self, use="mask_inputs", values=masked_T.astype(np.float32))
+
 
 Row = np.ndarray | MarkedRow
 """Tokens to train on, int32 (tokens,); with marks where these do anything."""

@@ -316,9 +316,10 @@ def _packed(learner: Any, steps: Steps, settings: TrainSettings) -> bool:
 
 
 def _collator(steps: Steps, tokenizer: PreTrainedTokenizerFast, packed: bool, settings: TrainSettings) -> RowCollator:
+    masks = steps.uses & {"mask_inputs", "mask_rising"}
     return RowCollator(
         packed,
-        mask_token=mask_token_id(tokenizer, settings.mask_token) if "mask_inputs" in steps.uses else 0,
+        mask_token=mask_token_id(tokenizer, settings.mask_token) if masks else 0,
         selected_ratio=settings.selected_ratio,
         weighs=bool(steps.uses & {"weigh_loss", "select_loss"}),
     )
@@ -368,7 +369,8 @@ def _steps(
         seed=settings.seed,
         passes=passes,
     )
-    return Steps(rows + replay, [*lengths, *replay_lengths], order, in_a_pass, len(lengths), uses)
+    all_lengths = [*lengths, *replay_lengths]
+    return Steps(rows + replay, all_lengths, order, in_a_pass, len(lengths), uses, settings.mask_steepness)
 
 
 def _with_references(

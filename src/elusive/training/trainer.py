@@ -10,6 +10,7 @@ import difflib
 import functools
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ from .checkpoints import (
     read_unlogged_loss,
 )
 from .hiding import hiding
-from .marked_rows import Row, RowCollator
+from .marked_rows import MarkedRow, Row, RowCollator
 from .packing import PACKED, attention_of
 from .sequences import split_step
 from .starting_point import StartingPointDecay
@@ -83,6 +84,7 @@ class Steps:
         rows_a_pass: how many of the arm's rows make up one pass.
         replay_from: rows from this number on are replay, and belong to no pass.
         uses: to what use any of the rows are marked.
+        steepness: of the masking that rises over the steps, see `strength`.
     """
 
     rows: Any
@@ -91,6 +93,12 @@ class Steps:
     rows_a_pass: int
     replay_from: int
     uses: frozenset[MarkUse] = frozenset()
+    steepness: float = 0.0
+
+    def strength(self, step: int) -> float:
+        """The strength of masking in a step, from 0: a logistic curve over the training with its middle at one half."""
+        done = (step + 0.5) / len(self.order)
+        return 1 / (1 + math.exp(-self.steepness * (done - 0.5)))
 
     @functools.cached_property
     def tokens_after(self) -> np.ndarray:
@@ -115,7 +123,9 @@ class _Parts(Dataset):
     def __getitem__(self, index: int) -> list[Row]:
         step, part = divmod(index, self.parts)
         rows = split_step(self.steps.order[step], self.steps.lengths, self.parts)[part]
-        return [self.steps.rows[row] for row in rows]
+        strength = self.steps.strength(step)
+        found = (self.steps.rows[row] for row in rows)
+        return [row.at(strength) if isinstance(row, MarkedRow) else row for row in found]
 
 
 class _Collator:
