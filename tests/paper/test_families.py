@@ -19,7 +19,7 @@ from elusive.paper.drawing import FIGURES, table_of
 from elusive.paper.experiments import ARMS_OF_TABLES, cohort_recipes, equal_settings, experiments_of, timed
 from elusive.paper.families import Experiment, Family, Role, families, family
 from elusive.paper.published import COLUMNS, published_rows
-from elusive.paper.reproduce import NAMES, needed_arms, wanted
+from elusive.paper.reproduce import NAMES, STUDIES, needed_arms, wanted
 from elusive.runs.files import read_json, write_json
 
 SETTINGS = ReproduceSettings(wikipedia="paragraphs.json")
@@ -179,19 +179,7 @@ def test_every_table_and_figure_has_a_family_and_names_what_it_needs():
         assert message.startswith(f"{name}: the family '{one}' has no experiment for it. Families that have: embedded")
     lacked = {(name, one) for name, one, _ in lacking}
     assert lacked == {
-        *(
-            (name, one)
-            for name in (
-                "question-sets",
-                "copies",
-                "beyond",
-                "beyond-entropy",
-                "beyond-wikipedia",
-                "forgetting",
-                "attempts",
-            )
-            for one in PAPERS
-        ),
+        *((name, one) for name in ("question-sets", *STUDIES, "attempts") for one in PAPERS),
         *((f"table{table}", one) for one in ("gemma-2", "llama-3") for table in (4, 5, 6, 7, 8)),
         ("table3", "llama-2"),
         *((f"table{table}", "gemma") for table in (3, 4, 5, 7)),
