@@ -8,8 +8,9 @@ import pyarrow
 import pytest
 
 from elusive.config.run import CorpusSettings
+from elusive.corpus import input_files
 from elusive.corpus.documents import Document
-from elusive.corpus.readers import read_corpus
+from elusive.corpus.readers import read_corpus, tables
 from elusive.corpus.spans import mark, markers
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
@@ -130,3 +131,25 @@ def test_a_header_that_is_not_utf_8_costs_its_rows_and_no_more(tmp_path):
     assert [document.text for document in found.documents] == ["Ada."]
     [row] = map(json.loads, (tmp_path / "out" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
     assert row["reason"].startswith("expected 2 cells (text, caf\\udce9), got 3")
+
+
+def test_blank_lines_are_passed_over_and_counted(tmp_path):
+    """A bad row's line number is right behind more blank lines than a buffer holds, with CRs and spaces among them."""
+    blank = b"\n" * 300_000 + b"\r\n" * 1000 + b" \t\n" * 10
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b'{"text": "Ada."}\n' + blank + b' \r {"text": "Bo."}\n' + blank + b"bad\n")
+    found = read_corpus(path, skip_bad=True)
+    assert [document.text for document in found.documents] == ["Ada.", "Bo."]
+    assert [row.line for row in found.quarantined] == [3 + 2 * 301_010]
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.csv", "c.tsv"])
+def test_a_file_of_blank_lines_is_not_read_to_its_end(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(input_files, "MOST_BLANK_LINES", 10)
+    monkeypatch.setattr(tables, "MOST_BLANK_LINES", 10)
+    few, many = tmp_path / name, tmp_path / f"many-{name}"
+    few.write_text("text\n" + "\n" * 10 + "Ada.\n", encoding="utf-8")
+    many.write_text("text\n" + "\n" * 11 + "Ada.\n", encoding="utf-8")
+    assert read_corpus(few).documents[0].text.endswith("Ada.")
+    with pytest.raises(ElusiveError, match="blank lines in a row"):
+        read_corpus(many)

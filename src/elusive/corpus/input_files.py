@@ -19,6 +19,13 @@ _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BUFFER_BYTES = 1 << 18
 
 
+MOST_BLANK_LINES = 1_000_000
+"""In a row, where each line is looked at alone; no file that anybody wrote has more."""
+
+
+TOO_MANY_BLANK_LINES = f"more than {MOST_BLANK_LINES:,} blank lines in a row. Look what the file holds"
+
+
 @dataclass(frozen=True)
 class ReadLimits:
     """How much of an input is read.
@@ -135,18 +142,33 @@ def bounded_lines(stream: BinaryIO, limits: ReadLimits = ReadLimits(), *, blank:
     Args:
         stream: the file.
         limits: what is too long.
-        blank: whether blank lines are among them.
+        blank: whether blank lines are among them; a million in a row are a problem then, and the last line.
     """
-    number = 0
+    number = blank_run = 0
     while raw := stream.readline(limits.at_once + 1):
         number += 1
         if len(raw) <= limits.at_once or raw.endswith(b"\n"):
-            if blank or not raw.isspace():
-                yield Line(number, raw)
+            blank_run = blank_run + 1 if raw.isspace() else 0
+            if blank_run and not blank:
+                number += _skip_blank_lines(stream)
+                continue
+            if blank_run > MOST_BLANK_LINES:
+                yield Line(number, raw, TOO_MANY_BLANK_LINES)
+                return
+            yield Line(number, raw)
             continue
         yield Line(number, raw[: 4 * RAW_CHARACTERS], limits.too_long("a line"))
         while (rest := stream.readline(_BUFFER_BYTES)) and not rest.endswith(b"\n"):
             pass
+
+
+def _skip_blank_lines(stream: BinaryIO) -> int:
+    """Pass over the blank lines that are in the stream's buffer, many at once; returns how many."""
+    if not isinstance(stream, io.BufferedReader):
+        return 0
+    buffered = stream.peek()
+    space = buffered[: len(buffered) - len(buffered.lstrip())]
+    return stream.read(space.rfind(b"\n") + 1).count(b"\n")
 
 
 def byte_lines(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[Line]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from elusive.config.run import CorpusSettings
-from elusive.corpus.input_files import ReadLimits, is_compressed
+from elusive.corpus.input_files import MOST_BLANK_LINES, TOO_MANY_BLANK_LINES, is_compressed
 from elusive.corpus.values import not_utf8
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
@@ -50,8 +50,9 @@ def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> 
 class _Lines(Iterator[str]):
     """Lines for csv.reader, which does not report the lines that it consumed, nor ends with a row without an end."""
 
-    def __init__(self, first: str, rest: TextIO, limits: ReadLimits) -> None:
-        self._waiting, self._rest, self._limits = first, rest, limits
+    def __init__(self, first: str, rest: TextIO, file: SourceFile) -> None:
+        self._waiting, self._rest, self._limits, self._label = first, rest, file.limits, file.label
+        self._blank = 0
         self._lines, self._raw = 0, bytearray()  # a row may be made of many million lines
 
     def __next__(self) -> str:
@@ -60,6 +61,9 @@ class _Lines(Iterator[str]):
         if not line:
             raise StopIteration
         self._lines += 1
+        self._blank = self._blank + 1 if line in ("\n", "\r\n") else 0
+        if self._blank > MOST_BLANK_LINES:
+            raise ElusiveError(f"{self._label}: {TOO_MANY_BLANK_LINES}.")
         self._raw += line.encode("utf-8", "surrogateescape")
         if len(self._raw) > self._limits.at_once:
             while line and not line.endswith(("\n", "\r")):
@@ -96,7 +100,7 @@ def csv_rows(file: SourceFile, settings: CorpusSettings, *, tabs: bool = False) 
         text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
         first = text.readline(file.limits.at_once + 1)
         delimiter = "\t" if tabs else _delimiter(first, settings)
-        for line, raw, cells in _records(_Lines(first, text, file.limits), delimiter):
+        for line, raw, cells in _records(_Lines(first, text, file), delimiter):
             if not header:
                 header = [cell.strip() for cell in cells] if isinstance(cells, list) else []
                 used_columns(header, settings, file.label)
