@@ -200,7 +200,7 @@ def test_two_processes_follow_the_curve_of_one(corpus, whole, tmp_path):
 
 @pytest.mark.parametrize("method", ["full", "lora"])  # with adapters, also loaded by the main process alone
 def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, method):
-    flags = ["--epochs", "2", "--method", method, "--evaluate-at-epochs", "2"]
+    flags = ["--epochs", "2", "--method", method, "--average", "0.5", "--evaluate-at-epochs", "2"]
     flags += ["--questions", str(corpus / "corpus" / "questions.jsonl")]
     finished(command(corpus, tmp_path / "one", *flags), tmp_path / "printed")
     shares = {**FSDP, "FSDP_CPU_RAM_EFFICIENT_LOADING": "true" if method == "lora" else "false"}
@@ -217,7 +217,8 @@ def test_two_processes_that_share_the_weights_follow_it_too(corpus, tmp_path, me
 @pytest.mark.parametrize("shares", [{}, {**FSDP, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}], ids=["DDP", "FSDP"])
 def test_processes_that_are_killed_go_on_together(corpus, tmp_path, shares):
     """To the bit, from parts of a checkpoint that each process wrote."""
-    whole, killed = (command(corpus, tmp_path / name, "--epochs", "2") for name in ("whole", "killed"))
+    flags = ["--epochs", "2"] if shares else ["--epochs", "2", "--l2-sp", "20"]
+    whole, killed = (command(corpus, tmp_path / name, *flags) for name in ("whole", "killed"))
     together = {"ranks": 2, "fsdp": bool(shares), **shares}
     finished(whole, tmp_path / "printed", **together)
     killed_once_there_is("checkpoints/checkpoint-3/whole.json", killed, tmp_path / "killed", **together)

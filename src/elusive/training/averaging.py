@@ -40,5 +40,5 @@ def average_with_start(trained: Any, start: ModelRef, ratio: float, weights: Map
     before = dict(load_model(dataclasses.replace(start, device="cpu")).named_parameters())
     for name, weight in named.items():
         if name in before:  # of sharded weights, there are buffers too
-            # In float32: bfloat16 would round the small change away.
+            # In float32: with FSDP in mixed precision, weights have another type than their start.
             weight.copy_(before[name].to(weight.device).float().lerp(weight.float(), ratio))
