@@ -61,7 +61,10 @@ def _run(recipe: Recipe, folder: RunFolder, trials: list[Trial], announce: Annou
     score_folders = _score(recipe, corpus, folder)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
     for trial in trials[1:]:
-        if warning := augment_for(trial, corpus, score_folders, folder).warning(trial.label):
+        made = augment_for(trial, corpus, score_folders, folder)
+        if made.rewrites:
+            announce(f"    {trial.label}: {made.rewrites.in_words()}")
+        if warning := made.warning(trial.label):
             announce(f"    {warning}")
     announce(f"4/6 train and 5/6 evaluate: {recipe.train.method}, {jobs_in_words(recipe, trials)}")
     train_and_evaluate(recipe, corpus, folder, trials)

@@ -26,6 +26,7 @@ AT_CUES = (
     "weighted-contrast",
 )
 """Arms that rank by the contrast at cues."""
+REWRITING = tuple(name for name, arm in ARMS.items() if arm.rewrites)
 
 
 def tokens_of(
@@ -108,7 +109,8 @@ class TestArms:
         acting |= {"weighted-contrast", "weighted-answers", "random-unbroken", "contrast-cues-unbroken", "selective"}
         entropy = {"entropy-dropout", "entrodrop"}
         others = {"random-matched", "query-distance", "reorder"}
-        assert set(ARMS) == {*paper, *others} | inserting | together | acting | entropy
+        rewriting = {f"rewrite-{style}" for style in ("paraphrase", "entigraph", "active")}
+        assert set(ARMS) == {*paper, *others} | inserting | together | acting | entropy | rewriting
         assert [name for name, arm in ARMS.items() if arm.name != name] == []
 
     def test_looks_tell_arms_apart(self) -> None:
@@ -122,7 +124,7 @@ class TestArms:
         assert str(caught.value) == (
             "arms: expected one of plain, random, random-matched, attention, distance, query-distance, contrast-all, "
             "contrast-cues, entropy-dropout, reorder, insert-random, insert-distance, insert-attention, "
-            "insert-contrast, insert-head, "
+            "insert-contrast, insert-head, rewrite-paraphrase, rewrite-entigraph, rewrite-active, "
             "key-dropout-random, key-dropout-contrast, masked-random, masked-contrast, entrodrop, weighted-contrast, "
             "weighted-answers, random-unbroken, contrast-cues-unbroken, selective, "
             "insert-contrast+reorder, insert-head+reorder, got 'contrast-cue'. Did you mean 'contrast-cues'?"
@@ -136,12 +138,12 @@ class TestArms:
             "contrast-all": (own, *pair_sets("all")),
             **dict.fromkeys(AT_CUES, (own, *pair_sets("cues"))),
             **dict.fromkeys(("entropy-dropout", "entrodrop"), (own, entropy_set("large"))),
-            "insert-contrast": pair_sets("spans", each=True),
+            **dict.fromkeys(("insert-contrast", *REWRITING), pair_sets("spans", each=True)),
             "insert-contrast+reorder": pair_sets("spans", each=True),
         }
         assert arm_named("contrast-cues+insert-attention").needs("large", "spans") == (each, *pair_sets("cues"))
         assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
-        inserting = {"insert-contrast", "insert-contrast+reorder"}
+        inserting = {"insert-contrast", "insert-contrast+reorder", *REWRITING}
         assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", *AT_CUES} | inserting
         reading = {name for name, arm in ARMS.items() if arm.reads("small", "cues")}
         of_itself = {"attention", "insert-attention", "entropy-dropout", "entrodrop"}

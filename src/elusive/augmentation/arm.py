@@ -15,9 +15,11 @@ from .insertion import (
     ClueFinder,
     attention_clues,
     contrast_clues,
+    contrast_facts,
     distance_clues,
 )
 from .marks import MarkUse, Use
+from .rewrite_prompts import Style
 from .rules import DropRule, Tokens, at_lowest, by_rank, none_dropped, ranks_by
 from .signals import Signal
 from .units import mean_in_unit
@@ -33,6 +35,7 @@ OTHER = "#7a7f85"
 _FOUND = ("clue_words", "clue_reach", "clue_margin")
 _CLUE_SETTINGS: dict[ClueFinder | None, tuple[str, ...]] = {
     contrast_clues: ("clue_signal", *_FOUND),
+    contrast_facts: ("clue_signal", *_FOUND),
     attention_clues: _FOUND,
     distance_clues: ("clue_words",),
 }
@@ -69,6 +72,7 @@ class Arm:
         ranked: whether these probabilities follow Equation 1, and with it beta and which tokens a query sees.
         clues: finds what its copies write into sentences; None if they write nothing.
         reorders: whether sentences of its copies change places.
+        rewrites: how a language model writes its copies, told of its clues; None if none does.
         copies: whether it writes copies; otherwise its texts are the originals alone.
         needs_head: whether every document must mark a head entity.
     """
@@ -88,6 +92,7 @@ class Arm:
     ranked: bool = True
     clues: ClueFinder | None = None
     reorders: bool = False
+    rewrites: Style | None = None
     copies: bool = True
     needs_head: bool = False
 
@@ -142,7 +147,7 @@ class Arm:
         if setting == "low_entropy_share":
             return self.drop_probability is at_lowest
         if setting.startswith("insert_"):
-            return self.clues is not None
+            return self.clues is not None and not self.rewrites
         if setting.startswith("clue_"):
             return setting in _CLUE_SETTINGS.get(self.clues, ())
         return self.drops and (self.ranked or setting not in ("beta", "rank_scale"))
@@ -192,7 +197,7 @@ def together(parts: Sequence[Arm], **look: str) -> Arm:
     does = [(arm.drops, arm.clues is not None, arm.reorders) for arm in parts]
     if (
         len(parts) < 2
-        or any(arm.marks for arm in parts)
+        or any(arm.marks or arm.rewrites for arm in parts)
         or sorted(does, reverse=True) != does
         or any(sum(column) > 1 for column in zip(*does, strict=True))
     ):

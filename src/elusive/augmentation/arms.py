@@ -14,11 +14,13 @@ from .arm import Arm, Arms, together
 from .insertion import (
     attention_clues,
     contrast_clues,
+    contrast_facts,
     distance_clues,
     head_clues,
     random_clues,
 )
 from .protection import ANSWERS
+from .rewrite_prompts import Style
 from .rules import at_alpha, at_lowest, at_mean_of_ranks, none_dropped
 from .signals import attention, contrast_at, distance_from_head, distance_from_queries, entropy
 
@@ -181,6 +183,40 @@ _EDITING = (
 )
 
 
+def _rewrites(style: Style, **more: Any) -> Arm:
+    """An arm whose copies a language model writes, told of the facts that the contrast chooses."""
+    reads = {"reads": lambda trained, queries: pair_sets(queries, each=True), "clues": contrast_facts}
+    return _edits(f"rewrite-{style}", rewrites=style, **reads, **more)
+
+
+_REWRITING = (
+    _rewrites(
+        "paraphrase",
+        words="paraphrases by a language model",
+        made="a language model said the text in other words",
+        colour="#4d7c8a",
+        on_dark="#86b6c4",
+        marker="s",
+    ),
+    _rewrites(
+        "entigraph",
+        words="relations by a language model (EntiGraph)",
+        made="a language model wrote how things that the text names are connected",
+        colour="#a23e48",
+        on_dark="#d9757f",
+        marker="D",
+    ),
+    _rewrites(
+        "active",
+        words="study notes by a language model (active reading)",
+        made="a language model studied the text by one of several strategies",
+        colour="#6b4226",
+        on_dark="#b08560",
+        marker="P",
+    ),
+)
+
+
 def _cues(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
     return pair_sets("cues")
 
@@ -302,7 +338,7 @@ _IN_TRAINING = (
     ),
 )
 
-_SINGLE = {arm.name: arm for arm in (*_TABLE, *_EDITING, *_IN_TRAINING)}
+_SINGLE = {arm.name: arm for arm in (*_TABLE, *_EDITING, *_REWRITING, *_IN_TRAINING)}
 
 ARMS: Arms = Arms(
     (
@@ -332,7 +368,8 @@ def arm_named(name: str, where: str = "arm") -> Arm:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         together = (
             " Joined with +, expected at most one that drops, one that inserts, and reorder, in this order; none that "
-            "acts in training (key-dropout-..., masked-..., entrodrop, weighted-..., ...-unbroken, selective)."
+            "acts in training (key-dropout-..., masked-..., entrodrop, weighted-..., ...-unbroken, selective), none "
+            "that rewrites."
             if "+" in name
             else ""
         )

@@ -119,7 +119,8 @@ class Augmenter:
         self.special_ids = set(special_token_ids(tokenizer))
         self.maker = TextMaker(tokenizer, settings, self.arm)
         self.writer = self.maker.writer
-        self.copies = range(1, settings.copies + 1 if self.arm.copies else 1)
+        draws = self.arm.copies and not self.arm.rewrites
+        self.copies = range(1, settings.copies + 1 if draws else 1)
         self.generator = np.random.default_rng()  # set to the state of each copy
 
     def augment(self, rows: Sequence[tuple[Document, DocumentScores]]) -> list[AugmentedDocument]:

@@ -50,6 +50,19 @@ def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     return _found(scored, words, large_ST - small_ST)
 
 
+def contrast_facts(scored: ScoredDocument, words: Words) -> list[Clue]:
+    """`contrast_clues`, those first from whose sentences the large model attends most to what the small one overlooks.
+
+    Raises:
+        ElusiveError: if the two models have other tokens.
+    """
+    clues = contrast_clues(scored, words)
+    large, small = scored.pair(scored.score.queries, each=True)
+    gained_S = np.maximum(_rows(large) - _rows(small), 0).sum(axis=1)
+    gained = dict(zip(_sentences(scored)[:, 0].tolist(), gained_S.tolist(), strict=True))
+    return sorted(clues, key=lambda clue: -gained[clue.sentence])
+
+
 def attention_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     """What the trained model itself attends to."""
     return _found(scored, words, _rows(scored.own))

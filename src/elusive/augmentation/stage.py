@@ -1,9 +1,11 @@
 """The stage that writes one arm's training texts."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 
 from elusive.config.models import ModelRef
 from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.server import RewriteSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
 from elusive.runs.parquet import WRITE
+from elusive.runs.progress import shown
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import Measure, ScoreSet, entropy_set
@@ -28,6 +32,7 @@ from .copies import AugmentedDocument, AugmentedText, _batches, augment_document
 from .marks import COLUMN, COLUMN_TYPE
 from .protection import ANSWERS, check_protected
 from .rankings import RANKING, ranking_rows, ranking_schema
+from .rewriting import REWRITES, Rewriter, check_rewrite, identity_of
 from .signals import no_head_entity
 from .summary import AugmentedCorpus
 from .survival import SpanCounts, added, survival
@@ -145,25 +150,12 @@ def augment_corpus(
         ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, the folder was begun
             with other settings, or as `check_texts`.
     """
-    check_sets(arm_named(arm), score_folders, trained, score.queries)
-    check_texts(documents, arm_named(arm), score, settings)
-    corpus = corpus_hash(documents)
-    scored = {one: stage_settings(path) for one, path in score_folders.items()}
-    for one, path in score_folders.items():
-        if scored[one]["corpus"] != corpus:
-            raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
-    asked = {
-        "arm": arm,
-        "augment": to_table(settings),
-        "excluded_tokens": list(score.excluded_tokens),
-        "queries": score.queries,
-        "head_fields": list(score.head_fields),
-        "trained": trained,
-        "corpus": corpus,
-        "models": {one.name: made["model"] for one, made in scored.items()},
-        "scores": {one.name: file_hash(*sorted(path.glob("part-*.parquet"))) for one, path in score_folders.items()},
-    }
-    with Stage(folder, asked) as stage:
+    if arm_named(arm).rewrites:
+        raise ElusiveError(
+            f"The copies of arm {arm} are a language model's, which a recipe names in [rewrite]. Use it in a recipe "
+            "(elusive run), or call rewrite_corpus."
+        )
+    with _stage(documents, folder, arm, score_folders, trained, score, settings) as stage:
         if not stage.done:
             scores = {one: iterate_scores(path) for one, path in score_folders.items()}
             augmented = augment_documents(
@@ -178,6 +170,98 @@ def augment_corpus(
             )
             stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
         return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
+
+
+def rewrite_corpus(
+    documents: Collection[Document],
+    folder: str | Path,
+    arm: str,
+    score_folders: Mapping[ScoreSet, Path],
+    *,
+    trained: str,
+    tokenizer: Any,
+    score: ScoreSettings,
+    settings: AugmentSettings,
+    rewrite: RewriteSettings,
+) -> AugmentedCorpus:
+    """Write the training texts of an arm whose copies a language model writes, unless they are there.
+
+    Args:
+        documents: the corpus that was scored.
+        folder: RUN/augmented/ARM; answers are kept in it as they come.
+        arm: its name.
+        score_folders: as for `augment_corpus`, like the next three.
+        trained: the model to be trained among them.
+        tokenizer: its tokenizer.
+        score: queries and head fields.
+        settings: copies, seed and how clues are found.
+        rewrite: the language model, and what is asked of its answers.
+
+    Returns:
+        How much is there, and what it took.
+
+    Raises:
+        ElusiveError: as `augment_corpus`, if no model is named, or as `Rewriter.rewritten`.
+    """
+    check_rewrite(rewrite)
+    more = {"rewrite": identity_of(rewrite)}
+    with _stage(documents, folder, arm, score_folders, trained, score, settings, more) as stage:
+        if not stage.done:
+            scores = {one: iterate_scores(path) for one, path in score_folders.items()}
+            originals = augment_documents(
+                documents, arm, scores, trained=trained, tokenizer=tokenizer, score=score, settings=settings
+            )
+            rewriter = Rewriter(
+                arm_named(arm),
+                stage.folder,
+                tokenizer=tokenizer,
+                settings=settings,
+                rewrite=rewrite,
+                head_fields=score.head_fields,
+            )
+            with shown(f"rewrite {arm}") as progress:
+                written = rewriter.rewritten(documents, originals, progress, len(documents))
+                made = write_augmented(stage.folder, written, arm, settings)
+            stage.finish(to_json(dataclasses.replace(made, rewrites=rewriter.summary())))
+        return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
+
+
+def _stage(
+    documents: Collection[Document],
+    folder: str | Path,
+    arm: str,
+    score_folders: Mapping[ScoreSet, Path],
+    trained: str,
+    score: ScoreSettings,
+    settings: AugmentSettings,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Stage:
+    """The stage of an arm's texts, which knows all that they depend on.
+
+    Raises:
+        ElusiveError: if scores are missing, unfinished or of another corpus, or as `check_texts`.
+    """
+    check_sets(arm_named(arm), score_folders, trained, score.queries)
+    check_texts(documents, arm_named(arm), score, settings)
+    corpus = corpus_hash(documents)
+    scored = {one: stage_settings(path) for one, path in score_folders.items()}
+    for one, path in score_folders.items():
+        if scored[one]["corpus"] != corpus:
+            raise ElusiveError(f"{path} holds scores of another corpus. Score this one first.")
+    depends = {
+        "arm": arm,
+        "augment": to_table(settings),
+        "excluded_tokens": list(score.excluded_tokens),
+        "queries": score.queries,
+        "head_fields": list(score.head_fields),
+        "trained": trained,
+        "corpus": corpus,
+        "models": {one.name: made["model"] for one, made in scored.items()},
+        "scores": {one.name: file_hash(*sorted(path.glob("part-*.parquet"))) for one, path in score_folders.items()},
+        **more,
+    }
+    # Answers that are paid for serve other settings too, as long as nothing was made of them.
+    return Stage(folder, depends, beside=(REWRITES,))
 
 
 def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, settings: AugmentSettings) -> None:

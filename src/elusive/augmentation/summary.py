@@ -7,6 +7,50 @@ from .wording import clues_in_words
 
 
 @dataclass(frozen=True)
+class Rewrites:
+    """Copies that a language model wrote, and what that took.
+
+    Attributes:
+        copies: how many were to be written.
+        accepted: how many passed the checks.
+        rejected: answers that did not, by the reason.
+        facts_kept: mean share of a document's marked spans (without marks: of its clues) that stand in an accepted copy
+            word for word; None where none is known.
+        requests: answered requests, those answered before a stop included, like the tokens.
+        prompt_tokens: tokens read.
+        output_tokens: tokens written.
+        without_usage: answers whose tokens the server did not count.
+        seconds: of writing; of a resumed one, since it resumed.
+        cost_in_words: requests and tokens, and their price where one is given.
+    """
+
+    copies: int
+    accepted: int
+    rejected: dict[str, int]
+    facts_kept: float | None
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+    without_usage: int
+    seconds: float
+    cost_in_words: str
+
+    def in_words(self) -> str:
+        """All of it.
+
+        Example:
+            >>> print(Rewrites(20, 18, {"empty": 3}, 0.96, 21, 900, 800, 0, 3.5, "21 requests").in_words())
+            18 of 20 copies rewritten, rejected answers: empty 3, 96.0% of the facts word for word; 21 requests, 3.5 s
+        """
+        words = f"{self.accepted:,} of {self.copies:,} copies rewritten"
+        if self.rejected:
+            words += ", rejected answers: " + ", ".join(f"{fault} {count:,}" for fault, count in self.rejected.items())
+        if self.facts_kept is not None:
+            words += f", {self.facts_kept:.1%} of the facts word for word"
+        return f"{words}; {self.cost_in_words}, {self.seconds:,.1f} s"
+
+
+@dataclass(frozen=True)
 class AugmentedCorpus:
     """How much one arm's training texts are.
 
@@ -22,6 +66,7 @@ class AugmentedCorpus:
         right_clues: share of the clues that are the head entity of their sentence, in documents that mark one; None
             without such a clue.
         survival: by field, the share of copies in which a span is intact, alone and together with its head entity.
+        rewrites: what a language model wrote, where one did.
     """
 
     documents: int
@@ -33,6 +78,7 @@ class AugmentedCorpus:
     clues: int = 0
     right_clues: float | None = None
     survival: dict[str, Survival] = field(default_factory=dict)
+    rewrites: Rewrites | None = None
 
     def warning(self, arm: str) -> str:
         """What is wrong, in one line: ranks that hardly matter, or copies that hardly differ; empty if nothing is."""
@@ -42,6 +88,8 @@ class AugmentedCorpus:
                 "alpha, so it is nearly random dropout. The documents are long for augment.beta: lower it, set "
                 'augment.rank_scale = "relative", or cut them into shorter ones.'
             )
+        if self.rewrites and self.rewrites.accepted < MOST_UNCHANGED * self.rewrites.copies:
+            return f"warning: most copies of {arm} are missing: {self.rewrites.in_words()}."
         if self.unchanged > MOST_UNCHANGED:
             return (
                 f"warning: {self.unchanged:.0%} of the copies of {arm} are their original, word for word. Few "

@@ -79,6 +79,31 @@ def count_intact(
     return counts
 
 
+def count_stated(document: Document, texts: Collection[str], head_fields: Collection[str]) -> dict[str, SpanCounts]:
+    """`count_intact` of texts in other words: a span is intact where its words stand in the text, in one place.
+
+    Args:
+        document: the text and its spans.
+        texts: the copies.
+        head_fields: fields of head entities.
+    """
+    plain = [_plain(text) for text in texts]
+    heads = [_plain(document.text[span.start : span.end]) for span in document.spans if span.field in head_fields]
+    with_head = [any(head in text for head in heads) for text in plain]
+    counts: dict[str, SpanCounts] = {}
+    for span in document.spans:
+        words = _plain(document.text[span.start : span.end])
+        stated = [words in text for text in plain]
+        beside = len(plain) if heads and span.field not in head_fields else 0
+        both = sum(one and head for one, head in zip(stated, with_head, strict=True)) if beside else 0
+        counts[span.field] = counts.get(span.field, SpanCounts()) + SpanCounts(len(plain), sum(stated), beside, both)
+    return counts
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.casefold().split())
+
+
 def added(counted: Iterable[Mapping[str, SpanCounts]]) -> dict[str, SpanCounts]:
     """Counts of several documents, field by field, in the order in which fields are met."""
     total: dict[str, SpanCounts] = {}

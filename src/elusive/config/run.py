@@ -8,6 +8,7 @@ from typing import Any, Literal
 from .checks import check, check_each
 from .models import ModelRef, Models
 from .patterns import compiled_pattern
+from .server import RewriteSettings
 
 Queries = Literal["cues", "spans", "all"]
 
@@ -420,6 +421,7 @@ class Recipe:
     models: Models = dataclasses.field(default_factory=Models)
     score: ScoreSettings = dataclasses.field(default_factory=ScoreSettings)
     augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
+    rewrite: RewriteSettings = dataclasses.field(default_factory=RewriteSettings)
     train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     report: ReportSettings = dataclasses.field(default_factory=ReportSettings)

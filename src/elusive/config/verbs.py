@@ -2,68 +2,25 @@
 
 import dataclasses
 import math
-import re
 from typing import Any, Literal
-
-from elusive.errors import ElusiveError
 
 from .checks import check, check_each
 from .run import Draw, ExampleFields, Precision, Recipe
+from .server import ServerSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class LlmSettings:
-    """People by a language model on an OpenAI-compatible server (generate --llm)."""
+class LlmSettings(ServerSettings):
+    """People by a language model on an OpenAI-compatible server (generate --llm); the second question is at 0."""
 
-    base_url: str = "http://localhost:8000/v1"
-    """Where the server's /chat/completions is found."""
-    model: str = ""
-    """Name of the model on the server."""
-    api_key_variable: str = ""
-    """Name of the environment variable that holds the server's key (empty: no key is sent)."""
-    temperature: float = 1.0
-    """Sampling temperature of the biographies; the second question is asked at 0."""
-    extra_body: str = ""
-    """JSON object merged into every request, e.g. {"max_completion_tokens": 4000, "seed": null}; null leaves out."""
     people_per_request: int = 10
     """People asked for, and people checked, in one request."""
-    max_concurrent_requests: int = 4
-    """Requests at the same time."""
     max_requested_ratio: float = 3.0
     """Give up once this many times the people wanted have been requested."""
-    timeout: float = 300.0
-    """Seconds until a request that is not answered is given up and sent again."""
-    retries: int = 6
-    """How often a request is sent again after a rate limit, a server error, a time-out or a lost connection."""
-    initial_backoff: float = 1.0
-    """Seconds before a request is sent again, doubled each time; a server's Retry-After comes first."""
-    max_backoff: float = 120.0
-    """Longest wait in seconds; a server that asks for more ends the run, which can be gone on with later."""
-    max_answer_bytes: int = 1 << 24
-    """Longest answer of the server in bytes; one without an end is given up there and sent again."""
-    input_price: float = 0.0
-    """Price of a million prompt tokens, in any currency (0: no cost is said)."""
-    output_price: float = 0.0
-    """Price of a million answered tokens."""
 
     def __post_init__(self) -> None:
-        # A key given by mistake must not be printed.
-        if self.api_key_variable and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.api_key_variable):
-            raise ElusiveError(
-                "llm.api_key_variable: expected the NAME of an environment variable (capitals, digits and _), "
-                "got something else. Put the key itself into that variable, never into settings."
-            )
-        check_each("llm", self, ("temperature", "retries", "initial_backoff", "input_price", "output_price"), 0)
-        check_each(
-            "llm", self, ("people_per_request", "max_concurrent_requests", "max_requested_ratio", "max_answer_bytes"), 1
-        )
-        check(0 < self.timeout < math.inf, "llm.timeout", "seconds above 0", self.timeout)
-        check(
-            self.initial_backoff <= self.max_backoff < math.inf,
-            "llm.max_backoff",
-            "at least initial_backoff",
-            self.max_backoff,
-        )
+        super().__post_init__()
+        check_each("llm", self, ("people_per_request", "max_requested_ratio"), 1)
 
 
 @dataclasses.dataclass(frozen=True)

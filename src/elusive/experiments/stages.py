@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elusive.augmentation.arms import ARMS
-from elusive.augmentation.stage import augment_corpus, check_texts
+from elusive.augmentation.rewriting import check_rewrite
+from elusive.augmentation.stage import augment_corpus, check_texts, rewrite_corpus
 from elusive.augmentation.summary import AugmentedCorpus
 from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
@@ -35,6 +36,8 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], run: RunFolder) -> Corpus
     for trial in trials:
         if trial.arm != UNTRAINED:
             check_texts(corpus.documents, ARMS[trial.arm], trial.recipe.score, trial.recipe.augment)
+            if ARMS[trial.arm].rewrites:
+                check_rewrite(trial.recipe.rewrite)
     return corpus
 
 
@@ -68,12 +71,25 @@ def augment_for(
         How much is there.
     """
     recipe = trial.recipe
+    scores = {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)}
+    if ARMS[trial.arm].rewrites:
+        return rewrite_corpus(
+            corpus.documents,
+            trial.texts_folder(run),
+            trial.arm,
+            scores,
+            trained=recipe.models.trained,
+            tokenizer=load_tokenizer(recipe.trained),
+            score=recipe.score,
+            settings=recipe.augment,
+            rewrite=recipe.rewrite,
+        )
     with shown(f"augment {trial.arm} {trial.texts}".rstrip()) as progress:
         return augment_corpus(
             corpus.documents,
             trial.texts_folder(run),
             trial.arm,
-            {one: score_folders[one] for one in scores_of_arm(trial.arm, recipe)},
+            scores,
             trained=recipe.models.trained,
             tokenizer=load_tokenizer(recipe.trained),
             score=recipe.score,

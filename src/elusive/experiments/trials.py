@@ -23,7 +23,7 @@ AVERAGE = "train.average"
 """The setting whose values share one training, if 1 is among them."""
 
 
-SECTIONS = ("train", "augment", "score", "models")
+SECTIONS = ("train", "augment", "score", "models", "rewrite")
 """Sections of a recipe whose settings can be swept."""
 
 
@@ -177,6 +177,8 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         return True
     if arm == UNTRAINED or not ARMS[arm].alters:
         return False
+    if section == "rewrite":
+        return ARMS[arm].rewrites is not None
     if key == "score.excluded_tokens":  # never dropped, in whichever way the others are, and no part of clues
         return ARMS[arm].drops or ARMS[arm].clues is not None
     if key in _WEIGHED:

@@ -178,12 +178,13 @@ def true_copies(arm: str, folder: Path, recipe: SweepRecipe) -> float | None:
         recipe: of its run, for the corpus and its head fields.
 
     Returns:
-        None without copies, or where no head entity is marked: nobody knows then which clue is right.
+        None without copies, of those in other words, or where no head entity is marked: nobody knows then which clue
+        is right.
     """
     heads = recipe.score.head_fields
     documents = {one.id: one for one in load_corpus(RunFolder(Path(recipe.output)).corpus).documents}
     marked = any(span.field in heads for one in documents.values() for span in one.spans)
-    if not ARMS[arm].copies or not marked:
+    if not ARMS[arm].copies or ARMS[arm].rewrites or not marked:
         return None
     told = {
         ranked.document_id: _true_sentences(documents[ranked.document_id], ranked, heads, recipe.augment.insert_forms)

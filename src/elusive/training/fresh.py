@@ -45,6 +45,11 @@ class CopyMaker:
         file = _ranking_file(Path(ranking))
         self.arm, self.settings = file.arm, file.settings
         arm = arm_named(self.arm)
+        if arm.rewrites:
+            raise ElusiveError(
+                f"The copies of arm {self.arm} are a language model's, which are not drawn anew. Train on the static "
+                'ones (train.copies = "static").'
+            )
         self.slots = 1 + self.settings.copies if arm.copies else 1
         self.marks: MarkUse | None = arm.marks
         self.tokenizer = tokenizer

@@ -4,13 +4,11 @@ The model writes tagged biographies in the paper's form; a second question lets 
 or strongly associated. What fails is rejected with a reason and requested again, in rounds.
 """
 
-import asyncio
 import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from elusive.runs.terminal import say
 from elusive.runs.typed_json import from_json
 
 from .biographies import Person, corpus_about
-from .chat import Announce, Answer, AnswerLog, Chat, Request
+from .chat import Announce, Answer, AnswerLog, Chat, Request, TokenUsage, ask_all, run_requests
 from .llm_answers import (
     CUT_OFF,
     EMPTY,
@@ -61,47 +59,6 @@ class Rejected:
     request: str
     reason: str
     text: str
-
-
-@dataclass(frozen=True)
-class TokenUsage:
-    """What all logged answers used.
-
-    Attributes:
-        requests: answered requests.
-        prompt_tokens: tokens of their prompts.
-        output_tokens: tokens of the answers.
-        without_usage: answers whose tokens the server did not count.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    without_usage: int = 0
-
-    @classmethod
-    def of(cls, log: AnswerLog) -> "TokenUsage":
-        """The sums over a log."""
-        answers = list(log.answers())
-        return cls(
-            requests=len(answers),
-            prompt_tokens=sum(answer.prompt_tokens or 0 for answer in answers),
-            output_tokens=sum(answer.output_tokens or 0 for answer in answers),
-            without_usage=sum(None in (answer.prompt_tokens, answer.output_tokens) for answer in answers),
-        )
-
-    def line(self, settings: LlmSettings) -> str:
-        """The usage in words, with its cost where prices are given."""
-        words = (
-            f"{counted(self.requests, 'answered request')} with {self.prompt_tokens:,} prompt tokens and "
-            f"{self.output_tokens:,} answered tokens"
-        )
-        if self.without_usage:
-            words += f" ({counted(self.without_usage, 'answer')} came without a count)"
-        if settings.input_price or settings.output_price:
-            cost = self.prompt_tokens * settings.input_price + self.output_tokens * settings.output_price
-            words += f", cost {cost / 1e6:,.4f} at the prices given"
-        return words
 
 
 @dataclass(frozen=True)
@@ -189,7 +146,7 @@ def _made(
 ) -> PeopleSummary:
     log = AnswerLog(stage.folder / ANSWERS_FILE)
     try:
-        found, sent = _run(_gather(corpus, settings, log, progress, announce))
+        found, sent = run_requests(_gather(corpus, settings, log, progress, announce))
     except BaseException:
         if (usage := TokenUsage.of(log)).requests:
             announce(f"kept in {log.path}: {usage.line(settings)}")
@@ -221,15 +178,6 @@ def _identity(corpus: CorpusSettings, settings: LlmSettings) -> dict[str, Any]:
     }
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:  # in a notebook a loop is running already
-        return pool.submit(asyncio.run, work).result()
-
-
 # Rounds of requests
 
 
@@ -258,19 +206,11 @@ async def _gather(
 
 
 async def _all(batches: Sequence["_Batch"], max_concurrent_requests: int, shown: "_Shown") -> None:
-    slots = asyncio.Semaphore(max_concurrent_requests)
-
     async def one(batch: _Batch) -> None:
-        async with slots:
-            await batch.ask()
+        await batch.ask()
         shown.more(len(batch.people))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for batch in batches:
-                group.create_task(one(batch))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None  # the first stopped the others
+    await ask_all([one(batch) for batch in batches], max_concurrent_requests)
 
 
 class _Shown:

@@ -10,14 +10,16 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from elusive import __version__
-from elusive.config.verbs import LlmSettings
+from elusive.config.server import ServerSettings
 from elusive.corpus.values import kind
+from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 
 Announce = Callable[[str], None]
@@ -45,12 +47,14 @@ class Request:
         prompt: the message.
         temperature: of the sampling.
         seed: sent along; servers may ignore it.
+        max_tokens: longest answer (None: as the server likes).
     """
 
     name: str
     prompt: str
     temperature: float
     seed: int
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,26 @@ class Answer:
     cut_off: bool
     prompt_tokens: int | None
     output_tokens: int | None
+
+    @classmethod
+    def of(cls, response: Any) -> "Answer":
+        """The answer in a chat completion, as a server gives it.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError or RecursionError: if it is none.
+        """
+        choice = response["choices"][0]
+        content = choice["message"].get("content")
+        if isinstance(content, list):
+            content = "".join(part.get("text") or "" for part in content)
+        if not isinstance(content, str | None):
+            raise TypeError(f"content: expected a string, got {kind(content)}")
+        usage = response.get("usage") or {}
+        tokens = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
+        counts = [number if isinstance(number, int) else None for number in tokens]
+        # Half of a surrogate pair, which JSON can write, could be neither sent back nor kept in a file.
+        whole = (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return cls(whole, choice.get("finish_reason") == "length", *counts)
 
 
 class AnswerLog:
@@ -90,7 +114,7 @@ class AnswerLog:
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 row = json.loads(line)
-                _answer(row["response"])
+                Answer.of(row["response"])
                 self._rows[row["name"]] = {"request": row["request"], "response": row["response"]}
             except _NO_COMPLETION as error:
                 raise ElusiveError(
@@ -100,7 +124,7 @@ class AnswerLog:
 
     def answers(self) -> Iterator[Answer]:
         """All answers so far."""
-        return (_answer(row["response"]) for row in self._rows.values())
+        return (Answer.of(row["response"]) for row in self._rows.values())
 
     def response(self, name: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The kept answer to a request, None where there is none.
@@ -127,6 +151,76 @@ class AnswerLog:
             os.fsync(stream.fileno())
 
 
+@dataclass(frozen=True)
+class TokenUsage:
+    """What all logged answers used.
+
+    Attributes:
+        requests: answered requests.
+        prompt_tokens: tokens of their prompts.
+        output_tokens: tokens of the answers.
+        without_usage: answers whose tokens the server did not count.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    without_usage: int = 0
+
+    @classmethod
+    def of(cls, log: AnswerLog) -> "TokenUsage":
+        """The sums over a log."""
+        answers = list(log.answers())
+        return cls(
+            requests=len(answers),
+            prompt_tokens=sum(answer.prompt_tokens or 0 for answer in answers),
+            output_tokens=sum(answer.output_tokens or 0 for answer in answers),
+            without_usage=sum(None in (answer.prompt_tokens, answer.output_tokens) for answer in answers),
+        )
+
+    def line(self, settings: ServerSettings) -> str:
+        """The usage in words, with its cost where prices are given."""
+        words = (
+            f"{counted(self.requests, 'answered request')} with {self.prompt_tokens:,} prompt tokens and "
+            f"{self.output_tokens:,} answered tokens"
+        )
+        if self.without_usage:
+            words += f" ({counted(self.without_usage, 'answer')} came without a count)"
+        if settings.input_price or settings.output_price:
+            cost = self.prompt_tokens * settings.input_price + self.output_tokens * settings.output_price
+            words += f", cost {cost / 1e6:,.4f} at the prices given"
+        return words
+
+
+def run_requests(work: Coroutine[Any, Any, Any]) -> Any:
+    """What the work gives, in a notebook too, where a loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def ask_all(works: Sequence[Coroutine[Any, Any, None]], at_once: int) -> None:
+    """Do all works, so many at a time; the first that fails stops the others."""
+    slots = asyncio.Semaphore(at_once)
+
+    async def one(work: Coroutine[Any, Any, None]) -> None:
+        async with slots:
+            await work
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(one(work))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        for work in works:
+            work.close()  # those that never began
+
+
 class Chat:
     """A server's chat completions; used as `async with`.
 
@@ -139,12 +233,12 @@ class Chat:
         ElusiveError: if settings are unusable or the HTTP client is missing.
     """
 
-    def __init__(self, settings: LlmSettings, log: AnswerLog, announce: Announce) -> None:
+    def __init__(self, settings: ServerSettings, log: AnswerLog, announce: Announce) -> None:
         try:
             import httpx2
         except ImportError:
             raise ElusiveError(
-                "People by a language model need the package httpx2, which is not installed. "
+                "Requests to a language model's server need the package httpx2, which is not installed. "
                 "Install it: pip install 'elusive[llm]'"
             ) from None
         self._http = httpx2
@@ -155,8 +249,8 @@ class Chat:
         self._noted = -_SECONDS_BETWEEN_NOTES
         self._closed_until = 0.0
         self._jitter = random.Random()
-        self._key = _key(settings.api_key_variable)
-        self._extra = _extra(settings.extra_body)
+        self._key = _key(settings)
+        self._extra = _extra(settings)
         self._url = _completions_url(httpx2.URL, settings)
         self._client = httpx2.AsyncClient(
             # Unpacked, a short answer may be of any length.
@@ -185,7 +279,7 @@ class Chat:
             response = await self._with_retries(request.name, body)
             self.sent += 1
             self.log.add(request.name, body, response)
-        return _answer(response)
+        return Answer.of(response)
 
     def _body(self, request: Request) -> dict[str, Any]:
         body = {
@@ -193,6 +287,7 @@ class Chat:
             "messages": [{"role": "user", "content": request.prompt}],
             "temperature": request.temperature,
             "seed": request.seed,
+            "max_tokens": request.max_tokens,
         }
         return {key: value for key, value in (body | self._extra).items() if value is not None}
 
@@ -210,7 +305,8 @@ class Chat:
         raise ElusiveError(
             f"{self._url} gave no usable answer to the request {name!r} in {self.settings.retries + 1} tries; the last "
             f"time: {problem}. Answers so far are kept: run the same command again to continue, "
-            "with --retries or --timeout higher if the server is only slow."
+            f"with {self.settings.given_by('retries')} or {self.settings.given_by('timeout')} higher if the server is "
+            "only slow."
         )
 
     async def _sent_once(self, body: Mapping[str, Any]) -> dict[str, Any] | str:
@@ -227,7 +323,7 @@ class Chat:
         except self._http.RequestError as error:
             return self._cleaned(f"{type(error).__name__} {error}".strip())
         if content is None:
-            most = f"{self.settings.max_answer_bytes:,} bytes (--max-answer-bytes)"
+            most = f"{self.settings.max_answer_bytes:,} bytes ({self.settings.given_by('max_answer_bytes')})"
             return f"an answer that is compressed, or of more than {most}"
         text = self._cleaned(content.decode("utf-8", "replace"))
         if response.status_code in _TRY_AGAIN or response.status_code >= 500:
@@ -237,7 +333,7 @@ class Chat:
             raise self._refused(response.status_code, text, response.headers.get("Location", ""))
         try:
             value = json.loads(text)
-            _answer(value)
+            Answer.of(value)
         except _NO_COMPLETION as error:
             return f"an answer that is no chat completion ({type(error).__name__}: {error}; it begins {text[:80]!r})"
         return value
@@ -267,8 +363,9 @@ class Chat:
         seconds = _seconds(retry_after)
         if seconds > self.settings.max_backoff:
             raise ElusiveError(
-                f"{self._url} wants to be left alone for {seconds:,.0f} s, longer than --max-backoff "
-                f"({self.settings.max_backoff:g} s). Answers so far are kept: run the same command again later."
+                f"{self._url} wants to be left alone for {seconds:,.0f} s, longer than "
+                f"{self.settings.given_by('max_backoff')} ({self.settings.max_backoff:g} s). Answers so far are kept: "
+                "run the same command again later."
             )
         self._closed_until = max(self._closed_until, time.monotonic() + seconds)
 
@@ -279,45 +376,32 @@ class Chat:
             key = (
                 f"the key in {variable} is not accepted"
                 if variable
-                else "no key was sent (--api-key-variable is empty)"
+                else f"no key was sent ({self.settings.given_by('api_key_variable')} is empty)"
             )
             return ElusiveError(
                 f"{said}: {key}. Put a valid key into an environment variable, and give its name with "
-                "--api-key-variable."
+                f"{self.settings.given_by('api_key_variable')}."
             )
         if status == 404:
             return ElusiveError(
-                f"{said}: expected a server at --base-url (mostly ending in /v1) with the model "
-                f"{self.settings.model!r}. Check both."
+                f"{said}: expected a server at {self.settings.given_by('base_url')} (mostly ending in /v1) with the "
+                f"model {self.settings.model!r}. Check both."
             )
         if 300 <= status < 400:
             return ElusiveError(
-                f"{said}, a redirection to {self._cleaned(location)!r}. Give that server as --base-url."
+                f"{said}, a redirection to {self._cleaned(location)!r}. Give that server as "
+                f"{self.settings.given_by('base_url')}."
             )
         return ElusiveError(
-            f"{said}: the server does not take this request. If it names a parameter, --extra-body can change it or "
-            "take it out, e.g. --extra-body '{\"seed\": null}'."
+            f"{said}: the server does not take this request. If it names a parameter, "
+            f"{self.settings.given_by('extra_body')} can change it or take it out, e.g. "
+            f"{self.settings.given_by('extra_body')} '{{\"seed\": null}}'."
         )
 
     def _cleaned(self, text: str) -> str:
         """A server's words without the key, should it repeat it."""
         # A short one is a placeholder ("none", "EMPTY") that answers may hold as a word.
         return text.replace(self._key, "[key]") if len(self._key) >= 8 else text
-
-
-def _answer(response: Any) -> Answer:
-    choice = response["choices"][0]
-    content = choice["message"].get("content")
-    if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content)
-    if not isinstance(content, str | None):
-        raise TypeError(f"content: expected a string, got {kind(content)}")
-    usage = response.get("usage") or {}
-    tokens = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
-    counts = [number if isinstance(number, int) else None for number in tokens]
-    # Half of a surrogate pair, which JSON can write, could be neither sent back nor kept in a file.
-    whole = (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Answer(whole, choice.get("finish_reason") == "length", *counts)
 
 
 def _message(text: str) -> str:
@@ -343,15 +427,15 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
-def _key(variable: str) -> str:
+def _key(settings: ServerSettings) -> str:
+    variable = settings.api_key_variable
     if not variable:
         return ""
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ElusiveError(
-            f"llm.api_key_variable: expected the server's key in the environment variable {variable}, which is not "
-            "set. "
-            f"Set it first: export {variable}=..."
+            f"{settings.section}.api_key_variable: expected the server's key in the environment variable "
+            f"{variable}, which is not set. Set it first: export {variable}=..."
         )
     if not (key.isascii() and key.isprintable()):
         raise ElusiveError(
@@ -360,31 +444,32 @@ def _key(variable: str) -> str:
     return key
 
 
-def _extra(text: str) -> dict[str, Any]:
+def _extra(settings: ServerSettings) -> dict[str, Any]:
+    text, where = settings.extra_body, f"{settings.section}.extra_body"
     try:
         extra = json.loads(text) if text else {}
     except ValueError as error:
-        raise ElusiveError(f"llm.extra_body: expected a JSON object, got {text!r} ({error}).") from None
+        raise ElusiveError(f"{where}: expected a JSON object, got {text!r} ({error}).") from None
     if not isinstance(extra, dict):
-        raise ElusiveError(f"llm.extra_body: expected a JSON object, got {kind(extra)}.")
+        raise ElusiveError(f"{where}: expected a JSON object, got {kind(extra)}.")
     if ours := sorted({"messages", "model", "stream"} & extra.keys()):
-        raise ElusiveError(f"llm.extra_body: {', '.join(ours)} cannot be changed there. Leave it out.")
+        raise ElusiveError(f"{where}: {', '.join(ours)} cannot be changed there. Leave it out.")
     return extra
 
 
-def _completions_url(make_url: Callable[[str], Any], settings: LlmSettings) -> Any:
+def _completions_url(make_url: Callable[[str], Any], settings: ServerSettings) -> Any:
     try:
         url = make_url(settings.base_url)
     except Exception:  # httpx2.InvalidURL, and what urllib and idna raise
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
         raise ElusiveError(
-            f"llm.base_url: expected http(s)://host/..., got {settings.base_url!r}. E.g. http://localhost:8000/v1."
+            f"{settings.section}.base_url: expected http(s)://host/..., got {settings.base_url!r}. E.g. http://localhost:8000/v1."
         )
     if url.userinfo or url.query:
         # Not repeated here: it may hold a key.
         raise ElusiveError(
-            "llm.base_url: expected no user, password or query in it, for it is written down. "
-            "Put the key into an environment variable, and give its name with --api-key-variable."
+            f"{settings.section}.base_url: expected no user, password or query in it, for it is written down. "
+            f"Put the key into an environment variable, and give its name with {settings.given_by('api_key_variable')}."
         )
     return make_url(settings.base_url.rstrip("/") + "/chat/completions")
