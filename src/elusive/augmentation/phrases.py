@@ -47,7 +47,7 @@ def first_tokens_of_phrases(
         int64, (tokens,): the same number for all tokens of a phrase.
 
     Example:
-        >>> offsets = np.array([[0, 2], [2, 8], [8, 11], [11, 17], [17, 18]])
+        >>> offsets = np.array([[0, 2], [2, 8], [8, 11], [11, 18], [18, 19]])
         >>> first_tokens_of_phrases("He lived in Naples.", offsets, np.zeros(5, bool))
         array([0, 0, 2, 2, 4])
     """
