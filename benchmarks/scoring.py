@@ -4,6 +4,7 @@
     python benchmarks/scoring.py forward [--dtype bfloat16] [--shared 3]       the whole forward pass, 97.5M parameters
     python benchmarks/scoring.py memory                                        peak memory of a forward pass
     python benchmarks/scoring.py corpus [--model elusive/large | 100M]         2,000 texts of 60 to 150 tokens
+    python benchmarks/scoring.py sets [--model elusive/large] [--documents 60] one pass for several score sets
 
 Each prints a Markdown table of ratios. The ways alternate within one process, in another order each round; a ratio is
 taken within a round, in CPU time, and the table holds its median and quartiles over the rounds. The row "bare again" is
@@ -15,6 +16,7 @@ all layers kept, one text at a time. One cue in 32 tokens is read, about as many
 import argparse
 import copy
 import functools
+import itertools
 import multiprocessing
 import os
 import platform
@@ -36,11 +38,12 @@ from elusive.attention.recorder import Recorder, recording
 from elusive.config.models import ModelRef
 from elusive.config.run import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
-from elusive.corpus.people.biographies import biography_corpus
+from elusive.corpus.people.biographies import FIELDS, biography_corpus
 from elusive.models import loading
 from elusive.models.batching import length_batches
 from elusive.models.devices import computes_bfloat16
-from elusive.scoring.score import score_documents
+from elusive.scoring.score import score_documents, score_query_sets
+from elusive.scoring.sets import QuerySet
 
 LAYERS, WIDTH, HEADS = 12, 768, 12
 TOKENS_A_CUE = 32
@@ -342,22 +345,56 @@ def corpus_table(arguments: argparse.Namespace) -> None:
     print_table(title, ["way", "time", "times as fast as the authors'"], rows)
 
 
+# --- several score sets
+
+
+def sets_ways(model_name: str, documents: list[Document]) -> Ways:
+    """One, three and sixteen query sets from one pass each, with and without one of all positions."""
+    reference = ModelRef(model_name, device="cpu")
+    model = loading.load_model(reference, attention=attention_to_load)
+    tokenizer = loading.load_tokenizer(reference)
+    fields = [(), *((field,) for field in FIELDS), *itertools.combinations(FIELDS, 2)]
+    cues = [QuerySet("cues", some) for some in fields]
+    every = [QuerySet("all"), *cues[:-1]]
+
+    def score(sets: list[QuerySet]) -> object:
+        return score_query_sets(documents, model, tokenizer, ScoreSettings(), sets)
+
+    ways = {
+        f"{name}, {count}": (sets, count) for name, sets in (("cues", cues), ("all", every)) for count in (1, 3, 16)
+    }
+    return {name: functools.partial(score, sets[:count]) for name, (sets, count) in ways.items()}
+
+
+def sets_table(arguments: argparse.Namespace) -> None:
+    documents, _ = biography_corpus(arguments.documents, seed=1)
+    seconds = alternate(sets_ways(arguments.model, documents), arguments.rounds)
+    rows = []
+    for kind in ("cues", "all"):
+        cells = ratios({name: values for name, values in seconds.items() if name.startswith(kind)}, f"{kind}, 1")
+        rows += [[name, f"{statistics.median(seconds[name]):.2f} s", cell] for name, cell in cells.items()]
+        rows.insert(len(rows) - 2, [f"{kind}, 1", f"{statistics.median(seconds[f'{kind}, 1']):.2f} s", "1"])
+    title = f"{len(documents):,} biographies, {arguments.model}, float32, {arguments.rounds} rounds"
+    print_table(title, ["score sets of one pass", "time", "over one"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["attention", "forward", "memory", "corpus"])
+    parser.add_argument("table", choices=["attention", "forward", "memory", "corpus", "sets"])
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 512, 1024, 2048, 4096])
     parser.add_argument("--dtype", type=lambda name: getattr(torch, name), default=torch.float32)
     parser.add_argument("--shared", type=int, default=1, help="query heads that share one key-value head")
     parser.add_argument("--layers", type=int, default=LAYERS, help="for `forward`")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--authors-up-to", type=int, default=2048, help="longest text for the authors' way")
-    parser.add_argument("--model", default="elusive/large", help="for `corpus`: a model, or 100M")
+    parser.add_argument("--model", default="elusive/large", help="for `corpus` and `sets`: a model, or 100M (`corpus`)")
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--only", nargs="*", default=[], help="for `corpus`: these ways and the authors' alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     tables = {"attention": attention_table, "forward": forward_table, "memory": memory_table, "corpus": corpus_table}
+    tables |= {"sets": sets_table}
     tables[arguments.table](arguments)
 
 

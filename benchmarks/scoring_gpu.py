@@ -270,7 +270,7 @@ def passes(
     _, lse_BHT = first()
 
     def second(all_queries: bool) -> Callable[[], Any]:
-        request = CaptureRequest(query_weights(texts, tokens, all_queries, device))
+        request = CaptureRequest(query_weights(texts, tokens, all_queries, device).unsqueeze(1))
         return lambda: flex.column_sums(request, query, key, ranges, softmax, lse_BHT)
 
     return {

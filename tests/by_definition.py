@@ -33,4 +33,4 @@ def by_definition(
         counted = counted * request.ranked_BT[:, None, None]
         mass = counted.sum(-1, keepdim=True)
         counted = torch.where(mass > 0, counted / mass, 0.0)
-    return output_BTHD, torch.einsum("bq,bhqk->bhk", request.query_weights_BT.double(), counted)
+    return output_BTHD, torch.einsum("bmq,bhqk->bhmk", request.weights_BMT.double(), counted)

@@ -23,14 +23,15 @@ TOKENS, LAYERS, HEADS = 40, 2, 4
 
 
 def recorders() -> dict[str, Recorder]:
-    """What to capture: the mean, every head, chosen heads, groups of queries."""
+    """What to capture: the mean, every head, chosen heads, several weightings of the queries."""
     weights_BT = torch.ones(2, TOKENS)
+    thirds_BMT = (torch.arange(TOKENS) // 15 == torch.arange(3)[:, None]).expand(2, -1, -1).float()
     chosen_LH = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 1.0]])
     return {
         "mean": Recorder(weights_BT, layers=LAYERS),
         "heads": Recorder(weights_BT, layers=LAYERS, per_head=True),
         "chosen": Recorder(weights_BT, layers=LAYERS, weights_LH=chosen_LH),
-        "groups": Recorder(weights_BT, layers=LAYERS, groups_BT=torch.arange(TOKENS).expand(2, -1) // 15),
+        "weightings": Recorder(thirds_BMT, layers=LAYERS),
     }
 
 
@@ -45,9 +46,7 @@ def captured(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
         results[name] = recorder.mean_over_layers(model).numpy()
         assert np.array_equal(recorder.mean_over_layers(model).numpy(), results[name]), "asking twice changes nothing"
         if recorder.per_head:
-            results[f"{name}-each"] = torch.stack(recorder.received_LBHT).numpy()
-        if len(recorder.received_MBT):
-            results[f"{name}-each"] = recorder.groups_over_layers(model).numpy()
+            results[f"{name}-each"] = torch.stack(recorder.received_of_layers).numpy()
     return results
 
 

@@ -48,8 +48,8 @@ def test_heads_split_over_two_processes_score_as_in_one(ranks, name):
     alone = tensor_parallel.captured(tiny_model(name))
     assert alone["heads-each"].shape == (2, 2, 4, tensor_parallel.TOKENS)
     assert np.ptp(alone["heads-each"], axis=2).max() > 1, "heads differ"
-    assert alone["groups-each"].shape == (3, 2, tensor_parallel.TOKENS)
-    np.testing.assert_allclose(alone["groups-each"].sum(0), alone["mean"], rtol=0, atol=1e-5)
+    assert alone["weightings"].shape == (2, 3, tensor_parallel.TOKENS)
+    np.testing.assert_allclose(alone["weightings"].sum(1), alone["mean"], rtol=0, atol=1e-5)
     seeing_T = np.arange(tensor_parallel.TOKENS, 0, -1)
     for key, expected in alone.items():
         for rank in ranks:

@@ -74,7 +74,9 @@ def request(few, include_self, ranked, kind):
     if kind == "padded":
         weights_BT[1, :60] = 0.0
     ranked_BT = torch.rand(2, TOKENS, generator=torch.Generator().manual_seed(1)) > 0.5 if ranked else None
-    return CaptureRequest(weights_BT, include_self, ranked_BT)
+    # A second weighting has every fifth position of the first's queries.
+    weights_BMT = torch.stack([weights_BT, weights_BT * (torch.arange(TOKENS) % 5 == 0)], 1)
+    return CaptureRequest(weights_BMT, include_self, ranked_BT)
 
 
 @pytest.mark.parametrize("ranked", [False, True])
@@ -86,19 +88,19 @@ def test_output_and_column_sums_equal_the_definition(kind, few, include_self, ra
     wanted = request(few, include_self, ranked, kind)
     assert wanted.few_queries == few
     scaling = call[0].shape[-1] ** -0.5
-    expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
-    output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(scaling, **options))
-    assert received_BHT.dtype == torch.float32
+    expected_BTHD, expected_BHMT = by_definition(wanted, *call, ranges, **options)
+    output_BTHD, received_BHMT = fused_attention(wanted, *call, ranges, Softmax(scaling, **options))
+    assert received_BHMT.dtype == torch.float32
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=5e-6)
-    torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(received_BHMT.double(), expected_BHMT, rtol=1e-5, atol=1e-6)
     # What is 0 by definition is exactly 0: keys that no query sees, and keys that are not ranked.
-    assert torch.equal(received_BHT == 0, expected_BHT == 0)
+    assert torch.equal(received_BHMT == 0, expected_BHMT == 0)
     # And the same as on a CPU, but for padding rows, which tiles let attend to every key.
-    tiled_BTHD, tiled_BHT = tiles.tiled_attention(wanted, *call, ranges.dense(), Softmax(scaling, **options))
+    tiled_BTHD, tiled_BHMT = tiles.tiled_attention(wanted, *call, ranges.dense(), Softmax(scaling, **options))
     rows_BT = (ranges.last_BQ >= ranges.first_BQ).expand(2, -1)
     assert tiled_BTHD is not None
     torch.testing.assert_close(output_BTHD[rows_BT], tiled_BTHD[rows_BT], rtol=0, atol=5e-6)
-    torch.testing.assert_close(received_BHT, tiled_BHT, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(received_BHMT, tiled_BHMT, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -106,19 +108,21 @@ def test_output_and_column_sums_equal_the_definition(kind, few, include_self, ra
 def test_bfloat16(kind, few):
     call, ranges, options = case(kind, torch.bfloat16)
     wanted = request(few, True, False, kind)
-    expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
-    output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(8**-0.5, **options))
+    expected_BTHD, expected_BHMT = by_definition(wanted, *call, ranges, **options)
+    output_BTHD, received_BHMT = fused_attention(wanted, *call, ranges, Softmax(8**-0.5, **options))
     assert output_BTHD.dtype == torch.bfloat16
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=2e-2, atol=2e-2)
     # Scores and sums are float32 whatever the inputs are, so the sums are as exact as theirs.
-    torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(received_BHMT.double(), expected_BHMT, rtol=1e-5, atol=1e-6)
 
 
 def test_no_query_at_all_gives_zeros():
     call, ranges, _ = case("causal")
-    _, received_BHT = fused_attention(CaptureRequest(torch.zeros(2, TOKENS)), *call, ranges, Softmax(1.0))
-    assert received_BHT.shape == (2, 6, TOKENS)
-    assert not received_BHT.any()
+    for weightings in (1, 3):
+        nothing = CaptureRequest(torch.zeros(2, weightings, TOKENS))
+        _, received_BHMT = fused_attention(nothing, *call, ranges, Softmax(1.0))
+        assert received_BHMT.shape == (2, 6, weightings, TOKENS)
+        assert not received_BHMT.any()
 
 
 class Layer(torch.nn.Module):
@@ -133,7 +137,7 @@ def recorded(mask, weights_BT, call, **options) -> tuple[Any, torch.Tensor]:
     with recording(Recorder(weights_BT, **options)) as recorder:
         query, key, value = call
         output_BTHD, _ = recorded_attention(Layer(), query, key, value, mask)
-    return output_BTHD, recorder.received_BT
+    return output_BTHD, recorder.received
 
 
 @pytest.mark.parametrize("lengths", [(), (40, 1, 109)])
@@ -142,7 +146,7 @@ def test_the_dispatch_takes_the_runs_of_keys(monkeypatch, as_on_gpu, kind, lengt
     call, ranges, _ = case(kind)
     call = tuple(x[:1] for x in call)
     wanted = request(False, True, False, kind)
-    weights_BT = wanted.query_weights_BT[:1]
+    weights_BT = wanted.weights_BMT[:1, 0]
     mask = None if kind == "causal" else ranges.packed(lengths or (TOKENS,))
     output_BTHD, received_BT = recorded(mask, weights_BT, call, lengths=lengths)
     # With the GPU elsewhere, the same runs reach a layer that a device map put on a CPU.
@@ -161,7 +165,7 @@ def test_which_way_attention_goes(monkeypatch, as_on_gpu):
         )
     call, ranges, _ = case("window")
     half = tuple(x.bfloat16() for x in call)
-    few_BT, many_BT = request(True, True, False, "window").query_weights_BT, torch.ones(2, TOKENS)
+    few_BT, many_BT = request(True, True, False, "window").weights_BMT[:, 0], torch.ones(2, TOKENS)
     for mask, weights_BT, inputs, expected in (
         (None, many_BT, call, "fused_attention"),
         (None, few_BT, half, "column_sums"),  # torch's own fused kernel, and the selected rows again
@@ -193,12 +197,12 @@ def test_column_sums_need_no_first_pass(kind, few, include_self, ranked):
 def test_the_dispatch_with_few_queries(monkeypatch, as_on_gpu, kind):
     call, ranges, _ = case(kind)
     call = tuple(x.bfloat16() for x in call)
-    weights_BT = request(True, True, False, kind).query_weights_BT
+    weights_BT = request(True, True, False, kind).weights_BMT[:, 0]
     mask = None if kind == "causal" else ranges
     output_BTHD, received_BT = recorded(mask, weights_BT, call)
-    expected_BTHD, expected_BHT = by_definition(CaptureRequest(weights_BT), *call, ranges)
+    expected_BTHD, expected_BHMT = by_definition(CaptureRequest(weights_BT[:, None]), *call, ranges)
     torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=2e-2, atol=2e-2)
-    torch.testing.assert_close(received_BT.double(), expected_BHT.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(received_BT.double(), expected_BHMT[:, :, 0].mean(1), rtol=1e-5, atol=1e-6)
 
 
 def test_the_mask_function_makes_no_dense_mask_on_a_gpu(as_on_gpu):
@@ -262,7 +266,7 @@ def compiled_call(batch=2, tokens=300, channels=16, width=0, softcap=None):
     first_T = (positions_T - width + 1).clamp(min=0)
     ranges = KeyRanges(first_T, positions_T, tokens) if width else KeyRanges.causal(tokens, torch.device("cpu"))
     softmax = Softmax(channels**-0.5, softcap)
-    wanted = CaptureRequest(torch.ones(batch, tokens))
+    wanted = CaptureRequest(torch.ones(batch, 1, tokens))
     with torch.inference_mode():
         output, received = fused_attention(wanted, query, key, value, ranges, softmax)
         expected, expected_received = tiles.tiled_attention(wanted, query, key, value, ranges.dense(), softmax)

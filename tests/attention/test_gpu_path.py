@@ -63,7 +63,7 @@ def test_left_padding_with_an_attention_mask(name, all_queries):
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox", "gemma2", "gpt_oss", "mistral"])
-def test_the_sums_of_groups_of_queries_equal_eager_attention(name, packed):
+def test_the_sums_of_several_weightings_equal_eager_attention(name, packed):
     model, eager = model_pair(name)
     lengths = (60, 33)
     ids = [torch.randint(2, 256, (length,)) for length in lengths]
@@ -74,19 +74,20 @@ def test_the_sums_of_groups_of_queries_equal_eager_attention(name, packed):
     else:
         ids_BT = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
         groups_BT, inside = torch.nn.utils.rnn.pad_sequence(groups, batch_first=True, padding_value=-1), {}
-    weights_BT, used = (groups_BT >= 0).float(), lengths if packed else ()
-    recorder = Recorder(weights_BT, groups_BT=groups_BT, lengths=used, layers=2)
+    # The queries of each group, one of them alone (a few rows), and all of them.
+    one_BT = (torch.arange(groups_BT.shape[1]) == 25).expand(groups_BT.shape)
+    weights_BMT = torch.stack([groups_BT == 0, groups_BT == 1, one_BT, groups_BT >= 0], 1).float()
+    recorder = Recorder(weights_BMT, lengths=lengths if packed else (), layers=2)
     with torch.no_grad():
         capture(model, recorder, ids_BT, **inside)
-    sums_MBT, total_BT = recorder.groups_over_layers(model), recorder.mean_over_layers(model)
-    assert sums_MBT.shape == (2, *weights_BT.shape)
-    torch.testing.assert_close(sums_MBT.sum(0), total_BT)
-    for text, (row_T, group_T) in enumerate(zip(ids, groups, strict=True)):
+    sums_BMT = recorder.mean_over_layers(model)
+    assert sums_BMT.shape == weights_BMT.shape
+    for text, row_T in enumerate(ids):
         map_QK = eager_attention(eager, row_T.tolist())
         start = sum(lengths[:text]) if packed else 0
-        for group in (0, 1):
-            got_T = sums_MBT[group, 0 if packed else text, start : start + len(row_T)].numpy()
-            np.testing.assert_allclose(got_T, map_QK[group_T.numpy() == group].sum(0), rtol=0, atol=2e-5)
+        here = (0 if packed else text, slice(None), slice(start, start + len(row_T)))
+        expected_MT = weights_BMT[here].numpy() @ map_QK
+        np.testing.assert_allclose(sums_BMT[here].numpy(), expected_MT, rtol=0, atol=2e-5)
 
 
 def test_the_tiles_do_give_the_alarm(monkeypatch):

@@ -54,7 +54,9 @@ def request(tokens, few, include_self=True, ranked=False):
         weights_BT[0, [3, tokens // 3, tokens - 1]] = 1.0
         weights_BT[1, tokens // 2] = 1.0
     ranked_BT = torch.rand(2, tokens, device=DEVICE) > 0.5 if ranked else None
-    return CaptureRequest(weights_BT, include_self, ranked_BT)
+    # A second weighting has every fifth position of the first's queries.
+    weights_BMT = torch.stack([weights_BT, weights_BT * (torch.arange(tokens, device=DEVICE) % 5 == 0)], 1)
+    return CaptureRequest(weights_BMT, include_self, ranked_BT)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCES))
@@ -78,13 +80,13 @@ def test_output_and_column_sums_equal_the_definition(kind, few, dtype):
         elif kind == "packed":
             ranges = ranges.packed((40, 1, tokens - 41))
         wanted = request(tokens, few, kind != "no self", kind == "ranked")
-        expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges, **options)
+        expected_BTHD, expected_BHMT = by_definition(wanted, *call, ranges, **options)
         with torch.inference_mode():
-            output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(64**-0.5, **options))
+            output_BTHD, received_BHMT = fused_attention(wanted, *call, ranges, Softmax(64**-0.5, **options))
         relative, absolute, of_output = TOLERANCES[dtype]
         torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=of_output)
-        torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=relative, atol=absolute)
-        assert torch.equal(received_BHT == 0, expected_BHT == 0)
+        torch.testing.assert_close(received_BHMT.double(), expected_BHMT, rtol=relative, atol=absolute)
+        assert torch.equal(received_BHMT == 0, expected_BHMT == 0)
 
 
 @pytest.mark.parametrize("heads", [(9, 3), (6, 1), (4, 4)])
@@ -93,20 +95,20 @@ def test_head_sizes_and_counts(heads, channels):
     for dtype, (relative, absolute, of_output) in TOLERANCES.items():
         call = random_call(200, dtype, *heads, channels=channels)
         ranges, wanted = KeyRanges.causal(200, DEVICE), request(200, False)
-        expected_BTHD, expected_BHT = by_definition(wanted, *call, ranges)
+        expected_BTHD, expected_BHMT = by_definition(wanted, *call, ranges)
         with torch.inference_mode():
-            output_BTHD, received_BHT = fused_attention(wanted, *call, ranges, Softmax(channels**-0.5))
+            output_BTHD, received_BHMT = fused_attention(wanted, *call, ranges, Softmax(channels**-0.5))
         torch.testing.assert_close(output_BTHD.double(), expected_BTHD, rtol=0, atol=of_output)
-        torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=relative, atol=absolute)
+        torch.testing.assert_close(received_BHMT.double(), expected_BHMT, rtol=relative, atol=absolute)
 
 
 def test_few_rows_without_a_first_pass():
     query, key, value = random_call(300, torch.bfloat16)
     ranges, wanted = KeyRanges.causal(300, DEVICE), request(300, True)
-    _, expected_BHT = by_definition(wanted, query, key, value, ranges)
+    _, expected_BHMT = by_definition(wanted, query, key, value, ranges)
     with torch.inference_mode():
-        received_BHT = column_sums(wanted, query, key, ranges, Softmax(64**-0.5))
-    torch.testing.assert_close(received_BHT.double(), expected_BHT, rtol=1e-3, atol=1e-4)
+        received_BHMT = column_sums(wanted, query, key, ranges, Softmax(64**-0.5))
+    torch.testing.assert_close(received_BHMT.double(), expected_BHMT, rtol=1e-3, atol=1e-4)
 
 
 class Layer(torch.nn.Module):
@@ -215,7 +217,7 @@ def test_lora_adapters():
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-4)
 
 
-def waits(layers, share):
+def waits(layers, share, weightings):
     """How often a forward pass waits for the device."""
     sizes: dict[str, Any] = {
         "hidden_size": 128,
@@ -228,9 +230,10 @@ def waits(layers, share):
     model = made.to(DEVICE).eval()
     ids_BT = torch.randint(64, (2, 300), device=DEVICE)
     weights_BT = (torch.arange(300, device=DEVICE) % round(1 / share) == 0).float().expand(2, -1)
+    weights = torch.stack([weights_BT] * weightings, 1)
 
     def run():
-        with torch.inference_mode(), recording(Recorder(weights_BT)):
+        with torch.inference_mode(), recording(Recorder(weights)):
             model(input_ids=ids_BT, use_cache=False)
 
     run()
@@ -244,10 +247,11 @@ def waits(layers, share):
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in seen)
 
 
+@pytest.mark.parametrize("weightings", [1, 3])
 @pytest.mark.parametrize("share", [0.05, 1.0])
-def test_layers_do_not_wait_for_the_device(share):
+def test_layers_do_not_wait_for_the_device(share, weightings):
     """It would stand idle while the next layer is being sent to it."""
-    assert waits(8, share) == waits(2, share)
+    assert waits(8, share, weightings) == waits(2, share, weightings)
 
 
 def test_the_device_takes_the_way_of_a_gpu():

@@ -151,11 +151,12 @@ def test_bad_queries_are_refused():
 def text_of(tokens, front, queries):
     special_T = np.arange(tokens) < front
     zeros = np.zeros((tokens, 2), np.int32)
-    return windows.TokenisedText(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, np.array(queries))
+    positions = (windows.TextQueries(np.array(queries, dtype=int)),)
+    return windows.TokenisedText(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, positions)
 
 
 def as_lists(windows):
-    return [(w.positions.tolist(), w.positions[w.is_query].tolist()) for w in windows]
+    return [(w.positions.tolist(), w.positions[w.is_query_SN[0]].tolist()) for w in windows]
 
 
 def test_a_text_that_fits_is_one_window_up_to_its_last_query():
@@ -183,7 +184,7 @@ def test_windows_by_hand():
 def test_every_query_is_read_once_with_half_a_window_of_context(front, max_length):
     text = text_of(40, front, range(front, 40))
     cut = windows.windows_of(0, text, max_length)
-    read = [q for w in cut for q in w.positions[w.is_query].tolist()]
+    read = [q for w in cut for q in w.positions[w.is_query_SN[0]].tolist()]
     assert sorted(read) == list(range(front, 40))
     width = max_length - front
     stride = max(1, width // 2)
@@ -192,7 +193,7 @@ def test_every_query_is_read_once_with_half_a_window_of_context(front, max_lengt
         assert len(positions) <= max_length
         assert positions[:front] == list(range(front))
         assert positions[front:] == list(range(positions[front], positions[-1] + 1))
-        for q in window.positions[window.is_query].tolist():
+        for q in window.positions[window.is_query_SN[0]].tolist():
             assert q - positions[front] >= min(width - stride, q - front)
 
 

@@ -2,8 +2,8 @@
 
 The first pass gives the output and each row's log-sum-exp of scores. In the second, queries and keys swap roles:
 what key k receives is the sum over queries q of w[q] exp(s[q,k] - logsumexp[q]), and its logarithm is the log-sum-exp
-of one row of the swapped attention (speed: docs/speed.md). Axes: B batch, T tokens, H heads, G key-value heads, Q
-queries, K keys, D channels.
+of one row of the swapped attention (speed: docs/speed.md). Axes: B batch, T tokens, H heads, G key-value heads, M
+weightings of the queries, Q queries, K keys, D channels.
 """
 
 import functools
@@ -16,6 +16,7 @@ from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attent
 
 from .masks import KeyRanges
 from .request import CaptureRequest, Softmax
+from .tiles import received_by_rows
 
 _FEWEST_CHANNELS = 16  # what the kernel's matrix products need; fewer are padded with zeros
 
@@ -76,8 +77,8 @@ def fused_attention(
         softmax: the layer's scaling, soft cap and sinks.
 
     Returns:
-        The output (batch, tokens, heads, value channels), and the sums over selected queries of the attention
-        probability, float32 (batch, heads, tokens).
+        The output (batch, tokens, heads, value channels), and for each weighting the sums over its queries of the
+        attention probability, float32 (batch, heads, weightings, tokens).
     """
     output_BTHD, lse_BHT = fused_output(query_BHTD, key_BGTD, value_BGTD, ranges, softmax)
     return output_BTHD, column_sums(request, query_BHTD, key_BGTD, ranges, softmax, lse_BHT)
@@ -93,6 +94,8 @@ def column_sums(
 ) -> Tensor:
     """What each key receives from the selected queries, where the output was computed elsewhere.
 
+    Several weightings that have few queries share the rows of these; each that has many takes a pass of its own.
+
     Args:
         request: which queries and keys count.
         query_BHTD: queries.
@@ -102,10 +105,32 @@ def column_sums(
         lse_BHT: log-sum-exp of each query's scores, sinks included; None computes that of the selected queries.
 
     Returns:
-        float32 (batch, heads, tokens).
+        float32 (batch, heads, weightings, tokens).
     """
+    if request.weightings == 1:
+        return _sums_of_one(request, query_BHTD, key_BGTD, ranges, softmax, lse_BHT).unsqueeze(2)
+    batch, heads, tokens, _ = query_BHTD.shape
+    received_BHMT = torch.empty(batch, heads, request.weightings, tokens, device=query_BHTD.device)
+    few, of_few, many = request.few_and_many
+    if of_few is not None:
+        # In float32, as the kernel adds up its scores.
+        received_BHMT[:, :, few] = received_by_rows(of_few, query_BHTD, key_BGTD.float(), ranges, softmax)
+    for number, one in many:
+        received_BHMT[:, :, number] = _sums_of_one(one, query_BHTD, key_BGTD, ranges, softmax, lse_BHT)
+    return received_BHMT
+
+
+def _sums_of_one(
+    request: CaptureRequest,
+    query_BHTD: Tensor,
+    key_BGTD: Tensor,
+    ranges: KeyRanges,
+    softmax: Softmax,
+    lse_BHT: Tensor | None,
+) -> Tensor:
+    """`column_sums` of a single weighting, (batch, heads, tokens)."""
     batch, heads, tokens, channels = query_BHTD.shape
-    weights_BQ, positions_BQ = request.query_weights_BT, request.positions
+    weights_BQ, positions_BQ = request.weights_BMT[:, 0], request.positions
     if positions_BQ.shape[1] == 0:
         return torch.zeros(batch, heads, tokens, device=query_BHTD.device)
     counted = ranges if request.include_self else ranges.without_self

@@ -39,7 +39,7 @@ def _report(recorder: Recorder, module: torch.nn.Module, _: Any, output: Any) ->
     """A forward hook: the output without its attention map, which is reduced to `recorder`."""
     if not isinstance(output, tuple | list):
         return output
-    batch, tokens = recorder.request.query_weights_BT.shape
+    batch, tokens = recorder.shape_BT
     maps = [
         i
         for i, item in enumerate(output)

@@ -1,6 +1,7 @@
 """The attention and mask functions that transformers calls, which also report how much attention each token receives.
 
-Axes: L layers, B batch, T tokens, H heads, G key-value heads, Q queries, K keys, D channels.
+Axes: L layers, B batch, T tokens, H heads, G key-value heads, M weightings of the queries, Q queries, K keys, D
+channels.
 """
 
 import itertools
@@ -106,7 +107,7 @@ def _attention_of_each_text(
         outputs.append(part_BTHD)
         sums.append(part_sums)
         start = end
-    whole_sums = (torch.cat(parts, dim=2) for parts in zip(*sums, strict=True))
+    whole_sums = (torch.cat(parts, dim=3) for parts in zip(*sums, strict=True))
     return None if recorder.is_last else torch.cat(outputs, dim=1), whole_sums
 
 
@@ -119,9 +120,9 @@ def _attention_and_sums(
     mask: Tensor | KeyRanges | None,
     softmax: Softmax,
 ) -> tuple[Tensor | None, Iterable[Tensor]]:
-    """One batch's output (batch, tokens, heads, channels), if needed, and sums over queries (batch, heads, tokens).
+    """One batch's output (batch, tokens, heads, channels), if needed, and its sums over queries.
 
-    The sums are those of each request, computed as they are taken.
+    The sums are those of each request, (batch, heads, weightings, tokens), computed as they are taken.
     """
     fits = _fits_fused_kernel(query, key, value, mask, softmax)
     if on_gpu(query.device) and mask is None:
@@ -131,12 +132,12 @@ def _attention_and_sums(
     request, with_output = requests[0], not recorder.is_last
     if not isinstance(mask, KeyRanges):
         # On a GPU, tiles are for the masks that flex_attention does not get: added to the scores, or broken runs.
-        output, received_BHT = tiled_attention(request, query, key, value, mask, softmax, with_output=with_output)
+        output, received_BHMT = tiled_attention(request, query, key, value, mask, softmax, with_output=with_output)
     elif with_output or softmax.sinks_H is not None:
-        output, received_BHT = fused_attention(request, query, key, value, mask, softmax)
+        output, received_BHMT = fused_attention(request, query, key, value, mask, softmax)
     else:
-        output, received_BHT = None, column_sums(request, query, key, mask, softmax)
-    return output, [received_BHT]
+        output, received_BHMT = None, column_sums(request, query, key, mask, softmax)
+    return output, [received_BHMT]
 
 
 def _fits_fused_kernel(
@@ -174,7 +175,7 @@ def _output_then_sums(
             output, lse_BHT = fused_output(query, key, value, mask, softmax)
         return output, (column_sums(request, query, key, mask, softmax, lse_BHT) for request in requests)
     if not (fits or recorder.is_last):
-        nothing = CaptureRequest(torch.zeros_like(requests[0].query_weights_BT))
+        nothing = CaptureRequest(torch.zeros_like(requests[0].weights_BMT[:, :1]))
         output, _ = tiled_attention(nothing, query, key, value, mask, softmax)
     return output, (received_by_rows(request, query, key, mask, softmax) for request in requests)
 
@@ -241,8 +242,7 @@ AttentionMaskInterface.register(ATTENTION, recorded_mask)
 def _check_call(
     recorder: Recorder, query: Tensor, key: Tensor, causal: bool, dropout: float, kwargs: dict[str, Any]
 ) -> None:
-    expected = tuple(recorder.request.query_weights_BT.shape)
-    came = (query.shape[0], query.shape[2])
+    expected, came = recorder.shape_BT, (query.shape[0], query.shape[2])
     if came != expected or key.shape[2] != query.shape[2]:
         raise ElusiveError(
             f"Expected self-attention over (batch, tokens) = {expected}, got queries {came} and {key.shape[2]} keys. "

@@ -63,6 +63,12 @@ class KeyRanges:
         starts_T = (lengths_N.cumsum(0) - lengths_N).repeat_interleave(lengths_N, output_size=sum(lengths))
         return KeyRanges(self.first_BQ.maximum(starts_T.int()), self.last_BQ, self.keys)
 
+    def of_texts(self, texts: slice) -> "KeyRanges":
+        """This mask for some texts of the batch."""
+        if len(self.first_BQ) == 1:
+            return self
+        return KeyRanges(self.first_BQ[texts], self.last_BQ[texts], self.keys)
+
     def rows(self, positions_BQ: Tensor) -> "KeyRanges":
         """This mask for some queries of each text; made once for all layers."""
         made = self._of_rows.get(positions_BQ)

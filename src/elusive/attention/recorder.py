@@ -1,6 +1,6 @@
 """Collects what the layers of one forward pass report of their attention.
 
-Axes: L layers, M groups of queries, B batch, T tokens, H heads.
+Axes: L layers, B batch, M weightings of the queries, T tokens, H heads.
 """
 
 import contextlib
@@ -17,6 +17,9 @@ from elusive.errors import ElusiveError
 
 from .masks import KeyRanges, check_causal
 from .request import CaptureRequest
+
+WEIGHTINGS_AT_ONCE = 16
+"""Of which a layer's sums of all heads are in memory together; more of them take the rows once more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,23 +38,23 @@ class HeadShard:
     heads: int
     group: Any
 
-    def share(self, layer: int, received_BHT: Tensor) -> Tensor:
-        """One layer's sums as this process's part of a sum over ranks, (batch, all heads, tokens).
+    def share(self, layer: int, received_BHMT: Tensor) -> Tensor:
+        """One layer's sums as this process's part of a sum over ranks, (batch, all heads, weightings, tokens).
 
         Raises:
             ElusiveError: unless the process holds the same number of heads as every other, or all of them.
         """
-        held = received_BHT.shape[1]
+        held = received_BHMT.shape[1]
         if held == self.heads:  # every process computes the whole of this layer (gpt-oss)
-            return received_BHT / self.ranks
+            return received_BHMT / self.ranks
         if held * self.ranks != self.heads:
             raise ElusiveError(
                 f"Layer {layer} has {self.heads} heads, of which this process holds {held}: expected all, or an equal "
                 f"part of them for each of {self.ranks} processes."
             )
-        whole_BHT = received_BHT.new_zeros(received_BHT.shape[0], self.heads, received_BHT.shape[2])
-        whole_BHT[:, self.rank * held : (self.rank + 1) * held] = received_BHT
-        return whole_BHT
+        whole_BHMT = received_BHMT.new_zeros(received_BHMT.shape[0], self.heads, *received_BHMT.shape[2:])
+        whole_BHMT[:, self.rank * held : (self.rank + 1) * held] = received_BHMT
+        return whole_BHMT
 
     def summed(self, part: Tensor) -> Tensor:
         """The sum over the processes."""
@@ -64,22 +67,20 @@ class Recorder:
     """What one forward pass captures, and what it has captured so far.
 
     Args:
-        query_weights_BT: 1 where a position is a query, 0 elsewhere (padding included), (batch, tokens).
+        query_weights: 1 where a position is a query, 0 elsewhere (padding included), (batch, tokens); or several such
+            weightings, (batch, weightings, tokens), which all come out of the one pass.
         include_self: whether a token's attention to itself counts.
         ranked_BT: boolean (batch, tokens); where given, queries are renormalised over these keys.
-        groups_BT: int64 (batch, tokens), the group of each query, from 0; -1 elsewhere. Where given, the sums over each
-            group's queries are kept too, in `received_MBT`.
         lengths: tokens of each text where several texts are packed into one sequence, in which no text sees another;
             empty where each text has a sequence of its own.
         weights_LH: weight of each layer's heads in the mean, (layers, heads); None weighs all heads equally.
-        per_head: keep each head's sums as well, in `received_LBHT`.
+        per_head: keep each head's sums as well, in `received_of_layers`.
         layers: number of layers that must report; the forward pass ends with the last of them (0: it runs whole).
 
     Attributes:
-        received_BT: float32, for each key the sum over selected queries of the attention probability, weighted and
-            summed over layers and heads.
-        received_MBT: these sums for each group of queries; no group without `groups_BT`.
-        received_LBHT: these sums for each layer and head, with `per_head`.
+        received: float32, of the shape of `query_weights`: for each key the sum over selected queries of the attention
+            probability, weighted and summed over layers and heads.
+        received_of_layers: with `per_head`, these sums for each layer, each with an axis of heads after the batch's.
         reports: how often each attention module reported, by the module's id.
         shard: the heads that this process computes, where tensor parallelism splits them (`capture` sets it); sums
             are then partial until `mean_over_layers` has added them up over the processes.
@@ -90,42 +91,53 @@ class Recorder:
 
     def __init__(
         self,
-        query_weights_BT: Tensor,
+        query_weights: Tensor,
         include_self: bool = True,
         *,
         ranked_BT: Tensor | None = None,
-        groups_BT: Tensor | None = None,
         lengths: Sequence[int] = (),
         weights_LH: Tensor | None = None,
         per_head: bool = False,
         layers: int = 0,
     ) -> None:
-        if query_weights_BT.ndim != 2:
+        if query_weights.ndim not in (2, 3):
             raise ElusiveError(
-                f"query_weights_BT: expected (batch, tokens), got shape {tuple(query_weights_BT.shape)}."
+                "query_weights: expected (batch, tokens) or (batch, weightings, tokens), got shape "
+                f"{tuple(query_weights.shape)}."
             )
-        if lengths and query_weights_BT.shape != (1, sum(lengths)):
+        self.shape_BT = query_weights.shape[0], query_weights.shape[-1]
+        if lengths and self.shape_BT != (1, sum(lengths)):
             raise ElusiveError(
-                f"lengths: expected texts of {query_weights_BT.shape[1]} tokens together in one sequence, got "
-                f"{sum(lengths)} tokens and {query_weights_BT.shape[0]} sequences."
+                f"lengths: expected texts of {self.shape_BT[1]} tokens together in one sequence, got "
+                f"{sum(lengths)} tokens and {self.shape_BT[0]} sequences."
             )
-        self.request = CaptureRequest(query_weights_BT.float(), include_self, ranked_BT)
-        # Found once, not in each layer: the CPU waits for the GPU whenever it needs a value from it.
-        self._requests = (self.request,) if groups_BT is None else self.request.of_groups(groups_BT)
-        self._no_query = CaptureRequest(torch.zeros_like(self.request.query_weights_BT))
+        self._is_one_weighting = query_weights.ndim == 2
+        weights_BMT = query_weights.float().view(self.shape_BT[0], -1, self.shape_BT[1])
+        # Made once, not in each layer: the CPU waits for the GPU whenever it needs a value from it.
+        self._requests = CaptureRequest(weights_BMT, include_self, ranked_BT).in_parts_of(WEIGHTINGS_AT_ONCE)
+        self._no_query = CaptureRequest(torch.zeros_like(weights_BMT[:, :1]))
         self._chosen_layers = None if weights_LH is None else weights_LH.any(1).tolist()
         self.lengths = tuple(lengths)
         self.weights_LH = weights_LH
         self.per_head = per_head
         self.layers = layers
-        self.received_BT = torch.zeros_like(self.request.query_weights_BT)
-        groups = 0 if groups_BT is None else len(self._requests)
-        self.received_MBT = self.received_BT.new_zeros(groups, *self.received_BT.shape)
-        self.received_LBHT: list[Tensor] = []
+        self._received_BMT = torch.zeros_like(weights_BMT)
+        self._received_LBHMT: list[Tensor] = []
         self.reports: dict[int, int] = {}
         self.shard: HeadShard | None = None
         self._partial = True
         self._checked_masks: list[Tensor] = []
+
+    @property
+    def received(self) -> Tensor:
+        """The sums so far, (batch, tokens) or (batch, weightings, tokens), like the weights."""
+        return self._received_BMT.squeeze(1) if self._is_one_weighting else self._received_BMT
+
+    @property
+    def received_of_layers(self) -> list[Tensor]:
+        """Each layer's sums of its heads, (batch, heads, tokens) or (batch, heads, weightings, tokens)."""
+        layers = self._received_LBHMT
+        return [received.squeeze(2) for received in layers] if self._is_one_weighting else layers
 
     @property
     def is_last(self) -> bool:
@@ -133,7 +145,7 @@ class Recorder:
         return self.layers == len(self.reports) + 1
 
     def next_requests(self) -> tuple[CaptureRequest, ...]:
-        """What to capture of the next layer to report, group by group: no query, if none of its heads is chosen."""
+        """What to capture of the next layer to report, part by part: no query, if none of its heads is chosen."""
         chosen = self._chosen_layers
         if chosen is None or self.per_head or any(chosen[len(self.reports) : len(self.reports) + 1]):
             return self._requests
@@ -144,57 +156,47 @@ class Recorder:
 
         Args:
             module: the layer's attention module.
-            sums: float32 (batch, heads, tokens), one for each of `next_requests`; those of one group at a time are in
-                memory if they are computed as they are taken.
+            sums: float32 (batch, heads, weightings, tokens), one for each of `next_requests`; those of one part at a
+                time are in memory if they are computed as they are taken.
         """
-        layer, per_head_BHT = len(self.reports), None
-        for group, received_BHT in enumerate(sums):
-            received_BHT = received_BHT.to(self.received_BT.device)
+        layer, start, per_head = len(self.reports), 0, []
+        for received_BHMT in sums:
+            received_BHMT = received_BHMT.to(self._received_BMT.device)
             if self.shard is not None:
-                received_BHT = self.shard.share(layer, received_BHT)
-            received_BT = self._over_heads(layer, received_BHT)
-            self.received_BT += received_BT
-            if len(self.received_MBT):
-                self.received_MBT[group] += received_BT
+                received_BHMT = self.shard.share(layer, received_BHMT)
+            end = start + received_BHMT.shape[2]
+            self._received_BMT[:, start:end] += self._over_heads(layer, received_BHMT)
+            start = end
             if self.per_head:
-                per_head_BHT = received_BHT if per_head_BHT is None else per_head_BHT + received_BHT
-        if per_head_BHT is not None:
-            self.received_LBHT.append(per_head_BHT)
+                per_head.append(received_BHMT)
+        if per_head:
+            self._received_LBHMT.append(torch.cat(per_head, 2))
         self.reports[id(module)] = self.reports.get(id(module), 0) + 1
         if self.layers and len(self.reports) == self.layers:
             raise Finished
 
-    def _over_heads(self, layer: int, received_BHT: Tensor) -> Tensor:
+    def _over_heads(self, layer: int, received_BHMT: Tensor) -> Tensor:
         """One layer's part of the sum over layers: the mean over its heads, or the weighted sum of the chosen ones."""
         if self.weights_LH is None:
-            return received_BHT.mean(1)
+            return received_BHMT.mean(1)
         if layer >= len(self.weights_LH):
-            return torch.zeros_like(self.received_BT)
-        if received_BHT.shape[1] != self.weights_LH.shape[1]:
+            return torch.zeros_like(received_BHMT[:, 0])
+        if received_BHMT.shape[1] != self.weights_LH.shape[1]:
             raise ElusiveError(
                 f"Expected {self.weights_LH.shape[1]} query heads in layer {layer}, as the model's configuration "
-                f"says, got {received_BHT.shape[1]}. Heads of this model cannot be chosen: leave layers and heads "
+                f"says, got {received_BHMT.shape[1]}. Heads of this model cannot be chosen: leave layers and heads "
                 "empty."
             )
-        return torch.einsum("h,bht->bt", self.weights_LH[layer], received_BHT)
+        return torch.einsum("h,bhmt->bmt", self.weights_LH[layer], received_BHMT)
 
     def mean_over_layers(self, model: PreTrainedModel) -> Tensor:
-        """Sum over queries of the mean attention over the chosen layers and heads, float32 (batch, tokens).
+        """Sum over queries of the mean attention over the chosen layers and heads, float32, of the weights' shape.
 
         Raises:
             ElusiveError: unless every decoder layer of `model`, up to the last one needed, reported exactly once.
         """
         weight = self._weight_of_layers(model)
-        return self.received_BT / weight
-
-    def groups_over_layers(self, model: PreTrainedModel) -> Tensor:
-        """The same sum for each group of queries, float32 (groups, batch, tokens).
-
-        Raises:
-            ElusiveError: as `mean_over_layers`.
-        """
-        weight = self._weight_of_layers(model)
-        return self.received_MBT / weight
+        return self.received / weight
 
     def _weight_of_layers(self, model: PreTrainedModel) -> Tensor | int:
         """Add up the processes; gives what the sums over layers are to be divided by."""
@@ -214,10 +216,8 @@ class Recorder:
 
     def _add_up_processes(self) -> None:
         if self.shard is not None and self._partial:
-            self.received_BT = self.shard.summed(self.received_BT)
-            if len(self.received_MBT):
-                self.received_MBT = self.shard.summed(self.received_MBT)
-            self.received_LBHT = [self.shard.summed(received_BHT) for received_BHT in self.received_LBHT]
+            self._received_BMT = self.shard.summed(self._received_BMT)
+            self._received_LBHMT = [self.shard.summed(received_BHMT) for received_BHMT in self._received_LBHMT]
         self._partial = False
 
     def check_mask(self, mask: Tensor | KeyRanges | None, tokens: int) -> None:

@@ -2,7 +2,8 @@
 
 Output and sums come from the same probabilities, so nothing of size tokens x tokens x heads is ever kept. Axes: B
 batch, T tokens, H heads, G key-value heads, R query heads that share one key-value head (H = G * R), Q queries of a
-tile, K keys, D channels, C channels of values; flat, for the products: N = B * G, S = R * Q.
+tile, K keys, M weightings of the queries, D channels, C channels of values; flat, for the products: N = B * G,
+S = R * Q.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from elusive.models.devices import computes_bfloat16
 
-from .masks import first_attended
+from .masks import KeyRanges, first_attended
 from .request import CaptureRequest, Softmax
 
 LOWEST = torch.finfo(torch.float32).min
@@ -36,7 +37,7 @@ def tiled_attention(
     softmax: Softmax,
     *,
     with_output: bool = True,
-) -> tuple[Float[Tensor, "B T H C"] | None, Float32[Tensor, "B H T"]]:
+) -> tuple[Float[Tensor, "B T H C"] | None, Float32[Tensor, "B H M T"]]:
     """Causal attention and what each key receives from the selected queries.
 
     Args:
@@ -50,14 +51,14 @@ def tiled_attention(
         with_output: False computes the sums alone.
 
     Returns:
-        The output (batch, tokens, heads, value channels) or None, and the sums over selected queries of the attention
-        probability, float32 (batch, heads, tokens).
+        The output (batch, tokens, heads, value channels) or None, and for each weighting the sums over its queries of
+        the attention probability, float32 (batch, heads, weightings, tokens).
     """
     batch, heads, tokens, _ = query_BHTD.shape
     groups, channels = value_BGTD.shape[1], value_BGTD.shape[3]
     shared, device = heads // groups, query_BHTD.device
     output_BTHD = value_BGTD.new_empty(batch, tokens, heads, channels) if with_output else None
-    received_BHT = torch.zeros(batch, heads, tokens, device=device)
+    received_BHMT = torch.zeros(batch, heads, request.weightings, tokens, device=device)
     # A window hides the oldest keys from a whole tile: they are left out rather than computed and masked.
     first_keys = [0] * tokens if mask is None else first_attended(mask)
     size = tile_queries(shared, tokens, device)
@@ -70,18 +71,18 @@ def tiled_attention(
             # Each tile reads keys and values again: contiguous, and in the type that products are fast in.
             key_NKD=_contiguous(key_BGTD[texts, some]),
             value_NKD=_contiguous(value_BGTD[texts, some]) if with_output else None,
-            mask=None if mask is None else _of_block(mask, texts, of_some),
+            mask=_of_block(mask, texts, of_some),
             sinks_GR=None if softmax.sinks_H is None else softmax.sinks_H[of_some].view(-1, shared),
-            request=_of_texts(request, texts),
+            request=request.of_texts(texts),
             output_BTGRD=None if output_BTHD is None else output_BTHD[texts, :, of_some].unflatten(2, (-1, shared)),
-            received_BGRK=received_BHT[texts, of_some].unflatten(1, (-1, shared)),
+            received_BGRMK=received_BHMT[texts, of_some].unflatten(1, (-1, shared)),
         )
         for start in range(0, tokens, size):
             queries = slice(start, min(start + size, tokens))
             _add_tile(block, queries, min(first_keys[queries]), softmax, memory)
         if block.request.ranked_BT is not None:
-            block.received_BGRK.mul_(block.request.ranked_BT[:, None, None])
-    return output_BTHD, received_BHT
+            block.received_BGRMK.mul_(block.request.ranked_BT[:, None, None, None])
+    return output_BTHD, received_BHMT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,15 +96,15 @@ class _Block:
     sinks_GR: Tensor | None
     request: CaptureRequest
     output_BTGRD: Tensor | None
-    received_BGRK: Tensor
+    received_BGRMK: Tensor
 
 
 def _add_tile(block: _Block, queries: slice, first: int, softmax: Softmax, memory: Tensor) -> None:
     """Write the output of these queries, and add what they give to the keys from the first one attended to."""
-    start, end, received_BGRK = queries.start, queries.stop, block.received_BGRK
+    start, end, received_BGRMK = queries.start, queries.stop, block.received_BGRMK
     rows_NSD = block.query_NRTD[:, :, queries].flatten(1, 2)
     scores_NSK = _scores(rows_NSD, block.key_NKD[:, first:end], softmax, memory)
-    scores_BGRQK = scores_NSK.view(*received_BGRK.shape[:3], end - start, end - first)
+    scores_BGRQK = scores_NSK.view(*received_BGRMK.shape[:3], end - start, end - first)
     if block.mask is None:
         # Keys before the tile are seen by all its queries: only the block on the diagonal is masked.
         scores_BGRQK[..., start - first :].add_(_later(end - start, scores_NSK.device))
@@ -116,61 +117,54 @@ def _add_tile(block: _Block, queries: slice, first: int, softmax: Softmax, memor
         torch.mul(values_BGRQD, shares_BGRQ[..., None], out=block.output_BTGRD[:, queries].movedim(1, 3))
     if not block.request.include_self:
         scores_BGRQK.diagonal(offset=start - first, dim1=3, dim2=4).zero_()
-    weights_B11Q = block.request.query_weights_BT[:, None, None, queries]
-    weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, block.request.ranked_BT, slice(first, end))
-    received_BGRK[..., first:end] += _column_sums(weights_BGRQ, scores_NSK)
-
-
-def _of_texts(request: CaptureRequest, texts: slice) -> CaptureRequest:
-    """The request for some texts of the batch."""
-    ranked_BT = None if request.ranked_BT is None else request.ranked_BT[texts]
-    return CaptureRequest(request.query_weights_BT[texts], request.include_self, ranked_BT)
+    weights_BMQ = block.request.weights_BMT[..., queries]
+    weights_BGRMQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_BMQ, block.request.ranked_BT, slice(first, end))
+    received_BGRMK[..., first:end] += _column_sums(weights_BGRMQ, scores_NSK)
 
 
 def received_by_rows(
     request: CaptureRequest,
     query_BHTD: Float[Tensor, "B H T D"],
     key_BGTD: Float[Tensor, "B G T D"],
-    mask: Shaped[Tensor, "#B #H T T"] | None,
+    mask: Shaped[Tensor, "#B #H T T"] | KeyRanges | None,
     softmax: Softmax,
-) -> Float32[Tensor, "B H T"]:
+) -> Float32[Tensor, "B H M T"]:
     """The column sums from the rows of the selected queries alone, where the output was computed elsewhere.
 
     Args:
         request: which queries and keys count.
         query_BHTD: queries.
         key_BGTD: keys.
-        mask: as in `tiled_attention`.
+        mask: as in `tiled_attention`, or the run of keys of each query.
         softmax: the layer's scaling, soft cap and sinks.
 
     Returns:
-        float32 (batch, heads, tokens).
+        float32 (batch, heads, weightings, tokens).
     """
     batch, heads, tokens, _ = query_BHTD.shape
     groups, device, positions_BQ = key_BGTD.shape[1], query_BHTD.device, request.positions
     shared, queries = heads // groups, positions_BQ.shape[1]
-    received_BHT = torch.zeros(batch, heads, tokens, device=device)
+    received_BHMT = torch.zeros(batch, heads, request.weightings, tokens, device=device)
     if not queries:
-        return received_BHT
+        return received_BHMT
     size = min(queries, max(16, _tile_scores(device) // (heads * tokens)))
     together = max(1, _tile_scores(device) // (heads * size * tokens))
     memory = torch.empty(min(together, batch) * heads * size * tokens, device=device)
-    all_weights_BQ = request.query_weights_BT.gather(1, positions_BQ)
     for text in range(0, batch, together):
         texts = slice(text, min(text + together, batch))
         block = _RowBlock(
             query_BHTD=query_BHTD[texts],
             key_NKD=key_BGTD[texts].flatten(0, 1).to(_fast_type(key_BGTD)),
-            mask=None if mask is None else _of_block(mask, texts, slice(None)),
-            request=_of_texts(request, texts),
-            received_BGRK=received_BHT[texts].unflatten(1, (groups, shared)),
+            mask=mask.of_texts(texts) if isinstance(mask, KeyRanges) else _of_block(mask, texts, slice(None)),
+            request=request.of_texts(texts),
+            received_BGRMK=received_BHMT[texts].unflatten(1, (groups, shared)),
         )
         for start in range(0, queries, size):
             tile = slice(start, start + size)
-            _add_rows(block, positions_BQ[texts, tile], all_weights_BQ[texts, tile], softmax, memory)
+            _add_rows(block, positions_BQ[texts, tile], request.selected_weights[texts, :, tile], softmax, memory)
         if block.request.ranked_BT is not None:
-            block.received_BGRK.mul_(block.request.ranked_BT[:, None, None])
-    return received_BHT
+            block.received_BGRMK.mul_(block.request.ranked_BT[:, None, None, None])
+    return received_BHMT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,56 +173,63 @@ class _RowBlock:
 
     query_BHTD: Tensor
     key_NKD: Tensor
-    mask: Tensor | None
+    mask: Tensor | KeyRanges | None
     request: CaptureRequest
-    received_BGRK: Tensor
+    received_BGRMK: Tensor
 
 
-def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BQ: Tensor, softmax: Softmax, memory: Tensor) -> None:
+def _add_rows(block: _RowBlock, tile_BQ: Tensor, weights_BMQ: Tensor, softmax: Softmax, memory: Tensor) -> None:
     """Add what the queries at these positions give to each key."""
-    groups, shared = block.received_BGRK.shape[1:3]
-    heads, end = groups * shared, int(tile_BQ.max()) + 1
-    keys_K = torch.arange(end, device=tile_BQ.device)
+    groups, shared = block.received_BGRMK.shape[1:3]
+    heads = groups * shared
+    # Later keys are left out, but where that number would have to be waited for.
+    end = int(tile_BQ.max()) + 1 if tile_BQ.device.type == "cpu" else block.received_BGRMK.shape[-1]
     picked_BHQ1 = tile_BQ[:, None, :, None].expand(-1, heads, -1, -1)
     query_BHQD = block.query_BHTD.gather(2, picked_BHQ1.expand(-1, -1, -1, block.query_BHTD.shape[-1]))
-    rows_NSD = _queries(query_BHQD, shared, softmax).flatten(1, 2)
+    rows_NSD = _queries(query_BHQD.to(block.key_NKD.dtype), shared, softmax).flatten(1, 2)
     scores_NSK = _scores(rows_NSD, block.key_NKD[:, :end], softmax, memory)
     scores_BGRQK = scores_NSK.view(-1, groups, shared, tile_BQ.shape[1], end)
-    if block.mask is None:
-        _apply_mask(scores_BGRQK, (keys_K <= tile_BQ[..., None])[:, None])
-    else:
-        mask_BHTK = block.mask[..., :end].expand(len(tile_BQ), -1, -1, -1)
-        of_rows_BHQK = tile_BQ[:, None, :, None].expand(-1, block.mask.shape[1], -1, end)
-        _apply_mask(scores_BGRQK, mask_BHTK.gather(2, of_rows_BHQK))
+    _apply_mask(scores_BGRQK, _mask_of_rows(block.mask, tile_BQ, end))
     sinks_GR = None if softmax.sinks_H is None else softmax.sinks_H.view(groups, shared)
     shares_BGRQ = _exponentials(scores_BGRQK, sinks_GR)
     if not block.request.include_self:
+        keys_K = torch.arange(end, device=tile_BQ.device)
         scores_BGRQK.masked_fill_((keys_K == tile_BQ[..., None])[:, None, None], 0.0)
-    weights_B11Q = weights_BQ[:, None, None]
-    weights_BGRQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_B11Q, block.request.ranked_BT, slice(0, end))
-    block.received_BGRK[..., :end] += _column_sums(weights_BGRQ, scores_NSK)
+    weights_BGRMQ = _row_weights(scores_BGRQK, shares_BGRQ, weights_BMQ, block.request.ranked_BT, slice(0, end))
+    block.received_BGRMK[..., :end] += _column_sums(weights_BGRMQ, scores_NSK)
 
 
-def sums_of_map(request: CaptureRequest, probabilities_BHTT: Float[Tensor, "B H T T"]) -> Float32[Tensor, "B H T"]:
-    """The column sums of a whole attention map, float32 (batch, heads, tokens)."""
+def _mask_of_rows(mask: Tensor | KeyRanges | None, tile_BQ: Tensor, end: int) -> Tensor:
+    """The mask of some rows up to the key `end`, (batch, heads or 1, queries, keys)."""
+    keys_K = torch.arange(end, device=tile_BQ.device)
+    if mask is None:
+        return (keys_K <= tile_BQ[..., None])[:, None]
+    if isinstance(mask, KeyRanges):
+        first_BQ, last_BQ = (x.expand(len(tile_BQ), -1).gather(1, tile_BQ) for x in (mask.first_BQ, mask.last_BQ))
+        return ((keys_K >= first_BQ[..., None]) & (keys_K <= last_BQ[..., None]))[:, None]
+    mask_BHTK = mask[..., :end].expand(len(tile_BQ), -1, -1, -1)
+    return mask_BHTK.gather(2, tile_BQ[:, None, :, None].expand(-1, mask.shape[1], -1, end))
+
+
+def sums_of_map(request: CaptureRequest, probabilities_BHTT: Float[Tensor, "B H T T"]) -> Float32[Tensor, "B H M T"]:
+    """The column sums of a whole attention map, float32 (batch, heads, weightings, tokens)."""
     heads, tokens = probabilities_BHTT.shape[1:3]
-    map_BHQK, weights_BQ = probabilities_BHTT, request.query_weights_BT
+    map_BHQK, weights_BMQ = probabilities_BHTT, request.weights_BMT
     if request.few_queries:
         positions_BQ = request.positions
         if not positions_BQ.shape[1]:
-            return torch.zeros_like(probabilities_BHTT[:, :, 0], dtype=torch.float32)
+            return map_BHQK.new_zeros(len(map_BHQK), heads, request.weightings, tokens, dtype=torch.float32)
         map_BHQK = map_BHQK.gather(2, positions_BQ[:, None, :, None].expand(-1, heads, -1, tokens))
-        weights_BQ = weights_BQ.gather(1, positions_BQ)
+        weights_BMQ = request.selected_weights
     else:
         positions_BQ = torch.arange(tokens, device=map_BHQK.device).expand(len(map_BHQK), -1)
     map_BHRQK = map_BHQK.float().unsqueeze(2)
     if not request.include_self:
         map_BHRQK = map_BHRQK.scatter(4, positions_BQ[:, None, None, :, None].expand(-1, heads, 1, -1, 1), 0.0)
     shares_BHRQ = torch.ones_like(map_BHRQK[..., 0])
-    weights_B11Q = weights_BQ[:, None, None]
-    weights_BHRQ = _row_weights(map_BHRQK, shares_BHRQ, weights_B11Q, request.ranked_BT, slice(None))
-    received_BHK = _column_sums(weights_BHRQ, map_BHRQK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
-    return received_BHK if request.ranked_BT is None else received_BHK * request.ranked_BT[:, None]
+    weights_BHRMQ = _row_weights(map_BHRQK, shares_BHRQ, weights_BMQ, request.ranked_BT, slice(None))
+    received_BHMK = _column_sums(weights_BHRMQ, map_BHRQK.flatten(0, 1).flatten(1, 2)).flatten(1, 2)
+    return received_BHMK if request.ranked_BT is None else received_BHMK * request.ranked_BT[:, None, None]
 
 
 def tile_queries(shared: int, tokens: int, device: torch.device) -> int:
@@ -264,7 +265,9 @@ def _fast_type(x: Tensor) -> torch.dtype:
     return torch.float32 if emulated else x.dtype
 
 
-def _of_block(mask: Tensor, texts: slice, heads: slice) -> Tensor:
+def _of_block(mask: Tensor | None, texts: slice, heads: slice) -> Tensor | None:
+    if mask is None:
+        return None
     return mask[texts if mask.shape[0] > 1 else slice(None), heads if mask.shape[1] > 1 else slice(None)]
 
 
@@ -319,18 +322,20 @@ def _exponentials(scores_BGRQK: Tensor, sinks_GR: Tensor | None) -> Tensor:
 
 
 def _row_weights(
-    numerators_BGRQK: Tensor, shares_BGRQ: Tensor, weights_B11Q: Tensor, ranked_BK: Tensor | None, keys: slice
+    numerators_BGRQK: Tensor, shares_BGRQ: Tensor, weights_BMQ: Tensor, ranked_BK: Tensor | None, keys: slice
 ) -> Tensor:
-    """Factor of each row's numerators: the weight of its query, divided by the sum of the row (B, G, R, Q)."""
+    """Factor of each row's numerators: the weights of its query, divided by the sum of the row (B, G, R, M, Q)."""
+    weights_B11MQ = weights_BMQ[:, None, None]
     if ranked_BK is None:
-        return shares_BGRQ * weights_B11Q
-    totals_BGRQ = (numerators_BGRQK * ranked_BK[:, None, None, None, keys]).sum(-1)
-    return (weights_B11Q / totals_BGRQ).masked_fill_(totals_BGRQ == 0, 0.0)  # a query may see no ranked token
+        return shares_BGRQ.unsqueeze(3) * weights_B11MQ
+    totals_BGR1Q = (numerators_BGRQK * ranked_BK[:, None, None, None, keys]).sum(-1).unsqueeze(3)
+    return (weights_B11MQ / totals_BGR1Q).masked_fill_(totals_BGR1Q == 0, 0.0)  # a query may see no ranked token
 
 
-def _column_sums(weights_BGRQ: Tensor, numerators_NSK: Tensor) -> Tensor:
-    """Sum over queries of the weighted numerators, float32 (B, G, R, K)."""
-    queries, keys = weights_BGRQ.shape[-1], numerators_NSK.shape[-1]
-    # One head after the other: products of a single row read the numerators fastest.
-    sums = torch.bmm(weights_BGRQ.reshape(-1, 1, queries), numerators_NSK.view(-1, queries, keys))
-    return sums.view(*weights_BGRQ.shape[:3], keys)
+def _column_sums(weights_BGRMQ: Tensor, numerators_NSK: Tensor) -> Tensor:
+    """Sums over queries of the weighted numerators, float32 (B, G, R, M, K)."""
+    weightings, queries = weights_BGRMQ.shape[-2:]
+    keys = numerators_NSK.shape[-1]
+    # One head after the other: products of few rows read the numerators fastest.
+    sums = torch.bmm(weights_BGRMQ.reshape(-1, weightings, queries), numerators_NSK.view(-1, queries, keys))
+    return sums.view(*weights_BGRMQ.shape[:4], keys)

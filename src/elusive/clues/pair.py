@@ -12,6 +12,7 @@ from elusive.corpus.documents import Document
 from elusive.models.loading import load_tokenizer
 from elusive.runs.files import ProgressFunction, silent
 from elusive.scoring.score import score_documents
+from elusive.scoring.sets import QuerySet
 from elusive.scoring.shards import Kept, TokenScores
 from elusive.scoring.stage import check_corpus, load_for_scoring
 
@@ -125,7 +126,7 @@ class Pair:
                 have different tokens and across_tokenizers is not set, or as `score_documents`.
         """
         documents = list(documents)
-        check_corpus(documents, settings)
+        check_corpus(documents, settings, QuerySet(settings.queries))
         total = 2 * len(documents)
         large = self.large.scores(documents, settings, progress=lambda done, _: progress(done, total))
         small = self.small.scores(documents, settings, progress=lambda done, _: progress(total // 2 + done, total))

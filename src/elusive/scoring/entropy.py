@@ -26,8 +26,9 @@ from elusive.runs.files import ProgressFunction, silent
 from .independence import Measured, check_independence
 from .passes import Batching, Layout, run
 from .score import base_model
+from .sets import QuerySet
 from .shards import TokenScores
-from .windows import TokenisedText, Window, check_vocabulary, tokenise, windows_of
+from .windows import TextQueries, TokenisedText, Window, check_vocabulary, tokenise, windows_of
 
 _LOGITS_AT_ONCE = 1 << 22
 """Numbers that the output head writes at once, 16 MiB of float32: never tokens x vocabulary of a whole text."""
@@ -68,8 +69,8 @@ def entropy_of_documents(
     base = base_model(model)
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
-    every = dataclasses.replace(settings, queries="all", renormalise=False)
-    texts = [_predicting(text) for text in tokenise(documents, tokenizer, every, ())]
+    plain = dataclasses.replace(settings, renormalise=False)
+    texts = [_predicting(text) for text in tokenise(documents, tokenizer, plain, [QuerySet("all")])]
     check_vocabulary(texts, base)
     windows = [window for number, text in enumerate(texts) for window in windows_of(number, text, max_length)]
     batching = Batching.of(base, settings)
@@ -99,7 +100,7 @@ def entropy(logits_QV: Float32[Tensor, "Q V"]) -> Float32[Tensor, " Q"]:
 def _predicting(text: TokenisedText) -> TokenisedText:
     """The text with the positions that predict its tokens as queries: each one before a token of its own."""
     predicted_Q = np.flatnonzero(~text.special)
-    return dataclasses.replace(text, queries=predicted_Q[predicted_Q > 0] - 1)
+    return dataclasses.replace(text, queries=(TextQueries(predicted_Q[predicted_Q > 0] - 1),))
 
 
 class _Entropies:
@@ -112,7 +113,7 @@ class _Entropies:
 
     def add(self, window: Window, entropies_Q: np.ndarray) -> None:
         """Add what the queries of one window predict."""
-        predicted_Q = window.positions[window.is_query] + 1
+        predicted_Q = window.positions[window.is_query_SN[0]] + 1
         self._entropy_T[predicted_Q] = entropies_Q
         self._predicted_T[predicted_Q] = 1
 
@@ -127,7 +128,7 @@ def _entropies(
 ) -> list[np.ndarray]:
     """Of each window, the entropies at its queries, float32 (queries,)."""
     layout = Layout.of(batch, batching)
-    queries_BT = layout.spread([window.is_query for window in batch], False)
+    queries_BT = layout.spread([window.is_query_SN[0] for window in batch], False)
     rows_Q, places_Q = queries_BT.nonzero(as_tuple=True)
     with layout.enough_memory(), torch.inference_mode():
         # Without queries the layers capture nothing, but keep the masks of packed texts.
@@ -138,7 +139,7 @@ def _entropies(
         states_BTD = output.last_hidden_state
         states_QD = states_BTD[rows_Q.to(states_BTD.device), places_Q.to(states_BTD.device)]
         parts = [entropy(logits_QV).cpu().numpy() for logits_QV in _logits(base, output, states_QD)]
-    ends = np.cumsum([np.count_nonzero(window.is_query) for window in batch])
+    ends = np.cumsum([np.count_nonzero(window.is_query_SN[0]) for window in batch])
     return np.split(np.concatenate(parts), ends[:-1])
 
 

@@ -16,7 +16,7 @@ from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 
 from .passes import Batching
-from .windows import TokenisedText, Window
+from .windows import TextQueries, TokenisedText, Window
 
 _SHORT = 16
 """Tokens of the short text, and of what is kept of the long one."""
@@ -98,9 +98,10 @@ def refuse_difference(base: PreTrainedModel, one_N: np.ndarray, other_N: np.ndar
 def _random_text(generator: np.random.Generator, length: int, vocabulary: int) -> TokenisedText:
     ids_T = generator.integers(0, vocabulary, length, dtype=np.int32)
     nothing_T2 = np.zeros((length, 2), dtype=np.int32)
-    return TokenisedText(Document("random", "", ()), ids_T, nothing_T2, np.zeros(length, dtype=bool), np.arange(length))
+    special_T, queries = np.zeros(length, dtype=bool), (TextQueries(np.arange(length)),)
+    return TokenisedText(Document("random", "", ()), ids_T, nothing_T2, special_T, queries)
 
 
 def _first_tokens(text: int, kept: int, queries: int, length: int) -> Window:
     """The first tokens of a text of some length, the first few of them queries."""
-    return Window(text, np.arange(kept), np.arange(kept) < queries, length)
+    return Window(text, np.arange(kept), (np.arange(kept) < queries)[None], length)

@@ -1,6 +1,6 @@
 """Windows in batches, and the forward pass over each batch that captures attention.
 
-Axes: B sequences, T tokens, N tokens of a window; L layers, H heads; M sentences that hold a query of the window.
+Axes: B sequences, M weightings of the queries, T tokens, N tokens of a window; L layers, H heads.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from elusive.models import devices
 from elusive.models.batching import length_batches, packed_batches
 from elusive.models.rotary import RotaryRule
 
-from .windows import TokenisedText, Window, rows_in
+from .windows import TokenisedText, Window, weightings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +114,13 @@ class Layout:
             spread_BT[place] = of_window
         return torch.from_numpy(spread_BT)
 
+    def spread_rows(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
+        """Rows of values of each window, (rows of it, tokens of it), as (batch, most rows, tokens); 0 elsewhere."""
+        spread_BMT = np.zeros((self.shape[0], max(map(len, rows)), self.shape[1]), dtype=rows[0].dtype)
+        for (sequence, part), of_window in zip(self.places, rows, strict=True):
+            spread_BMT[sequence, : len(of_window), part] = of_window
+        return torch.from_numpy(spread_BMT)
+
     @contextlib.contextmanager
     def enough_memory(self) -> Iterator[None]:
         """Run the block, and say what to do where memory is too small for the batch.
@@ -132,15 +139,13 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Received:
-    """What the tokens of one window receive from its queries."""
+    """What the tokens of one window receive from its queries of one query set."""
 
-    sums_N: np.ndarray
-    """Summed over queries and averaged over the chosen heads, float32 (tokens,)."""
-    sums_LHN: np.ndarray | None
-    """The sums of each head, (layers, heads, tokens), where they are wanted."""
     sums_MN: np.ndarray
-    """Those over the queries of each sentence that holds one (see `rows_in`), (sentences, tokens); none unless the
-    texts have rows."""
+    """Summed over the queries of each of its weightings (see `weightings_of`) and averaged over the chosen heads,
+    float32 (weightings, tokens)."""
+    sums_LHN: np.ndarray | None
+    """The sums over all its queries of each head, (layers, heads, tokens), where they are wanted."""
 
 
 def forward(
@@ -149,8 +154,8 @@ def forward(
     base: PreTrainedModel,
     plan: CapturePlan,
     batching: Batching,
-) -> list[Received]:
-    """Run one batch of windows; gives what the tokens of each receive.
+) -> list[list[Received]]:
+    """Run one batch of windows; gives what the tokens of each receive, for each query set.
 
     Raises:
         ElusiveError: if memory is too small for the batch, or as `capture`.
@@ -158,34 +163,36 @@ def forward(
     layout = Layout.of(batch, batching)
     device = devices.decoder_device(base)
     ranked = [_ranked(texts[window.text], window) for window in batch]
-    groups = [_groups(texts[window.text], window) for window in batch]
-    ranked_BT, groups_BT = layout.spread(ranked, False), layout.spread(groups, -1)
-    weights_BT = layout.spread([window.is_query.astype(np.float32) for window in batch], 0)
-    renormalised, each = texts[batch[0].text].ranked is not None, texts[batch[0].text].rows is not None
+    ranked_BT, renormalised = layout.spread(ranked, False), texts[batch[0].text].ranked is not None
+    weightings = [weightings_of(texts[window.text], window) for window in batch]
+    weights_BMT = layout.spread_rows([np.concatenate(sets).astype(np.float32) for sets in weightings])
     with layout.enough_memory():
         recorder = Recorder(
-            weights_BT.to(device),
+            weights_BMT.to(device),
             plan.include_self,
             ranked_BT=ranked_BT.to(device) if renormalised else None,
-            groups_BT=groups_BT.to(device) if each else None,
             lengths=layout.packed_lengths,
             weights_LH=None if plan.weights_LH is None else plan.weights_LH.to(device),
             per_head=plan.per_head,
             layers=plan.layers,
         )
         run(texts, batch, base, recorder, layout, batching)
-        means_BT = recorder.mean_over_layers(base).cpu().numpy()
-        rows_MBT = recorder.groups_over_layers(base).cpu().numpy()
-        heads_LBHT = _stacked(recorder, base) if plan.per_head else None
-    rows = [int(of_window.max(initial=-1)) + 1 for of_window in groups]
+        sums_BMT = recorder.mean_over_layers(base).cpu().numpy()
+        heads_LBHMT = _stacked(recorder, base) if plan.per_head else None
     return [
-        Received(
-            means_BT[sequence, part],
-            None if heads_LBHT is None else heads_LBHT[:, sequence, :, part],
-            rows_MBT[:held, sequence, part],
+        _of_sets(
+            [len(weightings_MN) for weightings_MN in sets],
+            sums_BMT[sequence, :, part],
+            None if heads_LBHMT is None else heads_LBHMT[:, sequence, :, :, part],
         )
-        for (sequence, part), held in zip(layout.places, rows, strict=True)
+        for (sequence, part), sets in zip(layout.places, weightings, strict=True)
     ]
+
+
+def _of_sets(counts: Sequence[int], sums_MN: np.ndarray, heads_LHMN: np.ndarray | None) -> list[Received]:
+    """One window's sums by query set; each has so many of the weightings, one set after the other."""
+    parts = [slice(end - count, end) for count, end in zip(counts, itertools.accumulate(counts), strict=True)]
+    return [Received(sums_MN[part], None if heads_LHMN is None else heads_LHMN[:, :, part].sum(2)) for part in parts]
 
 
 def run(
@@ -211,14 +218,6 @@ def _ranked(text: TokenisedText, window: Window) -> np.ndarray:
     return np.zeros(len(window.positions), dtype=bool) if text.ranked is None else text.ranked[window.positions]
 
 
-def _groups(text: TokenisedText, window: Window) -> np.ndarray:
-    """The sentence of each query of a window, from 0 for the first that holds one; -1 elsewhere."""
-    if text.rows is None:
-        return np.full(len(window.positions), -1)
-    rows_N = text.rows.rows_T[window.positions]
-    return np.where(window.is_query, np.searchsorted(rows_in(text.rows, window), rows_N), -1)
-
-
 def _default_budget(base: PreTrainedModel) -> int:
     """Tokens of a batch: on a CPU its states should fit the caches (1 MiB of them), a GPU wants much to do at once."""
     if devices.decoder_device(base).type != "cpu":
@@ -234,11 +233,11 @@ def _forget_longer_texts(base: PreTrainedModel, device: torch.device) -> None:
 
 
 def _stacked(recorder: Recorder, base: PreTrainedModel) -> np.ndarray:
-    """Each head's sums, (layers, batch, heads, tokens)."""
-    counts = sorted({received_BHT.shape[1] for received_BHT in recorder.received_LBHT})
+    """Each head's sums, (layers, batch, heads, weightings, tokens)."""
+    counts = sorted({received_BHMT.shape[1] for received_BHMT in recorder.received_of_layers})
     if len(counts) > 1:
         raise ElusiveError(
             f"The layers of {type(base).__name__} have different numbers of heads ({', '.join(map(str, counts))}), "
             "which one array cannot hold. Score it without per_head."
         )
-    return torch.stack(recorder.received_LBHT).cpu().numpy()
+    return torch.stack(recorder.received_of_layers).cpu().numpy()

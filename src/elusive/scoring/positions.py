@@ -1,5 +1,6 @@
 """Which tokens of a text are queries, which may be ranked, and which belong to a span."""
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -42,24 +43,60 @@ def query_positions(
     Reference:
         The set Q in the reading notes; "preposition tokens" in Gao et al. 2025, arXiv 2409.17954.
     """
-    if queries == "all":
-        if tuple(fields):
-            raise ElusiveError(f"queries = all reads every token, but fields = {tuple(fields)} restricts it to spans.")
-        return np.flatnonzero(~np.asarray(special_T, dtype=bool))
-    if queries not in ("cues", "spans"):
-        raise ElusiveError(f"queries: expected cues, spans or all, got {queries!r}.")
-    trimmed_T2 = trimmed_offsets(document.text, offsets_T2)
-    found: set[int] = set()
-    for span in answer_spans(document, head_fields, fields):
-        positions = np.flatnonzero(_overlapping(document.text, span, trimmed_T2) & ~np.asarray(special_T, dtype=bool))
-        if not len(positions):
-            raise ElusiveError(
-                f"Document '{document.id}': no token overlaps its span '{span.field}' ({span.start} to {span.end} of "
-                f"{len(document.text)} characters, {document.text[span.start : span.end]!r}). "
-                "Correct the span's characters."
-            )
-        found.update(int(k) - 1 for k in (positions[:1] if queries == "cues" else positions) if k > 0)
-    return np.array(sorted(found), dtype=np.int64)
+    return QueryFinder(document, offsets_T2, special_T, head_fields).positions(queries, fields)
+
+
+class QueryFinder:
+    """Finds the queries of one text, of any number of kinds; the tokens of each span are looked up once.
+
+    Args:
+        document: as `query_positions`, like the others.
+        offsets_T2: characters of each token.
+        special_T: whether each token is special.
+        head_fields: span fields that are head entities.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        offsets_T2: Int[np.ndarray, "tokens 2"],
+        special_T: Bool[np.ndarray, " tokens"],
+        head_fields: Iterable[str],
+    ) -> None:
+        self._document, self._offsets_T2 = document, offsets_T2
+        self._special_T, self._head_fields = np.asarray(special_T, dtype=bool), tuple(head_fields)
+        self._predicting: dict[Span, list[int]] = {}
+
+    def positions(self, queries: Queries, fields: Iterable[str] = ()) -> Int64[np.ndarray, " queries"]:
+        """As `query_positions`."""
+        if queries == "all":
+            if tuple(fields):
+                raise ElusiveError(
+                    f"queries = all reads every token, but fields = {tuple(fields)} restricts it to spans."
+                )
+            return np.flatnonzero(~self._special_T)
+        if queries not in ("cues", "spans"):
+            raise ElusiveError(f"queries: expected cues, spans or all, got {queries!r}.")
+        spans = answer_spans(self._document, self._head_fields, fields)
+        found = (self._predicting_of(span)[: 1 if queries == "cues" else None] for span in spans)
+        return np.array(sorted({k for positions in found for k in positions if k >= 0}), dtype=np.int64)
+
+    def _predicting_of(self, span: Span) -> list[int]:
+        """The position before each token of a span; -1 before the first token of the text."""
+        if span not in self._predicting:
+            is_inside_T = _overlapping(self._document.text, span, self._trimmed_offsets) & ~self._special_T
+            if not is_inside_T.any():
+                raise ElusiveError(
+                    f"Document '{self._document.id}': no token overlaps its span '{span.field}' ({span.start} to "
+                    f"{span.end} of {len(self._document.text)} characters, "
+                    f"{self._document.text[span.start : span.end]!r}). Correct the span's characters."
+                )
+            self._predicting[span] = (np.flatnonzero(is_inside_T) - 1).tolist()
+        return self._predicting[span]
+
+    @functools.cached_property
+    def _trimmed_offsets(self) -> np.ndarray:
+        return trimmed_offsets(self._document.text, self._offsets_T2)
 
 
 def answer_spans(document: Document, head_fields: Iterable[str], fields: Iterable[str] = ()) -> list[Span]:

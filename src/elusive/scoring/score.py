@@ -17,6 +17,7 @@ from elusive.runs.files import ProgressFunction, silent
 
 from .independence import Measured, check_independence
 from .passes import Batching, CapturePlan, forward
+from .sets import QuerySet
 from .shards import Kept, TokenScores
 from .sums import TextSums
 from .windows import TokenisedText, Window, check_vocabulary, seeing_queries, tokenise, windows_of
@@ -68,26 +69,78 @@ def score_documents(
     Reference:
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
     """
+    query_set = QuerySet(settings.queries, tuple(fields), "sentences" in keep)
+    (scores,) = score_query_sets(
+        documents,
+        model,
+        tokenizer,
+        settings,
+        [query_set],
+        layers=layers,
+        heads=heads,
+        per_head="heads" in keep,
+        progress=progress,
+    )
+    return scores
+
+
+def score_query_sets(
+    documents: Sequence[Document],
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ScoreSettings,
+    query_sets: Sequence[QuerySet],
+    *,
+    layers: Sequence[int] = (),
+    heads: Sequence[str] = (),
+    per_head: bool = False,
+    progress: ProgressFunction = silent,
+) -> list[list[TokenScores]]:
+    """`score_documents` for several query sets at once: each text runs once, up to the last query of them all.
+
+    A further query set costs some products of a few rows. That a text runs up to a later query of another set costs
+    nothing more, because the other set would run it that far anyway.
+
+    Args:
+        documents: as there.
+        model: as there.
+        tokenizer: as there.
+        settings: as there, but for the queries.
+        query_sets: which positions are queries, for one list of scores after the other.
+        layers: as there.
+        heads: as there.
+        per_head: keep the scores of every head.
+        progress: as there.
+
+    Returns:
+        For each query set the scores of each document.
+
+    Raises:
+        ElusiveError: as `score_documents`.
+    """
     base = base_model(model)
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
-    plan = _capture_plan(base, settings.include_self, layers, heads, "heads" in keep)
-    texts = tokenise(documents, tokenizer, settings, fields, "sentences" in keep)
+    plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
+    texts = tokenise(documents, tokenizer, settings, query_sets)
     check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in windows_of(i, text, max_length)]
     heads_LH = (plan.layers, int(base.config.get_text_config(decoder=True).num_attention_heads))
-    sums = [TextSums(text, heads_LH if plan.per_head else None) for text in texts]
+    sums = [
+        [TextSums(text, number, heads_LH if per_head else None) for number in range(len(query_sets))] for text in texts
+    ]
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     batching = Batching.of(base, settings)
     check_independence(base, batching, windows, max_length, _attention(base, batching))
     for numbers in batching.batches(windows):
         batch = [windows[number] for number in numbers]
-        for window, received in zip(batch, forward(texts, batch, base, plan, batching), strict=True):
-            sums[window.text].add(window, received, settings.include_self)
+        for window, of_sets in zip(batch, forward(texts, batch, base, plan, batching), strict=True):
+            for one, received in zip(sums[window.text], of_sets, strict=True):
+                one.add(window, received, settings.include_self)
             left[window.text] -= 1
         progress(int((left == 0).sum()), len(texts))
-    return [one.scores() for one in sums]
+    return [[of_sets[number].scores() for of_sets in sums] for number in range(len(query_sets))]
 
 
 def _attention(base: PreTrainedModel, batching: Batching) -> Measured:
@@ -95,8 +148,8 @@ def _attention(base: PreTrainedModel, batching: Batching) -> Measured:
     plan = CapturePlan(True, None, int(base.config.get_text_config(decoder=True).num_hidden_layers), False)
 
     def received(texts: Sequence[TokenisedText], batch: Sequence[Window]) -> np.ndarray:
-        first, *_ = forward(texts, batch, base, plan, batching)
-        return first.sums_N / np.maximum(seeing_queries(batch[0].is_query, True), 1)
+        (first,), *_ = forward(texts, batch, base, plan, batching)
+        return first.sums_MN[0] / np.maximum(seeing_queries(batch[0].is_query_SN[0], True), 1)
 
     return Measured("attention", received)
 

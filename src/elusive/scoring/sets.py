@@ -15,6 +15,21 @@ Measure = Literal["attention", "entropy"]
 _NAME = re.compile(r"(.+?)-cue-(.+)|(.+)-(cues|spans|all)(-each)?|(.+)-(entropy)", re.DOTALL)
 
 
+@dataclass(frozen=True)
+class QuerySet:
+    """The queries of one score set; a forward pass gives the scores of any number of them.
+
+    Attributes:
+        queries: which positions the attention is captured at.
+        fields: only spans of these fields (empty: all but the head fields).
+        each: keep what each sentence's queries give, in addition to the mean over all of them.
+    """
+
+    queries: Queries
+    fields: tuple[str, ...] = ()
+    each: bool = False
+
+
 @dataclass(frozen=True, order=True)
 class ScoreSet:
     """One model's scores of a corpus: attention at one kind of query, or entropies of all tokens.
@@ -79,6 +94,11 @@ class ScoreSet:
         if self.field:
             return f"{self.model}-cue-{self.field}"
         return f"{self.model}-{self.queries}{'-each' if self.each else ''}"
+
+    @property
+    def query_set(self) -> QuerySet:
+        """Its queries."""
+        return QuerySet(self.queries, (self.field,) if self.field else (), self.each)
 
     @classmethod
     def parse(cls, name: str) -> "ScoreSet":

@@ -1,11 +1,12 @@
-"""The stage that scores a corpus into a folder of Parquet shards."""
+"""The stage that scores a corpus into folders of Parquet shards."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.models import loading, processes
 from elusive.runs.files import ProgressFunction, silent
-from elusive.runs.progress import shown
+from elusive.runs.progress import shown_together
 from elusive.runs.stage import Stage
 
 from .entropy import entropy_of_documents
 from .positions import answer_spans
-from .score import score_documents
-from .sets import Measure, ScoreSet
+from .score import score_query_sets
+from .sets import Measure, QuerySet, ScoreSet
 from .shards import Kept, TokenScores, write_shard
 
 
@@ -41,10 +42,12 @@ def score_sets(
 ) -> dict[ScoreSet, Path]:
     """Score a corpus with each model in each way, doing only what the folder does not hold yet.
 
+    Each model reads the corpus once for all its score sets of attention, whatever their number, and once for entropies.
+
     Args:
         documents: the corpus.
         folder: RUN/scores; each score set gets a folder of its own, by its name.
-        needed: model by model, so that each is loaded once.
+        needed: the score sets.
         models: the models by their roles in `needed`, each with the layers and heads that are averaged.
         settings: how attention is averaged and batched; the queries are those of `needed`.
         field_documents: how many documents are scored at a single field's cue (None: all).
@@ -53,25 +56,28 @@ def score_sets(
     Returns:
         The folder of each score set.
     """
-    made: dict[ScoreSet, Path] = {}
-    for model, wanted in itertools.groupby(needed, key=lambda one: one.model):
-        load = functools.cache(load_for_scoring)  # loaded once, and let go before the next model is loaded
-        for score_set in wanted:
-            made[score_set] = Path(folder) / score_set.name
-            of_attention: set[Kept] = {*keep, "sentences"} if score_set.each else {*keep}
-            with shown(f"score {score_set}") as progress:
-                score_corpus(
-                    list(itertools.islice(documents, field_documents)) if score_set.field else documents,
-                    made[score_set],
-                    models[model],
-                    dataclasses.replace(settings, queries=score_set.queries),
-                    fields=(score_set.field,) if score_set.field else (),
-                    measure=score_set.measure,
-                    keep=of_attention if score_set.measure == "attention" else (),
-                    load=load,
-                    progress=progress,
+    made = {score_set: Path(folder) / score_set.name for score_set in needed}
+    of_field = documents if field_documents is None else list(itertools.islice(documents, field_documents))
+    for model in dict.fromkeys(score_set.model for score_set in made):
+        with shown_together() as show:
+            outputs = [
+                _Output(
+                    path,
+                    of_field if score_set.field else documents,
+                    score_set.measure,
+                    score_set.query_set if score_set.measure == "entropy" else _keeping(score_set.query_set, keep),
+                    functools.partial(show, f"score {score_set}"),
                 )
+                for score_set, path in made.items()
+                if score_set.model == model
+            ]
+            _score_together(outputs, models[model], settings, per_head="heads" in keep)
     return made
+
+
+def _keeping(query_set: QuerySet, keep: Collection[Kept]) -> QuerySet:
+    """The query set, with what each sentence's queries give where that is kept."""
+    return dataclasses.replace(query_set, each=query_set.each or "sentences" in keep)
 
 
 def score_corpus(
@@ -83,7 +89,6 @@ def score_corpus(
     measure: Measure = "attention",
     fields: Sequence[str] = (),
     keep: Collection[Kept] = (),
-    load: Callable[..., Any] | None = None,
     progress: ProgressFunction = silent,
 ) -> None:
     """Score a corpus into a folder of Parquet shards; begun again, only what is missing is scored.
@@ -96,110 +101,181 @@ def score_corpus(
         measure: what is scored: attention (`score_documents`) or entropy (`entropy_of_documents`).
         fields: only spans of these fields (empty: all but the head fields).
         keep: what to write in addition, in columns of their own, as in `score_documents`.
-        load: stands in for `load_for_scoring`, to keep a model that scores more than once.
         progress: called with (documents done, all documents).
 
     Raises:
         ElusiveError: if there are no documents or no spans to read from, the folder was begun with other settings,
             or as `score_documents`.
     """
-    way = _Way(measure, settings, tuple(fields), tuple(keep))
-    way.check(documents)
-    identity = {
-        **loading.model_identity(model),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        **way.identity(model),
-        "max_length": settings.max_length,
-        "shard_documents": settings.shard_documents,
-        "corpus": corpus_hash(documents),
-    }
-    size = settings.shard_documents
-    with Stage(folder, identity, writes=processes.is_main()) as stage:
-        if stage.done:
-            return progress(len(documents), len(documents))
+    if measure == "entropy" and (fields or keep):
+        raise ElusiveError(
+            f"Entropies are taken at every token: expected no fields, and nothing kept in addition, got "
+            f"{', '.join((*fields, *keep))}. Leave these out, or score attention."
+        )
+    query_set = QuerySet(settings.queries if measure == "attention" else "all", tuple(fields), "sentences" in keep)
+    output = _Output(Path(folder), documents, measure, query_set, progress)
+    _score_together([output], model, settings, per_head="heads" in keep)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Output:
+    """One score set on its way into its folder."""
+
+    folder: Path
+    documents: Collection[Document]
+    """Those of the corpus, or its first ones."""
+    measure: Measure
+    query_set: QuerySet
+    progress: ProgressFunction
+
+    def shard(self, number: int) -> Path:
+        """The file of a shard."""
+        return self.folder / f"part-{number:05d}.parquet"
+
+    def shards(self, size: int) -> int:
+        """Number of shards of so many documents."""
+        return math.ceil(len(self.documents) / size)
+
+    def in_shard(self, number: int, size: int) -> int:
+        """Number of documents of a shard."""
+        return min(max(len(self.documents) - number * size, 0), size)
+
+
+def _score_together(outputs: Sequence[_Output], model: ModelRef, settings: ScoreSettings, *, per_head: bool) -> None:
+    """Score a corpus with one model into the folders of several score sets, with one forward pass for all of attention.
+
+    Of each set, only the shards that its folder does not hold are scored.
+    """
+    for output in outputs:
+        check_corpus(output.documents, settings, output.query_set)
+    scorer = _Scorer(model, settings, per_head)
+    with contextlib.ExitStack() as entered:
+        stages = {
+            output: entered.enter_context(Stage(output.folder, scorer.identity(output), writes=processes.is_main()))
+            for output in outputs
+        }
         began = time.monotonic()
-        shards = [stage.folder / f"part-{number:05d}.parquet" for number in range(math.ceil(len(documents) / size))]
-        if not all(path.exists() for path in shards):
-            loaded = (load or load_for_scoring)(model)
-            tokenizer = loading.load_tokenizer(model)
-            remaining = iter(documents)
-            done = sum(min(size, len(documents) - number * size) for number, path in enumerate(shards) if path.exists())
-            for path in shards:
-                part = list(itertools.islice(remaining, size))
-                if path.exists():
-                    continue
-                scores = way.scores(
-                    part,
-                    model,
-                    loaded,
-                    tokenizer,
-                    lambda finished, _, before=done: progress(before + finished, len(documents)),
-                )
-                write_shard(path, scores)
-                done += len(part)
-        seconds = round(time.monotonic() - began, 3)
-        stage.finish({"documents": len(documents), "shards": len(shards), "seconds": seconds})
+        unfinished = [output for output in outputs if not stages[output].done]
+        for output in outputs:
+            if output not in unfinished:
+                output.progress(len(output.documents), len(output.documents))
+        for output in _written(unfinished, scorer):
+            figures = {"documents": len(output.documents), "shards": output.shards(settings.shard_documents)}
+            seconds = round(time.monotonic() - began, 3)
+            stages[output].finish({**figures, "seconds": seconds, "score_sets": len(unfinished)})
+
+
+def _written(outputs: Sequence[_Output], scorer: "_Scorer") -> Iterator[_Output]:
+    """Write the shards that are missing; gives each output when all its shards are there."""
+    size = scorer.settings.shard_documents
+    lacking = {
+        output: [number for number in range(output.shards(size)) if not output.shard(number).exists()]
+        for output in outputs
+    }
+    yield from (output for output in outputs if not lacking[output])
+    done = {
+        output: len(output.documents) - sum(output.in_shard(number, size) for number in numbers)
+        for output, numbers in lacking.items()
+        if numbers
+    }
+    if not done:
+        return
+    longest = max(done, key=lambda output: len(output.documents))
+    remaining = iter(longest.documents)
+    for number in range(longest.shards(size)):
+        part = list(itertools.islice(remaining, size))
+        wanted = {output: output.in_shard(number, size) for output in done if number in lacking[output]}
+        scores: dict[_Output, list[TokenScores]] = {output: [] for output in wanted}
+        for start, end, together in _stretches(wanted):
+            before = {output: done[output] + start for output in together}
+            for output, found in zip(together, scorer.scores(part[start:end], before), strict=True):
+                scores[output] += found
+        for output in wanted:
+            write_shard(output.shard(number), scores[output])
+            done[output] += len(scores[output])
+            if number == lacking[output][-1]:
+                yield output
+
+
+def _stretches(wanted: Mapping[_Output, int]) -> Iterator[tuple[int, int, list[_Output]]]:
+    """Stretches of a shard's documents that are scored for the same outputs at once: start, end, these outputs.
+
+    Args:
+        wanted: how many of the shard's documents each output wants, from the first on.
+    """
+    for start, end in itertools.pairwise(sorted({0, *wanted.values()})):
+        wanting = [output for output, count in wanted.items() if count >= end]
+        for measure in dict.fromkeys(output.measure for output in wanting):
+            yield start, end, [output for output in wanting if output.measure == measure]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Way:
-    """What is scored, and how."""
+class _Scorer:
+    """A model that is loaded when it is first needed, and what is captured of it."""
 
-    measure: Measure
+    model: ModelRef
     settings: ScoreSettings
-    fields: tuple[str, ...]
-    keep: tuple[Kept, ...]
+    per_head: bool
 
-    def check(self, documents: Collection[Document]) -> None:
-        """Refuse to score nothing, or what only attention has."""
-        if self.measure == "attention":
-            return check_corpus(documents, self.settings, self.fields)
-        if self.fields or self.keep:
-            raise ElusiveError(
-                f"Entropies are taken at every token: expected no fields, and nothing kept in addition, got "
-                f"{', '.join((*self.fields, *self.keep))}. Leave these out, or score attention."
-            )
-        check_corpus(documents, dataclasses.replace(self.settings, queries="all"))
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return load_for_scoring(self.model), loading.load_tokenizer(self.model)
 
-    def identity(self, model: ModelRef) -> dict[str, Any]:
-        """All that scores depend on, beside the model, the corpus and the windows; JSON types only."""
-        if self.measure == "entropy":
-            return {"measure": "entropy"}
-        settings = self.settings
-        return {
-            "queries": settings.queries,
-            "fields": list(self.fields),
-            "head_fields": list(settings.head_fields),
-            "include_self": settings.include_self,
-            "layers": list(model.layers),
-            "heads": list(model.heads),
-            "per_head": "heads" in self.keep,
-            **({"each": True} if "sentences" in self.keep else {}),
-            "renormalise": settings.renormalise,
-            **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
-        }
+    def scores(self, documents: Sequence[Document], outputs: Mapping[_Output, int]) -> list[list[TokenScores]]:
+        """The scores of some documents for each output.
 
-    def scores(
-        self, documents: Sequence[Document], model: ModelRef, loaded: Any, tokenizer: Any, progress: ProgressFunction
-    ) -> list[TokenScores]:
-        """The scores of some documents."""
-        if self.measure == "entropy":
-            return entropy_of_documents(documents, loaded, tokenizer, self.settings, progress=progress)
-        return score_documents(
+        Args:
+            documents: the documents.
+            outputs: of one measure; the number of documents that each had before.
+        """
+        loaded, tokenizer = self._loaded
+
+        def progress(finished: int, _: int) -> None:
+            for output, before in outputs.items():
+                output.progress(before + finished, len(output.documents))
+
+        if any(output.measure == "entropy" for output in outputs):
+            found = entropy_of_documents(documents, loaded, tokenizer, self.settings, progress=progress)
+            return [found for _ in outputs]
+        return score_query_sets(
             documents,
             loaded,
             tokenizer,
             self.settings,
-            fields=self.fields,
-            layers=model.layers,
-            heads=model.heads,
-            keep=self.keep,
+            [output.query_set for output in outputs],
+            layers=self.model.layers,
+            heads=self.model.heads,
+            per_head=self.per_head,
             progress=progress,
         )
 
+    def identity(self, output: _Output) -> dict[str, Any]:
+        """All that the scores of a set depend on; JSON types only."""
+        settings, queries = self.settings, output.query_set
+        of_attention = {
+            "queries": queries.queries,
+            "fields": list(queries.fields),
+            "head_fields": list(settings.head_fields),
+            "include_self": settings.include_self,
+            "layers": list(self.model.layers),
+            "heads": list(self.model.heads),
+            "per_head": self.per_head,
+            **({"each": True} if queries.each else {}),
+            "renormalise": settings.renormalise,
+            **({"excluded_tokens": list(settings.excluded_tokens)} if settings.renormalise else {}),
+        }
+        return {
+            **loading.model_identity(self.model),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            **(of_attention if output.measure == "attention" else {"measure": output.measure}),
+            "max_length": settings.max_length,
+            "shard_documents": settings.shard_documents,
+            "corpus": corpus_hash(output.documents),
+        }
 
-def check_corpus(documents: Collection[Document], settings: ScoreSettings, fields: Sequence[str] = ()) -> None:
+
+def check_corpus(documents: Collection[Document], settings: ScoreSettings, query_set: QuerySet) -> None:
     """Refuse to score nothing.
 
     Raises:
@@ -207,7 +283,7 @@ def check_corpus(documents: Collection[Document], settings: ScoreSettings, field
     """
     if len(documents) == 0:
         raise ElusiveError("Expected documents to score, got none.")
-    queries, head_fields = settings.queries, settings.head_fields
+    queries, fields, head_fields = query_set.queries, query_set.fields, settings.head_fields
     if queries != "all" and not any(answer_spans(document, head_fields, fields) for document in documents):
         known = sorted({span.field for document in documents for span in document.spans})
         raise ElusiveError(

@@ -7,46 +7,49 @@ import numpy as np
 
 from .passes import Received
 from .shards import TokenScores
-from .windows import TokenisedText, Window, rows_in, seeing_queries
+from .windows import TokenisedText, Window, rows_in, seeing_queries, weightings_of
 
 
 class TextSums:
-    """One text's sums over queries and numbers of queries, window by window.
+    """One text's sums over the queries of one query set, and the numbers of these, window by window.
 
     Args:
         text: the text.
+        number: which of its query sets.
         heads_LH: layers and heads of the model, where each head's sums are kept.
     """
 
-    def __init__(self, text: TokenisedText, heads_LH: tuple[int, int] | None = None) -> None:
+    def __init__(self, text: TokenisedText, number: int, heads_LH: tuple[int, int] | None = None) -> None:
         tokens = len(text.token_ids)
-        self._text = text
+        self._text, self._number = text, number
+        self._rows = text.queries[number].rows
         self._heads_LH = heads_LH
         self._sums_T = np.zeros(tokens)
         self._counts_T = np.zeros(tokens, dtype=np.int32)
         self._sums_LHT: np.ndarray | None = None
-        rows = 0 if text.rows is None else len(text.rows.sentences)
+        rows = 0 if self._rows is None else len(self._rows.sentences)
         self._sums_MT = np.zeros((rows, tokens), dtype=np.float32)
         self._counts_MT = np.zeros((rows, tokens), dtype=np.int32)
 
     def add(self, window: Window, received: Received, include_self: bool) -> None:
         """Add what the queries of one window give."""
-        self._sums_T[window.positions] += received.sums_N
-        self._counts_T[window.positions] += seeing_queries(window.is_query, include_self)
+        is_query_N = window.is_query_SN[self._number]
+        self._sums_T[window.positions] += received.sums_MN.sum(0)
+        self._counts_T[window.positions] += seeing_queries(is_query_N, include_self)
         if received.sums_LHN is not None:
             if self._sums_LHT is None:
                 shape = (*received.sums_LHN.shape[:2], len(self._counts_T))
                 self._sums_LHT = np.zeros(shape, dtype=np.float32)
             self._sums_LHT[:, :, window.positions] += received.sums_LHN
-        if self._text.rows is not None:
-            rows_M = rows_in(self._text.rows, window)
-            row_N, where = self._text.rows.rows_T[window.positions], np.ix_(rows_M, window.positions)
+        if self._rows is not None:
+            where = np.ix_(rows_in(self._rows, window.positions[is_query_N]), window.positions)
             self._sums_MT[where] += received.sums_MN
-            self._counts_MT[where] += seeing_queries((row_N == rows_M[:, None]) & window.is_query, include_self)
+            weightings_MN = weightings_of(self._text, window)[self._number]
+            self._counts_MT[where] += seeing_queries(weightings_MN, include_self)
 
     def scores(self) -> TokenScores:
         """The means over the queries that see each token."""
-        text, rows = self._text, self._text.rows
+        text, rows = self._text, self._rows
         return TokenScores(
             document_id=text.document.id,
             token_ids=text.token_ids,

@@ -11,36 +11,48 @@ from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
 
-from .positions import query_positions, rankable_tokens
+from .positions import QueryFinder, rankable_tokens
 from .sentence_rows import SentenceRows, sentence_rows
+from .sets import QuerySet
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenisedText:
-    """One tokenised document; arrays have its length in tokens, but for `queries`."""
+class TextQueries:
+    """The queries of one text that belong to one query set."""
 
-    document: Document
-    token_ids: np.ndarray
-    offsets: np.ndarray
-    special: np.ndarray
-    queries: np.ndarray
-    """Sorted query positions."""
-    ranked: np.ndarray | None = None
-    """Whether a token may be ranked, where rows are renormalised over those that may."""
+    positions: np.ndarray
+    """Sorted."""
     rows: SentenceRows | None = None
     """The sentences that hold a query, where each has a row of scores of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenisedText:
+    """One tokenised document; arrays have its length in tokens."""
+
+    document: Document
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    special: np.ndarray
+    queries: tuple[TextQueries, ...]
+    """Its queries, one query set after the other."""
+    ranked: np.ndarray | None = None
+    """Whether a token may be ranked, where rows are renormalised over those that may."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Window:
-    """Tokens that go through the model together: a whole text up to its last query, or a part of a long one."""
+    """Tokens that go through the model together: a whole text up to its last query, or a part of a long one.
+
+    Axes: S query sets, N tokens of the window.
+    """
 
     text: int
     """Index of the document."""
     positions: np.ndarray
     """Which tokens of the document stand in the window."""
-    is_query: np.ndarray
-    """Whether each of them is a query of this window."""
+    is_query_SN: np.ndarray
+    """Whether each of them is a query of this window, for each query set."""
     length: int
     """Tokens of the whole text, or of this part of a long one, before it was cut after its last query."""
 
@@ -49,17 +61,15 @@ def tokenise(
     documents: Sequence[Document],
     tokenizer: PreTrainedTokenizerFast,
     settings: ScoreSettings,
-    fields: Sequence[str],
-    each: bool = False,
+    query_sets: Sequence[QuerySet],
 ) -> list[TokenisedText]:
     """Documents as tokens, with their queries.
 
     Args:
         documents: the texts.
         tokenizer: the model's, with character offsets.
-        settings: which tokens are queries, and whether rows are renormalised.
-        fields: fields whose cues alone are queries; none for all.
-        each: find the sentence of each query.
+        settings: the head fields, and whether rows are renormalised.
+        query_sets: which tokens are queries.
 
     Raises:
         ElusiveError: if a document has no token, or no query can be placed.
@@ -86,15 +96,22 @@ def tokenise(
         special_T = np.array(added, dtype=bool) | np.isin(ids_T, special_ids)
         if special_T.all():
             raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
-        queries_Q = query_positions(document, offsets_T2, special_T, settings.queries, settings.head_fields, fields)
+        finder = QueryFinder(document, offsets_T2, special_T, settings.head_fields)
+        queries = tuple(_queries(document.text, offsets_T2, finder, query_set) for query_set in query_sets)
         ranked_T = None
         if settings.renormalise:
             ranked_T = (
                 rankable_tokens(document.text, ids_T, offsets_T2, special_ids, settings.excluded_tokens) & ~special_T
             )
-        rows = sentence_rows(document.text, offsets_T2, queries_Q, settings.queries) if each else None
-        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries_Q, ranked_T, rows))
+        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries, ranked_T))
     return texts
+
+
+def _queries(text: str, offsets_T2: np.ndarray, finder: QueryFinder, query_set: QuerySet) -> TextQueries:
+    """The queries of one text that belong to one query set."""
+    positions_Q = finder.positions(query_set.queries, query_set.fields)
+    rows = sentence_rows(text, offsets_T2, positions_Q, query_set.queries) if query_set.each else None
+    return TextQueries(positions_Q, rows)
 
 
 def check_vocabulary(texts: Sequence[TokenisedText], base: PreTrainedModel) -> None:
@@ -109,14 +126,18 @@ def check_vocabulary(texts: Sequence[TokenisedText], base: PreTrainedModel) -> N
 
 
 def windows_of(index: int, text: TokenisedText, max_length: int) -> list[Window]:
-    """The windows that hold a query, each cut after its last one: causal attention sees nothing behind it."""
-    if not len(text.queries):
+    """The windows that hold a query, each cut after its last one: causal attention sees nothing behind it.
+
+    A query stands in the same window, with the same tokens before it, whatever other query sets are read with its own.
+    """
+    reach = 1 + max((int(queries.positions[-1]) for queries in text.queries if len(queries.positions)), default=-1)
+    if not reach:
         return []
-    reach = int(text.queries[-1]) + 1
-    is_query_T = np.zeros(reach, dtype=bool)
-    is_query_T[text.queries] = True
+    is_query_ST = np.zeros((len(text.queries), reach), dtype=bool)
+    for is_query_T, queries in zip(is_query_ST, text.queries, strict=True):
+        is_query_T[queries.positions] = True
     if reach <= max_length:
-        return [Window(index, np.arange(reach), is_query_T, len(text.token_ids))]
+        return [Window(index, np.arange(reach), is_query_ST, min(len(text.token_ids), max_length))]
     # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
     front = int(np.argmin(text.special))
     width = max_length - front
@@ -132,17 +153,34 @@ def windows_of(index: int, text: TokenisedText, max_length: int) -> list[Window]
         # Window 0 reads all its queries, each later one those of its last stride: width - stride tokens precede them.
         fresh = 0 if number == 0 else start + width - stride
         read = np.arange(fresh, min(start + width, reach))
-        read = read[is_query_T[read]]
+        read = read[is_query_ST[:, read].any(0)]
         if len(read):
             positions_N = np.concatenate([np.arange(front), np.arange(start, read[-1] + 1)])
             length = front + min(width, len(text.token_ids) - start)
-            windows.append(Window(index, positions_N[positions_N <= read[-1]], np.isin(positions_N, read), length))
+            positions_N = positions_N[positions_N <= read[-1]]
+            is_query_SN = is_query_ST[:, positions_N] & np.isin(positions_N, read)
+            windows.append(Window(index, positions_N, is_query_SN, length))
     return windows
 
 
-def rows_in(rows: SentenceRows, window: Window) -> np.ndarray:
-    """The rows of a window's queries, each once, in order."""
-    return np.unique(rows.rows_T[window.positions[window.is_query]])
+def weightings_of(text: TokenisedText, window: Window) -> list[np.ndarray]:
+    """What a window's queries are summed over, for each query set: boolean (weightings, tokens of the window).
+
+    A query set has one weighting, or with rows one for each that `rows_in` names, which together hold all its queries.
+    """
+    found = []
+    for queries, is_query_N in zip(text.queries, window.is_query_SN, strict=True):
+        if queries.rows is None:
+            found.append(is_query_N[None])
+        else:
+            rows_M = rows_in(queries.rows, window.positions[is_query_N])
+            found.append((queries.rows.rows_T[window.positions] == rows_M[:, None]) & is_query_N)
+    return found
+
+
+def rows_in(rows: SentenceRows, queries_Q: np.ndarray) -> np.ndarray:
+    """The rows of some queries, each once, in order."""
+    return np.unique(rows.rows_T[queries_Q])
 
 
 def seeing_queries(is_query_N: np.ndarray, include_self: bool) -> np.ndarray:
