@@ -1,5 +1,6 @@
 """What the settings' dataclasses check their own values with."""
 
+import codecs
 from typing import Any
 
 from elusive.errors import ElusiveError
@@ -16,6 +17,20 @@ def check_each(section: str, settings: Any, names: tuple[str, ...], least: int) 
     for name in names:
         value = getattr(settings, name)
         check(value >= least, f"{section}.{name}", f"at least {least}", value)
+
+
+def is_text_encoding(name: str) -> bool:
+    """Whether Python knows an encoding of text by a name.
+
+    Example:
+        >>> is_text_encoding("shift_jis"), is_text_encoding("hex")
+        (True, False)
+    """
+    try:
+        "".encode(name)
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, UnicodeError, ValueError):
+        return False
 
 
 def layer_and_head(name: str) -> tuple[int, int]:

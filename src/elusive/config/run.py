@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any, Literal
 
-from .checks import check, check_each
+from .checks import check, check_each, is_text_encoding
 from .models import ModelRef, Models
 from .patterns import compiled_pattern
 from .server import RewriteSettings
@@ -41,8 +41,38 @@ ExampleFields = Literal["same", "any"]
 QuestionSet = Literal["all", "first", "second"]
 
 
+Headings = Literal["path", "own", "none"]
+
+
 CorpusFormat = Literal[
-    "auto", "jsonl", "json", "csv", "tagged-csv", "tsv", "parquet", "text", "markdown", "squad", "dataset"
+    "auto",
+    "jsonl",
+    "json",
+    "csv",
+    "tagged-csv",
+    "tsv",
+    "parquet",
+    "text",
+    "markdown",
+    "squad",
+    "dataset",
+    "html",
+    "pdf",
+    "docx",
+    "pptx",
+    "xlsx",
+    "odt",
+    "epub",
+    "notebook",
+    "rst",
+    "man",
+    "asciidoc",
+    "rtf",
+    "org",
+    "latex",
+    "docbook",
+    "mediawiki",
+    "pod",
 ]
 
 
@@ -70,9 +100,17 @@ class CorpusSettings:
     """Column or key that holds their ids; a row without one is named after its file."""
     tags: bool = True
     """Take balanced tags such as <date>..</date> out of CSV and TSV texts and make them spans."""
+    encoding: str = ""
+    """Encoding of text files that are not UTF-8 and have no byte order mark, e.g. cp1252 (empty: they are refused, with
+    a guess)."""
+    convert_seconds: float = 120.0
+    """How long the conversion of one document (HTML, Word, ...), or of one page of a PDF, may take."""
     chunk_tokens: int = 256
     """Cut longer texts of any source, but for fictional people, into documents of at most this many tokens, between
     paragraphs, sentences or words and never within a span (0: never)."""
+    headings: Headings = "path"
+    """Headings of a chunk of Markdown or of a converted document: path puts all those above it in front, so that it
+    names its subject; own keeps those that stand in it; none leaves them out."""
     tokenizer: str = ""
     """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
     subset: str = ""
@@ -130,6 +168,13 @@ class CorpusSettings:
             words = "a question with a field in braces, e.g. When was {name} born?"
             check(_is_question_form(form), f"corpus.question_forms.{field}", words, form)
         check_each("corpus", self, ("max_read_bytes", "max_expansion"), 1)
+        check(0 < self.convert_seconds < math.inf, "corpus.convert_seconds", "above 0", self.convert_seconds)
+        check(
+            not self.encoding or is_text_encoding(self.encoding),
+            "corpus.encoding",
+            "an encoding of text that Python knows, e.g. cp1252 or shift_jis",
+            self.encoding,
+        )
         check(0 < self.pattern_seconds < math.inf, "corpus.pattern_seconds", "above 0", self.pattern_seconds)
         check(0 <= self.max_bad_share < 1, "corpus.max_bad_share", "a share in [0, 1)", self.max_bad_share)
 

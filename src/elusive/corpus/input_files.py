@@ -1,6 +1,7 @@
 """Input files as bytes: compressed or not, whole or line by line, and never more of them in memory than allowed."""
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from elusive.config.run import CorpusSettings
 from elusive.errors import ElusiveError
 from elusive.inputs import cannot_read, regular_file
 
+from .encodings import as_utf8, encoding_of_mark, is_utf8
 from .quarantine import RAW_CHARACTERS
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 _BUFFER_BYTES = 1 << 18
+
+_MARK_BYTES = 4
 
 
 MOST_BLANK_LINES = 1_000_000
@@ -33,15 +37,22 @@ class ReadLimits:
     Attributes:
         at_once: bytes held in memory at once: a line, or a file that is read whole.
         expansion: how many times its size a compressed file may grow to, where that is more than `at_once`.
+        encoding: of text that is not UTF-8 and has no byte order mark (empty: not known).
     """
 
     at_once: int = CorpusSettings.max_read_bytes
     expansion: int = CorpusSettings.max_expansion
+    encoding: str = CorpusSettings.encoding
 
     @classmethod
     def of(cls, settings: CorpusSettings) -> "ReadLimits":
         """Those of a corpus's settings."""
-        return cls(settings.max_read_bytes, settings.max_expansion)
+        return cls(settings.max_read_bytes, settings.max_expansion, settings.encoding)
+
+    @property
+    def of_bytes(self) -> "ReadLimits":
+        """The same for files that are no text."""
+        return dataclasses.replace(self, encoding="")
 
     def too_long(self, what: str) -> str:
         """Why a line or file is not read."""
@@ -69,10 +80,12 @@ class Line(NamedTuple):
 def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[BinaryIO]:
     """A file as a stream of bytes; gzip and Zstandard, recognised by their first bytes, are decompressed.
 
+    Text with the byte order mark of UTF-16 or UTF-32, or in the encoding of the settings, comes as UTF-8.
+
     Args:
         path: the file.
         label: what messages call it (empty: its path).
-        limits: how far a compressed file may grow.
+        limits: how far a compressed file may grow, and the encoding of text that is not UTF-8.
 
     Raises:
         ElusiveError: if the file cannot be read; while reading, if its compressed stream is cut off, damaged, or grows
@@ -82,9 +95,19 @@ def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> It
     regular_file(path, label)
     try:
         with _decompressed(path, label, limits) as stream:
-            yield stream
+            encoding = _encoding(stream, path, label, limits)
+            yield as_utf8(stream, encoding, label) if encoding else stream
     except OSError as error:
         raise _cannot_read(label, error) from None
+
+
+def _encoding(stream: BinaryIO, path: Path, label: str, limits: ReadLimits) -> str:
+    """The encoding from which a text is converted; empty for UTF-8, and for what is no text."""
+    mark = encoding_of_mark(stream.peek(_MARK_BYTES)[:_MARK_BYTES])  # type: ignore[attr-defined]
+    if mark or not limits.encoding:
+        return "" if mark == "utf-8-sig" else mark
+    with _decompressed(path, label, limits) as again:
+        return "" if is_utf8(iter(lambda: again.read(_BUFFER_BYTES), b"")) else limits.encoding
 
 
 def is_compressed(path: Path) -> bool:

@@ -82,6 +82,9 @@ def _identity(settings: CorpusSettings) -> dict[str, Any]:
         "max_read_bytes",
         "max_expansion",
         "pattern_seconds",
+        "encoding",
+        "convert_seconds",
+        "headings",
     )
     return {key: value for key, value in table.items() if key not in later or value != defaults[key]}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elusive.corpus.documents import Document
-from elusive.corpus.readers.cutting import cut
+from elusive.corpus.readers.cutting import Cut, cut
 from elusive.corpus.tags import Span, parse_tags
 
 
@@ -31,13 +31,13 @@ LONG = (
 
 def test_a_short_document_is_the_same_object() -> None:
     document = tagged(LONG)
-    assert cut(document, 0, words) == ([document], 0)
+    assert cut(document, 0, words) == Cut([document])
     assert cut(document, 100, words)[0][0] is document
     assert cut(Document("d", "a  b\n"), 3, words)[0] == [Document("d", "a  b\n")]  # white space at its end and all
 
 
 def test_borders_go_around_spans() -> None:
-    chunks, lost = cut(tagged(LONG), 5, words)
+    chunks, lost, longest = cut(tagged(LONG), 5, words)
     assert [(chunk.id, chunk.text) for chunk in chunks] == [
         ("d#0001", "Ada was born."),
         ("d#0002", "She lived in"),
@@ -54,14 +54,14 @@ def test_borders_go_around_spans() -> None:
         [],
         [],
     ]
-    assert lost == 0
+    assert (lost, longest) == (0, 5)
 
 
 def test_a_span_longer_than_a_chunk_is_cut_and_counted() -> None:
-    chunks, lost = cut(tagged("<all>One two three. <x>Four five</x> six. Seven eight</all> nine."), 4, words)
+    chunks, lost, longest = cut(tagged("<all>One two three. <x>Four five</x> six. Seven eight</all> nine."), 4, words)
     assert [chunk.text for chunk in chunks] == ["One two three.", "Four five six.", "Seven eight nine."]
     assert [marked(chunk) for chunk in chunks] == [[], [("x", "Four five")], []]
-    assert lost == 1
+    assert (lost, longest) == (1, 3)
 
 
 def test_chinese_sentences_within_a_span() -> None:
@@ -82,17 +82,25 @@ def test_only_white_space_is_lost(parts: list[str], places: list[tuple[int, int]
     spans = tuple(Span(f"f{n}", at, min(len(text), at + size)) for n, (at, size) in enumerate(places) if at < len(text))
     document = Document("d", text, spans)
     count = lambda texts: [len(text) for text in texts]  # noqa: E731
-    chunks, lost = cut(document, budget, count)
+    chunks, lost, _ = cut(document, budget, count)
     at = 0
     for chunk in chunks:
         start = text.index(chunk.text, at)
         assert not text[at:start].strip()
         at = start + len(chunk.text)
     assert not text[at:].strip()
-    kept = sorted(pair for chunk in chunks for pair in marked(chunk))
-    whole = sorted((span.field, text[span.start : span.end]) for span in spans)
+    kept = sorted((field, words.strip()) for chunk in chunks for field, words in marked(chunk))
+    whole = sorted((span.field, text[span.start : span.end].strip()) for span in spans)
     assert len(kept) + lost == len(whole)
     assert set(kept) <= set(whole)
     # Spans that fit, and lie between characters that are kept, are never lost.
-    inside = [pair for pair in whole if len(pair[1]) <= budget and pair[1].strip()]
+    places_that_fit = [span for span in spans if span.end - span.start <= budget]
+    apart = [
+        one
+        for one in places_that_fit
+        if not any(one is not two and one.start < two.end and two.start < one.end for two in spans)
+    ]
+    inside = [
+        (span.field, text[span.start : span.end].strip()) for span in apart if text[span.start : span.end].strip()
+    ]
     assert set(inside) <= set(kept)

@@ -165,7 +165,7 @@ class TestEveryForm:
         (tmp_path / "in" / "er").mkdir(parents=True)
         (tmp_path / "in" / "a.csv.gz").write_bytes(gzip.compress(csv_bytes(";")))
         (tmp_path / "in" / "er" / "b.parquet").write_bytes(parquet_bytes())
-        (tmp_path / "in" / "er" / "c.md").write_text("# Text\n")
+        (tmp_path / "in" / "er" / "c.md").write_text("# Text\n\nof it\n")
         (tmp_path / "in" / ".hidden.jsonl").write_text("not read")
         (tmp_path / "in" / "er-x.jsonl").write_text('{"text": "no id"}\n')
         total, corpus = counted(tmp_path / "in")
@@ -295,13 +295,18 @@ class TestUnknownForms:
     @pytest.mark.parametrize(
         ("name", "content", "reason"),
         [
-            ("a.pdf", b"%PDF-1.7\n%\xe2", "a PDF, which cannot be read: convert it to text first"),
-            ("notes.md", b"%PDF-1.7\n", "a PDF, which cannot be read"),
-            ("a.docx", b"PK\x03\x04\x14", "a ZIP archive or an office document"),
-            ("a.png", b"\x89PNG\r\n\x1a\n", "an image"),
+            ("a.zip", b"PK\x03\x04\x14", "a ZIP archive, which cannot be read: unpack it, and give the folder"),
+            ("a.docx", b"PK\x03\x04\x14", "an archive that cannot be read"),
+            ("a.docx", b"no archive", "expected Word, and it does not begin like it"),
+            (
+                "a.doc",
+                b"\xd0\xcf\x11\xe0\xa1",
+                "an office document of before 2007, which cannot be read: save it",
+            ),
+            ("picture", b"\x89PNG\r\n\x1a\n", "an image"),
             ("a.bin", b"abc\0\1\2", "a binary file of a form that is not known"),
-            ("a.html", b"<!DOCTYPE html>\n<html>", "HTML or XML: convert it to text or Markdown first"),
-            ("a.dat", "text".encode("utf-16"), "UTF-16 text: save it as UTF-8"),
+            ("a.xml", b"<?xml version='1.0'?>\n<rows/>", "XML of a form that is not known"),
+            ("a.texi", b"\\input texinfo\n@node Top", "a Texinfo source, which is not converted: give its HTML"),
             ("a.jsonl.bz2", b"BZh91AY", "a bzip2 file, which cannot be read: unpack it"),
             ("a.parquet", b"nothing", "expected a Parquet file, and it does not begin like one"),
             ("a.parquet", b"PAR1 cut off", "could not be read as Parquet"),
@@ -559,7 +564,9 @@ class TestLongRows:
         assert chunks[-1].text[date.start : date.end] == "May. 1815"
         asked = QuestionItem("z-date", "When was Zoë born?", ("May. 1815",), "date", chunks[-1].id)
         assert corpus.questions == (asked,)
-        assert corpus.notes[0] == f"1 long text cut into {len(chunks)} documents (corpus.chunk_tokens)"
+        assert (
+            corpus.notes[0] == f"1 long text cut into {len(chunks)} documents of up to 63 tokens (corpus.chunk_tokens)"
+        )
 
     def test_every_form(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for suffix, content in self.forms().items():
@@ -639,7 +646,9 @@ class TestTexts:
         sizes = [len(load_tokenizer("elusive/large")(text)["input_ids"]) for text in chunks]
         assert max(sizes) <= 64
         assert min(sizes[:-1]) > 32
-        assert "\n\n".join(chunks) == self.LONG
+        head = self.LONG.partition("\n\n")[0] + "\n\n"
+        assert head + "\n\n".join(chunk.removeprefix(head) for chunk in chunks) == self.LONG
+        assert all(chunk.startswith(head) for chunk in chunks)
         assert len(read_corpus(tmp_path, chunk_tokens=64, limit=2).documents) == 2
 
     def test_zero_keeps_files_whole(self, tmp_path: Path) -> None:
@@ -650,9 +659,13 @@ class TestTexts:
         code = "```\n" + "x = 1\n\n" * 40 + "```"
         (tmp_path / "a.md").write_text(code)
         (tmp_path / "a.txt").write_text(code)
-        assert len(read_corpus(tmp_path / "a.md", chunk_tokens=20).documents) == 1
-        assert len(read_corpus(tmp_path / "a.txt", chunk_tokens=20).documents) > 3
-        assert len(read_corpus(tmp_path / "a.txt", chunk_tokens=20, format="markdown").documents) == 1
+        fenced = read_corpus(tmp_path / "a.md", chunk_tokens=20).documents
+        assert all(one.text.startswith("```\n") and one.text.endswith("\n```") for one in fenced)
+        plain = read_corpus(tmp_path / "a.txt", chunk_tokens=20).documents
+        assert not any(one.text.endswith("\n```") for one in list(plain)[:-1])
+        assert [one.text for one in read_corpus(tmp_path / "a.txt", chunk_tokens=20, format="markdown").documents] == [
+            one.text for one in fenced
+        ]
 
 
 class TestStandardInput:

@@ -11,17 +11,18 @@ from elusive.config.run import CorpusFormat, CorpusSettings
 from elusive.corpus.chunk_questions import follow_chunks
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
 from elusive.corpus.input_files import ReadLimits
-from elusive.corpus.quarantine import bad_row, most_bad_rows, refuse_bad_rows
+from elusive.corpus.quarantine import LeftOut, bad_row, most_bad_rows, refuse_bad_rows
 from elusive.errors import ElusiveError
 from elusive.inputs import regular_file
 
-from .files import Source, SourceFile, opened_source, seen_format
+from .conversion.forms import FORMS
+from .files import Source, SourceFile, left_out, opened_source, seen_format
 from .hub import dataset_name, dataset_rows
 from .jsonl import json_entries, jsonl_rows
 from .read_state import FLAT_COLUMNS, ReadCounts, ReadState
 from .row_documents import row_entries
 from .tables import csv_rows, parquet_rows
-from .text import text_entries
+from .text import converted_entries, text_entries
 
 DEFAULT_TOKENIZER = "elusive/large"
 """Default tokenizer that counts the tokens of chunks."""
@@ -138,6 +139,9 @@ def _entries(source: Source, state: ReadState) -> Iterator[Entry]:
 def _file_entries(file: SourceFile, state: ReadState) -> Iterator[Entry]:
     """The entries of one file. An unreadable file among others is a bad row; alone it is an error."""
     begun = False
+    if state.settings.format == "auto" and not file.alone and (reason := left_out(file)):
+        yield LeftOut(reason)
+        return
     try:
         for entry in _entries_as(_format(file, state.settings), file, state):
             begun = True
@@ -172,6 +176,8 @@ def _format(file: SourceFile, settings: CorpusSettings) -> CorpusFormat:
 def _entries_as(format: CorpusFormat, file: SourceFile, state: ReadState) -> Iterator[Entry]:
     settings = state.settings
     flat = settings.format == "squad"
+    if format in FORMS:
+        return converted_entries(file, state, format)
     if format in ("text", "markdown"):
         return text_entries(file, state, markdown=format == "markdown")
     if format == "json":

@@ -6,18 +6,24 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
+import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from elusive.config.run import CorpusFormat
-from elusive.corpus.input_files import Line, ReadLimits, bounded_lines, opened
+from elusive.corpus.encodings import encoding_of_mark, guess_in_words, guessed
+from elusive.corpus.input_files import Line, ReadLimits, bounded_lines, is_compressed, opened
 from elusive.errors import ElusiveError
 from elusive.inputs import is_pipe, is_there, pipe_blocks, regular_file
 from elusive.runs.files import file_hash
 from elusive.runs.temporary import temporary_folder
+
+from .conversion.forms import FORM_OF_SUFFIX, FORMS
+from .markup import markup_of, refused_markup
 
 HUB_PREFIX = "hf:"
 
@@ -47,10 +53,7 @@ _COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
 
 # First bytes of forms that hold no plain text, and what they are.
 _FOREIGN = {
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a ZIP archive or an office document",
-    b"\xd0\xcf\x11\xe0": "an office document",
-    b"{\\rtf": "an RTF document",
+    b"\xd0\xcf\x11\xe0": "an office document of before 2007",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
     b"GIF8": "an image",
@@ -58,16 +61,65 @@ _FOREIGN = {
     b"\xfd7zXZ": "an xz file",
     b"ARROW1": "an Arrow file",
     b"SQLite format 3": "a database",
+    b"\x7fELF": "a program",
 }
+
+_WITHOUT_TEXT: Mapping[str, Sequence[str]] = {
+    "image": (
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".svg",
+        ".ico",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".xpm",
+        ".eps",
+        ".avif",
+    ),
+    "style sheet": (".css", ".scss", ".less", ".xsl"),
+    "script of pages": (".js", ".mjs", ".map", ".wasm"),
+    "font": (".woff", ".woff2", ".ttf", ".otf", ".eot"),
+    "sound or film": (".mp3", ".mp4", ".ogg", ".wav", ".flac", ".webm", ".mov", ".avi", ".mkv", ".m4a"),
+    "index of a tool": (".inv", ".devhelp", ".devhelp2", ".pyc", ".mo"),
+}
+"""Files that stand beside documents and hold none, by their suffixes."""
+
+_PARTS = {
+    b"word/": "docx",
+    b"ppt/": "pptx",
+    b"xl/": "xlsx",
+    b"mimetypeapplication/epub+zip": "epub",
+    b"mimetypeapplication/vnd.oasis.opendocument.text": "odt",
+}
+"""What stands near the start, or in the list of parts at the end, of archives that are documents."""
+
+_MAYBE_MARKUP = (
+    "",
+    ".txt",
+    ".text",
+    ".md",
+    ".markdown",
+    ".xml",
+    ".in",
+    ".doc",
+    ".readme",
+    ".texi",
+    ".texinfo",
+    ".info",
+)
+
+_SECTION = re.compile(r"\.[1-9n][a-zA-Z]*$")
+"""The suffix of a manual page; other files have such names too (`libc.so.6`)."""
 
 
 _HEAD_BYTES = 1 << 16
 
 
 _MARKDOWN = re.compile(r"\A---[ \t]*\n|^#{1,6} \S|^(```|~~~)", re.MULTILINE)
-
-
-_HTML = re.compile(r"\s*<(!doctype html|html|\?xml)\b", re.IGNORECASE)
 
 
 class SourceFile(NamedTuple):
@@ -96,6 +148,23 @@ class SourceFile(NamedTuple):
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
         """Its bytes as a stream, decompressed (see `input_files.opened`)."""
         return opened(self.path, self.label, self.limits)
+
+    def opened_as_bytes(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        """The same for a file that may be no text."""
+        return opened(self.path, self.label, self.limits.of_bytes)
+
+    @contextlib.contextmanager
+    def unpacked(self) -> Iterator[Path]:
+        """The file itself, or where it was unpacked, for readers that do not begin at its start."""
+        regular_file(self.path, self.label)
+        if not is_compressed(self.path):
+            yield self.path
+            return
+        with temporary_folder() as folder:
+            path = folder / "unpacked"
+            with self.opened_as_bytes() as stream, path.open("wb") as copy:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+            yield path
 
     @property
     def row_prefix(self) -> str:
@@ -247,39 +316,88 @@ def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
     Raises:
         ElusiveError: with the reason only, if it has none of the forms that can be read.
     """
-    with file.opened() as stream:
+    with file.opened_as_bytes() as stream:
         first_line = stream.readline(_HEAD_BYTES)
         head = first_line + stream.read(_HEAD_BYTES)
+    suffix = os.path.splitext(file.plain_name)[1].lower()
+    if head.startswith(b"PK\x03\x04"):
+        return _archive(head, suffix)
+    for magic, form in ((b"%PDF", "pdf"), (b"{\\rtf", "rtf"), (b"PAR1", "parquet")):
+        if head.startswith(magic):
+            return form
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             raise ElusiveError(f"{what}, which cannot be read: {_remedy(what)}")
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    suffix = os.path.splitext(file.plain_name)[1].lower()
-    by_name = _FORMATS.get(suffix)
+    by_name = _FORMATS.get(suffix) or FORM_OF_SUFFIX.get(suffix)
     if by_name == "parquet":
         raise ElusiveError("expected a Parquet file, and it does not begin like one: copy or download it again")
+    if by_name in FORMS and (FORMS[by_name].is_archive or by_name == "pdf"):
+        raise ElusiveError(f"expected {FORMS[by_name].words}, and it does not begin like it: copy or download it again")
     if by_name == "json":
         return "jsonl" if _is_jsonl(file, head) else "json"
+    if by_name in ("text", "markdown"):
+        return _markup(head, suffix) or by_name
     return by_name or _format_of_text(file, head, suffix, columns)
+
+
+def _archive(head: bytes, suffix: str) -> CorpusFormat:
+    """The form of a document that is a ZIP archive: by its suffix, or by the names of its first parts."""
+    by_name = FORM_OF_SUFFIX.get(suffix)
+    if by_name and FORMS[by_name].is_archive:
+        return by_name
+    form = next((form for part, form in _PARTS.items() if part in head), None)
+    if not form:
+        raise ElusiveError(f"a ZIP archive, which cannot be read: {_remedy('a ZIP')}")
+    return typing.cast(CorpusFormat, form)
+
+
+def _markup(head: bytes, suffix: str) -> CorpusFormat | None:
+    """The form of a text whose name does not say that it has markup.
+
+    Raises:
+        ElusiveError: with the reason only, if it has markup that is not read.
+    """
+    text = _as_characters(head)
+    if reason := refused_markup(text):
+        raise ElusiveError(reason)
+    return markup_of(text, markdown=_FORMATS.get(suffix) == "markdown")
+
+
+def _as_characters(head: bytes) -> str:
+    encoding = encoding_of_mark(head) or "utf-8"
+    return head.decode(encoding, "replace").replace("\r\n", "\n")
+
+
+def left_out(file: SourceFile) -> str:
+    """Why a file of a folder is left out: it holds no text, or is read under another name. Empty for others."""
+    if os.path.islink(file.path):
+        root = str(file.path).removesuffix(file.name)
+        if Path(os.path.realpath(file.path)).is_relative_to(os.path.realpath(root or ".")):
+            return "link to another file of the source"
+    suffix = os.path.splitext(file.plain_name)[1].lower()
+    words = next((words for words, suffixes in _WITHOUT_TEXT.items() if suffix in suffixes), "")
+    return f"{words} beside documents" if words else ""
 
 
 def _remedy(what: str) -> str:
     if what.startswith(("a ZIP", "a bzip2", "an xz")):
-        return "unpack it, and convert documents to text or Markdown first"
+        return "unpack it, and give the folder"
+    if what.startswith("an office"):
+        return "save it as .docx, .pptx or .xlsx"
     if what == "an Arrow file":
         return "give the folder that save_to_disk wrote, or save it as Parquet"
     return "convert it to text first" if what != "an image" else "leave it out, or put its text in a file"
 
 
 def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Sequence[str]) -> CorpusFormat:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ElusiveError("UTF-16 text: save it as UTF-8")
-    if b"\0" in head:
+    wide = guessed(head[:4096]).startswith(("utf-16", "utf-32")) and not encoding_of_mark(head)
+    if wide and not file.limits.encoding:
+        raise ElusiveError(f"not UTF-8{guess_in_words(head)}")
+    text = _as_characters(head)
+    if "\0" in text and not wide:
         raise ElusiveError("a binary file of a form that is not known: convert it to text first")
-    text = head.decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    if _HTML.match(text):
-        raise ElusiveError("HTML or XML: convert it to text or Markdown first")
+    if (suffix in _MAYBE_MARKUP or _SECTION.match(suffix)) and (form := _markup(head, suffix)):
+        return form
     if re.match(r'\s*[{\[]\s*(["{\[]|$)', text):
         return "jsonl" if _is_jsonl(file, head) else "json"
     header = text.partition("\n")[0]

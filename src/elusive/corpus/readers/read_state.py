@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from elusive.config.run import CorpusSettings
+from elusive.config.run import CorpusFormat, CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem
@@ -15,7 +15,8 @@ from elusive.corpus.wording import by_field, counted
 from elusive.errors import ElusiveError
 
 from .chunks import token_counts
-from .cutting import cut
+from .conversion.forms import FORMS
+from .cutting import Cut, cut
 from .files import SourceFile
 from .squad_paragraphs import Paragraphs
 from .used_ids import UsedIds
@@ -53,15 +54,19 @@ class ReadCounts:
     Attributes:
         asked: questions made of marked fields, by field.
         ambiguous: marked fields that are not asked about, because a document marks them with several texts.
+        converted: files that were converted to Markdown, by form.
         cut: files, rows and paragraphs that were cut into chunks.
         chunks: the chunks of these.
+        longest: tokens of the longest of these.
         lost_spans: spans longer than a chunk that a border cuts, and that no chunk has.
     """
 
     asked: collections.Counter[str] = field(default_factory=collections.Counter)
     ambiguous: collections.Counter[str] = field(default_factory=collections.Counter)
+    converted: collections.Counter[CorpusFormat] = field(default_factory=collections.Counter)
     cut: int = 0
     chunks: int = 0
+    longest: int = 0
     lost_spans: int = 0
 
     @property
@@ -72,10 +77,14 @@ class ReadCounts:
     def lines(self) -> list[str]:
         """The counts in words, a line for each kind of thing that there is any of."""
         said = []
+        if self.converted:
+            forms = {FORMS[form].words: number for form, number in self.converted.items()}
+            said.append(f"converted to Markdown: {by_field(forms, 'file', 'files')}")
         if self.cut:
             lost = f"; {counted(self.lost_spans, 'span')} longer than a chunk lost" if self.lost_spans else ""
             said.append(
-                f"{counted(self.cut, 'long text')} cut into {self.chunks:,} documents (corpus.chunk_tokens){lost}"
+                f"{counted(self.cut, 'long text')} cut into {self.chunks:,} documents of up to {self.longest:,} tokens "
+                f"(corpus.chunk_tokens){lost}"
             )
         if self.asked:
             said.append(f"asked about marked fields: {by_field(self.asked, 'question', 'questions')}")
@@ -129,7 +138,7 @@ class ReadState:
         Raises:
             ElusiveError: with the reason only, if its id, or that of a chunk, was used before.
         """
-        chunks, lost = self._cut(document)
+        chunks, lost, longest = self._cut(document)
         ids = [document.id, *(chunk.id for chunk in chunks if chunk is not document)]
         for id in ids:
             if before := self._document_ids.add(id, label, where):
@@ -138,12 +147,15 @@ class ReadState:
         self._documents += len(kept)
         self.full = self.room <= 0
         if len(chunks) > 1:
-            self.counts.cut, self.counts.chunks = self.counts.cut + 1, self.counts.chunks + len(kept)
+            self.counts.cut += 1
+            self.counts.chunks += len(kept)
+            self.counts.longest = max(self.counts.longest, longest)
             self.counts.lost_spans += lost
         return kept
 
-    def _cut(self, document: Document) -> tuple[list[Document], int]:
-        return cut(document, self.settings.chunk_tokens, lambda texts: token_counts(self.tokenizer)(texts))
+    def _cut(self, document: Document) -> Cut:
+        count = lambda texts: token_counts(self.tokenizer)(texts)  # noqa: E731 (the tokenizer is loaded when it counts)
+        return cut(document, self.settings.chunk_tokens, count, self.settings.headings)
 
     def question_is_new(self, item: QuestionItem, file: SourceFile, where: str) -> None:
         """Note a question's id.

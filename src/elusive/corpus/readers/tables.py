@@ -3,17 +3,14 @@
 import contextlib
 import csv
 import io
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from elusive.config.run import CorpusSettings
-from elusive.corpus.input_files import MOST_BLANK_LINES, TOO_MANY_BLANK_LINES, is_compressed
+from elusive.corpus.input_files import MOST_BLANK_LINES, TOO_MANY_BLANK_LINES
 from elusive.corpus.values import not_utf8
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
-from elusive.runs.temporary import temporary_folder
 
 from .files import SourceFile
 from .read_state import FLAT_COLUMNS, NAMING, Row, json_bytes
@@ -182,7 +179,7 @@ def parquet_rows(file: SourceFile, settings: CorpusSettings) -> Iterator[Row]:
 
     try:
         # A row group may be the whole file, so it is not fetched at once.
-        with _seekable(file) as path, ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
+        with file.unpacked() as path, ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
             columns = used_columns(table.schema_arrow.names, settings, file.label)
             yield from arrow_rows(table.iter_batches(_batch_rows(table.metadata), columns=columns, use_threads=False))
     except (pyarrow.ArrowException, OSError) as error:
@@ -196,19 +193,6 @@ def _batch_rows(metadata: Any) -> int:
     groups = map(metadata.row_group, range(metadata.num_row_groups))
     row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
-
-
-@contextlib.contextmanager
-def _seekable(file: SourceFile) -> Iterator[Path]:
-    """The file itself, or where it was unpacked: Parquet begins at its end."""
-    if not is_compressed(file.path):
-        yield file.path
-        return
-    with temporary_folder() as folder:
-        path = folder / "plain.parquet"
-        with file.opened() as stream, path.open("wb") as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-        yield path
 
 
 def arrow_rows(batches: Iterable[Any]) -> Iterator[Row]:

@@ -1,16 +1,25 @@
-"""Text and Markdown files as documents, long ones in chunks."""
+"""Text and Markdown files as documents, long ones in chunks; and files that are converted to Markdown first."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from elusive.config.run import CorpusFormat
 from elusive.corpus.documents import Document, Entry, chunk_id
+from elusive.corpus.encodings import guess_in_words
 from elusive.corpus.input_files import bounded_lines, read_bytes
-from elusive.corpus.quarantine import RAW_CHARACTERS, bad_row
+from elusive.corpus.quarantine import RAW_CHARACTERS, LeftOut, bad_row
 
-from .chunks import Block, chunked, markdown_blocks, plain_blocks, token_counts
+from .chunks import Block, Chunk, chunked, markdown_blocks, plain_blocks, token_counts
+from .conversion.converting import converted
 from .files import SourceFile
 from .read_state import ReadState
+
+_HAS_HEADS = re.compile(r"^[ ]{0,3}(?:#|-|=|\+\+\+|<!--)", re.MULTILINE)
+"""Where a text may have headings, front matter or comments."""
+
+WITHOUT_TEXT = LeftOut("file of headings, links or comments alone")
 
 
 def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Iterator[Entry]:
@@ -24,22 +33,74 @@ def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Itera
         markdown: cut at the blocks of Markdown, not at blank lines.
     """
     line, reason = _problem(file)
-    texts = iter(()) if reason else _texts(file, state, markdown)
-    first, second = next(texts, None), next(texts, None)
-    if first is None:
+    if reason:
         with file.opened() as stream:
-            reason = reason or "empty text: expected at least one character that is not white space"
             yield bad_row(file.label, line, reason, stream.read(4 * RAW_CHARACTERS))
+    elif markdown:
+        yield from _markdown_entries(_whole(file), file, state)
+    else:
+        yield from _chunk_entries(_plain_chunks(file, state), file, state)
+
+
+def converted_entries(file: SourceFile, state: ReadState, form: CorpusFormat) -> Iterator[Entry]:
+    """The chunks of a file that is converted to Markdown.
+
+    Args:
+        file: the file; it is read whole.
+        state: ids and limits of the source so far.
+        form: of the file.
+
+    Raises:
+        ElusiveError: with the reason, if it cannot be converted.
+    """
+    text = converted(file, form, state.settings)
+    state.counts.converted[form] += 1
+    yield from _markdown_entries(text, file, state)
+
+
+def _markdown_entries(text: str, file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    budget, headings = state.settings.chunk_tokens, state.settings.headings
+    if budget and len(text.encode()) > budget:
+        count = token_counts(state.tokenizer)
+        if count([text])[0] > budget:
+            blocks = markdown_blocks(text, lambda part: count([part])[0] > budget)
+            yield from _chunk_entries(chunked(blocks, budget, count, headings=headings), file, state)
+            return
+    # A token stands for at least one byte, so a file this short needs no counting.
+    blocks = markdown_blocks(text, lambda part: False) if _HAS_HEADS.search(text) else [Block(text)]
+    yield from _chunk_entries(chunked(blocks, 0, _nothing, headings=headings), file, state)
+
+
+def _nothing(texts: object) -> list[int]:
+    return [0] * len(texts)  # type: ignore[arg-type]
+
+
+def _chunk_entries(chunks: Iterator[Chunk], file: SourceFile, state: ReadState) -> Iterator[Entry]:
+    first, second = next(chunks, None), next(chunks, None)
+    if first is None:
+        yield _without_text(file)
         return
-    numbered = enumerate(itertools.chain((first, second), texts), 1) if second is not None else [(0, first)]
+    numbered = enumerate(itertools.chain((first, second), chunks), 1) if second is not None else [(0, first)]
     state.counts.cut += second is not None
-    for number, text in numbered:
-        state.counts.chunks += number > 0
-        document = Document(chunk_id(file.plain_name, number) if number else file.plain_name, text or "")
+    for number, chunk in numbered:
+        assert chunk is not None
+        if number:
+            state.counts.chunks += 1
+            state.counts.longest = max(state.counts.longest, chunk.tokens)
+        document = Document(chunk_id(file.plain_name, number) if number else file.plain_name, chunk.text)
         reason = state.repeated(document, file.label, "")
         yield bad_row(file.label, 1, reason, document.text.encode()) if reason else document
         if state.full:
             return
+
+
+def _without_text(file: SourceFile) -> Entry:
+    """What becomes of a file that makes no document."""
+    with file.opened_as_bytes() as stream:
+        raw = stream.read(4 * RAW_CHARACTERS)
+    if raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
+        return WITHOUT_TEXT
+    return bad_row(file.label, 1, "empty text: expected at least one character that is not white space", raw)
 
 
 def _problem(file: SourceFile) -> tuple[int, str]:
@@ -53,25 +114,21 @@ def _problem(file: SourceFile) -> tuple[int, str]:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                return number, f"not UTF-8 (byte 0x{line[error.start]:02x} at position {offset + error.start})"
+                reason = f"not UTF-8 (byte 0x{line[error.start]:02x} at position {offset + error.start})"
+                return number, f"{reason}{guess_in_words(line + stream.read(RAW_CHARACTERS))}"
             offset += len(line)
     return 1, ""
 
 
-def _texts(file: SourceFile, state: ReadState, markdown: bool) -> Iterator[str]:
+def _plain_chunks(file: SourceFile, state: ReadState) -> Iterator[Chunk]:
     budget = state.settings.chunk_tokens
     with file.opened() as stream:
         head = stream.read(budget + 1) if budget else b""
     if len(head) <= budget or not budget:
-        # A token stands for at least one byte, so a file this short needs no counting.
-        yield from chunked([Block(_whole(file), whole=True)], 0, lambda texts: [0] * len(texts))
+        yield from chunked([Block(_whole(file))], 0, _nothing)
         return
-    count = token_counts(state.tokenizer)
-    if markdown:
-        yield from chunked(markdown_blocks(_whole(file), lambda part: count([part])[0] > budget), budget, count)
-    else:
-        with file.opened() as stream:
-            yield from chunked(plain_blocks(_lines(stream)), budget, count)
+    with file.opened() as stream:
+        yield from chunked(plain_blocks(_lines(stream)), budget, token_counts(state.tokenizer))
 
 
 def _whole(file: SourceFile) -> str:
