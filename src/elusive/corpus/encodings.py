@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from elusive.config.checks import is_text_encoding
 from elusive.errors import ElusiveError
@@ -66,12 +66,13 @@ def decoded(content: bytes, encoding: str = "", *, declared: bool = False) -> st
     own = own if is_text_encoding(own or "?") else ""
     # What browsers make of a page that says it is Latin-1.
     own = "cp1252" if own.lower() in ("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii") else own
+    problem = ""
     for name in filter(None, (mark or "utf-8", encoding, own)):
         try:
             return content.decode(name).replace("\r\n", "\n")
         except UnicodeDecodeError as error:
-            problem = error
-    raise ElusiveError(f"{undecodable(problem)}{guess_in_words(content, problem.start)}")
+            problem = problem or f"{undecodable(error)}{guess_in_words(content, error.start)}"
+    raise ElusiveError(problem)
 
 
 def undecodable(error: UnicodeDecodeError) -> str:
@@ -154,7 +155,7 @@ class _Recoded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "bytearray | memoryview") -> int:
+    def readinto(self, buffer: Any) -> int:
         while not self._waiting:
             block = self._stream.read(_BLOCK_BYTES)
             try:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sys
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +87,9 @@ _WITHOUT_TEXT: Mapping[str, Sequence[str]] = {
 }
 """Files that stand beside documents and hold none, by their suffixes."""
 
-_PARTS = {
+_BEGINNINGS: Mapping[bytes, CorpusFormat] = {b"%PDF": "pdf", b"{\\rtf": "rtf", b"PAR1": "parquet"}
+
+_PARTS: Mapping[bytes, CorpusFormat] = {
     b"word/": "docx",
     b"ppt/": "pptx",
     b"xl/": "xlsx",
@@ -322,7 +323,7 @@ def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
     suffix = os.path.splitext(file.plain_name)[1].lower()
     if head.startswith(b"PK\x03\x04"):
         return _archive(head, suffix)
-    for magic, form in ((b"%PDF", "pdf"), (b"{\\rtf", "rtf"), (b"PAR1", "parquet")):
+    for magic, form in _BEGINNINGS.items():
         if head.startswith(magic):
             return form
     for magic, what in _FOREIGN.items():
@@ -331,7 +332,7 @@ def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
     by_name = _FORMATS.get(suffix) or FORM_OF_SUFFIX.get(suffix)
     if by_name == "parquet":
         raise ElusiveError("expected a Parquet file, and it does not begin like one: copy or download it again")
-    if by_name in FORMS and (FORMS[by_name].is_archive or by_name == "pdf"):
+    if by_name and by_name in FORMS and (FORMS[by_name].is_archive or by_name == "pdf"):
         raise ElusiveError(f"expected {FORMS[by_name].words}, and it does not begin like it: copy or download it again")
     if by_name == "json":
         return "jsonl" if _is_jsonl(file, head) else "json"
@@ -348,7 +349,7 @@ def _archive(head: bytes, suffix: str) -> CorpusFormat:
     form = next((form for part, form in _PARTS.items() if part in head), None)
     if not form:
         raise ElusiveError(f"a ZIP archive, which cannot be read: {_remedy('a ZIP')}")
-    return typing.cast(CorpusFormat, form)
+    return form
 
 
 def _markup(head: bytes, suffix: str) -> CorpusFormat | None:

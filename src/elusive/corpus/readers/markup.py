@@ -100,7 +100,9 @@ _SIGNS: Mapping[CorpusFormat, Sequence[_Sign]] = {
     ),
 }
 
-_COMPILED = {form: [(re.compile(sign.pattern, re.MULTILINE), sign) for sign in signs] for form, signs in _SIGNS.items()}
+_COMPILED: Mapping[CorpusFormat, Sequence[tuple[re.Pattern[str], _Sign]]] = {
+    form: [(re.compile(sign.pattern, re.MULTILINE), sign) for sign in signs] for form, signs in _SIGNS.items()
+}
 
 _REFUSED: Mapping[str, re.Pattern[str]] = {
     "a Texinfo source, which is not converted: give its HTML (makeinfo --html)": re.compile(
@@ -134,12 +136,12 @@ def markup_of(text: str, *, markdown: bool = False) -> CorpusFormat | None:
         share = sum(map(len, tags)) / max(1, len(prose))
         if share >= _TAG_SHARE * (3 if markdown else 1):
             return "html"
-    weights = {
+    weights: Mapping[CorpusFormat, int] = {
         form: sum(sign.weight for pattern, sign in signs if _stands(pattern, prose, sign.times))
         for form, signs in _COMPILED.items()
     }
-    best = max(weights, key=lambda form: weights[form])
-    return best if weights[best] >= _ENOUGH else None
+    best, weight = max(weights.items(), key=lambda found: found[1])
+    return best if weight >= _ENOUGH else None
 
 
 def _stands(pattern: re.Pattern[str], text: str, times: int) -> bool:

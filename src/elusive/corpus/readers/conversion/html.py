@@ -45,6 +45,7 @@ def without_boilerplate(text: str) -> str:
         ElusiveError: with what to install, if lxml is missing; with the reason, if nothing can be read.
     """
     try:
+        import lxml.etree
         import lxml.html
     except ImportError:
         raise ElusiveError(

@@ -1,6 +1,5 @@
 """Pandoc in a process of its own: without files, without a network, within a time and a memory."""
 
-import importlib.resources
 import os
 import shutil
 import subprocess
@@ -77,7 +76,7 @@ def _content(stream: BinaryIO, most: int) -> str:
 
 @lru_cache(maxsize=1)
 def _filter() -> Path:
-    path = Path(str(importlib.resources.files(__package__) / "plain.lua"))
+    path = Path(__file__).with_name("plain.lua")
     if not os.path.exists(path):
         raise ElusiveError(f"{path} is missing. Install the package again.")
     return path

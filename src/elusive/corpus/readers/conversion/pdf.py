@@ -199,8 +199,8 @@ def _blocks(pages: Sequence[_Page], outline: Mapping[str, int]) -> Iterator[str]
     while at < len(lines):
         end = _table_end(lines, at)
         kind = "table" if end else "code" if lines[at].fixed else "text"
-        if kind == "text" and (level := _level(lines[at], body, levels, outline)):
-            kind = "heading"
+        level = _level(lines[at], body, levels, outline) if kind == "text" else 0
+        kind = "heading" if level else kind
         if kind != "text" or (paragraph and _begins(paragraph, lines[at])):
             yield from _paragraph(paragraph)
             paragraph = []
