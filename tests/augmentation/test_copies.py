@@ -125,7 +125,8 @@ class TestTexts:
         assert [result.ranked.document_id for result in results] == [document.id for document in documents]
         originals = {document.id: document.text for document in documents}
         for result in results:
-            copies = [0, 1, 2, 3] if ARMS[arm].copies else [0]
+            # Copies by a language model come from that model's answers, another stage's.
+            copies = [0, 1, 2, 3] if ARMS[arm].copies and not ARMS[arm].rewrites else [0]
             assert [text.copy for text in result.texts] == copies
             assert {(text.id, text.arm) for text in result.texts} == {(result.ranked.document_id, arm)}
             assert result.texts[0].text == originals[result.ranked.document_id]
