@@ -63,3 +63,14 @@ def test_heads_where_none_are_marked() -> None:
         check_protected([headless], AugmentSettings(protected_spans=("heads",)), ("name",))
     with pytest.raises(ElusiveError, match=r"no document has a span of 'answers'\. .* \(it has no spans\)\.$"):
         check_protected([Document("d", TEXT)], AugmentSettings(protected_spans=("answers",)), ())
+
+
+def test_code_and_tables_of_markdown_are_never_dropped_into():
+    table = "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    text = (
+        f"One | two.\n\n```py\nx = 1\n\ny\n```\n\nMore.\n\n    indented\n\nEnd.\n\n{table}\n\n- it\n  ~~~\n  z\n  ~~~\n"
+    )
+    offsets_T2 = np.array([found.span() for found in regex.finditer(r"\S+", text)])
+    kept = protected_tokens(Document("d", text), offsets_T2, AugmentSettings(), ())
+    words = [text[start:end] for start, end in offsets_T2[~kept]]
+    assert words == ["One", "|", "two.", "More.", "End.", "-", "it"]

@@ -16,6 +16,10 @@ def parts(text: str) -> list[str]:
     [
         ["He was born.  ", "Was he?\n", 'She said "No!" ', "(Then he left.) ", "Oh… ", "End"],
         ["你好世界。", "“再见！”", "真的吗？", "是"],  # noqa: RUF001
+        ["यह पहला है। ", "दूसरा॥ ", "तीसरा"],
+        ["هل جاء؟ ", "نعم۔ ", "ذهب."],  # noqa: RUF001
+        ["Բարեւ։ ", "Այո"],  # noqa: RUF001
+        ["ሰላም። ", "ቤት።", "ውሃ"],
         ["版本 3.5 已发布。\n", "完"],
         ["A Heading\n\n", "- one item\n \n\t\n", "- another\nline of it\r\n\r\n", "The end.\n"],
         [" \n\nFirst. ", "Second."],

@@ -18,7 +18,8 @@ def dropout_words(settings: AugmentSettings) -> str:
     words += [] if settings.unit == "token" else [f"whole {settings.unit}s"]
     words += ["dropped characters overwritten with spaces"] if settings.blank else []
     protected = [f"spans of {', '.join(settings.protected_spans)}"] if settings.protected_spans else []
-    protected += [", ".join(settings.protected_patterns)] if settings.protected_patterns else []
+    patterns = [name for name in settings.protected_patterns if name not in AugmentSettings.protected_patterns]
+    protected += [", ".join(patterns)] if patterns else []
     words += [f"never dropped: {'; '.join(protected)}"] if protected else []
     return ", ".join(words)
 

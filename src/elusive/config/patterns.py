@@ -12,13 +12,18 @@ _CARDINALS = (
 )
 
 NAMED_PATTERNS = {
+    # Fences, and lines that are indented behind a blank line; rows of which the second is a line of dashes.
+    "code": r"(?ms:^[ \t]*+(?P<fence>`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+(?P=fence)[`~]*+[ \t]*+$|\Z))"
+    r"|(?m:(?<=\n[ \t]*\n)(?:(?: {4}|\t)[^\n]*+(?:\n(?:[ \t]*+\n)*+|\Z))++)",
+    "tables": r"(?m:^[^\n|]*+\|[^\n]*+\n[ \t]*+\|?[ \t]*+:?-+:?[ \t]*+(?:\|[ \t:-]*+)++(?:\n[^\n|]*+\|[^\n]*+)*+)",
     # Signs, currency, percent and attached letters belong to their number: "-3 %" or "5th" without them mislead too.
     "numbers": r"(?:[-+\u2212±]|\p{Sc}\s?){0,2}+(?:\b\p{Latin}{1,3})?\p{N}+(?:[.,:/\u2212-]\p{N}+)*+"
     r"(?:\p{Latin}{1,3}\b)?(?:\s?(?:[%‰°]|\p{Sc}(?!\s?\p{N})))?" + rf"|(?i:\b(?:{_CARDINALS})(?:-one)?\b)",
     "negations": r"(?i:\b(?:\w+n['\u2019]t|not|no|none|nobody|nothing|nowhere|never|neither|nor|cannot|without|hardly|"
     r"scarcely|barely)\b)",
 }
-"""Regular expressions by name: numbers in digits (and English cardinals above one), and English negations."""
+"""Regular expressions by name: code and tables of Markdown, numbers in digits (and English cardinals above one), and
+English negations."""
 
 
 def compiled_pattern(pattern: str, setting: str) -> regex.Pattern[str]:

@@ -234,8 +234,9 @@ class AugmentSettings:
     a word or phrase stands in the ranking where its best token does."""
     protected_spans: tuple[str, ...] = ()
     """Fields whose spans no arm drops; `heads` are all of score.head_fields, `answers` all others."""
-    protected_patterns: tuple[str, ...] = ()
-    """What no arm drops: `numbers`, `negations` (English), or regular expressions; any token that a match touches."""
+    protected_patterns: tuple[str, ...] = ("code", "tables")
+    """What no arm drops: `code` and `tables` of Markdown, `numbers`, `negations` (English), or regular expressions; any
+    token that a match touches."""
     pattern_seconds: float = 10.0
     """Most seconds that one protected pattern may take on one document."""
     clue_signal: ClueSignal = "ratio"

@@ -1,15 +1,21 @@
 """Where the sentences of a text end: one rule for chunks of long texts and for whatever treats sentences singly.
 
-Points, question marks and exclamation marks end a sentence, the Chinese and Japanese ones among them, and blank lines
-do. The point of an abbreviation, of an initial or of a number in a list does not.
+Points, question marks and exclamation marks end a sentence, those of all scripts that Unicode knows among them, and
+blank lines do. The point of an abbreviation, of an initial or of a number in a list does not.
 """
 
 import itertools
 import re
 
-# A closing quote or bracket belongs to its sentence; Chinese and Japanese put no space behind one.
-# Begun at the first of its points alone: at each, a long row of them would take time that grows with its square.
-_END = re.compile(r"""(?<![.!?…])[.!?…]+["'”’»)\]]*\s+|[。！？]+["”’」』）]*\s*|\n[^\S\n]*\n\s*""")  # noqa: RUF001
+import regex
+
+# A closing quote or bracket belongs to its sentence. Marks that end sentences in other scripts than Latin (Unicode's
+# property Sentence_Break=STerm, such as the danda, the Arabic question mark or the ideographic full stop) need no space
+# behind them. Begun at the first of its points alone: at each, a long row of them would take time that grows with its
+# square.
+_END = regex.compile(
+    r"""(?<![.!?…])[.!?…]+["'”’»)\]]*\s+|(?:(?![!?])\p{Sentence_Break=STerm})+["'”’»)\]」』）]*\s*|\n[^\S\n]*\n\s*"""  # noqa: RUF001
+)
 
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
@@ -61,7 +67,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return [(start, end) for start, end in itertools.pairwise(borders) if start < end]
 
 
-def _goes_on(text: str, end: re.Match[str]) -> bool:
+def _goes_on(text: str, end: regex.Match[str]) -> bool:
     """Whether a sentence goes on behind what looks like its end: the point of an abbreviation or of a number."""
     if end.group().rstrip() != "." or _BLANK_LINE.search(end.group()):
         return False
