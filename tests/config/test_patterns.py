@@ -57,5 +57,6 @@ def test_no_expression() -> None:
     with pytest.raises(ElusiveError) as caught:
         AugmentSettings(protected_patterns=("numbers", "(a"))
     assert str(caught.value).startswith(
-        "augment.protected_patterns: expected code, tables, numbers, negations or a regular expression, got '(a' (missing )"
+        "augment.protected_patterns: expected code, tables, numbers, negations or a regular expression, got '(a' "
+        "(missing )"
     )

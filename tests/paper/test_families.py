@@ -282,7 +282,10 @@ def test_passes_after_a_shorter_training_are_not_asked_after():
         ({"set": {"train.epochs": -1}}, "train.epochs: expected above 0, got -1.0."),
         ({"set": {"train.lora_rank": 2}, "grid": {"train.lora_rank": [4]}}, "stands in --grid and in --set"),
         ({"grid": {"train.rank": [4]}}, "train: unknown key 'rank'"),
-        ({"grid": {"people": [4]}}, "sweep: expected settings of train, augment, score, models, rewrite by dotted name"),
+        (
+            {"grid": {"people": [4]}},
+            "sweep: expected settings of train, augment, score, models, rewrite by dotted name",
+        ),
         ({"grid": {"train.lora_rank": 4}}, "expected a list of values for 'train.lora_rank', got 4"),
         ({"grid": {"train.lora_rank": []}}, "expected a list of values for 'train.lora_rank', got []"),
         (
