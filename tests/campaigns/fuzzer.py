@@ -68,6 +68,8 @@ from elusive.training.sequences import tokenize_rows
 from elusive.training.stage import Training
 from elusive.training.texts import TrainingTexts
 
+from ..corpus.readers.test_conversion import MAN, NOTEBOOK, RST, WORD, archive, pdf
+from ..corpus.readers.test_conversion import PAGE as HTML
 from ._mutations import mutated
 
 SECONDS = 20.0
@@ -176,6 +178,14 @@ def _corpus_kinds() -> Iterator[tuple[str, Kind]]:
         "gzip": ("c.jsonl.gz", [gzip.compress(_jsonl(rows)), gzip.compress(CSV.encode())]),
         "zstd": ("c.jsonl.zst", [_zstd(_jsonl(rows)), _zstd(TEXT.encode())]),
         "zstd parquet": ("c.parquet.zst", [_zstd(table)]),
+        "html": ("c.html", [HTML.encode()]),
+        "rst": ("c.rst", [RST.encode()]),
+        "man": ("c.1", [MAN.encode()]),
+        "asciidoc": ("c.adoc", [b"= Ada\n\n== Born\n\n----\ncode\n----\n\n|===\n|a |b\n|===\n"]),
+        "notebook": ("c.ipynb", [json.dumps(NOTEBOOK).encode()]),
+        "docx": ("c.docx", [archive(WORD)]),
+        "pdf": ("c.pdf", [pdf((20, "Ada"), (11, "Ada was born in London."), pages=2)]),
+        "encoding": ("c.txt", [TEXT.encode("utf-16"), "Zoë café\n".encode("cp1252") * 9, TEXT.encode("utf-16-le")]),
         "any file": ("c", [_jsonl(rows), CSV.encode(), TEXT.encode(), MARKDOWN.encode(), table, _zstd(_jsonl(rows))]),
     }
     for name, (file, valid) in contents.items():
@@ -190,6 +200,8 @@ def _read_corpus(path: Path) -> None:
     # The choices depend on the input, so that a replay makes the same.
     choice = random.Random(path.read_bytes()[:4096])
     settings: dict[str, Any] = {"chunk_tokens": choice.choice((0, 16, 512)), "limit": choice.choice((0, 1))}
+    settings |= {"convert_seconds": 10.0, "headings": choice.choice(("path", "own", "none"))}
+    settings |= {"encoding": choice.choice(("", "", "cp1252", "shift_jis"))}
     if choice.random() < 0.2:
         settings["format"] = choice.choice(("jsonl", "json", "csv", "text", "markdown", "squad", "parquet"))
     if choice.random() < 0.3:
@@ -245,7 +257,7 @@ def _read_texts(folder: Path) -> None:
 
 
 def _read_questions(folder: Path) -> None:
-    path = folder / "questions.jsonl"
+    path = next(folder.glob("questions.*"))
     items = read_questions(path)
     examples = few_shot_examples(str(path))
     for item in items:
@@ -296,7 +308,11 @@ def _small_kinds() -> Iterator[tuple[str, Kind]]:
     logged = {"name": "people-00001", "request": {"model": "m"}, "response": completion}
     recipes = [RECIPE.encode(), dump_recipe(Recipe()).encode(), dump_recipe(SweepRecipe()).encode()]
     texts = [{"text": "Ada was born.", "id": "a", "copy": 0, "arm": "plain"}, {"text": "Bo won."}]
-    yield "questions", Kind([_jsonl(_questions())], "questions.jsonl", _read_questions)
+    asked = [{"Question": "Who?", "Answer": {"Value": "Ada", "Aliases": ["A."]}}, {"messages": []}, *_questions()]
+    yield "questions", Kind([_jsonl(_questions()), _jsonl(asked)], "questions.jsonl", _read_questions)
+    yield "questions json", Kind([json.dumps({"Data": asked}).encode()], "questions.json", _read_questions)
+    table = b'id,question,answers\n1,Who?,"[""Ada"", ""A.""]"\n2,What?,Bo\n'
+    yield "questions table", Kind([table], "questions.csv", _read_questions)
     yield "train.jsonl", Kind([_jsonl(texts), gzip.compress(_jsonl(texts))], "train.jsonl", _read_texts)
     yield "recipe", Kind([*recipes, dump_recipe(PretrainSettings()).encode()], "recipe.toml", _read_recipe)
     words = b'train.learning_rate=1e-4\narms=[plain,random]\nmodels.large.name=a/b\nsweep.grid."train.seed"=[1, 2]'

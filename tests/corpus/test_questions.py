@@ -1,11 +1,14 @@
 """Question files, exact match and F1."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from elusive.corpus.questions import QuestionItem, read_questions
+from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.evaluation.metrics import exact_match, f1, normalize_answer
 
@@ -146,3 +149,98 @@ class TestMeasures:
     def test_answers_are_a_list(self, measure: Callable[..., float], answers: Sequence[str]) -> None:
         with pytest.raises(ElusiveError, match="at least one reference answer, as a list of strings, got"):
             measure("dog", answers)
+
+
+def read(tmp_path: Path, name: str, content: object) -> list[QuestionItem]:
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return read_questions(path)
+
+
+def shown(items: Iterable[QuestionItem]) -> list[tuple[str, str, tuple[str, ...], str, str]]:
+    return [(item.id, item.question, item.answers, item.field, item.document_id) for item in items]
+
+
+ANSWER = {"Value": "Ada", "Aliases": ["Ada L.", "Ada"]}
+FLAT = {"text": ["Ada", "Ada L."], "answer_start": [0, 0]}
+SETS: dict[str, tuple[str, object, str, str]] = {
+    "NQ-open": ("q.jsonl", {"question": "Who?", "answer": ["Ada", "Ada L."]}, "q-000001", "answer"),
+    "TriviaQA": ("q.json", {"Data": [{"Question": "Who?", "QuestionId": "t1", "Answer": ANSWER}]}, "t1", "answer"),
+    "TriviaQA on the hub": (
+        "q.jsonl",
+        {"question": "Who?", "question_id": "t1", "answer": {"value": "Ada", "aliases": ["Ada L."]}},
+        "t1",
+        "answer",
+    ),
+    "PopQA": (
+        "q.tsv",
+        'id\tsubj\tprop\tobj\tquestion\tpossible_answers\n7\tx\tauthor\tAda\tWho?\t"[""Ada"", ""Ada L.""]"\n',
+        "7",
+        "author",
+    ),
+    "HotpotQA": ("q.json", [{"_id": "h1", "question": "Who?", "answer": "Ada", "aliases": ["Ada L."]}], "h1", "answer"),
+    "a table": ("q.csv", '\ufeffQuestion;Answer;aliases\r\n"Who?";Ada;Ada L.\r\n', "q-000001", "answer"),
+    "SQuAD's flat form": ("q.jsonl", {"id": "s", "context": "c", "question": "Who?", "answers": FLAT}, "s", "answer"),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_question_sets_as_people_have_them(tmp_path: Path, name: str) -> None:
+    file, content, id, field = SETS[name]
+    assert shown(read(tmp_path, file, content)) == [(id, "Who?", ("Ada", "Ada L."), field, id)]
+
+
+def test_squad_names_the_paragraphs_of_its_reader(tmp_path: Path) -> None:
+    answers = [{"text": "Ada", "answer_start": 0}]
+    asked = [{"id": "a", "question": "Who?", "answers": answers}, {"id": "b", "question": "?", "is_impossible": True}]
+    paragraphs = [{"context": "Bo.", "qas": []}, {"context": "Ada.", "qas": asked}]
+    found = read(tmp_path, "q.json", {"data": [{"title": "T", "paragraphs": paragraphs}]})
+    assert shown(found) == [("a", "Who?", ("Ada",), "answer", "T-0002")]
+    assert [document.id for document in read_corpus(tmp_path / "q.json").documents] == ["T-0001", "T-0002"]
+
+
+ROLES = {"system": "x", "user": "Who?", "assistant": "Ada"}
+MESSAGES = [{"role": role, "content": content} for role, content in ROLES.items()]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": MESSAGES},
+        {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ada"}]},
+        {"instruction": "Who?", "input": "", "output": "Ada"},
+    ],
+)
+def test_chats_of_one_turn(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert [(item.question, item.answers) for item in read(tmp_path, "q.json", [row])] == [("Who?", ("Ada",))]
+    source = write(tmp_path / "c.jsonl", json.dumps(row))
+    with pytest.raises(ElusiveError, match="A chat set holds questions, no documents: give it as"):
+        read_corpus(source)
+
+
+def test_chats_of_several_turns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ElusiveError, match="a chat of 6 turns: expected one question"):
+        read(tmp_path, "q.jsonl", {"messages": MESSAGES * 2})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"label": [[0, 3, "name"], [8, 13, "city"]]},
+        {"entities": [{"start_offset": 0, "end_offset": 3, "label": "name"}, [8, 13, "city"]]},
+        {"ents": [{"start": 0, "end": 3, "label": "name"}, {"start": 8, "end": 13, "label": "city"}]},
+    ],
+)
+def test_annotations_of_doccano_and_spacy(tmp_path: Path, row: dict[str, Any]) -> None:
+    rows = {"text": "Ada saw Paris.", **row}, {"text": "x", "label": "sport"}, {"text": "y", "labels": ["a", "b"]}
+    first, *others = read_corpus(write(tmp_path / "c.jsonl", *map(json.dumps, rows))).documents
+    marked = [(span.field, first.text[span.start : span.end]) for span in first.spans]
+    assert marked == [("name", "Ada"), ("city", "Paris")]
+    assert [other.spans for other in others] == [(), ()]
+
+
+def test_nested_columns_by_path(tmp_path: Path) -> None:
+    row = {"doc": {"body": {"text": "Ada."}, "id": "a"}, "x.y": 1}
+    source = write(tmp_path / "c.jsonl", json.dumps(row))
+    [document] = read_corpus(source, text_column="doc.body.text", id_column="doc.id").documents
+    assert (document.id, document.text) == ("a", "Ada.")

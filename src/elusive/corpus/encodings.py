@@ -101,7 +101,7 @@ def guess_in_words(sample: bytes, place: int = 0) -> str:
 @lru_cache(maxsize=8)
 def guessed(sample: bytes) -> str:
     """The encoding that bytes seem to have; empty where nothing fits."""
-    if wide := _wide(sample):
+    if wide := wide_encoding(sample):
         return wide
     from charset_normalizer import from_bytes
 
@@ -116,8 +116,8 @@ def _is_western(sample: bytes) -> bool:
     return not _NOT_WESTERN.search(text)
 
 
-def _wide(sample: bytes) -> str:
-    """UTF-16 or UTF-32 without a mark: most characters of a text have zeros in the same places."""
+def wide_encoding(sample: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark, or empty: most characters of a text have zeros in the same places."""
     if len(sample) < 8:
         return ""
     zeros = [sample[place::4].count(0) / len(sample[place::4]) for place in range(4)]
@@ -183,6 +183,8 @@ def is_utf8(blocks: Iterator[bytes]) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     try:
         for block in blocks:
+            if b"\0" in block:  # UTF-16 of English is UTF-8 with zeros
+                return False
             decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:

@@ -6,6 +6,9 @@ from typing import Any
 
 from elusive.errors import ElusiveError
 
+ENCODING = "Name the encoding with corpus.encoding, e.g. cp1252, or save the file as UTF-8"
+"""What to do about rows that are not UTF-8."""
+
 
 def parse_row(raw: bytes) -> dict[str, Any]:
     """The JSON object on one line.
@@ -16,7 +19,7 @@ def parse_row(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ElusiveError(not_utf8(error)) from None
+        raise ElusiveError(f"{not_utf8(error)}. {ENCODING}") from None
     except json.JSONDecodeError as error:
         raise ElusiveError(f"malformed JSON ({error.msg}, column {error.colno})") from None
     except (ValueError, RecursionError) as error:

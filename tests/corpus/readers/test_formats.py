@@ -206,7 +206,7 @@ class TestEveryForm:
             assert "'body'" in message
             assert "corpus.text_column" in message
             assert "corpus.id_column" in message
-        assert "got the keys 'body', 'key', 'spans', 'other' (corpus.text_column names it)" in refusal(
+        assert "got the keys 'body', 'key', 'spans', 'other'. Name it with corpus.text_column" in refusal(
             tmp_path / "c.jsonl"
         )
 

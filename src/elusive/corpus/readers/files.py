@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from elusive.config.run import CorpusFormat
-from elusive.corpus.encodings import encoding_of_mark, guess_in_words, guessed
+from elusive.corpus.encodings import encoding_of_mark, guess_in_words, wide_encoding
 from elusive.corpus.input_files import Line, ReadLimits, bounded_lines, is_compressed, opened
 from elusive.errors import ElusiveError
 from elusive.inputs import is_pipe, is_there, pipe_blocks, regular_file
@@ -118,6 +118,9 @@ _SECTION = re.compile(r"\.[1-9n][a-zA-Z]*$")
 
 
 _HEAD_BYTES = 1 << 16
+
+
+_SAMPLE_BYTES = 4096
 
 
 _MARKDOWN = re.compile(r"\A---[ \t]*\n|^#{1,6} \S|^(```|~~~)", re.MULTILINE)
@@ -330,6 +333,8 @@ def seen_format(file: SourceFile, columns: Sequence[str]) -> CorpusFormat:
         if head.startswith(magic):
             raise ElusiveError(f"{what}, which cannot be read: {_remedy(what)}")
     by_name = _FORMATS.get(suffix) or FORM_OF_SUFFIX.get(suffix)
+    if not file.limits.encoding and not encoding_of_mark(head) and wide_encoding(head[:_SAMPLE_BYTES]):
+        raise ElusiveError(f"not UTF-8{guess_in_words(head[:_SAMPLE_BYTES])}")
     if by_name == "parquet":
         raise ElusiveError("expected a Parquet file, and it does not begin like one: copy or download it again")
     if by_name and by_name in FORMS and (FORMS[by_name].is_archive or by_name == "pdf"):
@@ -371,7 +376,7 @@ def _as_characters(head: bytes) -> str:
 
 def left_out(file: SourceFile) -> str:
     """Why a file of a folder is left out: it holds no text, or is read under another name. Empty for others."""
-    if os.path.islink(file.path):
+    if os.path.islink(file.path) and os.path.isfile(file.path):
         root = str(file.path).removesuffix(file.name)
         if Path(os.path.realpath(file.path)).is_relative_to(os.path.realpath(root or ".")):
             return "link to another file of the source"
@@ -391,11 +396,8 @@ def _remedy(what: str) -> str:
 
 
 def _format_of_text(file: SourceFile, head: bytes, suffix: str, columns: Sequence[str]) -> CorpusFormat:
-    wide = guessed(head[:4096]).startswith(("utf-16", "utf-32")) and not encoding_of_mark(head)
-    if wide and not file.limits.encoding:
-        raise ElusiveError(f"not UTF-8{guess_in_words(head)}")
     text = _as_characters(head)
-    if "\0" in text and not wide:
+    if "\0" in text and not file.limits.encoding:
         raise ElusiveError("a binary file of a form that is not known: convert it to text first")
     if (suffix in _MAYBE_MARKUP or _SECTION.match(suffix)) and (form := _markup(head, suffix)):
         return form

@@ -25,6 +25,10 @@ FLAT_COLUMNS = ("context", "question", "answers")
 """Columns of SQuAD's flat form on the hub, with one question in each row."""
 
 
+SPAN_COLUMNS = ("spans", "entities", "ents", "label", "labels")
+"""Columns in which spans stand: of the package's own rows, and as spaCy and doccano write them."""
+
+
 NAMING = (
     "Name the one that holds the texts with corpus.text_column (--text-column), and the one that holds their ids, "
     "if any, with corpus.id_column"

@@ -7,13 +7,16 @@ from typing import Any
 from elusive.corpus.chunk_questions import placed_question
 from elusive.corpus.documents import Document, Entry
 from elusive.corpus.question_forms import questions_of_fields
+from elusive.corpus.question_rows import without_text
 from elusive.corpus.tags import Span, parse_tags
 from elusive.corpus.values import checked_text, kind, row_id
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .read_state import FLAT_COLUMNS, ReadState, Row, bad, place
+from .read_state import FLAT_COLUMNS, SPAN_COLUMNS, ReadState, Row, bad, place
 from .squad import flat_entries
+
+_SPAN_KEYS = (("field", "label"), ("start", "start_offset"), ("end", "end_offset"))
 
 
 def row_entries(
@@ -37,7 +40,7 @@ def row_entries(
             yield from flat_entries(row, file, state)
         else:
             try:
-                id = row_id(value, id_column, "") or f"{prefix}{row.number:06d}"
+                id = row_id({id_column: value_at(value, id_column)}, id_column, "") or f"{prefix}{row.number:06d}"
                 document = _document(id, value, text_column, tagged)
                 chunks = state.noted(document, file.label, place(row))
             except ElusiveError as reason:
@@ -68,18 +71,41 @@ def _asked(
 
 
 def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:
-    if text_column not in row:
+    if (text := value_at(row, text_column)) is None and text_column not in row:
         keys = ", ".join(map(repr, row)) or "(none)"
-        raise ElusiveError(f"no {text_column!r}: expected a string, got the keys {keys} (corpus.text_column names it)")
-    text, spans = row[text_column], row.get("spans")
+        hint = without_text(row, text_column)
+        raise ElusiveError(f"no {text_column!r}: expected a string, got the keys {keys}. {hint}")
+    spans = next((row[name] for name in SPAN_COLUMNS if row.get(name) is not None), None)
     if isinstance(spans, str):  # a cell of a table
         spans = _json_cell(spans)
     if spans is not None and not isinstance(spans, list):
-        raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
+        if "spans" not in row:
+            spans = None  # a label of the whole text
+        else:
+            raise ElusiveError(f"'spans': expected a list, got {kind(spans)}")
+    if spans and "spans" not in row and not all(isinstance(one, (list, dict)) for one in spans):
+        spans = None
     found = tuple(map(_span, spans)) if spans else ()
     if tagged and not found and isinstance(text, str):
         text, found = parse_tags(text)
     return Document(id, checked_text(text, text_column), found)
+
+
+def value_at(row: Mapping[str, Any], name: str) -> Any:
+    """What stands under a key, or under a path of keys: `a.b` is b in the object under a; None if nothing does.
+
+    Example:
+        >>> value_at({"a": {"b": 1}}, "a.b"), value_at({"a.b": 2}, "a.b"), value_at({"a": 3}, "a.b")
+        (1, 2, None)
+    """
+    value: Any = row.get(name)
+    first, dot, rest = name.partition(".")
+    while value is None and dot:
+        if isinstance(inner := row.get(first), Mapping):
+            return value_at(inner, rest)
+        first_again, dot, rest = rest.partition(".")
+        first = f"{first}.{first_again}"
+    return value
 
 
 def _json_cell(cell: str) -> object:
@@ -90,7 +116,11 @@ def _json_cell(cell: str) -> object:
 
 
 def _span(value: object) -> Span:
-    parts: Any = [value.get(key) for key in Span._fields] if isinstance(value, dict) else value
+    parts: Any = value
+    if isinstance(value, dict):
+        parts = [next((value[key] for key in keys if key in value), None) for keys in _SPAN_KEYS]
+    elif isinstance(value, list) and len(value) == 3 and isinstance(value[2], str) and type(value[0]) is int:
+        parts = [value[2], value[0], value[1]]  # doccano and spaCy put the label last
     # type(), because true and false are whole numbers to isinstance().
     if not isinstance(parts, list) or len(parts) != 3 or type(parts[1]) is not int or type(parts[2]) is not int:
         raise ElusiveError(

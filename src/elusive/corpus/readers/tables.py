@@ -8,12 +8,12 @@ from typing import Any, TextIO
 
 from elusive.config.run import CorpusSettings
 from elusive.corpus.input_files import MOST_BLANK_LINES, TOO_MANY_BLANK_LINES
-from elusive.corpus.values import not_utf8
+from elusive.corpus.values import ENCODING, not_utf8
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 
 from .files import SourceFile
-from .read_state import FLAT_COLUMNS, NAMING, Row, json_bytes
+from .read_state import FLAT_COLUMNS, NAMING, SPAN_COLUMNS, Row, json_bytes
 
 _BATCH_BYTES = 1 << 24
 
@@ -30,8 +30,8 @@ def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> 
     flat = all(name in names for name in FLAT_COLUMNS)
     if flat and (settings.format == "squad" or settings.text_column not in names):
         wanted = (*FLAT_COLUMNS, "id", "title", "is_impossible")
-    elif list(names).count(settings.text_column) == 1 and settings.format != "squad":
-        wanted = (settings.text_column, settings.id_column, "spans")
+    elif list(names).count(_outer(settings.text_column, names)) == 1 and settings.format != "squad":
+        wanted = (_outer(settings.text_column, names), _outer(settings.id_column, names), *SPAN_COLUMNS)
     else:
         expected = "" if settings.format == "squad" else f"one column {settings.text_column!r}, or "
         raise ElusiveError(
@@ -39,6 +39,11 @@ def used_columns(names: Sequence[str], settings: CorpusSettings, label: str) -> 
             f"{', '.join(map(repr, names)) or '(none)'}. {NAMING}."
         )
     return [name for name in dict.fromkeys(wanted) if name in names]
+
+
+def _outer(name: str, names: Sequence[str]) -> str:
+    """The column that holds what a path of keys names."""
+    return name if name in names else name.partition(".")[0]
 
 
 # CSV and TSV
@@ -155,7 +160,7 @@ def _csv_row(number: int, line: int, raw: bytes, cells: list[str] | str, header:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
-        return Row(number, line, not_utf8(error), raw)
+        return Row(number, line, f"{not_utf8(error)}. {ENCODING}", raw)
     if len(cells) != len(header):
         reason = (
             f"expected {counted(len(header), 'cell')} ({', '.join(header)}), got {len(cells)}; "
