@@ -111,7 +111,8 @@ def test_frequencies_are_those_of_a_texts_length_whatever_is_read_with_it(kind):
     model, _ = model_pair(kind)
     words = " and on" * BOUNDARY
     documents = [Document("long", f"Ann was in Rome{words}", (Span("city", 11, 15),)), *documents_with_fields(2)]
-    sets, settings = [QuerySet("cues"), QuerySet("all")], {"max_length": 40, "max_batch_tokens": 4096}
+    sets = [QuerySet("cues"), QuerySet("all")]
+    settings: dict[str, Any] = {"max_batch_tokens": 4096}
     for most in (40, 1024):  # the cue stands in the first window of the long text; or the text is read as a whole
         settings["max_length"] = most
         found = score_query_sets(documents, model, tiny_tokenizer(), ScoreSettings(**settings), sets)
@@ -269,7 +270,8 @@ def test_more_weightings_than_are_summed_together(passes):
         text += " " + sentence
     documents = [Document("long", text, tuple(spans)), *tiny_documents(2)]
     sets = [QuerySet("cues", each=True), QuerySet("all"), QuerySet("cues")]
-    model, settings = tiny_model("llama"), {"max_length": 1024}
+    model = tiny_model("llama")
+    settings: dict[str, Any] = {"max_length": 1024}
     found = score_query_sets(documents, model, tiny_tokenizer(), ScoreSettings(**settings), sets)
     assert found[0][0].rows is not None
     assert len(found[0][0].rows) == 40

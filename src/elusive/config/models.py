@@ -16,7 +16,7 @@ class ModelRef:
     """A model, how it is loaded, and which of its attention heads count."""
 
     name: str = ""
-    """Folder or hub name; elusive/large and elusive/small ship with the package."""
+    """Folder, hub name, GGUF file or repository:file.gguf; elusive/large and elusive/small ship with the package."""
     revision: str = ""
     """Commit or branch of a hub model (empty: its default)."""
     dtype: Dtype = "float32"

@@ -15,6 +15,7 @@ import torch
 from elusive.config.models import ModelRef
 from elusive.errors import ElusiveError
 from elusive.models import loading
+from elusive.models.gguf_files import refuse_gguf
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
@@ -61,6 +62,7 @@ def continue_by_vllm(
             "Run: pip install 'elusive[vllm]', or leave evaluate.engine at 'transformers'."
         ) from error
     path = loading.resolve(model.name)
+    refuse_gguf(loading.base_of(path), "evaluate.engine = 'vllm'")
     adapter = _lora_config(path)
     longest = max(len(ids) for ids in token_ids) + max_new_tokens
     options = _options(model, path, adapter, longest)

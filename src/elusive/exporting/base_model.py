@@ -21,6 +21,7 @@ from elusive.config.models import ModelRef
 from elusive.config.run import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
+from elusive.models.gguf_files import refuse_gguf
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import atomic_path
 from elusive.training.adapters import lora_targets
@@ -99,6 +100,7 @@ def load_base_model(name: str, revision: str = "") -> BaseModel:
     Raises:
         ElusiveError: if they cannot be read.
     """
+    refuse_gguf(name, "Another trainer")
     tokenizer = loading.load_tokenizer(ModelRef(name, revision))
     place = loading.resolve(name)
     options: dict[str, Any] = {"revision": revision} if revision else {}

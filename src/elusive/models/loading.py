@@ -27,6 +27,7 @@ from elusive.config.models import ModelRef, Quantization
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash
 
+from . import gguf_files
 from .devices import default_device
 from .weights import check_adapters, check_weights, damaged_file, read_object
 
@@ -58,7 +59,8 @@ def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
     model = ModelRef.of(model)
     name, revision = model.name, model.revision
     with _reasons("tokenizer", name):
-        tokenizer = AutoTokenizer.from_pretrained(resolve(name), revision=revision or None, trust_remote_code=False)
+        place = gguf_files.named(resolve(name))
+        tokenizer = AutoTokenizer.from_pretrained(**place, revision=revision or None, trust_remote_code=False)
     if not getattr(tokenizer, "is_fast", False):
         raise ElusiveError(
             f"The tokenizer of {name} is {type(tokenizer).__name__}, which gives no character offsets. "
@@ -84,8 +86,11 @@ _FILES = ("*.safetensors", "config.json", "adapter_config.json", "tokenizer.json
 
 def model_hash(name: str) -> str:
     """SHA-256 of a local model's files, so that a model retrained in the same folder is noticed ("" for hub names)."""
-    folder = Path(resolve(name))
-    files = sorted(path for pattern in _FILES for path in folder.glob(pattern)) if os.path.isdir(folder) else []
+    place = Path(resolve(name))
+    if os.path.isdir(place):
+        files = sorted(path for pattern in _FILES for path in place.glob(pattern))
+    else:
+        files = [place] if gguf_files.GgufFile.of(name) and os.path.isfile(place) else []
     return _hash_of(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)) if files else ""
 
 
@@ -155,11 +160,16 @@ def load_model(
     on_one_device = isinstance(device, str) and device.split(":")[0] in ("cpu", "cuda", "mps")
     if not on_one_device:
         options["device_map"] = device
+    base = base_of(name)
     if quantization != "none":
+        if gguf_files.GgufFile.of(base):
+            raise ElusiveError(
+                f"quantization: expected none for {base}, which is a GGUF file, got {quantization!r}: its weights are "
+                "de-quantized when they are loaded. Leave it out, or name the model's safetensors."
+            )
         # Quantised weights are placed while they load, and cannot be moved afterwards.
         options["device_map"] = {"": device} if on_one_device else device
         options["quantization_config"] = _quantization(quantization, options["dtype"])
-    base = base_of(name)
     with _reasons("model", base):
         loaded = _load_base(base, model.revision, options, attention)
     if base != path:
@@ -173,20 +183,25 @@ def _load_base(
     base: str, revision: str, options: Mapping[str, Any], attention: str | Callable[[PreTrainedConfig], str] | None
 ) -> Any:
     """The transformers model, with all its weights."""
-    weights = {"pretrained_model_name_or_path": base, "revision": revision or None}
+    weights = {**gguf_files.named(base), "revision": revision or None}
     config = AutoConfig.from_pretrained(**weights, trust_remote_code=False)
     if callable(attention):
         attention = attention(config)
     _check_generation(base)
-    found: Any = AutoModelForCausalLM.from_pretrained(
-        **weights,
-        **options,
-        attn_implementation=attention,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are then reported, and refused by us with their names
-    )
+    with gguf_files.without_bar() if "gguf_file" in weights else contextlib.nullcontext():
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            **weights,
+            **options,
+            attn_implementation=attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are then reported, and refused by us with their names
+        )
     loaded, loading_info = found
     check_weights(loaded, base, loading_info, config)
+    if gguf_files.GgufFile.of(base):
+        gguf_files.forget_quantization(loaded)
+        loaded.config.name_or_path = base
+        loaded.name_or_path = None  # peft would look for a config.json there
     _keep_trainable_form(loaded)
     return loaded
 
@@ -324,8 +339,12 @@ def load_configs(model: ModelRef | str) -> ModelConfigs:
     model = ModelRef.of(model)
     base, revision = base_of(model.name), model.revision
     with _reasons("configuration", base):
-        config = AutoConfig.from_pretrained(base, revision=revision or None, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            **gguf_files.named(base), revision=revision or None, trust_remote_code=False
+        )
         _check_generation(base)
+    if gguf_files.GgufFile.of(base):
+        return ModelConfigs(config, GenerationConfig.from_model_config(config))
     try:
         return ModelConfigs(config, GenerationConfig.from_pretrained(base, revision=revision or "main"))
     except OSError:  # it has none
@@ -350,6 +369,8 @@ _LONGEST_REASON = 400
 
 
 def _loading_error(what: str, name: str, error: BaseException) -> ElusiveError:
+    if found := gguf_files.GgufFile.of(name):
+        return _gguf_error(what, found, error)
     if Path(resolve(name)).is_absolute() and not os.path.exists(resolve(name)):
         return ElusiveError(f"No {what} at {resolve(name)}: the folder does not exist.")
     if damage := damaged_file(resolve(name)):
@@ -361,10 +382,25 @@ def _loading_error(what: str, name: str, error: BaseException) -> ElusiveError:
             "that transformers joins, such as those of experts, are missing or have another shape. Download or save "
             "the model again."
         )
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:2])}"[:_LONGEST_REASON]
     return ElusiveError(
-        f"The {what} of '{name}' could not be loaded: {reason}\n"
-        "Expected a local folder with safetensors weights, a hub name that can be reached, elusive/large or "
-        "elusive/small."
+        f"The {what} of '{name}' could not be loaded: {_reason(error)}\n"
+        "Expected a local folder with safetensors weights, a GGUF file, a hub name that can be reached, elusive/large "
+        "or elusive/small."
     )
+
+
+def _gguf_error(what: str, found: gguf_files.GgufFile, error: BaseException) -> ElusiveError:
+    if damage := gguf_files.damage_of(found.path):
+        return ElusiveError(f"The {what} of '{found.path}' could not be loaded: {damage}")
+    if (os.path.isdir(found.place) or found.path.is_absolute()) and not os.path.exists(found.path):
+        return ElusiveError(f"No {what} at {found.path}: the file does not exist.")
+    return ElusiveError(
+        f"The {what} of the GGUF file '{found.path}' could not be loaded: {_reason(error)}\n"
+        "transformers reads GGUF files of some architectures only (Llama, Mistral, Qwen 2 and 3, Gemma 2 and 3, Phi-3 "
+        "and more). Name the model's safetensors instead: a folder, or a hub name."
+    )
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:2])}"[:_LONGEST_REASON]
