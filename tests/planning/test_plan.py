@@ -374,3 +374,15 @@ def test_shared_shots_are_said_to_be_read_once():
         stage.note
         == "500 questions, at most (shots of a field are prefilled once), of 5 trained and the untrained model"
     )
+
+
+def test_score_sets_of_one_model_are_planned_as_one_pass():
+    recipe = Recipe(arms=("contrast-cues", "contrast-all"))
+    scored = _named(planned(recipe, shapes=PAIR, **CORPUS), "score large")
+    assert len(scored) == 3
+    (paying,) = [stage for stage in scored if stage.flops]
+    for stage in scored:
+        if stage is not paying:
+            assert stage.least_seconds == 0
+            assert stage.note.endswith(f"in one pass with {paying.name.removeprefix('score ')}")
+    assert paying.tokens == max(stage.tokens for stage in scored)

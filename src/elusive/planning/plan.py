@@ -166,7 +166,7 @@ def plan_recipe(
         trials = [(arm, one) for arm, one in trials if arm in ARMS]
         times_scored = _times_scored(trials)
     return [
-        *(_scoring_stage(recipe, needed, times, sizes) for needed, times in times_scored.items()),
+        *_scoring_stages(recipe, times_scored, sizes),
         *_training_stages(trials, sizes),
         *_answering_stages(recipe, trials, sizes),
     ]
@@ -194,6 +194,24 @@ def _marked_document(recipe: Recipe) -> Document:
 def _chosen_heads(recipe: Recipe, model: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     one = recipe.models[model]
     return one.layers, one.heads
+
+
+def _scoring_stages(recipe: Recipe, times_scored: Mapping[ScoreSet, int], sizes: _Sizes) -> list[PlannedStage]:
+    """One for each score set; the largest of a model's sets of attention pays for the forward pass of them all."""
+    stages = {needed: _scoring_stage(recipe, needed, times, sizes) for needed, times in times_scored.items()}
+    paying: dict[tuple[str, str], PlannedStage] = {}
+    for needed, stage in stages.items():
+        largest = paying.setdefault((needed.model, needed.measure), stage)
+        if (stage.times * stage.tokens, stage.flops) > (largest.times * largest.tokens, largest.flops):
+            paying[needed.model, needed.measure] = stage
+    return [_in_one_pass(stage, paying[needed.model, needed.measure]) for needed, stage in stages.items()]
+
+
+def _in_one_pass(stage: PlannedStage, paying: PlannedStage) -> PlannedStage:
+    if stage is paying:
+        return stage
+    note = f"{stage.note}; in one pass with {paying.name.removeprefix('score ')}"
+    return dataclasses.replace(stage, flops=0.0, least_seconds=0.0, note=note)
 
 
 def _scoring_stage(recipe: Recipe, needed: ScoreSet, times: int, sizes: _Sizes) -> PlannedStage:
