@@ -193,10 +193,8 @@ class TestArms:
         scores[ScoreSet("small", "all")] = token_scores(np.array([0.5, 0.5, 0.5, 0.1]))
         scores[entropy_set("large")] = token_scores(np.array([0.9, 2.5, 0.1, 2.6]))
         document = Document("d", "a b c d", (Span("name", 2, 3), Span("city", 6, 7)))
-        special = np.zeros(4, dtype=bool)
-        scored = ScoredDocument(
-            document, scores, ScoreSet("large", "spans"), special, ScoreSettings(queries="spans"), AugmentSettings()
-        )
+        own, score = ScoreSet("large", "spans"), ScoreSettings(queries="spans")
+        scored = ScoredDocument(document, scores, own, np.zeros(4, bool), np.ones(4, bool), score, AugmentSettings())
         settings = AugmentSettings(alpha=0.7, beta=0.05)
         best = {}
         for arm in GUIDED:
@@ -272,7 +270,8 @@ class TestArms:
         )
         own = ScoreSet("large", "cues")
         scores = {own: token_scores(np.zeros(4)), entropy_set("large"): entropies}
-        given = (Document("d", "a b c d", ()), scores, own, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
+        masks = np.zeros(4, bool), np.ones(4, bool)
+        given = (Document("d", "a b c d", ()), scores, own, *masks, ScoreSettings(), AugmentSettings())
         assert entropy(ScoredDocument(*given)).tolist() == [np.inf, 0.5, pytest.approx(0.2), pytest.approx(0.1)]
         other = dataclasses.replace(entropies, token_ids=entropies.token_ids + 1)
         with pytest.raises(ElusiveError, match="The entropies of document 'd' are of other tokens"):
@@ -383,7 +382,8 @@ class TestDistance:
     def signal(self, *spans: Span) -> list[float]:
         document = Document("d", "a b c d", spans)
         own, cues = token_scores(np.zeros(4)), ScoreSet("large", "cues")
-        scored = ScoredDocument(document, {cues: own}, cues, np.zeros(4, bool), ScoreSettings(), AugmentSettings())
+        special, content = np.zeros(4, bool), np.ones(4, bool)
+        scored = ScoredDocument(document, {cues: own}, cues, special, content, ScoreSettings(), AugmentSettings())
         return distance_from_head(scored).tolist()
 
     def test_from_the_middle_of_the_nearest_mention(self) -> None:

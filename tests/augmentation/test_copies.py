@@ -209,6 +209,21 @@ class TestSharedDraws:
             assert few.texts[1].text == many.texts[1].text
 
 
+@pytest.mark.parametrize("arm", ["random", "random-matched", "attention", "contrast-cues"])
+def test_no_arm_drops_or_ranks_a_sink(scores: Any, tokenizer: Any, documents: list[Document], arm: str) -> None:
+    documents = documents[:2]
+    end = documents[0].text.index(" ")
+    sunk = {one: [replace(held[document.id], sink_end=end) for document in documents] for one, held in scores.items()}
+    options: dict[str, Any] = {"trained": "large", "tokenizer": tokenizer, "score": CUES}
+    settings = AugmentSettings(alpha=1.0, beta=100.0)
+    for made in augment_documents(documents, arm, sunk, settings=settings, **options):
+        inside_T = (made.ranked.offsets[:, 0] < end) & (made.ranked.offsets[:, 1] > 0)
+        assert inside_T.sum() == 1
+        assert not made.ranked.ranks[inside_T].any()
+        assert not made.ranked.drop_probability[inside_T].any()
+        assert made.ranked.drop_probability.max() == 1.0
+
+
 def dropped_positions(result: AugmentedDocument, copy: int) -> set[int]:
     """Which tokens after <bos> a copy dropped; its ids must agree."""
     kept = kept_tokens(result.ranked.drop_probability, copy_generator(0, result.ranked.document_id, copy))[1:]

@@ -58,8 +58,9 @@ def given(
     special = np.zeros(len(OFFSETS), bool)
     found = {LARGE: large} | ({SMALL: small} if small else {})
     chosen = AugmentSettings(**{"clue_reach": 0.0, **settings})  # type: ignore[arg-type]
-    scored = ScoredDocument(document(*spans), found, LARGE, special, ScoreSettings(), chosen)
-    return scored, words_of(scored, np.array([TEXT[a:b] != "." for a, b in OFFSETS]))
+    content = np.array([TEXT[a:b] != "." for a, b in OFFSETS])
+    scored = ScoredDocument(document(*spans), found, LARGE, special, content, ScoreSettings(), chosen)
+    return scored, words_of(scored)
 
 
 NOTHING: dict[str, float] = {}
@@ -95,6 +96,20 @@ class TestContrast:
             contrast_clues(*given(self.large, other))
 
 
+def test_a_sink_takes_the_evidence_of_the_token_behind_it() -> None:
+    # The sink receives most, and alike from both models: by itself it is no clue, and its word is a part of the name.
+    large = scores(NOTHING, {"Ada": 0.9, "Byron": 0.3, "Bob": 0.1})
+    small = scores(NOTHING, {"Ada": 0.9, "Bob": 0.05})
+    assert contrast_clues(*given(large, small, clue_signal="difference")) == [Clue(19, 4, 9)]
+    with_sink = [dataclasses.replace(one, sink_end=3) for one in (large, small)]
+    assert contrast_clues(*given(*with_sink, clue_signal="difference")) == [Clue(19, *ADA)]
+
+
+def test_a_sink_alone_is_no_clue() -> None:
+    only = dataclasses.replace(scores(NOTHING, {"Ada": 0.9, "Bob": 0.1}), sink_end=3)
+    assert attention_clues(*given(only)) == [Clue(19, *BOB)]
+
+
 def test_own_attention() -> None:
     large = scores(NOTHING, {"Ada": 0.2, "Byron": 0.3, "London": 0.1}, {"Bob": 0.2, "Byron": 0.15})
     assert attention_clues(*given(large)) == [Clue(19, *ADA)]  # Bob is less than twice as heavy as Byron
@@ -118,10 +133,10 @@ def test_distance_does_not_repeat_what_a_sentence_says() -> None:
     ids, ones = np.arange(6, dtype=np.int32), np.ones(6, np.int32)
     sentences = np.array([[0, 9], [9, 18]], np.int32)
     own = TokenScores("d", ids, offsets, np.zeros(6, np.float32), ones, sentences=sentences)
-    special = np.zeros(6, bool)
+    special, content = np.zeros(6, bool), np.array([1, 1, 0, 1, 1, 0], bool)
     settings = AugmentSettings(clue_words=1)
-    scored = ScoredDocument(Document("d", text), {LARGE: own}, LARGE, special, ScoreSettings(), settings)
-    assert distance_clues(scored, words_of(scored, np.array([1, 1, 0, 1, 1, 0], bool))) == []
+    scored = ScoredDocument(Document("d", text), {LARGE: own}, LARGE, special, content, ScoreSettings(), settings)
+    assert distance_clues(scored, words_of(scored)) == []
 
 
 def test_random_words_stand_side_by_side_outside_the_sentence() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,14 @@ class TestClues:
         (one,) = read(scores(LARGE), scores(SMALL), special_ids=(1, 4))
         assert one.positions.tolist() == [2, 3, 6]
         assert read_clues([DOCUMENT], {"ann": scores(LARGE)}, {}, head_fields=(), excluded_tokens=()) == []
+
+    def test_a_sink_is_never_a_find(self) -> None:
+        # "Ann" takes the most, in one model or both; "Lee" is the only token of the name that counts.
+        for ends in ((3, 3), (0, 3)):
+            pair = (replace(scores(LARGE), sink_end=ends[0]), replace(scores(SMALL), sink_end=ends[1]))
+            (one,) = read(*pair)
+            assert one.positions.tolist() == [2, 3, 4, 6]
+            assert one.is_head.tolist() == [True, False, False, False]
 
     def test_other_tokens_are_refused_unless_carried_over(self) -> None:
         small = TokenScores(

@@ -146,22 +146,22 @@ def windows_by_hand(eager, ids, queries, width, front, include_self):
     return sums / np.maximum(counts, 1), counts
 
 
-@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize(
+    ("bos", "sink", "front"), [(True, "auto", 1), (False, "auto", 1), (False, "none", 0), (True, "first-token", 2)]
+)
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_windows_of_long_texts(name, bos):
+def test_windows_of_long_texts(name, bos, sink, front):
     model, eager = model_pair(name)
     tokenizer = tiny_tokenizer(bos=bos)
     documents = tiny_documents(3, seed=4, words=(10, 30))
     for queries in ("cues", "spans", "all"):
         for include_self in (True, False):
-            got = score_documents(
-                documents, model, tokenizer, ScoreSettings(queries=queries, include_self=include_self, max_length=20)
-            )
+            settings = ScoreSettings(queries=queries, include_self=include_self, max_length=20, sink=sink)
+            got = score_documents(documents, model, tokenizer, settings)
             for document, scores in zip(documents, got, strict=True):
+                assert scores.sink_end == (scores.offsets[front - 1, 1] if front > bos else 0)
                 positions = positions_by_hand(document, bos, queries)
-                by_hand, counts = windows_by_hand(
-                    eager, scores.token_ids.tolist(), positions, 20, int(bos), include_self
-                )
+                by_hand, counts = windows_by_hand(eager, scores.token_ids.tolist(), positions, 20, front, include_self)
                 np.testing.assert_array_equal(scores.queries, counts)
                 np.testing.assert_allclose(scores.scores, by_hand, rtol=0, atol=TOLERANCE)
                 if queries == "all" and include_self:

@@ -152,7 +152,7 @@ def text_of(tokens, front, queries):
     special_T = np.arange(tokens) < front
     zeros = np.zeros((tokens, 2), np.int32)
     positions = (windows.TextQueries(np.array(queries, dtype=int)),)
-    return windows.TokenisedText(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, positions)
+    return windows.TokenisedText(DOCUMENT, np.arange(tokens, dtype=np.int32), zeros, special_T, positions, front)
 
 
 def as_lists(windows):
@@ -198,7 +198,7 @@ def test_every_query_is_read_once_with_half_a_window_of_context(front, max_lengt
 
 
 def test_a_window_that_holds_no_text_is_refused():
-    with pytest.raises(ElusiveError, match="max_length is 2, but the tokenizer puts 2 special tokens"):
+    with pytest.raises(ElusiveError, match="max_length is 2, but 2 tokens begin every window"):
         windows.windows_of(0, text_of(40, 2, [30]), 2)
 
 

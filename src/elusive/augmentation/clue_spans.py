@@ -47,7 +47,7 @@ class Words:
         cls,
         text: str,
         offsets: Int[np.ndarray, "tokens 2"],
-        rankable: Bool[np.ndarray, " tokens"],
+        content: Bool[np.ndarray, " tokens"],
         first_tokens: Int[np.ndarray, " tokens"],
     ) -> "Words":
         """Group tokens to words.
@@ -55,11 +55,11 @@ class Words:
         Args:
             text: the document's text.
             offsets: characters of each token, (tokens, 2).
-            rankable: bool, (tokens,); tokens that are never ranked belong to no word.
+            content: bool, (tokens,); others, such as white space and points, belong to no word.
             first_tokens: from `first_tokens_of_words`.
         """
         trimmed_T2 = trimmed_offsets(text, offsets)
-        names, tokens_T = np.unique(np.where(rankable, first_tokens, -1), return_inverse=True)
+        names, tokens_T = np.unique(np.where(content, first_tokens, -1), return_inverse=True)
         tokens_T = tokens_T - int(len(names) > 0 and names[0] == -1)
         inside_T = tokens_T >= 0
         bounds_W2 = np.tile([len(text), 0], (tokens_T.max(initial=-1) + 1, 1))

@@ -145,7 +145,7 @@ class Augmenter:
         tokens = self._tokens(scored)
         ranks = arm_ranks(self.arm, tokens, self.settings)
         probability = drop_probabilities(self.arm, tokens, self.settings, ranks)
-        clues = tuple(self.arm.clues(scored, words_of(scored, self._rankable(scored)))) if self.arm.clues else ()
+        clues = tuple(self.arm.clues(scored, words_of(scored))) if self.arm.clues else ()
         ranked = RankedDocument(document.id, document.text, own.token_ids, own.offsets, ranks, probability, clues)
         kept_CT = kept_in_copies(probability, seeds_C4, self.generator, tokens.units)
         made = [self.maker.original(ranked), *self.maker.copies(ranked, kept_CT, self.copies)]
@@ -183,7 +183,7 @@ class Augmenter:
 
     def _tokens(self, scored: ScoredDocument) -> Tokens:
         document, own = scored.document, scored.own
-        rankable, seen = self._rankable(scored), own.queries > 0
+        rankable, seen = scored.rankable, own.queries > 0
         protected = protected_tokens(document, own.offsets, self.protecting, self.score.head_fields)
         signal = self.arm.signal(scored) if self.arm.signal else None
         units = first_tokens_of_units(self.settings.unit, document.text, own.offsets, scored.special)
@@ -195,17 +195,13 @@ class Augmenter:
             seen = ~any_in_unit(~seen, units) if keeps else any_in_unit(seen, units)
         return Tokens(rankable & ~protected, seen, signal, units, int(np.count_nonzero(rankable & protected)))
 
-    def _rankable(self, scored: ScoredDocument) -> np.ndarray:
-        own = scored.own
-        return rankable_tokens(
-            scored.document.text, own.token_ids, own.offsets, self.special_ids, self.score.excluded_tokens
-        )
-
     def _scored(self, document: Document, scores: DocumentScores) -> ScoredDocument:
         own = scores_of(scores, self.own, document)
         # np.isin takes ten times as long for a short text.
         special = np.array([token in self.special_ids for token in own.token_ids.tolist()], dtype=bool)
-        return ScoredDocument(document, scores, self.own, special, self.score, self.settings)
+        excluded = self.score.excluded_tokens
+        content = rankable_tokens(document.text, own.token_ids, own.offsets, self.special_ids, excluded)
+        return ScoredDocument(document, scores, self.own, special, content, self.score, self.settings)
 
 
 def _marked(marks: TokenMarks | None) -> float:

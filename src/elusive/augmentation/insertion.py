@@ -6,7 +6,7 @@ Axes: S sentences that hold a query, T tokens.
 from collections.abc import Callable, Collection
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float, Float64
 
 from elusive.clues.contrast import check_contrast
 from elusive.corpus.documents import Document, Span
@@ -25,10 +25,10 @@ _LEAST = 1e-6
 """Attention below which a ratio says nothing: about what float32 leaves of a softmax over a long text."""
 
 
-def words_of(scored: ScoredDocument, rankable: np.ndarray) -> Words:
-    """The words of a document that may be parts of clues."""
+def words_of(scored: ScoredDocument) -> Words:
+    """The words of a document that may be parts of clues; a sink, which is never ranked, is a part of its word."""
     text, offsets_T2 = scored.document.text, scored.own.offsets
-    return Words.of(text, offsets_T2, rankable, first_tokens_of_words(text, offsets_T2, scored.special))
+    return Words.of(text, offsets_T2, scored.content, first_tokens_of_words(text, offsets_T2, scored.special))
 
 
 def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
@@ -70,8 +70,23 @@ def attention_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
 
 def _found(scored: ScoredDocument, words: Words, signal_ST: np.ndarray) -> list[Clue]:
     settings = scored.settings
+    signal_ST = _of_neighbour(signal_ST, scored.sink)
     evidence_ST: Float64[np.ndarray, "sentences tokens"] = shared(evidence(signal_ST), settings.clue_reach)
     return clue_spans(words, evidence_ST, _sentences(scored), count=settings.clue_words, margin=settings.clue_margin)
+
+
+def _of_neighbour(
+    signal_ST: Float[np.ndarray, "sentences tokens"], sink_T: Bool[np.ndarray, " tokens"]
+) -> Float[np.ndarray, "sentences tokens"]:
+    """The signal with that of the token behind the sink in the sink's place.
+
+    What a sink receives says nothing of it, but its word may be a part of a clue, such as the name that a text begins
+    with, and a word that is the sink alone would have no evidence otherwise.
+    """
+    sinks = np.flatnonzero(sink_T)
+    if not len(sinks) or sinks[-1] + 1 == len(sink_T):
+        return signal_ST
+    return np.where(sink_T, signal_ST[:, sinks[-1] + 1, None], signal_ST)
 
 
 def distance_clues(scored: ScoredDocument, words: Words) -> list[Clue]:

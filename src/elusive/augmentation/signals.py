@@ -26,6 +26,7 @@ class ScoredDocument:
         scores: its scores by score set.
         own_set: the score set of the model to be trained at score.queries; its tokens are ranked and dropped.
         special: bool, (tokens,); whether each of these tokens is special (bos, eos).
+        content: bool, (tokens,); false for special tokens, white space and excluded tokens.
         score: queries and head fields.
         settings: whether scores are carried over between tokenizers.
     """
@@ -34,6 +35,7 @@ class ScoredDocument:
     scores: Mapping[ScoreSet, TokenScores]
     own_set: ScoreSet
     special: np.ndarray
+    content: np.ndarray
     score: ScoreSettings
     settings: AugmentSettings
 
@@ -45,6 +47,17 @@ class ScoredDocument:
             ElusiveError: if there are none.
         """
         return scores_of(self.scores, self.own_set, self.document)
+
+    @cached_property
+    def sink(self) -> np.ndarray:
+        """Which tokens are the attention sink in any of its scores, bool (tokens,)."""
+        ends = max((one.sink_end for one in self.scores.values()), default=0)
+        return (self.own.offsets[:, 0] < ends) & ~self.special
+
+    @property
+    def rankable(self) -> np.ndarray:
+        """Which tokens may be ranked and dropped, bool (tokens,)."""
+        return self.content & ~self.sink
 
     def pair(self, queries: Queries, each: bool = False) -> tuple[TokenScores, TokenScores]:
         """Scores of the large and of the small model at the same queries, on the tokens of the trained model.

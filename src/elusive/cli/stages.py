@@ -93,7 +93,7 @@ def score(
     """
     from elusive.runs.progress import shown
     from elusive.scoring.shards import Kept
-    from elusive.scoring.stage import score_corpus
+    from elusive.scoring.stage import score_corpus, sink_of
 
     documents = documents_of(corpus)
     chosen: dict[Kept, bool] = {"heads": per_head, "sentences": each}
@@ -102,6 +102,8 @@ def score(
         raise ElusiveError(
             "--measure entropy: expected no --layers or --heads, which choose attention. Leave them out."
         )
+    if words := sink_of(model, settings.sink):
+        say(f"{model.name}: {words}.")
     with shown(f"score {model.name}") as progress:
         score_corpus(documents, output, model, settings, measure=measure, fields=fields, keep=keep, progress=progress)
     say(f"{output}: scored")

@@ -55,7 +55,7 @@ class DocumentClues:
         large: scores of the large model. Its tokens are the document's tokens here.
         small: scores of the small model on these tokens.
         contrast: float32, (tokens,): large.scores - small.scores.
-        rankable: bool, (tokens,); false for special tokens, white space and excluded tokens.
+        rankable: bool, (tokens,); false for special tokens, sinks, white space and excluded tokens.
         seen: bool, (tokens,); whether any query sees the token.
         ranks: int32, (tokens,); 1 is the best clue, 0 is never ranked. Unseen tokens rank after all seen ones.
 
@@ -224,7 +224,8 @@ def clues_of(
         large, small = pair_on_tokens(large, small, large, document.text)
     contrast_T = contrast(large, small)
     special_ids = set(special_token_ids(tokenizer))
-    rankable_T = rankable_tokens(document.text, large.token_ids, large.offsets, special_ids, settings.excluded_tokens)
+    excluded, sink_end = settings.excluded_tokens, max(large.sink_end, small.sink_end)
+    rankable_T = rankable_tokens(document.text, large.token_ids, large.offsets, special_ids, excluded, sink_end)
     seen_T = large.queries > 0
     ranks_T = rank_tokens(contrast_T, rankable_T, seen_T)
     return DocumentClues(document, large, small, contrast_T, rankable_T, seen_T, ranks_T)

@@ -92,7 +92,8 @@ def read_clues(
         if across_tokenizers:
             one, other = pair_on_tokens(one, other, one, document.text)
         contrast(one, other)  # refuses what cannot be compared
-        rankable_T = rankable_tokens(document.text, one.token_ids, one.offsets, special_ids, excluded_tokens)
+        sink_end = max(one.sink_end, other.sink_end)
+        rankable_T = rankable_tokens(document.text, one.token_ids, one.offsets, special_ids, excluded_tokens, sink_end)
         positions_R = np.flatnonzero(rankable_T & (one.queries > 0))
         is_head_T = head_tokens(document, one.offsets, head_fields)
         rows = (_rows(scores, per_head)[:, positions_R] for scores in (one, other))

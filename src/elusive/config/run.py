@@ -16,10 +16,16 @@ Queries = Literal["cues", "spans", "all"]
 Unit = Literal["token", "word", "phrase"]
 
 
+Sink = Literal["auto", "first-token", "none"]
+
+
 UnseenTokens = Literal["last", "keep"]
 
 
 ClueSignal = Literal["ratio", "difference"]
+
+
+CueFusion = Literal["mean", "rrf", "zscore", "max", "best-rank"]
 
 
 INSERT_FORMS = ("prefix", "parenthesis", "pronoun")
@@ -197,6 +203,9 @@ class ScoreSettings:
     """Never ranked and never dropped, in addition to special tokens and white space."""
     renormalise: bool = False
     """Leave attention to tokens that are never ranked out, and scale the rest of each row to sum to 1."""
+    sink: Sink = "auto"
+    """The first token of each text takes up surplus attention where no bos stands before it: never ranked and never
+    dropped then (auto), or always (first-token), or treated like any other (none)."""
     max_length: int = 0
     """Longest window in tokens (0: the model's own context)."""
     max_batch_tokens: int = 0

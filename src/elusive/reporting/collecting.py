@@ -25,7 +25,9 @@ from elusive.evaluation.predictions import (
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
 from elusive.runs.folder import RunFolder, epoch_answers, known_answers
+from elusive.runs.stage import stage_settings
 from elusive.runs.typed_json import from_json
+from elusive.scoring.sets import sets_in
 from elusive.stats.estimates import Difference, Estimate, corrected, corrected_by_name, difference, estimate
 
 from .results import (
@@ -70,7 +72,7 @@ def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], dis
             quarantined=_count_lines(run.quarantine),
         ),
         models=ModelNames(recipe.models.large.name, recipe.models.small.name, recipe.models.trained),
-        read={side: _chosen(recipe, side) for side in ("large", "small")},
+        read={side: _chosen(run, recipe, side) for side in ("large", "small")},
         train=recipe.train,
         augment=recipe.augment,
         excluded_tokens=recipe.score.excluded_tokens,
@@ -82,12 +84,15 @@ def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], dis
     return dataclasses.replace(results, verdict=verdict(results))
 
 
-def _chosen(recipe: Recipe, side: str) -> str:
+def _chosen(run: RunFolder, recipe: Recipe, side: str) -> str:
     """Whose mean a model's attention is, in words."""
     layers, heads = recipe.models[side].layers, recipe.models[side].heads
     parts = [f"layers {', '.join(map(str, layers))}" if layers else "", f"heads {', '.join(heads)}" if heads else ""]
     chosen = " and ".join(part for part in parts if part) or "all heads"
-    return chosen + (", rows over the ranked tokens alone" if recipe.score.renormalise else "")
+    chosen += ", rows over the ranked tokens alone" if recipe.score.renormalise else ""
+    scored = (path for one, path in sets_in(run.scores_folder()).items() if one.model == side)
+    sink = any(stage_settings(path).get("sink") for path in scored)
+    return chosen + (", each text's first token left out of ranks as the attention sink" if sink else "")
 
 
 def _read_questions(run: RunFolder) -> list[QuestionItem]:

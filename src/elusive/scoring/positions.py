@@ -167,8 +167,9 @@ def rankable_tokens(
     offsets_T2: Int[np.ndarray, "tokens 2"],
     special_ids: Collection[int],
     excluded: Sequence[str],
+    sink_end: int = 0,
 ) -> Bool[np.ndarray, " tokens"]:
-    """Which tokens may be ranked and dropped: not special, not white space only, not an excluded string.
+    """Which tokens may be ranked and dropped: not special, no sink, not white space only, not an excluded string.
 
     Args:
         text: the document's text.
@@ -176,6 +177,7 @@ def rankable_tokens(
         offsets_T2: their characters, (tokens, 2).
         special_ids: ids of bos, eos, pad and the like.
         excluded: strings such as "." that are never ranked; compared without surrounding white space.
+        sink_end: the text's characters up to this one are an attention sink (see `TokenScores`).
 
     Returns:
         bool, (tokens,).
@@ -186,7 +188,10 @@ def rankable_tokens(
     never = {"", *(word.strip() for word in excluded)}
     starts, ends = np.asarray(offsets_T2).reshape(-1, 2).T.tolist()
     tokens = zip(np.asarray(token_ids_T).tolist(), starts, ends, strict=True)
-    rankable = [token not in special_ids and text[start:end].strip() not in never for token, start, end in tokens]
+    rankable = [
+        start >= sink_end and token not in special_ids and text[start:end].strip() not in never
+        for token, start, end in tokens
+    ]
     return np.array(rankable, dtype=bool)
 
 

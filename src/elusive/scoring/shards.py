@@ -46,9 +46,14 @@ _KEPT_COLUMNS: dict[Kept, list[tuple[str, pa.DataType]]] = {
 }
 
 
-def schema_with(kept: Collection[Kept]) -> pa.Schema:
-    """The columns of a shard that holds more: [layer][head][token] of heads, [sentence][token] of sentences."""
-    return pa.schema([*_COLUMNS, *(column for one in get_args(Kept) if one in kept for column in _KEPT_COLUMNS[one])])
+_SINK_END = "sink_end"
+"""A column that only texts with a sink of their own have."""
+
+
+def schema_with(kept: Collection[Kept], sinks: bool = False) -> pa.Schema:
+    """The columns of a shard that holds more: [layer][head][token] of heads, [sentence][token] of sentences, sinks."""
+    more = [column for one in get_args(Kept) if one in kept for column in _KEPT_COLUMNS[one]]
+    return pa.schema([*_COLUMNS, *more, *([(_SINK_END, pa.int32())] if sinks else [])])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,6 +74,8 @@ class TokenScores:
         rows: float32 (rows, tokens), the mean attention that token k receives from those of one sentence's queries that
             see it; 0 where none does.
         row_queries: int32 (rows, tokens), how many of the sentence's queries see the token.
+        sink_end: the text's characters up to this one, its first token's, are an attention sink, whose score says
+            nothing of the text; 0: none are.
     """
 
     document_id: str
@@ -80,6 +87,7 @@ class TokenScores:
     sentences: Int32[np.ndarray, "rows 2"] | None = None
     rows: Float32[np.ndarray, "rows tokens"] | None = None
     row_queries: Int32[np.ndarray, "rows tokens"] | None = None
+    sink_end: int = 0
 
 
 def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
@@ -102,8 +110,10 @@ def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
         columns["sentence_ends"] = [characters_2[:, 1] for characters_2 in sentences]
         columns["rows"] = _nested([row.rows for row in scores if row.rows is not None], pa.float32())
         columns["row_queries"] = _nested([row.row_queries for row in scores if row.row_queries is not None], pa.int32())
+    if sinks := any(row.sink_end for row in scores):
+        columns[_SINK_END] = [row.sink_end for row in scores]
     with atomic_path(path) as temporary:
-        pq.write_table(pa.table(columns, schema=schema_with(kept)), temporary, **WRITE)
+        pq.write_table(pa.table(columns, schema=schema_with(kept, sinks)), temporary, **WRITE)
 
 
 def read_shard(path: Path) -> list[TokenScores]:
@@ -114,7 +124,8 @@ def read_shard(path: Path) -> list[TokenScores]:
     """
     with opened_parquet(path, "Delete it and done.json beside it, and run the score stage again.") as file:
         names = file.schema_arrow.names
-        schema = schema_with([one for one, columns in _KEPT_COLUMNS.items() if columns[-1][0] in names])
+        kept: list[Kept] = [one for one, columns in _KEPT_COLUMNS.items() if columns[-1][0] in names]
+        schema = schema_with(kept, _SINK_END in names)
         table = file.read(columns=schema.names).select(schema.names).cast(schema)
         nested = [name for name in schema.names if name in _NESTED]
         return [
@@ -145,6 +156,7 @@ def _row(row: Mapping[str, Any], nested: Mapping[str, Any]) -> TokenScores:
         queries=np.array(row["queries"], dtype=np.int32),
         per_head=_heads(nested["per_head"]) if "per_head" in nested else None,
         **(_sentences(row, nested) if "rows" in nested else {}),
+        sink_end=row.get(_SINK_END, 0),
     )
     tokens = len(read.token_ids)
     if not (len(read.offsets) == len(read.scores) == len(read.queries) == tokens and np.isfinite(read.scores).all()):

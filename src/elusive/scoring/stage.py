@@ -15,19 +15,21 @@ import transformers
 
 from elusive.attention.architectures import attention_to_load
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings
+from elusive.config.run import ScoreSettings, Sink
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.models import loading, processes
 from elusive.runs.files import ProgressFunction, silent
 from elusive.runs.progress import shown_together
 from elusive.runs.stage import Stage
+from elusive.runs.terminal import note
 
 from .entropy import entropy_of_documents
 from .positions import answer_spans
 from .score import score_query_sets
 from .sets import Measure, QuerySet, ScoreSet
 from .shards import Kept, TokenScores, write_shard
+from .sinks import sink_in_words
 
 
 def score_sets(
@@ -59,6 +61,8 @@ def score_sets(
     made = {score_set: Path(folder) / score_set.name for score_set in needed}
     of_field = documents if field_documents is None else list(itertools.islice(documents, field_documents))
     for model in dict.fromkeys(score_set.model for score_set in made):
+        if words := sink_of(models[model], settings.sink):
+            note(f"{models[model].name}: {words}.")
         with shown_together() as show:
             outputs = [
                 _Output(
@@ -269,6 +273,7 @@ class _Scorer:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             **(of_attention if output.measure == "attention" else {"measure": output.measure}),
+            **({"sink": "first-token"} if sink_of(self.model, settings.sink) else {}),
             "max_length": settings.max_length,
             "shard_documents": settings.shard_documents,
             "corpus": corpus_hash(output.documents),
@@ -291,6 +296,12 @@ def check_corpus(documents: Collection[Document], settings: ScoreSettings, query
             f"{', '.join(fields) or 'an answer field'} (fields: {', '.join(known) or 'none'}; "
             f"head fields: {', '.join(head_fields) or 'none'}). Use queries = all for text without spans."
         )
+
+
+@functools.lru_cache(maxsize=8)
+def sink_of(model: ModelRef, sink: Sink) -> str:
+    """What is done about the attention sink of a model's texts, in words; empty where nothing is."""
+    return sink_in_words(loading.load_tokenizer(model), sink)
 
 
 def load_for_scoring(model: ModelRef | str) -> Any:

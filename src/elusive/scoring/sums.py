@@ -60,6 +60,7 @@ class TextSums:
             sentences=None if rows is None else rows.sentences,
             rows=None if rows is None else self._sums_MT / np.maximum(self._counts_MT, 1).astype(np.float32),
             row_queries=None if rows is None else self._counts_MT,
+            sink_end=text.sink_end,
         )
 
     def _head_means(self) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from elusive.models.special_tokens import special_token_ids
 from .positions import QueryFinder, rankable_tokens
 from .sentence_rows import SentenceRows, sentence_rows
 from .sets import QuerySet
+from .sinks import first_token_is_sink, front_tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,10 @@ class TokenisedText:
     special: np.ndarray
     queries: tuple[TextQueries, ...]
     """Its queries, one query set after the other."""
+    front: int = 0
+    """How many tokens at its front begin every window: special ones (bos), or the text's own sink."""
+    sink_end: int = 0
+    """Its characters up to this one are an attention sink; 0: none are."""
     ranked: np.ndarray | None = None
     """Whether a token may be ranked, where rows are renormalised over those that may."""
 
@@ -87,6 +92,7 @@ def tokenise(
         verbose=False,  # longer than the model's context is fine: windows take care of it
     )
     special_ids = special_token_ids(tokenizer)
+    has_sink = first_token_is_sink(tokenizer, settings.sink)
     texts = []
     for document, ids, offsets, added in zip(
         documents, rows["input_ids"], rows["offset_mapping"], rows["special_tokens_mask"], strict=True
@@ -96,14 +102,15 @@ def tokenise(
         special_T = np.array(added, dtype=bool) | np.isin(ids_T, special_ids)
         if special_T.all():
             raise ElusiveError(f"Document '{document.id}' has no token: its text is {document.text[:60]!r}. Remove it.")
+        front = front_tokens(special_T, has_sink)
+        sink_end = int(offsets_T2[front - 1, 1]) if has_sink else 0
         finder = QueryFinder(document, offsets_T2, special_T, settings.head_fields)
         queries = tuple(_queries(document.text, offsets_T2, finder, query_set) for query_set in query_sets)
         ranked_T = None
         if settings.renormalise:
-            ranked_T = (
-                rankable_tokens(document.text, ids_T, offsets_T2, special_ids, settings.excluded_tokens) & ~special_T
-            )
-        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries, ranked_T))
+            excluded = settings.excluded_tokens
+            ranked_T = rankable_tokens(document.text, ids_T, offsets_T2, special_ids, excluded, sink_end) & ~special_T
+        texts.append(TokenisedText(document, ids_T, offsets_T2, special_T, queries, front, sink_end, ranked_T))
     return texts
 
 
@@ -138,13 +145,13 @@ def windows_of(index: int, text: TokenisedText, max_length: int) -> list[Window]
         is_query_T[queries.positions] = True
     if reach <= max_length:
         return [Window(index, np.arange(reach), is_query_ST, min(len(text.token_ids), max_length))]
-    # Special tokens at the front (bos) begin every window: models expect one, and it takes up surplus attention.
-    front = int(np.argmin(text.special))
+    # Special tokens (bos), or the text's own sink: a window without one would make a sink of whatever it begins with.
+    front = text.front
     width = max_length - front
     if width < 1:
         raise ElusiveError(
-            f"max_length is {max_length}, but the tokenizer puts {front} special tokens before a text. "
-            f"Give at least {front + 2}."
+            f"max_length is {max_length}, but {front} tokens begin every window (special ones, or the text's attention "
+            f"sink). Give at least {front + 2}."
         )
     stride = max(1, width // 2)
     windows = []
