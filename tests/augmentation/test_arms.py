@@ -143,6 +143,11 @@ class TestArms:
         }
         assert arm_named("contrast-cues+insert-attention").needs("large", "spans") == (each, *pair_sets("cues"))
         assert ARMS["contrast-cues"].needs("small", "cues") == tuple(pair_sets("cues"))[::-1]
+        fused = arm_named("contrast-cues+insert-attention").needs("large", "spans", "rrf")
+        assert fused == (each, *pair_sets("cues", each=True))
+        assert ARMS["contrast-all"].needs("small", "all", "rrf") == tuple(pair_sets("all", each=True))[::-1]
+        for name in ("attention", "random", "attention+insert-contrast"):
+            assert arm_named(name).needs("large", "cues", "rrf") == arm_named(name).needs("large", "cues")
         inserting = {"insert-contrast", "insert-contrast+reorder", *REWRITING}
         assert {name for name, arm in ARMS.items() if arm.contrasts} == {"contrast-all", *AT_CUES} | inserting
         reading = {name for name, arm in ARMS.items() if arm.reads("small", "cues")}

@@ -212,12 +212,13 @@ class TestSharedDraws:
 @pytest.mark.parametrize("arm", ["random", "random-matched", "attention", "contrast-cues"])
 def test_no_arm_drops_or_ranks_a_sink(scores: Any, tokenizer: Any, documents: list[Document], arm: str) -> None:
     documents = documents[:2]
-    end = documents[0].text.index(" ")
-    sunk = {one: [replace(held[document.id], sink_end=end) for document in documents] for one, held in scores.items()}
+    ends = {one.id: int(scores[LARGE_CUES][one.id].offsets[1, 1]) for one in documents}  # behind bos
+    sunk = {one: [replace(held[name], sink_end=end) for name, end in ends.items()] for one, held in scores.items()}
     options: dict[str, Any] = {"trained": "large", "tokenizer": tokenizer, "score": CUES}
     settings = AugmentSettings(alpha=1.0, beta=100.0)
     for made in augment_documents(documents, arm, sunk, settings=settings, **options):
-        inside_T = (made.ranked.offsets[:, 0] < end) & (made.ranked.offsets[:, 1] > 0)
+        inside_T = made.ranked.offsets[:, 1] == ends[made.ranked.document_id]
+        assert inside_T.tolist().index(True) == 1
         assert inside_T.sum() == 1
         assert not made.ranked.ranks[inside_T].any()
         assert not made.ranked.drop_probability[inside_T].any()
@@ -268,6 +269,28 @@ class TestSignals:
         everything = self.signals(scores, tokenizer, document, "contrast-all").signal
         large, small = scores[ScoreSet("large", "all")][document.id], scores[ScoreSet("small", "all")][document.id]
         assert everything[1:].tolist() == (large.scores - small.scores)[1:].tolist()
+
+    def test_contrast_by_ratio(self, scores: Any, tokenizer: Any, documents: list[Document]) -> None:
+        document, settings = documents[0], AugmentSettings(contrast_signal="ratio")
+        large, small = scores[LARGE_CUES][document.id], scores[SMALL_CUES][document.id]
+        given = self.signals(scores, tokenizer, document, settings=settings)
+        ratio = np.log((large.scores + 1e-6) / (small.scores + 1e-6))
+        np.testing.assert_allclose(given.signal[given.seen], ratio[given.seen], rtol=1e-5)
+        assert np.isneginf(given.signal[~given.seen]).all()
+
+    @pytest.mark.parametrize(("arm", "queries"), [("contrast-cues", "cues"), ("contrast-all", "all")])
+    def test_fused_cues_are_those_of_single_sentences(
+        self, scores: Any, tokenizer: Any, documents: list[Document], arm: str, queries: Queries
+    ) -> None:
+        document, settings = documents[0], AugmentSettings(cue_fusion="best-rank")
+        large, small = (scores[one][document.id] for one in pair_sets(queries, each=True))
+        given = self.signals(scores, tokenizer, document, arm, settings=settings)
+        seen_ST = (large.row_queries > 0) & given.rankable
+        # Rank 1 of each sentence leads, whatever the size of its contrast.
+        first = set(np.where(seen_ST, large.rows - small.rows, -np.inf).argmax(axis=1).tolist())
+        assert len(first) > 1
+        assert set(np.argsort(-given.signal)[: len(first)].tolist()) == first
+        assert np.isneginf(given.signal[~seen_ST.any(axis=0)]).all()
 
     def test_contrast_across_tokenizers_only_where_asked_for(
         self, scores: Any, tokenizer: Any, documents: list[Document]

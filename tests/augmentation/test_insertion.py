@@ -132,7 +132,8 @@ def test_distance_does_not_repeat_what_a_sentence_says() -> None:
     offsets = np.array([[0, 3], [4, 7], [7, 8], [9, 12], [13, 17], [17, 18]], np.int32)
     ids, ones = np.arange(6, dtype=np.int32), np.ones(6, np.int32)
     sentences = np.array([[0, 9], [9, 18]], np.int32)
-    own = TokenScores("d", ids, offsets, np.zeros(6, np.float32), ones, sentences=sentences)
+    rows = {"rows": np.zeros((2, 6), np.float32), "row_queries": np.ones((2, 6), np.int32)}
+    own = TokenScores("d", ids, offsets, np.zeros(6, np.float32), ones, sentences=sentences, **rows)
     special, content = np.zeros(6, bool), np.array([1, 1, 0, 1, 1, 0], bool)
     settings = AugmentSettings(clue_words=1)
     scored = ScoredDocument(Document("d", text), {LARGE: own}, LARGE, special, content, ScoreSettings(), settings)

@@ -22,6 +22,7 @@ from elusive.clues.recall import (
     read_clues,
     recall_at,
 )
+from elusive.config.run import AugmentSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.reporting.clue_tables import heads_table, recall_markdown, recall_table
@@ -68,6 +69,30 @@ class TestClues:
         assert one.positions.tolist() == [2, 3, 6]
         assert read_clues([DOCUMENT], {"ann": scores(LARGE)}, {}, head_fields=(), excluded_tokens=()) == []
 
+    def test_by_ratio(self) -> None:
+        (one,) = read(scores(LARGE), scores(SMALL), augment=AugmentSettings(contrast_signal="ratio"))
+        ratios = [0.02 / 0.01, 1.0, 0.03 / 0.01, 0.05 / 0.01, 0.04 / 0.11]
+        np.testing.assert_allclose(one.signal("contrast"), np.log(ratios), atol=2e-4)
+        np.testing.assert_allclose(one.signal("large"), [0.02, 0.06, 0.03, 0.05, 0.04], atol=1e-7)
+
+    def test_fused_cues_beside_random_orders_fused_alike(self) -> None:
+        # Two cues; the first sees three of the ranked tokens. Ranks by large: 2 1 3 - -, 5 1 2 3 4.
+        counts = np.array([[1, 1, 1, 1, 0, 0, 0, 0], [1] * 7 + [0]], np.int32)
+        rows = np.array([[0, 0.2, 0.3, 0.1, 0, 0, 0, 0], [0, 0.1, 0.5, 0.4, 0.3, 0, 0.2, 0]], np.float32)
+        by_sentence = {"sentences": np.array([[0, 11], [12, 26]], np.int32), "row_queries": counts}
+        large = replace(scores(LARGE), rows=rows, **by_sentence)
+        small = replace(scores(SMALL), rows=np.zeros((2, 8), np.float32), **by_sentence)
+        (one,) = read(large, small, augment=AugmentSettings(cue_fusion="rrf"))
+        expected = [(1 / 62 + 1 / 65) / 2, 1 / 61, (1 / 63 + 1 / 62) / 2, 1 / 63, 1 / 64]
+        np.testing.assert_allclose(one.signal("large"), expected)
+        np.testing.assert_allclose(one.signal("contrast"), expected)
+        # A name that two cues see has a mean of two, which is less often among the best two than one value is.
+        (other,) = read(large, small, augment=AugmentSettings(cue_fusion="zscore"))
+        assert other.chance(2) < 0.36 < 2 / 5
+        assert read(large, small)[0].chance(2) == 2 / 5
+        with pytest.raises(ElusiveError, match="got those of whole documents"):
+            read(scores(LARGE), scores(SMALL), augment=AugmentSettings(cue_fusion="rrf"))
+
     def test_a_sink_is_never_a_find(self) -> None:
         # "Ann" takes the most, in one model or both; "Lee" is the only token of the name that counts.
         for ends in ((3, 3), (0, 3)):
@@ -86,7 +111,7 @@ class TestClues:
         )
         with pytest.raises(ElusiveError, match="split document 'ann' into different tokens"):
             read(scores(LARGE), small)
-        (one,) = read(scores(LARGE), small, across_tokenizers=True)
+        (one,) = read(scores(LARGE), small, augment=AugmentSettings(across_tokenizers=True))
         # "Ann Lee" gives 0.1 to each of its 6 letters.
         np.testing.assert_allclose(one.signal("small")[:2], [0.3, 0.3], atol=1e-7)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from elusive.config.run import AugmentSettings, Queries
+from elusive.config.run import AugmentSettings, CueFusion, Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet
 
@@ -21,7 +21,7 @@ from .insertion import (
 from .marks import MarkUse, Use
 from .rewrite_prompts import Style
 from .rules import DropRule, Tokens, at_lowest, by_rank, none_dropped, ranks_by
-from .signals import Signal
+from .signals import ContrastAt, Signal
 from .units import mean_in_unit
 
 
@@ -96,23 +96,41 @@ class Arm:
     copies: bool = True
     needs_head: bool = False
 
-    def needs(self, trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
+    def needs(self, trained: str, queries: Queries, fusion: CueFusion = "mean") -> tuple[ScoreSet, ...]:
         """The score sets that its texts are made with: what it reads, and the trained model's, for its tokens.
 
         Args:
             trained: role of the model to be trained: large, small or another.
             queries: score.queries of the run.
+            fusion: augment.cue_fusion of the run.
         """
-        return tuple(dict.fromkeys((self.own(trained, queries), *self.reads(trained, queries))))
+        read = self.reads(trained, queries)
+        if self.fuses(fusion):
+            read = tuple(dataclasses.replace(one, each=True) for one in read)
+        return tuple(dict.fromkeys((self.own(trained, queries, fusion), *read)))
 
-    def own(self, trained: str, queries: Queries) -> ScoreSet:
-        """The trained model's score set, whose tokens are ranked and dropped; by sentences if clues are sought.
+    def own(self, trained: str, queries: Queries, fusion: CueFusion = "mean") -> ScoreSet:
+        """The trained model's score set, whose tokens are ranked and dropped; by sentences if it reads those.
 
         Args:
             trained: as in `needs`.
             queries: as in `needs`.
+            fusion: as in `needs`.
         """
-        return ScoreSet(trained, queries, each=self.clues is not None)
+        return ScoreSet(trained, queries, each=self.by_sentence(fusion))
+
+    def fuses(self, fusion: CueFusion) -> bool:
+        """Whether its ranking is made of those of single sentences, with this augment.cue_fusion."""
+        return fusion != "mean" and self.drops_by_contrast
+
+    def by_sentence(self, fusion: CueFusion) -> bool:
+        """Whether it reads scores sentence by sentence, with this augment.cue_fusion."""
+        return self.clues is not None or self.fuses(fusion)
+
+    @property
+    def drops_by_contrast(self) -> bool:
+        """Whether it ranks tokens by the contrast of two models."""
+        return isinstance(self.signal, ContrastAt)
 
     @property
     def drops(self) -> bool:
@@ -144,6 +162,8 @@ class Arm:
             return self.deletes
         if setting == "across_tokenizers":
             return self.contrasts
+        if setting in ("contrast_signal", "cue_fusion"):
+            return self.drops_by_contrast
         if setting == "low_entropy_share":
             return self.drop_probability is at_lowest
         if setting.startswith("insert_"):

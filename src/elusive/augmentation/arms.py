@@ -22,7 +22,7 @@ from .insertion import (
 from .protection import ANSWERS
 from .rewrite_prompts import Style
 from .rules import at_alpha, at_lowest, at_mean_of_ranks, none_dropped
-from .signals import attention, contrast_at, distance_from_head, distance_from_queries, entropy
+from .signals import ContrastAt, attention, distance_from_head, distance_from_queries, entropy
 
 _TABLE = (
     Arm(
@@ -87,7 +87,7 @@ _TABLE = (
         colour="#0072b2",
         on_dark="#4a90d9",
         marker="X",
-        signal=contrast_at("all"),
+        signal=ContrastAt("all"),
         reads=lambda trained, queries: pair_sets("all"),
     ),
     Arm(
@@ -100,7 +100,7 @@ _TABLE = (
         colour="#d55e00",
         on_dark="#e8702a",
         marker="o",
-        signal=contrast_at("cues"),
+        signal=ContrastAt("cues"),
         reads=lambda trained, queries: pair_sets("cues"),
     ),
     Arm(
@@ -240,7 +240,7 @@ _IN_TRAINING = (
         colour="#1b7837",
         on_dark="#5aae61",
         marker="o",
-        signal=contrast_at("cues"),
+        signal=ContrastAt("cues"),
         reads=_cues,
         use="hide_keys",
     ),
@@ -261,7 +261,7 @@ _IN_TRAINING = (
         colour="#5e3c99",
         on_dark="#9d7fd1",
         marker="o",
-        signal=contrast_at("cues"),
+        signal=ContrastAt("cues"),
         reads=_cues,
         use="mask_inputs",
     ),
@@ -285,7 +285,7 @@ _IN_TRAINING = (
         colour="#b2182b",
         on_dark="#e2505f",
         marker="P",
-        signal=contrast_at("cues"),
+        signal=ContrastAt("cues"),
         reads=_cues,
         use="weigh_loss",
         copies=False,
@@ -320,7 +320,7 @@ _IN_TRAINING = (
         colour="#e0651f",
         on_dark="#ff9a57",
         marker="o",
-        signal=contrast_at("cues"),
+        signal=ContrastAt("cues"),
         reads=_cues,
         skips_broken=True,
     ),

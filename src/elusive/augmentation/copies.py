@@ -3,7 +3,7 @@
 import collections
 import itertools
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import AugmentSettings, Queries, ScoreSettings
+from elusive.config.run import AugmentSettings, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
@@ -114,7 +114,7 @@ class Augmenter:
         settings: AugmentSettings,
     ) -> None:
         self.arm, self.score, self.settings = arm_named(arm), score, settings
-        self.own = self.arm.own(trained, score.queries)
+        self.own = self.arm.own(trained, score.queries, settings.cue_fusion)
         self.protecting = sparing(settings, self.arm.spares)
         self.special_ids = set(special_token_ids(tokenizer))
         self.maker = TextMaker(tokenizer, settings, self.arm)
@@ -246,7 +246,7 @@ def augment_documents(
         ElusiveError: if there is no such arm, a score set that it needs is missing, or one is not of the same
             documents in the same order.
     """
-    check_sets(arm_named(arm), scores, trained, score.queries)
+    check_sets(arm_named(arm), scores, arm_named(arm).needs(trained, score.queries, settings.cue_fusion))
     total = len(documents) if isinstance(documents, Sized) else 0
     options = {"arm": arm, "trained": trained, "tokenizer": tokenizer, "score": score, "settings": settings}
     done = 0
@@ -256,14 +256,13 @@ def augment_documents(
         yield from batch
 
 
-def check_sets(arm: Arm, given: Iterable[ScoreSet], trained: str, queries: Queries) -> None:
+def check_sets(arm: Arm, given: Iterable[ScoreSet], needed: Collection[ScoreSet]) -> None:
     """Refuse to begin without the scores that an arm's texts are made with.
 
     Raises:
         ElusiveError: names the score sets that are needed, and those given.
     """
     given = sorted(given)
-    needed = arm.needs(trained, queries)
     if not set(needed) <= set(given):
         raise ElusiveError(
             f"Arm {arm.name} is made with the scores {', '.join(map(str, needed))}, got "

@@ -39,8 +39,8 @@ def augment(
         Document by document the original (copy 0), then its copies.
 
     Raises:
-        ElusiveError: if a setting is out of its range, a protected field is none of the documents', or the clues'
-            queries are spans, at which no arm drops tokens.
+        ElusiveError: if a setting is out of its range, a protected field is none of the documents', the clues'
+            queries are spans, at which no arm drops tokens, or cues are fused and sentences were not kept.
 
     Reference:
         Gao et al. 2025, arXiv 2409.17954, Equation 1.
@@ -57,6 +57,6 @@ def augment(
     augmenter = Augmenter(
         _ARMS[queries], trained="large", tokenizer=clues.tokenizer, score=clues.settings, settings=settings
     )
-    large, small = pair_sets(queries)
+    large, small = pair_sets(queries, each=augmenter.arm.by_sentence(settings.cue_fusion))
     rows = [(one.document, {large: one.large, small: one.small}) for one in clues]
     return [text for made in augmenter.augment(rows) for text in made.texts]

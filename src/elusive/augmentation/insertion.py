@@ -8,10 +8,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from elusive.clues.contrast import check_contrast
+from elusive.clues.contrast import contrast_rows
 from elusive.corpus.documents import Document, Span
-from elusive.errors import ElusiveError
-from elusive.scoring.shards import TokenScores
 
 from .clue_spans import Clue, Words, clue_spans, evidence, shared
 from .draws import copy_generator
@@ -20,9 +18,6 @@ from .words import first_tokens_of_words
 
 ClueFinder = Callable[[ScoredDocument, Words], list[Clue]]
 """At most one clue for each sentence that holds a query of the run; sentences that need none have none."""
-
-_LEAST = 1e-6
-"""Attention below which a ratio says nothing: about what float32 leaves of a softmax over a long text."""
 
 
 def words_of(scored: ScoredDocument) -> Words:
@@ -35,19 +30,10 @@ def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     """What the large model attends to and the small one overlooks, by difference or ratio (augment.clue_signal).
 
     Raises:
-        ElusiveError: if the two models have other tokens.
+        ElusiveError: if the two models have other tokens, or were not scored sentence by sentence.
     """
-    large, small = scored.pair(scored.score.queries, each=True)
-    check_contrast(large, small)
-    large_ST, small_ST = _rows(large), _rows(small)
-    if not np.array_equal(_of_sentences(large.sentences), _of_sentences(small.sentences)):
-        raise ElusiveError(
-            f"The two models' queries in document {scored.document.id!r} stand in different sentences, because their "
-            "tokens differ. Choose two models of one family."
-        )
-    if scored.settings.clue_signal == "ratio":
-        return _found(scored, words, np.log(large_ST + _LEAST) - np.log(small_ST + _LEAST))
-    return _found(scored, words, large_ST - small_ST)
+    pair = scored.pair(scored.score.queries, each=True)
+    return _found(scored, words, contrast_rows(*pair, scored.settings.clue_signal))
 
 
 def contrast_facts(scored: ScoredDocument, words: Words) -> list[Clue]:
@@ -58,14 +44,15 @@ def contrast_facts(scored: ScoredDocument, words: Words) -> list[Clue]:
     """
     clues = contrast_clues(scored, words)
     large, small = scored.pair(scored.score.queries, each=True)
-    gained_S = np.maximum(_rows(large) - _rows(small), 0).sum(axis=1)
+    gained_ST = np.maximum(large.by_sentence().rows - small.by_sentence().rows, 0)
+    gained_S = gained_ST[:, ~scored.sink].sum(axis=1)
     gained = dict(zip(_sentences(scored)[:, 0].tolist(), gained_S.tolist(), strict=True))
     return sorted(clues, key=lambda clue: -gained[clue.sentence])
 
 
 def attention_clues(scored: ScoredDocument, words: Words) -> list[Clue]:
     """What the trained model itself attends to."""
-    return _found(scored, words, _rows(scored.own))
+    return _found(scored, words, scored.own.by_sentence().rows)
 
 
 def _found(scored: ScoredDocument, words: Words, signal_ST: np.ndarray) -> list[Clue]:
@@ -167,15 +154,4 @@ def _clue(words: Words, group: list[int], sentence: int) -> Clue:
 
 def _sentences(scored: ScoredDocument) -> np.ndarray:
     """Characters of the sentences that hold a query, int32 (sentences, 2)."""
-    return _of_sentences(scored.own.sentences)
-
-
-def _rows(scores: TokenScores) -> np.ndarray:
-    """What each token receives from each of these sentences, float32 (sentences, tokens); 0 if they do not see it."""
-    return _of_sentences(scores.rows)
-
-
-def _of_sentences(array: np.ndarray | None) -> np.ndarray:
-    if array is None:
-        raise ElusiveError("Expected scores sentence by sentence, got those of whole documents. Score with each=True.")
-    return array
+    return scored.own.by_sentence().sentences

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from elusive.clues.contrast import contrast
+from elusive.clues.contrast import contrast, contrast_rows
+from elusive.clues.fusion import fused
 from elusive.clues.ranks import distance_signal
 from elusive.clues.tokenizers import pair_on_tokens
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
@@ -28,7 +29,7 @@ class ScoredDocument:
         special: bool, (tokens,); whether each of these tokens is special (bos, eos).
         content: bool, (tokens,); false for special tokens, white space and excluded tokens.
         score: queries and head fields.
-        settings: whether scores are carried over between tokenizers.
+        settings: how models are contrasted, and whether scores are carried over between tokenizers.
     """
 
     document: Document
@@ -144,15 +145,20 @@ def distance_from_queries(scored: ScoredDocument) -> np.ndarray:
     return distance_signal(positions, len(scored.own.token_ids))
 
 
-def contrast_at(queries: Queries) -> Signal:
-    """The signal "large minus small" at these queries, float32 (tokens,)."""
+@dataclass(frozen=True)
+class ContrastAt:
+    """The signal that is the contrast at these queries, as augment.contrast_signal and augment.cue_fusion take it."""
 
-    def contrasted(scored: ScoredDocument) -> np.ndarray:
-        large, small = scored.pair(queries)
-        # A token that these queries do not see has no contrast: 0 would put it in the middle.
-        return np.where(large.queries > 0, contrast(large, small), -np.inf)
+    queries: Queries
 
-    return contrasted
+    def __call__(self, scored: ScoredDocument) -> np.ndarray:
+        """float (tokens,); -inf for tokens that these queries do not see: 0 would put them in the middle."""
+        signal, fusion = scored.settings.contrast_signal, scored.settings.cue_fusion
+        large, small = scored.pair(self.queries, each=fusion != "mean")
+        if fusion == "mean":
+            return np.where(large.queries > 0, contrast(large, small, signal), -np.inf)
+        candidates_ST = scored.rankable & (large.by_sentence().queries > 0)
+        return fused(contrast_rows(large, small, signal), candidates_ST, fusion)
 
 
 def scores_of(scores: Mapping[ScoreSet, TokenScores], wanted: ScoreSet, document: Document) -> TokenScores:

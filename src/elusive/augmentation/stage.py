@@ -241,7 +241,7 @@ def _stage(
     Raises:
         ElusiveError: if scores are missing, unfinished or of another corpus, or as `check_texts`.
     """
-    check_sets(arm_named(arm), score_folders, trained, score.queries)
+    check_sets(arm_named(arm), score_folders, arm_named(arm).needs(trained, score.queries, settings.cue_fusion))
     check_texts(documents, arm_named(arm), score, settings)
     corpus = corpus_hash(documents)
     scored = {one: stage_settings(path) for one, path in score_folders.items()}
@@ -319,9 +319,10 @@ def augment_from_scores(
     for role, one in made.items():
         _check_measure(scores[role], one, "attention")
     _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
-    _check_each({scores[role]: one for role, one in made.items()}, arm)
+    settings = settings or AugmentSettings()
+    each = arm_named(arm).by_sentence(settings.cue_fusion)
+    _check_each({scores[role]: one for role, one in made.items() if each}, arm)
     own = made[trained]
-    each = arm_named(arm).clues is not None
     sets = {ScoreSet(role, own["queries"], each=each): path for role, path in scores.items()}
     if entropy:
         _check_measure(entropy, stage_settings(entropy), "entropy")
@@ -336,7 +337,7 @@ def augment_from_scores(
         score=ScoreSettings(
             queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
         ),
-        settings=settings or AugmentSettings(),
+        settings=settings,
         progress=progress,
     )
 
@@ -351,12 +352,12 @@ def _check_measure(folder: Path, made: Mapping[str, Any], expected: Measure) -> 
 
 
 def _check_each(made: Mapping[Path, Mapping[str, Any]], arm: str) -> None:
-    """Refuse scores of whole documents for an arm that looks for clues sentence by sentence."""
-    for folder, one in made.items() if arm_named(arm).clues else ():
+    """Refuse scores of whole documents for an arm that looks sentence by sentence."""
+    for folder, one in made.items():
         if not one.get("each"):
             raise ElusiveError(
-                f"Arm {arm} looks for a clue to each sentence, but {folder} holds scores of whole documents. Score the "
-                "corpus into another folder with --each (score_corpus: each=True)."
+                f"Arm {arm} looks for clues sentence by sentence (also with augment.cue_fusion), but {folder} holds "
+                "scores of whole documents. Score the corpus into another folder with --each (score_corpus: each=True)."
             )
 
 

@@ -11,12 +11,16 @@ def dropout_words(settings: AugmentSettings) -> str:
         'alpha 0.6, beta 0.05, unseen tokens kept'
         >>> dropout_words(AugmentSettings(unseen_tokens="last", unit="word", protected_spans=("answers", "heads")))
         'alpha 0.6, beta 0.05, unseen tokens ranked last, whole words, never dropped: spans of answers, heads'
+        >>> dropout_words(AugmentSettings(contrast_signal="ratio", cue_fusion="zscore"))
+        'alpha 0.6, beta 0.05, unseen tokens kept, contrast by ratio, cues fused by zscore'
     """
     words = [f"alpha {settings.alpha:g}", f"beta {settings.beta:g}"]
     words += ["ranks relative to the document's length"] if settings.rank_scale == "relative" else []
     words += [{"keep": "unseen tokens kept", "last": "unseen tokens ranked last"}[settings.unseen_tokens]]
     words += [] if settings.unit == "token" else [f"whole {settings.unit}s"]
     words += ["dropped characters overwritten with spaces"] if settings.blank else []
+    words += [f"contrast by {settings.contrast_signal}"] if settings.contrast_signal != "difference" else []
+    words += [f"cues fused by {settings.cue_fusion}"] if settings.cue_fusion != "mean" else []
     protected = [f"spans of {', '.join(settings.protected_spans)}"] if settings.protected_spans else []
     patterns = [name for name in settings.protected_patterns if name not in AugmentSettings.protected_patterns]
     protected += [", ".join(patterns)] if patterns else []

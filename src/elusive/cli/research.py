@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, ContrastSignal, CueFusion, ScoreSettings
 from elusive.config.verbs import ReproduceSettings
 from elusive.models import processes
 from elusive.runs.terminal import say
@@ -27,6 +27,8 @@ def recall(
     output: OptionalPath = None,
     k: int = 10,
     across_tokenizers: bool = AugmentSettings.across_tokenizers,
+    contrast_signal: ContrastSignal = AugmentSettings.contrast_signal,
+    cue_fusion: CueFusion = AugmentSettings.cue_fusion,
     large: _Large = _LARGE,
     small: _Small = _SMALL,
     settings: _Attention = ScoreSettings(),
@@ -40,18 +42,22 @@ def recall(
         output: Folder for recall.json and the scores (none: nothing is kept).
         k: How many of the best ranked tokens count.
         across_tokenizers: Carry the small model's scores over to the large one's tokens where these differ.
+        contrast_signal: Contrast the models by the difference of their attention, or by its ratio.
+        cue_fusion: How all cues make one ranking: from their mean, or from the ranking of each sentence's cues.
         large: The large model, and which of its attention is averaged.
         small: The small model, and which of its attention is averaged.
         settings: Which attention counts, and how it is captured.
     """
     from elusive.clues.pairs import pair_recall
-    from elusive.reporting.clue_tables import recall_table
+    from elusive.reporting.clue_tables import pair_recall_table
 
-    augment = AugmentSettings(across_tokenizers=across_tokenizers)
+    augment = AugmentSettings(
+        across_tokenizers=across_tokenizers, contrast_signal=contrast_signal, cue_fusion=cue_fusion
+    )
     documents = documents_of(corpus)
     with _scores_kept(output) as folder:
         found = pair_recall(documents, folder, pair=Models(large, small), settings=settings, augment=augment, k=k)
-        print_table(recall_table(found), found, output, "recall.json")
+        print_table(pair_recall_table(found), found, output, "recall.json")
 
 
 def heads(

@@ -1,18 +1,25 @@
 """The contrast: what the large model attends to and the small one overlooks."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
+from elusive.config.run import ContrastSignal
 from elusive.errors import ElusiveError
 from elusive.scoring.shards import TokenScores
 
+LEAST = 1e-6
+"""Attention below which a ratio says nothing: about what float32 leaves of a softmax over a long text."""
 
-def contrast(large: TokenScores, small: TokenScores) -> Float32[np.ndarray, " tokens"]:
-    """What the large model attends to and the small one overlooks: s_large - s_small.
+
+def contrast(
+    large: TokenScores, small: TokenScores, signal: ContrastSignal = "difference"
+) -> Float32[np.ndarray, " tokens"]:
+    """What the large model attends to and the small one overlooks: s_large - s_small, or the logarithm of their ratio.
 
     Args:
         large: scores of the large model.
         small: scores of the small model for the same document and queries.
+        signal: difference (the paper's) or ratio.
 
     Returns:
         float32, (tokens,).
@@ -24,7 +31,40 @@ def contrast(large: TokenScores, small: TokenScores) -> Float32[np.ndarray, " to
         d(k) in the paper's "Contrasting attention of large and small language models".
     """
     check_contrast(large, small)
-    return large.scores - small.scores
+    return contrasted(large.scores, small.scores, signal)
+
+
+def contrasted(
+    large: Float[np.ndarray, "*any"], small: Float[np.ndarray, "*any"], signal: ContrastSignal
+) -> Float[np.ndarray, "*any"]:
+    """The contrast of two models' scores, number by number.
+
+    A difference is led by tokens to which both models attend much. A ratio finds those that the large model attends to
+    many times more than the small one, however little that is.
+
+    Example:
+        >>> contrasted(np.array([0.6, 0.02]), np.array([0.5, 0.01]), "difference").round(2)
+        array([0.1 , 0.01])
+        >>> contrasted(np.array([0.6, 0.02]), np.array([0.5, 0.01]), "ratio").round(2)
+        array([0.18, 0.69])
+    """
+    return np.log(large + LEAST) - np.log(small + LEAST) if signal == "ratio" else large - small
+
+
+def contrast_rows(large: TokenScores, small: TokenScores, signal: ContrastSignal) -> Float32[np.ndarray, "rows tokens"]:
+    """The contrast at the queries of each sentence alone.
+
+    Raises:
+        ElusiveError: as `contrast`, if sentences were not kept, or the two models' queries stand in different ones.
+    """
+    check_contrast(large, small)
+    one, other = large.by_sentence(), small.by_sentence()
+    if not np.array_equal(one.sentences, other.sentences):
+        raise ElusiveError(
+            f"The two models' queries in document {large.document_id!r} stand in different sentences, because their "
+            "tokens differ. Choose two models of one family."
+        )
+    return contrasted(one.rows, other.rows, signal)
 
 
 def check_contrast(large: TokenScores, small: TokenScores) -> None:

@@ -109,6 +109,7 @@ class Pair:
         settings: ScoreSettings = ScoreSettings(),
         *,
         across_tokenizers: bool = False,
+        keep: Collection[Kept] = (),
         progress: ProgressFunction = silent,
     ) -> CorpusClues:
         """Score documents with both models, contrast the scores, and rank each document's tokens.
@@ -119,6 +120,7 @@ class Pair:
             documents: texts; with queries = cues or spans, their spans mark the answers.
             settings: which positions are queries, what is never ranked, and how attention is averaged.
             across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+            keep: what to keep in addition, as in `score_documents`; augment.cue_fusion needs `sentences`.
             progress: called with (documents done, documents), each document counted once for each model.
 
         Raises:
@@ -128,8 +130,10 @@ class Pair:
         documents = list(documents)
         check_corpus(documents, settings, QuerySet(settings.queries))
         total = 2 * len(documents)
-        large = self.large.scores(documents, settings, progress=lambda done, _: progress(done, total))
-        small = self.small.scores(documents, settings, progress=lambda done, _: progress(total // 2 + done, total))
+        large = self.large.scores(documents, settings, keep=keep, progress=lambda done, _: progress(done, total))
+        small = self.small.scores(
+            documents, settings, keep=keep, progress=lambda done, _: progress(total // 2 + done, total)
+        )
         return CorpusClues(
             tuple(
                 clues_of(*one, self.large.tokenizer, settings, across_tokenizers=across_tokenizers)

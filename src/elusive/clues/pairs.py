@@ -1,19 +1,20 @@
 """A pair of models on a tagged corpus: its clue recall, and the layers and heads that find the clues best."""
 
+import dataclasses
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.run import AugmentSettings, ContrastSignal, CueFusion, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
 from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.sets import ScoreSet, pair_sets
 from elusive.scoring.shards import Kept, TokenScores, read_scores
-from elusive.scoring.stage import score_sets
+from elusive.scoring.stage import score_sets, sink_of
 
 from .heads import HeadSearch, choose_heads
 from .recall import ALL_CUES, Clues, RecallTable, clue_recall, corrected_rows, read_clues
@@ -24,11 +25,19 @@ ScoresById = Mapping[str, TokenScores]
 
 @dataclass(frozen=True)
 class ReadModel:
-    """Which attention of a model is averaged: its name, layers and heads (both empty: all)."""
+    """Which attention of a model is averaged: its name, layers and heads (both empty: all), and what is no find of it.
+
+    Attributes:
+        model: its name.
+        layers: layers that are averaged.
+        heads: single heads that are averaged in addition.
+        sink: what is done about the attention sink of its texts, in words; empty where nothing is.
+    """
 
     model: str
     layers: tuple[int, ...]
     heads: tuple[str, ...]
+    sink: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,14 @@ class PairRecall(RecallTable):
     Attributes:
         models: what was read, by large and small.
         renormalise: whether rows of attention were taken over the ranked tokens alone.
+        contrast_signal: how the models were contrasted.
+        cue_fusion: how all cues made one ranking.
     """
 
     models: dict[str, ReadModel]
     renormalise: bool
+    contrast_signal: ContrastSignal
+    cue_fusion: CueFusion
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def pair_recall(
         folder: where the scores are kept; begun again, only what is missing is scored.
         pair: the two models, and the layers and heads that are averaged.
         settings: how attention is captured; queries must be cues.
-        augment: across_tokenizers.
+        augment: contrast_signal, cue_fusion and across_tokenizers.
         k: how many of the best ranked tokens count.
 
     Returns:
@@ -86,16 +99,25 @@ def pair_recall(
     """
     _check(documents, settings, k)
     fields = _fields_in_order(documents, settings.head_fields)
-    sets = _scores_at_cues(documents, folder, ("", *fields), pair, settings, augment)
+    needed = [one for field in ("", *fields) for one in _pair_at(field, augment)]
+    sets = _scores_of(documents, folder, needed, pair, settings)
     rows = {}
     for field in ("", *fields):
-        large, small = (sets[one] for one in pair_sets("cues", field))
-        clues = _clues(documents, large, small, pair, settings, augment)
+        large, small = (sets[one] for one in _pair_at(field, augment))
+        clues = _clues(documents, large, small, pair, settings, _at_one_cue(augment) if field else augment)
         if row := clue_recall(clues, k):
             rows[field or ALL_CUES] = row
     if not rows:
         raise _no_heads(settings)
-    return PairRecall(k, tuple(settings.head_fields), corrected_rows(rows), _read_models(pair), settings.renormalise)
+    return PairRecall(
+        k,
+        tuple(settings.head_fields),
+        corrected_rows(rows),
+        _read_models(pair, settings),
+        settings.renormalise,
+        augment.contrast_signal,
+        augment.cue_fusion,
+    )
 
 
 def pair_heads(
@@ -123,14 +145,14 @@ def pair_heads(
         ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
     """
     _check(documents, settings, k)
-    sets = _scores_at_cues(documents, folder, ("",), pair, settings, augment, keep=("heads",))
+    sets = _scores_of(documents, folder, pair_sets("cues"), pair, settings, keep=("heads",))
     large, small = (sets[one] for one in pair_sets("cues"))
     clues = _clues(documents, large, small, pair, settings, augment, per_head=True)
     shapes = (_shape(next(iter(scores.values()))) for scores in (large, small))
     found = choose_heads(clues, *shapes, k=k, seed=seed)
     return PairHeads(
         **vars(found),
-        models=_read_models(pair),
+        models=_read_models(pair, settings),
         head_fields=tuple(settings.head_fields),
         renormalise=settings.renormalise,
     )
@@ -154,17 +176,26 @@ def _no_heads(settings: ScoreSettings) -> ElusiveError:
     )
 
 
-def _scores_at_cues(
+def _pair_at(field: str, augment: AugmentSettings) -> tuple[ScoreSet, ScoreSet]:
+    """The score sets at a field's cues; at all cues ("") sentence by sentence, where these are fused."""
+    return pair_sets("cues", field, each=not field and augment.cue_fusion != "mean")
+
+
+def _at_one_cue(augment: AugmentSettings) -> AugmentSettings:
+    """Of a single field's cues nothing is fused: a text mostly has one."""
+    return dataclasses.replace(augment, cue_fusion="mean")
+
+
+def _scores_of(
     documents: Collection[Document],
     folder: str | Path,
-    fields: Sequence[str],
+    needed: Sequence[ScoreSet],
     pair: Models,
     settings: ScoreSettings,
-    augment: AugmentSettings,
     *,
     keep: Collection[Kept] = (),
 ) -> dict[ScoreSet, ScoresById]:
-    needed = [ScoreSet(model, "cues", field) for model in ("large", "small") for field in fields]
+    needed = sorted(needed, key=lambda one: one.model)  # each model is loaded once
     folders = score_sets(
         documents,
         folder,
@@ -193,7 +224,7 @@ def _clues(
         head_fields=settings.head_fields,
         excluded_tokens=settings.excluded_tokens,
         special_ids=_special_ids(pair.large),
-        across_tokenizers=augment.across_tokenizers,
+        augment=augment,
         per_head=per_head,
     )
 
@@ -216,9 +247,9 @@ def _shape(scores: TokenScores) -> tuple[int, int]:
     return scores.per_head.shape[0], scores.per_head.shape[1]
 
 
-def _read_models(pair: Models) -> dict[str, ReadModel]:
+def _read_models(pair: Models, settings: ScoreSettings) -> dict[str, ReadModel]:
     """What the figures are of: the models, and what is averaged."""
     return {
-        role: ReadModel(model.name, model.layers, model.heads)
+        role: ReadModel(model.name, model.layers, model.heads, sink_of(model, settings.sink))
         for role, model in (("large", pair.large), ("small", pair.small))
     }

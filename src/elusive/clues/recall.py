@@ -4,19 +4,21 @@ Axes: N signals (one model's score, or its heads), R ranked tokens of a document
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
+from elusive.config.run import AugmentSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import head_tokens, rankable_tokens
 from elusive.scoring.shards import TokenScores
 from elusive.stats.estimates import Difference, Estimate, corrected_by_name, difference, estimate, mean
 
-from .contrast import contrast
+from .contrast import contrast, contrast_rows
+from .fusion import fused, random_orders
 from .ranks import rank_tokens
 from .tokenizers import pair_on_tokens
 
@@ -39,6 +41,8 @@ class Clues:
         is_head: which of these belong to the head entity, bool (R,).
         large: scores of the large model, one row, or one row a head (layer by layer); float64 (N, R).
         small: the same of the small model.
+        signals: what tokens are ranked by, (R,), where that is not these rows' mean or its difference.
+        orders: what cue fusion makes of random orders, (orders, R); None: each order is as likely as another.
     """
 
     document_id: str
@@ -47,12 +51,22 @@ class Clues:
     is_head: np.ndarray
     large: np.ndarray
     small: np.ndarray
+    signals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    orders: np.ndarray | None = None
 
     def signal(self, ranked_by: str) -> np.ndarray:
         """What tokens are ranked by, each model's rows averaged, (R,)."""
+        if ranked_by in self.signals:
+            return self.signals[ranked_by]
         if ranked_by == "contrast":
             return self.large.mean(0) - self.small.mean(0)
         return (self.large if ranked_by == "large" else self.small).mean(0)
+
+    def chance(self, k: int) -> float:
+        """Expected recall@k of a random order."""
+        if self.orders is None:
+            return min(k, len(self.is_head)) / len(self.is_head)
+        return float(recall_at(k, self.orders, self.is_head).mean())
 
 
 def read_clues(
@@ -63,7 +77,7 @@ def read_clues(
     head_fields: Collection[str],
     excluded_tokens: Sequence[str],
     special_ids: Collection[int] = (),
-    across_tokenizers: bool = False,
+    augment: AugmentSettings = AugmentSettings(),
     per_head: bool = False,
 ) -> list[Clues]:
     """The ranked tokens of every document that both models scored and some query sees.
@@ -75,11 +89,12 @@ def read_clues(
         head_fields: span fields of the head entity.
         excluded_tokens: strings that are never ranked, in addition to special tokens and white space.
         special_ids: special tokens, where they may stand in the text (those without characters are never ranked).
-        across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
+        augment: contrast_signal, cue_fusion and across_tokenizers.
         per_head: rows of single heads instead of scores.
 
     Raises:
-        ElusiveError: if the models' tokens or queries differ, or heads are asked for and were not kept.
+        ElusiveError: if the models' tokens or queries differ, or heads are asked for or sentences fused that were not
+            kept.
 
     Reference:
         Gao et al. 2025, arXiv 2409.17954, Figures 2 and 3: which tokens the models attend to at a cue.
@@ -89,7 +104,7 @@ def read_clues(
         if document.id not in large or document.id not in small:
             continue
         one, other = large[document.id], small[document.id]
-        if across_tokenizers:
+        if augment.across_tokenizers:
             one, other = pair_on_tokens(one, other, one, document.text)
         contrast(one, other)  # refuses what cannot be compared
         sink_end = max(one.sink_end, other.sink_end)
@@ -99,8 +114,26 @@ def read_clues(
         rows = (_rows(scores, per_head)[:, positions_R] for scores in (one, other))
         if len(positions_R):
             offsets_R2 = one.offsets[positions_R]
-            found.append(Clues(document.id, positions_R, offsets_R2, is_head_T[positions_R], *rows))
+            signals, orders = _signals(one, other, positions_R, augment)
+            found.append(Clues(document.id, positions_R, offsets_R2, is_head_T[positions_R], *rows, signals, orders))
     return found
+
+
+def _signals(
+    large: TokenScores, small: TokenScores, positions_R: np.ndarray, augment: AugmentSettings
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """What tokens are ranked by with a ratio or fused cues, and random orders fused alike."""
+    if augment.cue_fusion == "mean":
+        ranked = {"contrast": contrast(large, small, augment.contrast_signal)[positions_R]}
+        return (ranked if augment.contrast_signal != "difference" else {}), None
+    candidates_SR = large.by_sentence().queries[:, positions_R] > 0
+    rows = {
+        "large": large.by_sentence().rows,
+        "small": small.by_sentence().rows,
+        "contrast": contrast_rows(large, small, augment.contrast_signal),
+    }
+    signals = {name: fused(row_ST[:, positions_R], candidates_SR, augment.cue_fusion) for name, row_ST in rows.items()}
+    return signals, random_orders(candidates_SR, augment.cue_fusion)
 
 
 def _rows(scores: TokenScores, per_head: bool) -> np.ndarray:
@@ -245,8 +278,8 @@ def clue_recall(clues: Sequence[Clues], k: int, resamples: int = 10_000, seed: i
         recalls[name] = values
         found[name] = SignalRecall(whole.value, whole.low, whole.high, known, mean(values * to_share))
     chance = Chance(
-        value=float(np.mean([min(k, len(one.is_head)) / len(one.is_head) for one in counted])),
-        head_share=float(np.mean([one.is_head.mean() for one in counted])),
+        value=float(np.mean([one.chance(k) for one in counted])),
+        head_share=float(np.mean(np.array([one.chance(k) for one in counted]) * to_share)),
     )
     drawn: dict[str, Any] = {"resamples": resamples, "seed": seed, "skip_nan": True, "trained": False}
     differences = {

@@ -22,7 +22,10 @@ Sink = Literal["auto", "first-token", "none"]
 UnseenTokens = Literal["last", "keep"]
 
 
-ClueSignal = Literal["ratio", "difference"]
+ContrastSignal = Literal["difference", "ratio"]
+
+
+CueFusion = Literal["mean", "rrf", "zscore", "max", "best-rank"]
 
 
 CueFusion = Literal["mean", "rrf", "zscore", "max", "best-rank"]
@@ -248,7 +251,13 @@ class AugmentSettings:
     token that a match touches."""
     pattern_seconds: float = 10.0
     """Most seconds that one protected pattern may take on one document."""
-    clue_signal: ClueSignal = "ratio"
+    contrast_signal: ContrastSignal = "difference"
+    """What arms that drop by contrast rank by: the difference of the two models' attention (the paper's), or its
+    ratio."""
+    cue_fusion: CueFusion = "mean"
+    """How they make one ranking of all queries: from the mean attention (the paper's); or from the contrast of each
+    sentence's queries: by reciprocal ranks, z-scores, the largest z-score or the best rank."""
+    clue_signal: ContrastSignal = "ratio"
     """What insert-contrast looks for clues by: the ratio of the two models' attention, or their difference."""
     clue_words: int = 5
     """A clue is made of the best words, at most so many; those of them that stand side by side."""

@@ -24,7 +24,8 @@ def needed_scores(recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSe
 
 def scores_of_arm(arm: str, recipe: Recipe) -> list[ScoreSet]:
     """Which scores an arm's texts are made with."""
-    return list(arm_named(arm, "arms").needs(recipe.models.trained, recipe.score.queries))
+    fusion = recipe.augment.cue_fusion
+    return list(arm_named(arm, "arms").needs(recipe.models.trained, recipe.score.queries, fusion))
 
 
 def checked_scores(needed: Sequence[ScoreSet], recipe: Recipe, documents: Iterable[Document]) -> list[ScoreSet]:

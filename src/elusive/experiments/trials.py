@@ -179,7 +179,7 @@ def depends_on(recipe: SweepRecipe, arm: str, key: str) -> bool:
         return False
     if section == "rewrite":
         return ARMS[arm].rewrites is not None
-    if key == "score.excluded_tokens":  # never dropped, in whichever way the others are, and no part of clues
+    if key in ("score.excluded_tokens", "score.sink"):  # never dropped, however the others are, and no part of clues
         return ARMS[arm].drops or ARMS[arm].clues is not None
     if key in _WEIGHED:
         return bool(_models_read(recipe, arm))

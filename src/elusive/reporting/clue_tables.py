@@ -1,18 +1,32 @@
 """Clue recall, and the choice of layers and heads by it, as text."""
 
 import json
+from typing import TYPE_CHECKING
 
 from elusive.clues.heads import ChosenHeads, HeadSearch
-from elusive.clues.recall import RANKED, RecallTable
+from elusive.clues.recall import ALL_CUES, RANKED, RecallTable
 
 from .formatting import change_text, estimate_text, markdown_table, score, whole
+
+if TYPE_CHECKING:  # it needs torch, and reports do not
+    from elusive.clues.pairs import PairRecall
 
 NAMES = {"large": "large", "small": "small", "contrast": "large minus small"}
 """What tokens are ranked by, in words."""
 
 
+def pair_recall_table(found: "PairRecall") -> str:
+    """What `elusive recall` prints: the table, and what else its figures depend on."""
+    lines = [f"{one.model}: {one.sink}." for one in found.models.values() if one.sink]
+    if found.contrast_signal == "ratio":
+        lines.append(f"{NAMES['contrast']}: the difference of the logarithms.")
+    if found.cue_fusion != "mean":
+        lines.append(f"{ALL_CUES}: rankings of single sentences, fused by {found.cue_fusion}; chance is fused alike.")
+    return "\n".join([recall_table(found), *([""] if lines else []), *lines])
+
+
 def recall_table(found: RecallTable) -> str:
-    """The table that `elusive recall` prints."""
+    """Clue recall, the share of the best ranked that are head tokens, and paired differences."""
     rows = found.rows
     width = max(len(name) for name in ("cue", *rows))
     lines = [

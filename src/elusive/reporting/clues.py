@@ -1,5 +1,6 @@
 """What a run's pair looks at from the cues: the kinds of token that lead its rankings, and clue recall."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -151,14 +152,18 @@ def _on_first_tokens(
 
 def _run_clues(run: RunFolder, documents: Collection[Document], field: str, recipe: Recipe) -> list[Clues]:
     """The ranked tokens of a run's documents at a field's cues ("": all); none where a model was not scored there."""
-    large, small = (_scores(run.scores(one)) for one in pair_sets("cues", field))
+    augment = recipe.augment
+    if field:  # a text mostly has one such cue: there is nothing to fuse
+        augment = dataclasses.replace(augment, cue_fusion="mean")
+    sets = pair_sets("cues", field, each=augment.cue_fusion != "mean")
+    large, small = (_scores(run.scores(one)) for one in sets)
     return read_clues(
         documents,
         large,
         small,
         head_fields=recipe.score.head_fields,
         excluded_tokens=recipe.score.excluded_tokens,
-        across_tokenizers=recipe.augment.across_tokenizers,
+        augment=augment,
     )
 
 

@@ -91,7 +91,7 @@ def _chosen(run: RunFolder, recipe: Recipe, side: str) -> str:
     chosen = " and ".join(part for part in parts if part) or "all heads"
     chosen += ", rows over the ranked tokens alone" if recipe.score.renormalise else ""
     scored = (path for one, path in sets_in(run.scores_folder()).items() if one.model == side)
-    sink = any(stage_settings(path).get("sink") for path in scored)
+    sink = any(stage_settings(path).get("sink") for path in scored if (path / "settings.json").exists())
     return chosen + (", each text's first token left out of ranks as the attention sink" if sink else "")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,14 @@ def schema_with(kept: Collection[Kept], sinks: bool = False) -> pa.Schema:
     return pa.schema([*_COLUMNS, *more, *([(_SINK_END, pa.int32())] if sinks else [])])
 
 
+class SentenceScores(NamedTuple):
+    """What the queries of single sentences give: see the attributes of `TokenScores`."""
+
+    sentences: Int32[np.ndarray, "rows 2"]
+    rows: Float32[np.ndarray, "rows tokens"]
+    queries: Int32[np.ndarray, "rows tokens"]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenScores:
     """One text's scores in one model.
@@ -88,6 +96,19 @@ class TokenScores:
     rows: Float32[np.ndarray, "rows tokens"] | None = None
     row_queries: Int32[np.ndarray, "rows tokens"] | None = None
     sink_end: int = 0
+
+    def by_sentence(self) -> SentenceScores:
+        """The rows of single sentences.
+
+        Raises:
+            ElusiveError: if they were not kept.
+        """
+        if self.sentences is None or self.rows is None or self.row_queries is None:
+            raise ElusiveError(
+                "Expected scores sentence by sentence, got those of whole documents. Score with each=True "
+                '(keep=("sentences",)).'
+            )
+        return SentenceScores(self.sentences, self.rows, self.row_queries)
 
 
 def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
