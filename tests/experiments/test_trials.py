@@ -109,6 +109,7 @@ EDITING = ("reorder", "insert-head", "insert-attention", "insert-contrast+reorde
         ("augment.insert_share", EDITING[1:]),
         ("augment.clue_margin", EDITING[2:]),
         ("augment.clue_signal", EDITING[3:]),
+        ("augment.clue_answers", EDITING[2:]),
         ("augment.contrast_signal", ()),
         ("augment.cue_fusion", ()),
         ("augment.across_tokenizers", EDITING[3:]),

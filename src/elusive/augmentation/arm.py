@@ -32,12 +32,12 @@ def _nothing(trained: str, queries: Queries) -> tuple[ScoreSet, ...]:
 OTHER = "#7a7f85"
 """Colour of an arm that is not in the table: several of it at once."""
 
-_FOUND = ("clue_words", "clue_reach", "clue_margin")
+_FOUND = ("clue_words", "clue_reach", "clue_margin", "clue_answers")
 _CLUE_SETTINGS: dict[ClueFinder | None, tuple[str, ...]] = {
     contrast_clues: ("clue_signal", *_FOUND),
     contrast_facts: ("clue_signal", *_FOUND),
     attention_clues: _FOUND,
-    distance_clues: ("clue_words",),
+    distance_clues: ("clue_words", "clue_answers"),
 }
 """The settings of [augment] that each way to find clues depends on."""
 

@@ -36,11 +36,13 @@ class Words:
         text: the document's text.
         bounds: int, (words, 2); first character of each, and the one after its last.
         tokens: int, (tokens,); the word of each token, -1 for tokens of none.
+        barred: bool, (words,); words that are no clues, whatever they say; None: all may be.
     """
 
     text: str
     bounds: Int[np.ndarray, "words 2"]
     tokens: Int[np.ndarray, " tokens"]
+    barred: Bool[np.ndarray, " words"] | None = None
 
     @classmethod
     def of(
@@ -81,10 +83,16 @@ class Words:
         return sums_W.astype(np.float64)  # of no words, whole numbers
 
     def naming(self) -> Bool[np.ndarray, " words"]:
-        """Which words name something: neither function words nor without a letter or digit."""
-        return np.array(
+        """Which words may name a clue: not barred, no function words, and not without a letter or digit."""
+        naming_W = np.array(
             [self[n].lower() not in FUNCTION_WORDS and any(map(str.isalnum, self[n])) for n in range(len(self))], bool
         )
+        return naming_W if self.barred is None else naming_W & ~self.barred
+
+    def overlapping(self, places_S2: Int[np.ndarray, "spans 2"]) -> Bool[np.ndarray, " words"]:
+        """Which words share a character with any of some spans."""
+        starts_W, ends_W = self.bounds.T
+        return ((starts_W < places_S2[:, 1:]) & (ends_W > places_S2[:, :1])).any(axis=0)
 
     def groups(self, chosen: list[int]) -> Iterator[list[int]]:
         """Chosen words that stand side by side, or with one joining word between them ("University of Naples")."""

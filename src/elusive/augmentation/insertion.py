@@ -3,6 +3,7 @@
 Axes: S sentences that hold a query, T tokens.
 """
 
+import dataclasses
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float, Float64
 
 from elusive.clues.contrast import contrast_rows
 from elusive.corpus.documents import Document, Span
+from elusive.scoring.positions import answer_spans
 
 from .clue_spans import Clue, Words, clue_spans, evidence, shared
 from .draws import copy_generator
@@ -23,7 +25,12 @@ ClueFinder = Callable[[ScoredDocument, Words], list[Clue]]
 def words_of(scored: ScoredDocument) -> Words:
     """The words of a document that may be parts of clues; a sink, which is never ranked, is a part of its word."""
     text, offsets_T2 = scored.document.text, scored.own.offsets
-    return Words.of(text, offsets_T2, scored.content, first_tokens_of_words(text, offsets_T2, scored.special))
+    words = Words.of(text, offsets_T2, scored.content, first_tokens_of_words(text, offsets_T2, scored.special))
+    if scored.settings.clue_answers:
+        return words
+    answers = answer_spans(scored.document, scored.score.head_fields)
+    places_S2 = np.array([[span.start, span.end] for span in answers], dtype=np.int64).reshape(-1, 2)
+    return dataclasses.replace(words, barred=words.overlapping(places_S2))
 
 
 def contrast_clues(scored: ScoredDocument, words: Words) -> list[Clue]:

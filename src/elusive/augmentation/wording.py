@@ -36,6 +36,7 @@ def insertion_words(settings: AugmentSettings) -> str:
         'clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.8 as prefix, parenthesis, pronoun'
     """
     found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, reach {settings.clue_reach:g}"
+    found += "" if settings.clue_answers else ", no answers"
     forms = ", ".join(settings.insert_forms)
     return f"{found}, margin {settings.clue_margin:g}, written with chance {settings.insert_share:g} as {forms}"
 
