@@ -195,7 +195,6 @@ def _scores_of(
     *,
     keep: Collection[Kept] = (),
 ) -> dict[ScoreSet, ScoresById]:
-    needed = sorted(needed, key=lambda one: one.model)  # each model is loaded once
     folders = score_sets(
         documents,
         folder,
