@@ -23,6 +23,7 @@ from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.rules import drop_probability
 from elusive.augmentation.stage import write_augmented
 from elusive.augmentation.summary import AugmentedCorpus
+from elusive.augmentation.units import first_tokens_of_units
 from elusive.clues.tokenizers import across_tokenizers
 from elusive.config.run import AugmentSettings, Queries, ScoreSettings
 from elusive.config.toml import to_table
@@ -227,7 +228,9 @@ def test_no_arm_drops_or_ranks_a_sink(scores: Any, tokenizer: Any, documents: li
 
 def dropped_positions(result: AugmentedDocument, copy: int) -> set[int]:
     """Which tokens after <bos> a copy dropped; its ids must agree."""
-    kept = kept_tokens(result.ranked.drop_probability, copy_generator(0, result.ranked.document_id, copy))[1:]
+    ranked = result.ranked
+    units = first_tokens_of_units("token", ranked.text, ranked.offsets, ranked.token_ids == ranked.token_ids[0])
+    kept = kept_tokens(ranked.drop_probability, copy_generator(0, ranked.document_id, copy), units)[1:]
     ids = result.texts[0].token_ids.tolist()
     assert result.texts[copy].token_ids.tolist() == [token for token, stays in zip(ids, kept, strict=True) if stays]
     return set(np.flatnonzero(~kept).tolist())
@@ -556,7 +559,12 @@ class TestFiles:
                 assert set(chance.round(6)) == {0.0, 0.7}
             else:
                 assert sorted(ranks[ranks > 0]) == list(range(1, (ranks > 0).sum() + 1))
-                assert chance == pytest.approx(drop_probability(ranks, 0.7, 0.05), abs=1e-6)
+                # Tokens that share a character have the mean of their chances.
+                shared = np.cumsum([True, *(np.array(row["starts"])[1:] >= np.array(row["ends"])[:-1])])
+                expected = drop_probability(ranks, 0.7, 0.05)
+                means = [expected[shared == unit].mean() for unit in shared]
+                assert (len(set(shared)) < len(shared)) == (row["document_id"] == "unicode")
+                assert chance == pytest.approx(means, abs=1e-6)
 
 
 def test_workers_need_no_torch() -> None:

@@ -16,6 +16,7 @@ from elusive.corpus.sentences import sentences
 from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.positions import trimmed_offsets
 
+from .characters import first_tokens_of_characters
 from .clue_spans import Clue
 from .decoding import Decoder, text_decoder
 from .draws import copy_generator
@@ -67,7 +68,23 @@ class CopyWriter:
     def _kept(self, ranked: RankedDocument, kept_CT: np.ndarray) -> list[str]:
         if self.settings.blank:
             return [_blanked(ranked.text, ranked.offsets[~kept]) for kept in kept_CT]
-        return self.decode(ranked.token_ids, kept_CT & self.text_tokens(ranked))
+        return self.decoded(ranked, kept_CT & self.text_tokens(ranked))
+
+    def decoded(self, ranked: RankedDocument, kept_CT: Bool[np.ndarray, "copies tokens"]) -> list[str]:
+        """The texts of selections of a document's tokens, bool (copies, tokens), in the document's own characters.
+
+        They are what the tokenizer decodes, if it decodes the whole document to what the document says, and a copy to
+        no character that the document has not. Other copies are cut out of the document: tokenizers may fold case and
+        accents, or know a character by no token.
+        """
+        if not len(kept_CT):
+            return []
+        whole, *texts = self.decode(ranked.token_ids, np.vstack([self.text_tokens(ranked), kept_CT]))
+        own, faithful = set(ranked.text), whole.split() == ranked.text.split()
+        return [
+            text if faithful and own.issuperset(text) else _cut_out(ranked, kept)
+            for text, kept in zip(texts, kept_CT, strict=True)
+        ]
 
     def _kept_sentences(
         self, ranked: RankedDocument, kept_CT: np.ndarray, borders: Sequence[tuple[int, int]]
@@ -79,9 +96,11 @@ class CopyWriter:
         if self.settings.blank:
             return [[text[start:end].strip() for start, end in borders] for text in self._kept(ranked, kept_CT)]
         firsts_T, text_T = trimmed_offsets(ranked.text, ranked.offsets)[:, 0], self.text_tokens(ranked)
+        characters = first_tokens_of_characters(ranked.text, ranked.offsets, ~text_T)
+        if characters is not None:  # one that ends a sentence may share a token with the next one
+            firsts_T = firsts_T[characters]
         of_sentences = [
-            self.decode(ranked.token_ids, kept_CT & text_T & (firsts_T >= start) & (firsts_T < end))
-            for start, end in borders
+            self.decoded(ranked, kept_CT & text_T & (firsts_T >= start) & (firsts_T < end)) for start, end in borders
         ]
         return [[part.strip() for part in parts] for parts in zip(*of_sentences, strict=True)]
 
@@ -126,6 +145,16 @@ class CopyWriter:
     def __getstate__(self) -> dict[str, Any]:
         # A decoder is no data: each process makes its own.
         return {key: value for key, value in vars(self).items() if key != "decode"}
+
+
+def _cut_out(ranked: RankedDocument, kept_T: np.ndarray) -> str:
+    """The characters of the kept tokens; what stands before a token and in none (a space) belongs to it."""
+    parts, reached = [], 0
+    for kept, end in zip(kept_T.tolist(), ranked.offsets[:, 1].tolist(), strict=True):
+        if kept:
+            parts.append(ranked.text[reached:end])
+        reached = max(reached, end)
+    return "".join(parts)
 
 
 def _blanked(text: str, dropped_offsets: np.ndarray) -> str:

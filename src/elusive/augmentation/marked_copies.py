@@ -127,7 +127,7 @@ class _BrokenLabels:
         kept = kept_T[numbers]
         first = numbers[1:][kept[1:] & ~kept[:-1]]
         before = np.arange(len(kept_T))[None] < first[:, None]
-        places = map(len, self.writer.decode(ranked.token_ids, before & (kept_T & text_T)))
+        places = map(len, self.writer.decoded(ranked, before & (kept_T & text_T)))
         return [(place, place) for place in places]
 
 

@@ -29,8 +29,8 @@ class Tokens:
         rankable: bool, (tokens,); false for tokens that are never ranked and never dropped, protected ones among them.
         seen: bool, (tokens,); whether a query of the run (score.queries) sees the token.
         signal: float, (tokens,); what the arm ranks by; None for an arm without a signal.
-        units: int, (tokens,); the first token of each token's word or phrase, where these are dropped as wholes. All
-            tokens of one are then rankable or none, and seen or none.
+        units: int, (tokens,); the first token of each token's character, word or phrase, where one that is dropped as a
+            whole has several. All tokens of one are then rankable or none, and seen or none.
         protected: how many more tokens would be rankable, if the settings did not protect them.
     """
 

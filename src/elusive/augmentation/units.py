@@ -1,10 +1,11 @@
-"""What is dropped or kept as a whole: single tokens, words or phrases of a text, as groups of its tokens."""
+"""What is dropped or kept as a whole: tokens of whole characters, words or phrases, as groups of a text's tokens."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32, Int64
 
 from elusive.config.run import Unit
 
+from .characters import first_tokens_of_characters, joined_at_characters
 from .phrases import first_tokens_of_phrases
 from .words import first_tokens_of_words
 
@@ -14,16 +15,20 @@ def first_tokens_of_units(
 ) -> Int64[np.ndarray, " tokens"] | None:
     """The place of the first token of each token's unit; None where each token is its own.
 
+    No unit is less than whole characters: tokens that share one, as byte-level tokens do, belong to one unit.
+
     Args:
         unit: token, word or phrase.
         text: the document's text.
         offsets_T2: characters of each token, (tokens, 2), in the order of the text.
         special_T: whether each token is special, bool (tokens,).
     """
+    characters = first_tokens_of_characters(text, offsets_T2, special_T)
     if unit == "token":
-        return None
+        return characters
     firsts = first_tokens_of_words if unit == "word" else first_tokens_of_phrases
-    return firsts(text, offsets_T2, special_T)
+    units = firsts(text, offsets_T2, special_T)
+    return units if characters is None else joined_at_characters(units, characters)
 
 
 def any_in_unit(
