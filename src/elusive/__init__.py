@@ -63,6 +63,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "evaluate",
     "exact_match",
     "f1",
+    "AnswerMetric",
     # Whole runs.
     "Recipe",
     "load_recipe",
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
     from .errors import ElusiveError as ElusiveError
     from .evaluation.metrics import exact_match as exact_match
     from .evaluation.metrics import f1 as f1
+    from .evaluation.normal_forms import AnswerMetric as AnswerMetric
     from .evaluation.stage import evaluate as evaluate
     from .evaluation.stage import evaluate_model as evaluate_model
     from .experiments.sweep import sweep as sweep
@@ -199,6 +201,7 @@ _HOMES = {
     "evaluate": "evaluation.stage",
     "exact_match": "evaluation.metrics",
     "f1": "evaluation.metrics",
+    "AnswerMetric": "evaluation.normal_forms",
     "Recipe": "config.run",
     "load_recipe": "config.toml",
     "run": "pipeline",

@@ -55,7 +55,7 @@ def _run(recipe: Recipe, folder: RunFolder, trials: list[Trial], announce: Annou
         write_text(folder.recipe, dump_recipe(recipe))
     announce(f"1/6 corpus: {recipe.corpus.source}")
     corpus = corpus_of(recipe, trials, folder)
-    for line in (*summary_lines(folder.corpus), evaluation_in_words(corpus, recipe)):
+    for line in (*summary_lines(folder.corpus), *evaluation_in_words(corpus, recipe, folder)):
         announce(f"    {line}")
     announce(f"2/6 score: attention of {recipe.models.large.name} and {recipe.models.small.name}")
     score_folders = _score(recipe, corpus, folder)

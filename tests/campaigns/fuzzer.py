@@ -51,8 +51,9 @@ from elusive.corpus.spans import mark, markers
 from elusive.corpus.stage import make_corpus, summary_lines
 from elusive.errors import ElusiveError
 from elusive.evaluation.metrics import exact_match, f1
+from elusive.evaluation.normal_forms import AnswerMetric
 from elusive.evaluation.predictions import read_metrics, read_predictions
-from elusive.evaluation.prompts import few_shot_examples, few_shot_prompt
+from elusive.evaluation.prompts import few_shot_prompt, prompting_of
 from elusive.exporting import export
 from elusive.messages import MESSAGE_CHARACTERS, visible
 from elusive.models.loading import base_of, load_configs, load_tokenizer, model_identity
@@ -259,15 +260,16 @@ def _read_texts(folder: Path) -> None:
 def _read_questions(folder: Path) -> None:
     path = next(folder.glob("questions.*"))
     items = read_questions(path)
-    examples = few_shot_examples(str(path))
+    prompting = prompting_of(items, EvaluateSettings(shots=1, examples=str(path)))
     for item in items:
-        few_shot_prompt(item, examples, EvaluateSettings(shots=1))
+        few_shot_prompt(item, *prompting)
 
 
 def _read_answers(folder: Path) -> None:
     text = (folder / "answer").read_bytes().decode("utf-8", "replace")
-    exact_match(text, ["London", text])
-    f1(text, ["London in", text[::2]])
+    for metric in map(AnswerMetric, ("squad", "multilingual", "numeric"), ("en", "de", "ar")):
+        exact_match(text, ["London", text], metric)
+        f1(text, ["London in", text[::2]], metric)
     for line in biography_lines(text):
         with contextlib.suppress(ElusiveError):
             checked_person(line)

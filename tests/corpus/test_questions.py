@@ -129,9 +129,10 @@ class TestMeasures:
             ("cat", ["dog"], 0.0, 0.0),
             ("", ["dog"], 0.0, 0.0),
             ("dog", ["the"], 0.0, 0.0),
-            # v1.1: both empty in normal form match exactly, yet share no word.
-            ("", ["the"], 1.0, 0.0),
-            ("a", ["the"], 1.0, 0.0),
+            # Nothing but articles: v1.1 calls all of these equal, yet without a word in common.
+            ("", ["the"], 0.0, 0.0),
+            ("a", ["the"], 0.0, 0.0),
+            ("The", ["the"], 1.0, 1.0),
             # Curly quotes are not dropped, so the words differ.
             ("“cat”", ["cat"], 0.0, 0.0),
             ('"cat"', ["cat"], 1.0, 1.0),

@@ -6,6 +6,7 @@ import pytest
 
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
+from elusive.evaluation.normal_forms import AnswerMetric
 from elusive.evaluation.predictions import (
     MeanScores,
     Prediction,
@@ -14,7 +15,7 @@ from elusive.evaluation.predictions import (
     read_predictions,
     read_scores_of_seeds,
 )
-from elusive.evaluation.stage import _prediction, write_answers
+from elusive.evaluation.stage import _predictions, write_answers
 from elusive.runs.files import write_json
 
 ITEMS = [
@@ -25,7 +26,7 @@ ITEMS = [
 
 
 def write(folder: Path, answers: list[str], items: list[QuestionItem] = ITEMS) -> Path:
-    write_answers([_prediction(item, text) for item, text in zip(items, answers, strict=True)], folder, 0.0)
+    write_answers(_predictions(items, answers, AnswerMetric()), folder, 0.0)
     return folder
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import random
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from elusive.config.run import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
-from elusive.evaluation.prompts import examples_in_words, few_shot_examples, few_shot_prompt
+from elusive.evaluation.prompts import examples_in_words, few_shot_prompt
 
 ITEM = QuestionItem("q1", "When was Liam born?", ("1 May",), "date", "d1")
 EXAMPLES = tuple(Example(f"Who is {letter}?", letter.upper()) for letter in "abcdefgh")
@@ -170,17 +169,6 @@ class TestExampleFields:
         for fields in ("same", "any"):
             prompt = prompt_of(item, [told, other, elsewhere], shots=2, example_fields=fields)
             assert sorted(shown(prompt)) == ["Capital?", "When was d2 born?"]
-
-    def test_a_file_names_fields_and_documents(self, tmp_path: Path) -> None:
-        path = tmp_path / "q.jsonl"
-        path.write_text(
-            '{"question": "When?", "answers": ["May", "June"], "field": "date", "document_id": "d7"}\n'
-            '{"id": "x", "question": "Who?", "answer": "Ada"}\n'
-        )
-        assert few_shot_examples(str(path)) == (
-            Example("When?", "May", "date", "d7"),
-            Example("Who?", "Ada", "answer", "x"),
-        )
 
 
 class TestExamplesInWords:

@@ -22,6 +22,7 @@ from elusive.errors import ElusiveError
 from elusive.evaluation import generation, stage
 from elusive.evaluation.generation import clean_answer, generate_answers, stop_token_ids
 from elusive.evaluation.predictions import MeanScores, Metrics, Prediction, read_metrics
+from elusive.evaluation.prompts import prompting_of
 from elusive.evaluation.stage import evaluate, evaluate_model, metrics
 from elusive.models import loading
 from elusive.runs.files import read_json
@@ -424,6 +425,31 @@ def test_other_settings_questions_and_weights_are_refused(
     programmed_model(tokenizer, ids(tokenizer, ": Lima\n")).save_pretrained(saved)
     with pytest.raises(ElusiveError, match="model_hash: was"):
         run(folder, saved)
+
+
+def test_the_metric_belongs_to_the_answers_of_a_stage(saved: Path, tmp_path: Path):
+    folder = tmp_path / "evaluation"
+    run(folder, saved)
+    assert read_json(folder / "done.json")["metric"] == "squad: as in SQuAD v1.1"
+    assert "metric" not in read_json(folder / "settings.json")["settings"]
+    with pytest.raises(ElusiveError, match=r"begun with other settings:\n  settings\.language: "):
+        run(folder, saved, metric="numeric")
+
+
+def test_known_questions_keep_their_language(saved: Path, tmp_path: Path):
+    german = [
+        QuestionItem("q1", "Wann wurde Ada geboren?", ("1815",), "answer", "d1"),
+        QuestionItem("q2", "Wo ist der Sitz von Bo?", ("der Rhein",), "answer", "d2"),
+    ]
+    settings = EvaluateSettings(shots=1, max_new_tokens=2)
+    examples = prompting_of(german, settings).examples
+    evaluate_model(german, examples, tmp_path / "e", model=ModelRef(str(saved)), settings=settings, known=ITEMS)
+    asked, known = (read_json(folder / "done.json") for folder in (tmp_path / "e", tmp_path / "e" / "known"))
+    assert asked["metric"] == "multilingual, for German: by MLQA's rules"
+    assert asked["examples"].endswith("about other documents, in German (Frage, Antwort)")
+    assert known["metric"] == "squad: as in SQuAD v1.1"
+    assert known["examples"] == "1 example of the question's own field"
+    assert read_json(tmp_path / "e" / "settings.json")["settings"]["metric"] == "multilingual"
 
 
 def test_fields_of_examples_belong_to_the_answers_where_they_choose_them(saved: Path, tmp_path: Path):

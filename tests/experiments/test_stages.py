@@ -11,6 +11,7 @@ from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
 from elusive.experiments.stages import evaluation_in_words
 from elusive.pipeline import run
+from elusive.runs.folder import RunFolder
 
 BORN = QuestionItem("q1", "When was Ada born?", ("1815",), "date", "d1")
 PRIZE = QuestionItem("q2", "Which prize?", ("Nobel",), "prize", "d1")
@@ -18,7 +19,9 @@ PRIZE = QuestionItem("q2", "Which prize?", ("Nobel",), "prize", "d1")
 
 def words(*items: QuestionItem, **settings: Any) -> str:
     recipe = Recipe(evaluate=EvaluateSettings(**({"known": "none", **settings})))
-    return evaluation_in_words(Corpus((Document("d1", "Ada"),), items), recipe)
+    lines = evaluation_in_words(Corpus((Document("d1", "Ada"),), items), recipe, RunFolder(Path("run")))
+    assert lines[-1] == "exact match and F1: squad: as in SQuAD v1.1"
+    return "\n".join(lines[:-1])
 
 
 def test_what_the_prompts_show():
@@ -26,7 +29,9 @@ def test_what_the_prompts_show():
     assert words(BORN, PRIZE) == (
         "prompts: 5 examples, of other fields in 1 of 2 questions, where too few are of its own: prize (0 of 5)"
     )
-    assert "in 1 of 502 questions" in words(BORN, PRIZE, known="auto")  # as of the embedded pair
+    asked, known = words(BORN, PRIZE, known="auto").split("\n")  # as of the embedded pair
+    assert "in 1 of 2 questions" in asked
+    assert known == "prompts about what was known: 5 examples of the question's own field"
 
 
 def test_prompts_that_cannot_be_made_are_refused():

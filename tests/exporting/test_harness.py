@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import itertools
 import json
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation.generation import clean_answer
 from elusive.evaluation.metrics import exact_match, f1
+from elusive.evaluation.normal_forms import AnswerMetric
 from elusive.evaluation.prompts import few_shot_prompt
 from elusive.evaluation.stage import evaluate_model
 from elusive.exporting import lm_eval_utils
@@ -115,12 +118,13 @@ def adapted_model(folder: Path, items: list[QuestionItem], settings: EvaluateSet
 
 def test_the_task_folder_needs_nothing_of_ours(tmp_path: Path):
     task = exported(tmp_path, questions(), EvaluateSettings())
-    assert {path.name for path in task.iterdir()} == {f"{TASK}.yaml", "utils.py", "questions.jsonl"}
-    tree = ast.parse((task / "utils.py").read_text(encoding="utf-8"))
-    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    allowed = {"collections", "json", "re", "string", "pathlib", "datasets", "transformers"}
-    assert {str(name).split(".")[0] for name in names} <= allowed
+    assert {path.name for path in task.iterdir()} == {f"{TASK}.yaml", "utils.py", "normal_forms.py", "questions.jsonl"}
+    for file in ("utils.py", "normal_forms.py"):
+        tree = ast.parse((task / file).read_text(encoding="utf-8"))
+        names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        allowed = {*sys.stdlib_module_names, "datasets", "transformers"}
+        assert {str(name).split(".")[0] for name in names} <= allowed
 
 
 def test_a_model_with_other_end_ids_is_refused(tmp_path: Path, tokenizer: Any):
@@ -130,7 +134,8 @@ def test_a_model_with_other_end_ids_is_refused(tmp_path: Path, tokenizer: Any):
         lm_eval_utils.load_questions(ends, pretrained=str(tmp_path / "other"), revision="main", version=1.0)
 
 
-def test_marks_equal_ours_on_hard_cases():
+def test_marks_equal_ours_on_hard_cases(tmp_path: Path):
+    utils = runpy.run_path(str(exported(tmp_path, questions(), EvaluateSettings()) / "utils.py"))
     cases = [
         ("Oslo, Norway", ["Oslo, Norway", "Oslo"]),
         ("  the Oslo.\nQuestion: x", ["oslo"]),
@@ -139,11 +144,24 @@ def test_marks_equal_ours_on_hard_cases():
         ("well-known place", ["wellknown", "place place"]),
         ("Škoda “Auto”", ["skoda auto", "Škoda"]),
         ("1 May 1990", ["May 1, 1990"]),
+        ("der Rhein, 1.500 km", ["Rhein 1500km"]),
+        ("北京大学", ["北京"]),
     ]
-    for text, answers in cases:
-        got = lm_eval_utils.process_results({"answers": answers}, [text])
+    metrics = [AnswerMetric(), AnswerMetric("multilingual", "de"), AnswerMetric("numeric", "de")]
+    for (text, answers), metric in itertools.product(cases, metrics):
+        got = utils["process_results"]({"answers": answers, "metric": metric.name, "language": metric.language}, [text])
         prediction = clean_answer(text)
-        assert got == {"em": exact_match(prediction, answers), "f1": f1(prediction, answers)}, text
+        assert got == {"em": exact_match(prediction, answers, metric), "f1": f1(prediction, answers, metric)}, text
+
+
+def test_a_task_has_the_metric_of_its_language():
+    items = [QuestionItem(f"q{n}", "Wer ist der König?", ("Karl",), "f", f"d{n}") for n in range(2)]
+    [row, _] = question_rows(items, EXAMPLES, EvaluateSettings(shots=0), load_base_model("elusive/large"))
+    assert (row["metric"], row["language"], row["prompt"]) == (
+        "multilingual",
+        "de",
+        "Frage: Wer ist der König?\nAntwort:",
+    )
 
 
 def test_prompts_that_do_not_fit_are_refused():

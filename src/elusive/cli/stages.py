@@ -188,14 +188,15 @@ def train(
     """
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.in_training import evaluator_of
-    from elusive.evaluation.prompts import few_shot_examples
+    from elusive.evaluation.prompts import prompting_of
     from elusive.runs.files import silent
     from elusive.runs.progress import shown
     from elusive.training.stage import train as train_model
 
     evaluator = None
     if questions:
-        evaluator = evaluator_of(read_questions(questions), few_shot_examples(evaluate.examples), evaluate, output)
+        items = read_questions(questions)
+        evaluator = evaluator_of(items, *prompting_of(items, evaluate, questions), output)
     with shown(f"train {model.name}") as progress:
         trained = train_model(
             texts,
@@ -228,18 +229,20 @@ def evaluate(
     from elusive.corpus.question_sets import sets_of_questions
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.known import known_questions
+    from elusive.evaluation.language import metric_in_words
     from elusive.evaluation.predictions import read_metrics
-    from elusive.evaluation.prompts import examples_in_words, few_shot_examples
+    from elusive.evaluation.prompts import prompting_of, prompts_in_words
     from elusive.evaluation.stage import evaluate_model
     from elusive.runs.folder import known_answers
     from elusive.runs.progress import shown
 
-    items, examples = read_questions(questions), few_shot_examples(settings.examples)
+    items = read_questions(questions)
+    prompting = prompting_of(items, settings, questions)
     known = known_questions(settings.known, model.name)
     with shown(f"evaluate {model.name}") as progress:
         metrics = evaluate_model(
             items,
-            examples,
+            prompting.examples,
             output,
             model=model,
             settings=settings,
@@ -247,7 +250,8 @@ def evaluate(
             progress=progress,
         )
     say(f"question sets: {sets_of_questions(questions)}")
-    say(f"prompts: {examples_in_words([*items, *known], examples, settings)}")
+    say(f"prompts: {prompts_in_words(items, *prompting)}")
+    say(f"exact match and F1: {metric_in_words(prompting.settings)}")
     say(measures(metrics, read_metrics(known_answers(output)) if known else None))
 
 

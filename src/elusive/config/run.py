@@ -47,6 +47,9 @@ Draw = Literal["question", "field"]
 ExampleFields = Literal["same", "any"]
 
 
+Metric = Literal["auto", "squad", "multilingual", "numeric"]
+
+
 QuestionSet = Literal["all", "first", "second"]
 
 
@@ -243,7 +246,7 @@ class AugmentSettings:
     """Tokens that no query can see, the same in every guided arm and in random-matched: ranked last, or kept."""
     unit: Unit = "token"
     """What is dropped or kept as a whole, in every arm: single tokens, words, or phrases (runs of words in a sentence);
-    a word or phrase stands in the ranking where its best token does."""
+    a word or phrase stands in the ranking where its best token does, and so do tokens that share a character."""
     protected_spans: tuple[str, ...] = ()
     """Fields whose spans no arm drops; `heads` are all of score.head_fields, `answers` all others."""
     protected_patterns: tuple[str, ...] = ("code", "tables")
@@ -430,7 +433,17 @@ class EvaluateSettings:
     """Show examples of the question's own field (as the authors' code does), filled up from other fields where it has
     too few, or of any field."""
     examples: str = ""
-    """A JSONL file of questions with answers to draw the shots from (empty: well-known people)."""
+    """What the shots are drawn from: a JSONL file of questions with answers; well-known (people, in English); corpus
+    (its own questions, those that give cues, about other documents); empty: well-known, or corpus where the questions
+    are not English."""
+    language: str = "auto"
+    """Language of the questions, by a code such as de, or unknown; auto sees it from their letters and words. It
+    decides the labels in prompts, and which articles and decimal marks the metric knows."""
+    labels: tuple[str, ...] = ()
+    """What stands before a question and before an answer in prompts (empty: Question and Answer in the language)."""
+    metric: Metric = "auto"
+    """How answers are compared: squad (v1.1, for English), multilingual (MLQA's rules, for any script), numeric (the
+    same with numbers by their value, for manuals); auto: squad, or multilingual if the questions are not English."""
     known: str = "auto"
     """Questions that measure forgetting: a JSONL file; none; or auto: people of the model's own pretraining text where
     `elusive pretrain` made it (as it made the embedded pair), else well-known people."""
@@ -447,8 +460,16 @@ class EvaluateSettings:
         check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
         check(self.known != "", "evaluate.known", "auto, none or a file of questions", self.known)
         check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
+        check(len(self.labels) in (0, 2), "evaluate.labels", "two texts, such as Frage and Antwort", self.labels)
+        check(all(map(_is_label, self.labels)), "evaluate.labels", "texts of one line each", self.labels)
+        code = bool(re.fullmatch(r"auto|unknown|[a-z]{2,3}", self.language))
+        check(code, "evaluate.language", "auto, unknown or the code of a language, such as de", self.language)
         unused = self.vllm and self.engine != "vllm"
         check(not unused, "evaluate.vllm", 'nothing, unless evaluate.engine = "vllm"', self.vllm)
+
+
+def _is_label(text: str) -> bool:
+    return bool(text.strip()) and len(text.splitlines()) == 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from elusive.runs.files import read_json, write_jsonl
 from elusive.stats.halves import first_half_within
 
 from .documents import Document, load_corpus
-from .questions import QuestionItem
+from .questions import QuestionItem, read_questions
 from .spans import find_answer
 
 CUE_QUESTIONS = "cue_questions.jsonl"
@@ -130,6 +130,13 @@ def sets_of_questions(path: str | Path) -> str:
         f"not known: {path} is not the questions.jsonl of a corpus folder, so nobody can say whether the answers were "
         "cues of the training texts"
     )
+
+
+def questions_that_give_cues(path: str | Path) -> list[QuestionItem]:
+    """Of a file of questions that are asked, those that gave the cues: where nothing says otherwise, the same."""
+    path = Path(path)
+    beside = path.with_name(CUE_QUESTIONS)
+    return read_questions(beside if path.name == "questions.jsonl" and beside.exists() else path)
 
 
 def question_sets_of(folder: str | Path) -> str:

@@ -13,6 +13,7 @@ from elusive.runs.files import ProgressFunction, silent
 from elusive.runs.folder import epoch_answers
 from elusive.training.stage import Evaluator
 
+from .language import in_language_of
 from .stage import evaluate, questions_identity, write_answers
 
 
@@ -36,6 +37,7 @@ def evaluator_of(
         folder: RUN/evaluation/ARM/seed-S, or the model's own.
         progress: called with (questions done, questions in all).
     """
+    settings = in_language_of(items, settings)  # before a process sees its share of the questions alone
 
     def evaluate_now(model: Any, tokenizer: Any, epoch: float) -> Mapping[str, float]:
         began = time.perf_counter()

@@ -7,9 +7,9 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -25,9 +25,11 @@ from elusive.runs.stage import Stage
 from elusive.runs.typed_json import to_json
 
 from .generation import _generate_by_vllm, clean_answer, generate_answers
+from .language import in_language_of, metric_in_words, metric_of
 from .metrics import exact_match, f1
+from .normal_forms import AnswerMetric
 from .predictions import MeanScores, Metrics, Prediction, read_metrics
-from .prompts import examples_in_words, few_shot_prompt
+from .prompts import ENGLISH_LABELS, few_shot_prompt, prompting_of_known, prompts_in_words
 
 
 def evaluate(
@@ -45,7 +47,7 @@ def evaluate(
         tokenizer: its tokenizer.
         items: the questions.
         examples: question-answer pairs that the shots are drawn from.
-        settings: shots, seed, lengths.
+        settings: shots, seed, lengths, metric; what they leave open is seen from the questions.
         progress: called with (questions done, questions in all).
 
     Returns:
@@ -54,6 +56,7 @@ def evaluate(
     Raises:
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
     """
+    settings = in_language_of(items, settings)
     texts = generate_answers(
         model,
         tokenizer,
@@ -62,7 +65,7 @@ def evaluate(
         max_batch_tokens=settings.max_batch_tokens,
         progress=progress,
     )
-    return [_prediction(item, text) for item, text in zip(items, texts, strict=True)]
+    return _predictions(items, texts, metric_of(settings))
 
 
 def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: float) -> Metrics:
@@ -129,7 +132,8 @@ def evaluate_model(
         examples: question-answer pairs that the shots are drawn from.
         folder: the stage's folder, e.g. RUN/evaluation/contrast-cues/seed-0.
         model: the model, adapters included; vLLM takes no quantization and no device of it.
-        settings: shots, seed, lengths, engine; the defaults where None.
+        settings: shots, seed, lengths, engine, metric; the defaults where None. What they leave open is seen from the
+            questions, from the known ones separately: these may have another language, and then examples in it.
         known: questions about what was known before training; their answers go to FOLDER/known/.
         progress: called with (questions done, questions in all).
 
@@ -140,47 +144,52 @@ def evaluate_model(
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
     settings, folder = settings or EvaluateSettings(), Path(folder)
-    groups = [(items, folder), *([(known, known_answers(folder))] if known else [])]
+    places = [(_Group.of(items, examples, settings), folder)]
+    if known:
+        places.append((_Group.of(known, *prompting_of_known(known, examples, items, settings)), known_answers(folder)))
     with contextlib.ExitStack() as begun:
         stages = [
-            (
-                begun.enter_context(Stage(place, _identity(group, examples, model, settings), beside=beside_answers())),
-                group,
-            )
-            for group, place in groups
+            (begun.enter_context(Stage(place, _identity(group, model), beside=beside_answers())), group)
+            for group, place in places
         ]
         missing = [(stage, group) for stage, group in stages if not stage.done]
         start = time.perf_counter()
-        answers = _answers([group for _, group in missing], examples, model, settings, progress)
+        answers = _answers([group for _, group in missing], model, progress)
         for (stage, group), predictions in zip(missing, answers, strict=True):
             found, start = write_answers(predictions, stage.folder, start), time.perf_counter()
             means = {name: getattr(found, name) for name in ("em", "f1", "questions", "seconds")}
-            stage.finish(means | {"examples": examples_in_words(group, examples, settings)})
+            stage.finish(means | {"examples": prompts_in_words(*group), "metric": metric_in_words(group.settings)})
     return read_metrics(folder)
 
 
-def _answers(
-    groups: Sequence[Sequence[QuestionItem]],
-    examples: Sequence[Example],
-    model: ModelRef,
-    settings: EvaluateSettings,
-    progress: ProgressFunction,
-) -> Iterator[list[Prediction]]:
+class _Group(NamedTuple):
+    """Questions that are asked together, the examples that they get, and settings that leave nothing open."""
+
+    items: Sequence[QuestionItem]
+    examples: Sequence[Example]
+    settings: EvaluateSettings
+
+    @classmethod
+    def of(cls, items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> "_Group":
+        return cls(items, examples, in_language_of(items, settings))
+
+
+def _answers(groups: Sequence[_Group], model: ModelRef, progress: ProgressFunction) -> Iterator[list[Prediction]]:
     """The predictions of each group of questions; the model is loaded once, and only if there is any."""
     if not groups:
         return
-    prompts = [_prompts(items, examples, settings) for items in groups]
-    tokenizer = loading.load_tokenizer(model)
+    prompts = [_prompts(*group) for group in groups]
+    tokenizer, settings = loading.load_tokenizer(model), groups[0].settings
     if settings.engine == "vllm":
         _refuse_for_vllm(model)
         texts = iter(_generate_by_vllm(model, tokenizer, list(itertools.chain(*prompts)), settings))
-        for items in groups:
+        for items, _, settled in groups:
             progress(len(items), len(items))
-            yield [_prediction(item, next(texts)) for item in items]
+            yield _predictions(items, itertools.islice(texts, len(items)), metric_of(settled))
         return
     loaded = loading.load_model(model)
-    for items in groups:
-        yield evaluate(loaded, tokenizer, items, examples, settings, progress)
+    for items, examples, settled in groups:
+        yield evaluate(loaded, tokenizer, items, examples, settled, progress)
 
 
 def _refuse_for_vllm(model: ModelRef) -> None:
@@ -197,16 +206,11 @@ def _refuse_for_vllm(model: ModelRef) -> None:
         )
 
 
-def _identity(
-    items: Sequence[QuestionItem],
-    examples: Sequence[Example],
-    model: ModelRef,
-    settings: EvaluateSettings,
-) -> dict[str, Any]:
+def _identity(group: _Group, model: ModelRef) -> dict[str, Any]:
     """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
-    folder = Path(loading.resolve(model.name))
+    folder, settings = Path(loading.resolve(model.name)), group.settings
     named = model.name if model.name in loading.EMBEDDED or not os.path.isdir(folder) else folder.name
-    identity = loading.model_identity(model) | {"model": named, **questions_identity(items, examples, settings)}
+    identity = loading.model_identity(model) | {"model": named, **questions_identity(*group)}
     if settings.engine != "transformers":
         identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
     return identity
@@ -215,12 +219,18 @@ def _identity(
 def questions_identity(
     items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """All that answers depend on except the model and its engine; JSON types."""
+    """All that answers and their measures depend on except the model and its engine; JSON types."""
+    settings = in_language_of(items, settings)
     names = ["shots", "max_new_tokens", "seed", "draw"]
     shown = [{"question": example.question, "answer": example.answer} for example in examples]
     if settings.example_fields != "any":  # left out, so that folders stay valid in which this was the only way
         names.append("example_fields")
         shown = [dataclasses.asdict(example) for example in examples]
+    # Named only where they are not those of SQuAD and English: folders stay valid in which these were the only ones.
+    if settings.labels != ENGLISH_LABELS:
+        names.append("labels")
+    if settings.metric != "squad":
+        names += ["metric", "language"]
     return {
         "questions_hash": _hash([dataclasses.asdict(item) for item in items]),
         "examples_hash": _hash(shown),
@@ -233,7 +243,11 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
-def _prediction(item: QuestionItem, text: str) -> Prediction:
+def _predictions(items: Sequence[QuestionItem], texts: Iterable[str], metric: AnswerMetric) -> list[Prediction]:
+    return [_prediction(item, text, metric) for item, text in zip(items, texts, strict=True)]
+
+
+def _prediction(item: QuestionItem, text: str, metric: AnswerMetric) -> Prediction:
     answer = clean_answer(text)
     return Prediction(
         id=item.id,
@@ -243,8 +257,8 @@ def _prediction(item: QuestionItem, text: str) -> Prediction:
         answers=item.answers,
         prediction=answer,
         text=text,
-        em=exact_match(answer, item.answers),
-        f1=f1(answer, item.answers),
+        em=exact_match(answer, item.answers, metric),
+        f1=f1(answer, item.answers, metric),
     )
 
 

@@ -20,7 +20,7 @@ from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
-from elusive.evaluation.prompts import few_shot_examples
+from elusive.evaluation.prompts import prompting_of
 from elusive.evaluation.stage import evaluate_model
 from elusive.runs.folder import RunFolder, known_answers
 from elusive.runs.progress import shown_together
@@ -222,13 +222,14 @@ def _train_and_evaluate_one(
     label = trial.label + (f", seed {seed}" if len(trial.seeds) > 1 else "")
     answers = trial.answers_folder(run, seed)
     known = _known(trial)
+    examples = prompting_of(corpus.questions, recipe.evaluate, run.questions).examples if corpus.questions else ()
     if trial.arm != UNTRAINED:
         learned = trial.model_folder(run, seed)
         evaluator = None
         if corpus.questions:
             evaluator = evaluator_of(
                 list(corpus.questions),
-                few_shot_examples(recipe.evaluate.examples),
+                examples,
                 recipe.evaluate,
                 answers,
                 functools.partial(show, f"evaluate {label}"),
@@ -248,7 +249,7 @@ def _train_and_evaluate_one(
     if corpus.questions:
         evaluate_model(
             list(corpus.questions),
-            list(few_shot_examples(recipe.evaluate.examples)),
+            examples,
             answers,
             model=model,
             settings=recipe.evaluate,

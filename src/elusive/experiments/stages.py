@@ -12,7 +12,14 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
-from elusive.evaluation.prompts import NOTHING_ASKED, examples_in_words, few_shot_examples, few_shot_prompt
+from elusive.evaluation.language import metric_in_words
+from elusive.evaluation.prompts import (
+    NOTHING_ASKED,
+    few_shot_prompt,
+    prompting_of,
+    prompting_of_known,
+    prompts_in_words,
+)
 from elusive.models.loading import load_tokenizer
 from elusive.runs.folder import RunFolder
 from elusive.runs.progress import shown
@@ -41,19 +48,30 @@ def corpus_of(recipe: Recipe, trials: Sequence[Trial], run: RunFolder) -> Corpus
     return corpus
 
 
-def evaluation_in_words(corpus: Corpus, recipe: Recipe) -> str:
+def evaluation_in_words(corpus: Corpus, recipe: Recipe, run: RunFolder) -> list[str]:
     """What a run's models will be asked, for its log before anything is scored or trained.
+
+    Args:
+        corpus: with the questions.
+        recipe: of the run.
+        run: where the corpus lies.
 
     Raises:
         ElusiveError: if a question cannot be prompted.
     """
     if not corpus.questions:
-        return NOTHING_ASKED
-    examples, settings = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
-    items = [*corpus.questions, *known_questions(settings.known, recipe.trained.name)]
-    for item in items:
-        few_shot_prompt(item, examples, settings)  # better refused now than after hours of training
-    return f"prompts: {examples_in_words(items, examples, settings)}"
+        return [NOTHING_ASKED]
+    prompting = prompting_of(corpus.questions, recipe.evaluate, run.questions)
+    groups = [("", list(corpus.questions), prompting)]
+    if known := known_questions(recipe.evaluate.known, recipe.trained.name):
+        of_known = prompting_of_known(known, prompting.examples, corpus.questions, recipe.evaluate)
+        groups.append((" about what was known", known, of_known))
+    lines = []
+    for of, items, (examples, settings) in groups:
+        for item in items:
+            few_shot_prompt(item, examples, settings)  # better refused now than after hours of training
+        lines.append(f"prompts{of}: {prompts_in_words(items, examples, settings)}")
+    return [*lines, f"exact match and F1: {metric_in_words(prompting.settings)}"]
 
 
 def augment_for(

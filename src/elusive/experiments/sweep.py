@@ -12,7 +12,7 @@ from elusive.corpus.stage import summary_lines
 from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.predictions import Questions
-from elusive.evaluation.prompts import few_shot_examples
+from elusive.evaluation.prompts import prompting_of, prompting_of_known
 from elusive.evaluation.stage import questions_identity
 from elusive.runs.files import read_json, write_json, write_jsonl, write_text
 from elusive.runs.folder import RunFolder, known_answers
@@ -94,7 +94,8 @@ def _sweep(recipe: SweepRecipe, trials: list[Trial], run: RunFolder, announce: A
             "A sweep expects a corpus with questions to choose settings by, got one without any. Give corpus.questions "
             f"and another output folder (or delete {run.path})."
         )
-    announce(f"    {evaluation_in_words(corpus, recipe)}")
+    for line in evaluation_in_words(corpus, recipe, run):
+        announce(f"    {line}")
     asked = questions_of(run)
     if recipe.sweep.search == "tpe":
         trials = _searched(recipe, corpus, run, asked, announce)
@@ -177,9 +178,13 @@ def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, run: RunFolder
         if not (learned / "done.json").exists() or has_weights(learned):
             continue
         settings = trial.recipe.evaluate
-        examples = few_shot_examples(settings.examples)
         known = known_questions(settings.known, trial.recipe.trained.name)
-        for place, items in ((answers, corpus.questions), (known_answers(answers), known)):
+        prompting = prompting_of(corpus.questions, settings, run.questions)
+        of_known = prompting_of_known(known, prompting.examples, corpus.questions, settings) if known else prompting
+        for place, items, how in (
+            (answers, corpus.questions, prompting),
+            (known_answers(answers), known, of_known),
+        ):
             if items and not (place / "done.json").exists():
                 raise ElusiveError(
                     f"{place}: expected answers, got none, and nothing can be asked any more: the weights of "
@@ -188,7 +193,7 @@ def _refuse_questions_to_no_weights(trial: Trial, corpus: Corpus, run: RunFolder
                 )
             if items:
                 asked = stage_settings(place)
-                Stage(place, asked | questions_identity(items, examples, settings)).check()
+                Stage(place, asked | questions_identity(items, *how)).check()
 
 
 def _score(alike: Sequence[Trial], corpus: Corpus, folder: Path) -> dict[ScoreSet, Path]:

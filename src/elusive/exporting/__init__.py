@@ -18,7 +18,7 @@ from elusive.config.toml import to_table
 from elusive.config.verbs import ExportSettings
 from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
-from elusive.evaluation.prompts import few_shot_examples
+from elusive.evaluation.prompts import prompting_of
 from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
 from elusive.runs.lock import is_passing, locked
 
@@ -97,9 +97,11 @@ def _export(
     if not settings.base_model:
         _refuse_other_tokens(found, base)
     title = settings.title or _title(found)
-    evaluate = _evaluate_settings(found, settings)
-    path = Path(questions) if questions else found.questions
-    rows = question_rows(read_questions(path), few_shot_examples(evaluate.examples), evaluate, base) if path else []
+    evaluate, rows = _evaluate_settings(found, settings), []
+    if path := Path(questions) if questions else found.questions:
+        items = read_questions(path)
+        examples, evaluate = prompting_of(items, evaluate, path)
+        rows = question_rows(items, examples, evaluate, base)
     record = {"made_by": f"elusive export {__version__}", "input": found.identity, "settings": _public(settings)}
     write_json(folder / MARK, record | {"files": sorted(earlier), "done": False})
     max_length = base.row_length(train)

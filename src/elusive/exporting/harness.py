@@ -10,6 +10,8 @@ import yaml
 from elusive.config.run import EvaluateSettings
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
+from elusive.evaluation import normal_forms
+from elusive.evaluation.language import in_language_of, metric_of
 from elusive.evaluation.prompts import few_shot_prompt
 
 from .base_model import BaseModel
@@ -20,7 +22,7 @@ FOLDER = "lm_eval"
 def question_rows(
     items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings, base: BaseModel
 ) -> list[dict[str, Any]]:
-    """The questions with their prompts ready-made: id, document_id, field, question, answers, prompt.
+    """The questions with their prompts ready-made: id, document_id, field, question, answers, prompt, metric, language.
 
     Few-shot examples differ from question to question (see `few_shot_prompt`), which the harness could not draw.
 
@@ -35,6 +37,8 @@ def question_rows(
     """
     if not items:
         raise ElusiveError("Expected at least one question, got none. Leave --questions out, or give a file with some.")
+    settings = in_language_of(items, settings)
+    metric = metric_of(settings)
     prompts = [few_shot_prompt(item, examples, settings) for item in items]
     _refuse_long_prompts(prompts, settings, base)
     return [
@@ -45,6 +49,8 @@ def question_rows(
             "question": item.question,
             "answers": list(item.answers),
             "prompt": prompt,
+            "metric": metric.name,
+            "language": metric.language,
         }
         for item, prompt in zip(items, prompts, strict=True)
     ]
@@ -62,11 +68,12 @@ def harness_task(
         base: the model whose end-of-text ids end an answer.
 
     Returns:
-        Texts by file name: lm_eval/<name>.yaml, lm_eval/utils.py, lm_eval/questions.jsonl.
+        Texts by file name: lm_eval/<name>.yaml, lm_eval/utils.py, lm_eval/normal_forms.py, lm_eval/questions.jsonl.
     """
     return {
         f"{FOLDER}/{name}.yaml": _task_yaml(name, settings, base),
         f"{FOLDER}/utils.py": (Path(__file__).parent / "lm_eval_utils.py").read_text(encoding="utf-8"),
+        f"{FOLDER}/normal_forms.py": Path(normal_forms.__file__).read_text(encoding="utf-8"),
         f"{FOLDER}/questions.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }
 

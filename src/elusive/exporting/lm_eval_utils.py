@@ -1,18 +1,29 @@
-"""Closed-book questions for lm-evaluation-harness: prompts ready-made, EM and F1 as in SQuAD v1.1.
+"""Closed-book questions for lm-evaluation-harness: prompts ready-made, EM and F1 by each question's metric.
 
-This file lies in one folder with questions.jsonl and the task's YAML; it needs the harness and its libraries alone.
+This file lies in one folder with normal_forms.py, questions.jsonl and the task's YAML; it needs the harness and its
+libraries alone.
 """
 
-import collections
+import functools
+import importlib.util
 import json
-import re
-import string
+import sys
 from pathlib import Path
 
 import datasets
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+@functools.cache
+def _normal_forms():
+    # By its path: the harness does not import from this folder.
+    path = Path(__file__).with_name("normal_forms.py")
+    name = f"normal_forms_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.exists() or spec is None or spec.loader is None:
+        raise ImportError(f"{path} is missing: it belongs to this task. Copy the whole folder of the export.")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load_questions(end_tokens, pretrained="", tokenizer="", revision=None, **_):
@@ -39,7 +50,7 @@ def _check_end_tokens(name, end_tokens, revision):
 
 
 def prompt(doc):
-    """The solved examples and the question, ending in `Answer:`."""
+    """The solved examples and the question, ending in `Answer:` or in other labels."""
     return doc["prompt"]
 
 
@@ -51,24 +62,9 @@ def answers(doc):
 def process_results(doc, results):
     """Exact match and F1 of the first line of the answer, the best over the reference answers."""
     prediction = results[0].split("\n", 1)[0].strip()
+    forms = _normal_forms()
+    metric = forms.AnswerMetric(doc["metric"], doc["language"])
     return {
-        "em": max(_exact_match(prediction, answer) for answer in doc["answers"]),
-        "f1": max(_f1(prediction, answer) for answer in doc["answers"]),
+        "em": max(forms.exact_match_of(prediction, answer, metric) for answer in doc["answers"]),
+        "f1": max(forms.f1_of(prediction, answer, metric) for answer in doc["answers"]),
     }
-
-
-def _normalized(text):
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
-
-
-def _exact_match(prediction, answer):
-    return float(_normalized(prediction) == _normalized(answer))
-
-
-def _f1(prediction, answer):
-    got, wanted = _normalized(prediction).split(), _normalized(answer).split()
-    common = (collections.Counter(got) & collections.Counter(wanted)).total()
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(got), common / len(wanted)
-    return 2 * precision * recall / (precision + recall)

@@ -20,7 +20,7 @@ from elusive.corpus.question_sets import chosen_questions
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
 from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
-from elusive.evaluation.prompts import NOTHING_ASKED, few_shot_examples, few_shot_prompt
+from elusive.evaluation.prompts import NOTHING_ASKED, few_shot_prompt, prompting_of
 from elusive.experiments.jobs import jobs_of
 from elusive.experiments.trials import UNTRAINED, grid_trials
 from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
@@ -302,7 +302,7 @@ class _Tokens:
         sample = questions[:: max(1, len(questions) // _SAMPLE)]
         if not sample:
             return 0.0, 0.0
-        examples, asked = few_shot_examples(recipe.evaluate.examples), recipe.evaluate
+        examples, asked = prompting_of(questions, recipe.evaluate)
         prompts = [few_shot_prompt(item, examples, asked) for item in sample]
         answers = self.of_texts([f" {item.answers[0]}" for item in sample], special=False)
         most = asked.max_new_tokens

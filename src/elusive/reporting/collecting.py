@@ -189,7 +189,8 @@ def _with_evaluation(
         parts[farthest] = questions.fields == farthest
     return dataclasses.replace(
         results,
-        examples=_examples(run),
+        examples=_noted(run, "examples"),
+        metric=_noted(run, "metric"),
         question_sets=question_sets_of(run.corpus),
         fields=tuple(fields),
         distances=measured,
@@ -218,10 +219,10 @@ def _with_evaluation(
     )
 
 
-def _examples(run: RunFolder) -> str:
-    """What the prompts show, as the evaluation of the model before training noted it."""
+def _noted(run: RunFolder, name: str) -> str:
+    """What the evaluation of the model before training noted of its examples or metric, in words."""
     noted = run.answers(UNTRAINED, 0) / "done.json"
-    return read_json(noted).get("examples", "") if noted.exists() else ""
+    return read_json(noted).get(name, "") if noted.exists() else ""
 
 
 def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:

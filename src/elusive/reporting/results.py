@@ -194,6 +194,7 @@ class Results:
         excluded_tokens: strings that are never ranked.
         question_sets: which questions give cues and which are asked, in words; empty as `examples` is.
         examples: what the prompts of the questions show, in words; empty where nothing was evaluated.
+        metric: how answers are compared, in words; empty as `examples` is.
         fields: fields of the questions, from near to far.
         distances: of each field the mean distance from the head entity in tokens.
         farthest_field: the last of these; None without distances.
@@ -213,6 +214,7 @@ class Results:
     arms: dict[str, ArmResults]
     excluded_tokens: tuple[str, ...] = ()
     examples: str = ""
+    metric: str = ""
     question_sets: str = ""
     fields: tuple[str, ...] = ()
     distances: dict[str, float] = field(default_factory=dict)

@@ -66,6 +66,7 @@ def results_markdown(results: Results) -> str:
     lines += [cell(note) + "\n" for note in said.notes]
     lines += [f"Question sets: {cell(results.question_sets)}.\n"] if results.question_sets else []
     lines += [f"Each prompt shows {cell(results.examples)}.\n"] if results.examples else []
+    lines += [f"Exact match and F1: {cell(results.metric)}.\n"] if results.metric else []
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
     lines += _markdown_known(results) + _markdown_by_epoch(results)
