@@ -7,27 +7,32 @@ import html.parser
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from elusive.augmentation.rankings import RankedDocument, ranking_schema
+from elusive.augmentation.clue_spans import Clue
+from elusive.augmentation.rankings import RankedDocument
 from elusive.clues.recall import SignalRecall
 from elusive.config.run import AugmentSettings, Recipe, ReportSettings, TrainSettings
-from elusive.config.toml import dump_recipe, from_table
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
-from elusive.reporting import page, plots, read_results, results_markdown, results_table, write_report
+from elusive.reporting import browsing, page, plots, read_results, results_markdown, results_table, write_report
+from elusive.reporting.browsing import browse, sample
 from elusive.reporting.clues import cue_ranks, run_recall
 from elusive.reporting.collecting import collect
+from elusive.reporting.comparison import compare, write_comparison
+from elusive.reporting.facts import run_facts
 from elusive.reporting.formatting import remarked_text, score, signed
+from elusive.reporting.losses import loss_curves
+from elusive.reporting.page import PageContent
 from elusive.reporting.results import (
     ArmDifference,
     ArmResults,
@@ -38,202 +43,42 @@ from elusive.reporting.results import (
     Verdict,
     write_results,
 )
+from elusive.reporting.shown import GivenAnswer, questions_about, shown_documents
+from elusive.reporting.standing import standing_of
 from elusive.reporting.tokens import (
-    GivenAnswer,
+    Fate,
     field_distances,
     longest_rank,
     read_documents,
     scored_cue_field,
-    shown_documents,
     token_pieces,
+    with_clues,
 )
 from elusive.reporting.verdict import verdict
-from elusive.runs.files import read_json, write_json, write_jsonl, write_text
+from elusive.runs.files import read_json, write_json, write_text
 from elusive.runs.folder import RunFolder
 from elusive.runs.typed_json import from_json, to_json
-from elusive.scoring.positions import rankable_tokens, token_fields
-from elusive.scoring.shards import SCHEMA
 from elusive.stats.estimates import Difference, Estimate
 from elusive.stats.intervals import interval, paired_differences
-
-ARMS = ("plain", "random-matched", "attention", "contrast-cues")
-FIELDS = ("date", "city", "company")
-PEOPLE = 12
-# How many of the 12 people each arm knows, field by field: the first so many, so EM is this number over 12.
-KNOWN = {
-    "untrained": (0, 0, 0),
-    "plain": (9, 6, 0),
-    "random-matched": (9, 6, 6),
-    "attention": (9, 6, 5),
-    "contrast-cues": (9, 6, 7),
-}
-RATES = {"plain": 0.0, "random-matched": 0.3, "attention": 0.3, "contrast-cues": 0.3}
-SUMMARY = {
-    "documents": 12,
-    "texts": 132,
-    "survival": {"name": {"intact": 0.412}, "company": {"intact": 0.002, "with_head": 0.001}},
-}
-SCRIPT = "<script>alert(1)</script>"
-
-
-def person(number: int) -> dict[str, Any]:
-    """A document of one sentence form: name and date, city, company, with spans."""
-    parts = [
-        ("name", f"Ada{number} Quill"), ("", " was born on "), ("date", f"May {number + 1}, 1950"),
-        ("", ". She spent her early years in "), ("city", f"Town{number}, Norway"),
-        ("", ". She had a professional role at "), ("company", f"Firm{number} Limited"), ("", "."),
-    ]  # fmt: skip
-    text, spans = "", []
-    for field, part in parts:
-        if field:
-            spans.append([field, len(text), len(text) + len(part)])
-        text += part
-    return {"id": f"person-{number}", "text": text, "spans": spans}
-
-
-def tokenise(text: str) -> tuple[list[int], list[int], list[int]]:
-    """Word tokens that bring their leading space, after a special token without characters."""
-    found = [(0, 0), *(match.span() for match in re.finditer(r" ?\w+|[^\w\s]", text))]
-    ids = [int(hashlib.sha256(text[start:end].encode()).hexdigest()[:6], 16) for start, end in found]
-    return ids, [start for start, _ in found], [end for _, end in found]
-
-
-def write_tokens(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), path)
-    if schema is SCHEMA:
-        write_json(path.with_name("done.json"), {})
-
-
-def score_row(document: Mapping[str, Any], field: str, model: str) -> dict[str, Any]:
-    """Scores at the cue before `field`: the nearer the better, and for the large model the name best of all."""
-    ids, starts, ends = tokenise(document["text"])
-    begin = next(span[1] for span in document["spans"] if span[0] == field)
-    seen = [int(end <= begin) for end in ends]
-    names = token_fields(document["text"], [Span(*span) for span in document["spans"]], np.array([starts, ends]).T)
-    scores = [
-        seen[place] * (0.01 * place + (0.5 if name == "name" and model == "large" else 0.0))
-        for place, name in enumerate(names)
-    ]
-    return {
-        "document_id": document["id"], "token_ids": ids, "starts": starts, "ends": ends, "scores": scores,
-        "queries": seen,
-    }  # fmt: skip
-
-
-def ranking_row(document: Mapping[str, Any], arm: str) -> dict[str, Any]:
-    ids, starts, ends = tokenise(document["text"])
-    chosen = rankable_tokens(document["text"], np.array(ids), np.array([starts, ends]).T, (), (".", ","))
-    ranks, rank = [], 0
-    for part in chosen:
-        rank += int(part)
-        ranks.append(rank if part else 0)
-    flat = arm == "random-matched"
-    drops = [(0.3 if flat else 0.6 * (1 - math.exp(-0.05 * one))) if one else 0.0 for one in ranks]
-    return {
-        "document_id": document["id"], "text": document["text"], "token_ids": ids, "starts": starts, "ends": ends,
-        "ranks": ranks,
-        "drop_probability": drops,
-        "clue_sentences": [], "clue_starts": [], "clue_ends": [],
-    }  # fmt: skip
-
-
-def write_predictions(
-    run: Path, arm: str, seed: int, questions: Sequence[Mapping[str, Any]], known: Sequence[int], below: str = ""
-) -> None:
-    rows = []
-    for question in questions:
-        number, field = int(question["document_id"].split("-")[1]), FIELDS.index(question["field"])
-        right = number < known[field]
-        rows.append(
-            {**question, "prediction": question["answers"][0] if right else "no idea", "text": "",
-             "em": float(right), "f1": 1.0 if right else 0.25}
-        )  # fmt: skip
-    folder = run / "evaluation" / arm / f"seed-{seed}" / below
-    write_jsonl(folder / "predictions.jsonl", reversed(rows))  # the order on disk must not matter
-    write_json(folder / "done.json", {})
-
-
-def make_run(
-    run: Path,
-    *,
-    seeds: Sequence[int] = (0,),
-    known: Mapping[str, Sequence[int]] = KNOWN,
-    title: str = "Twelve people",
-    questions: bool = True,
-    spans: bool = True,
-    evil: bool = False,
-) -> Path:
-    """Write a run folder in the form that the stages leave."""
-    table = {"title": title, "arms": list(ARMS), "seeds": list(seeds), "evaluate": {"resamples": 400}}
-    write_text(run / "recipe.toml", dump_recipe(from_table(Recipe, table, "test")))
-    documents = [person(number) for number in range(PEOPLE)]
-    asked = [
-        {"id": f"{document['id']}-{field}", "question": f"What is the {field} of Ada{number}?",
-         "answers": [document["text"][start:end]], "field": field, "document_id": document["id"]}
-        for number, document in enumerate(documents)
-        for field, start, end in document["spans"]
-        if field != "name"
-    ]  # fmt: skip
-    if evil:
-        documents[0]["text"] += " " + SCRIPT
-        asked[0]["question"] += SCRIPT
-    rows = [{**document, "spans": document["spans"] if spans else []} for document in documents]
-    write_jsonl(run / "corpus" / "documents.jsonl", rows)
-    write_jsonl(run / "corpus" / "questions.jsonl", asked if questions else [])
-    for model in ("large", "small") if spans else ():
-        for folder in (f"{model}-cue-company", f"{model}-cues"):
-            write_tokens(
-                run / "scores" / folder / "part-00000.parquet",
-                [score_row(document, "company", model) for document in documents],
-            )
-    for arm in ARMS:
-        write_json(run / "augmented" / arm / "done.json", SUMMARY | {"mean_drop_rate": RATES[arm]})
-        if arm != "plain":
-            write_tokens(
-                run / "augmented" / arm / "ranking.parquet",
-                [ranking_row(document, arm) for document in documents],
-                ranking_schema(arm, AugmentSettings()),
-            )
-        for seed in seeds:
-            figures = {"steps": 100, "loss": 1.5, "seconds": 10.0 + 10 * seed, "texts": 132}
-            write_json(run / "models" / arm / f"seed-{seed}" / "done.json", figures)
-            if questions:
-                write_predictions(run, arm, seed, asked, known[arm])
-    if questions:
-        write_predictions(run, "untrained", 0, asked, known["untrained"])
-    return run
-
-
-# How many of 12 people known before training each arm still knows, by field: half of them before, then lost, nearly
-# kept, kept, and gained.
-STILL_KNOWN = {
-    "untrained": (6, 6),
-    "plain": (0, 0),
-    "random-matched": (6, 5),
-    "attention": (6, 6),
-    "contrast-cues": (12, 12),
-}
-
-
-def add_known(run: Path, seeds: Sequence[int] = (0,), still: Mapping[str, Sequence[int]] = STILL_KNOWN) -> Path:
-    """Answers to two questions about each of 12 people of before, beside a run's other answers."""
-    asked = [
-        {"id": f"old-{number}-{field}", "question": f"What is the {field} of Old{number}?", "answers": ["so"],
-         "field": field, "document_id": f"old-{number}"}
-        for number in range(PEOPLE)
-        for field in FIELDS[:2]
-    ]  # fmt: skip
-    for arm, known in still.items():
-        for seed in seeds if arm != "untrained" else (0,):
-            write_predictions(run, arm, seed, asked, known, "known")
-    return run
+from tests.reporting.runs import (
+    ARMS,
+    FIELDS,
+    PEOPLE,
+    SCRIPT,
+    SUMMARY,
+    add_known,
+    make_run,
+    person,
+    score_row,
+    write_predictions,
+    write_tokens,
+)
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of words and numbers alone: without figures, which take most of a report's time."""
-    monkeypatch.setattr(plots, "draw", lambda results, longest: {})
+    monkeypatch.setattr(plots, "draw", lambda results, longest, losses: {})
 
 
 @pytest.fixture(scope="module")
@@ -491,10 +336,14 @@ def test_negative_and_missing_numbers() -> None:
 def said(
     differences: Sequence[tuple[float, float, float]], em: float = 0.3, trainings: int = 3, **more: Any
 ) -> Verdict:
-    """The verdict on three trained arms with these differences (value, low, high), and untrained at .010."""
+    """The verdict on three trained arms with these differences (value, low, high), and untrained at .010.
+
+    The last arm has this EM, and the others less by what it is ahead of them.
+    """
     arms = ("plain", "random-matched", "contrast-cues")
-    trained = ArmResults(mean_drop_rate=0.0, steps=100, em=Estimate(em, None, None))
     names = [("random-matched", "plain"), ("contrast-cues", "plain"), ("contrast-cues", "random-matched")]
+    ahead = {b: one[0] for one, (a, b) in zip(differences, names, strict=False) if a == arms[-1]}
+    ems = {arm: em - ahead.get(arm, 0.0) for arm in arms} | {"untrained": 0.01}
     results = Results(
         title="",
         corpus=CorpusSize("here", documents=100, questions=100, quarantined=0),
@@ -503,7 +352,15 @@ def said(
         train=TrainSettings(),
         augment=AugmentSettings(),
         seeds=(0,),
-        arms={"untrained": ArmResults(em=Estimate(0.01, None, None))} | dict.fromkeys(arms, trained),
+        arms={
+            arm: ArmResults(
+                mean_drop_rate=0.0 if arm in arms else None,
+                steps=100 if arm in arms else None,
+                seconds=60.0 if arm in arms else None,
+                em=Estimate(ems[arm], None, None),
+            )
+            for arm in ("untrained", *arms)
+        },
         pairs=tuple(
             ArmDifference(*one, a=a, b=b, field="all", trainings=trainings)
             for (a, b), one in zip(names, differences, strict=False)
@@ -518,9 +375,19 @@ APART, TOGETHER = (0.089, 0.04, 0.13), (0.031, -0.01, 0.071)
 AFTER = "at 95% after correction for the number of comparisons."
 
 
-def test_verdict_counts_separated_differences_and_lists_both_kinds() -> None:
+def test_the_headline_says_what_the_best_arm_beats_and_what_it_does_not() -> None:
     texts = said([APART, APART, TOGETHER], seeds=(0, 1, 2))
-    assert texts.headline == f"2 of 3 differences in EM between the trained arms are separated from zero {AFTER}"
+    assert texts.headline == (
+        "contrast-cues answers .300 of the questions and beats plain (+.089 [+.040, +.130]), not random-matched "
+        "(+.031 [-.010, +.071], not separated)."
+    )
+    # ((0.031 + 0.01) / 0.031)^2 = 1.75 times as much evidence leaves zero out.
+    assert texts.advice == (
+        "Use it rather than plain training. Whether what it chooses matters is open, as random-matched may do as well: "
+        "more seeds are needed, about 2 times as much in all if the difference is what it seems."
+    )
+    assert texts.cost == "It cost 1 min 0 s of training (plain 1 min 0 s), 100 steps."
+    assert f"2 of 3 differences in EM between the trained arms are separated from zero {AFTER}" in texts.notes
     assert texts.differences["separated"][1] == "contrast-cues minus plain: +.089 [+.040, +.130]"
     assert texts.differences["not separated"] == ("contrast-cues minus random-matched: +.031 [-.010, +.071]",)
     assert list(texts.differences) == ["separated", "not separated"]
@@ -529,19 +396,37 @@ def test_verdict_counts_separated_differences_and_lists_both_kinds() -> None:
 
 
 def test_verdict_with_one_none_and_all_separated() -> None:
-    one = said([APART, TOGETHER, TOGETHER]).headline
-    assert one == f"1 of 3 differences in EM between the trained arms is separated from zero {AFTER}"
+    one = said([APART, TOGETHER, TOGETHER])
+    assert f"1 of 3 differences in EM between the trained arms is separated from zero {AFTER}" in one.notes
     none = said([TOGETHER] * 3)
-    assert none.headline == f"No difference in EM between the trained arms is separated from zero {AFTER}"
+    assert f"No difference in EM between the trained arms is separated from zero {AFTER}" in none.notes
     assert list(none.differences) == ["not separated"]
+    assert none.headline == (
+        "contrast-cues answers .300 of the questions, more than any other arm, but does not beat plain "
+        "(+.031 [-.010, +.071], not separated) and random-matched (+.031 [-.010, +.071], not separated)."
+    )
+    assert none.advice.startswith("No reason yet to prefer it to plain and random-matched: more seeds are needed")
     every = said([APART] * 3)
-    assert every.headline == f"All 3 differences in EM between the trained arms are separated from zero {AFTER}"
+    assert f"All 3 differences in EM between the trained arms are separated from zero {AFTER}" in every.notes
+    assert every.headline.endswith("beats plain (+.089 [+.040, +.130]) and random-matched (+.089 [+.040, +.130]).")
+    assert every.advice == "Use it for texts and models like these."
     assert list(every.differences) == ["separated"]
 
 
 def test_verdict_on_one_training_claims_no_difference_of_arms() -> None:
     texts = said([APART, APART, TOGETHER], trainings=1)
-    assert texts.headline == "Each arm was trained once, so no arm is said to be better than another."
+    assert texts.headline == (
+        "contrast-cues answers .300 of the questions, plain .211 (+.089 [+.040, +.130]) and random-matched .269 "
+        "(+.031 [-.010, +.071]). Each arm was trained once, so no arm is said to be better than another."
+    )
+    assert "beat" not in texts.headline
+    assert texts.advice == (
+        "No reason yet to prefer it to random-matched: repeat with seeds = [0, 1, 2] and more documents, about 2 times "
+        "as much in all if the difference is what it seems."
+    )
+    assert said([APART] * 3, trainings=1).advice == (
+        "Worth a closer look, not a choice yet: repeat with seeds = [0, 1, 2] to be sure."
+    )
     assert list(texts.differences) == ["one training each", "not separated"]
     assert "separated" not in texts.headline
     assert any("one seed" in note and "not the training seed" in note for note in texts.notes)
@@ -549,18 +434,43 @@ def test_verdict_on_one_training_claims_no_difference_of_arms() -> None:
 
 def test_what_fails_correction_is_named() -> None:
     late = ArmDifference(*APART, a="contrast-cues", b="plain", field="all", p_value=0.04, p_adjusted=0.12, trainings=3)
-    texts = said([], pairs=(late, late))
-    assert texts.headline.startswith("No difference in EM")
+    texts = said([APART] * 3, pairs=(late, late))
+    assert texts.headline.endswith("but does not beat plain (+.089 [+.040, +.130], not after correction).")
     assert list(texts.differences) == ["not after correction"]
     assert remarked_text(late) == "+.089 [+.040, +.130], not after correction"
 
 
+def test_plain_training_that_is_best_is_the_advice() -> None:
+    worse = tuple(-end for end in APART)
+    texts = said([TOGETHER, (worse[0], worse[2], worse[1]), TOGETHER], em=0.2)
+    assert texts.headline == "plain answers .289 of the questions and beats contrast-cues (+.089 [+.040, +.130])."
+    assert texts.advice == "No reason to use another arm than plain training here."
+
+
+def test_the_cost_names_what_was_forgotten() -> None:
+    known = {
+        arm: KnownScores(24, 12, Estimate(em, None, None), Estimate(em, None, None), None)
+        for arm, em in (("untrained", 0.9), ("plain", 0.6), ("contrast-cues", 0.7))
+    }
+    scored = {"contrast-cues": 7200.0}
+    rows = {
+        arm: ArmResults(em=Estimate(em, None, None), seconds=3.0, known=known[arm], scoring_seconds=scored.get(arm))
+        for arm, em in (("untrained", 0.1), ("plain", 0.2), ("contrast-cues", 0.5))
+    }
+    assert said([TOGETHER] * 2, arms=rows).cost == (
+        "It cost 3 s of training (plain 3 s), and 2 h 0 min to capture the attention that it chooses by. On what the "
+        "model knew before training, EM was .900 before and is .700 after (plain .600)."
+    )
+
+
 def test_verdict_near_zero_and_near_one_claims_no_comparison() -> None:
-    low = said([APART] * 3, em=0.012)
+    low = said([(0.0, 0.0, 0.0)] * 3, em=0.012)
     assert low.headline == "No arm can answer these questions: the highest EM is .012 (plain)."
     assert any("say nothing" in note for note in low.notes)
-    assert said([TOGETHER] * 3, em=0.99).headline.startswith("Every trained arm answers nearly all questions")
-    assert said([TOGETHER] * 3, em=0.02).headline.startswith("No difference")
+    assert low.advice.startswith("Use none of them yet")
+    high = said([(0.0, 0.0, 0.0)] * 3, em=0.99)
+    assert high.headline.startswith("Every trained arm answers nearly all questions")
+    assert said([(0.0, -0.1, 0.1)] * 3, em=0.02).headline.startswith("plain answers .020 of the questions")
 
 
 def test_verdict_names_other_reasons_for_a_difference(tmp_path: Path) -> None:
@@ -703,6 +613,25 @@ def test_pieces_join_to_the_text_and_carry_the_chance_to_stay() -> None:
     assert pieces[-1].title == "not ranked: always stays"
 
 
+def test_what_is_done_to_a_token_has_its_own_word() -> None:
+    pieces, _ = token_pieces(
+        "It is far", ranked("It is far", [(0, 2), (2, 5)], [1, 0], [0.25, 0.0]), Fate("seen with", "always seen")
+    )
+    assert [piece.title for piece in pieces] == ["seen with 0.75, rank 1", "", "not ranked: always seen", ""]
+
+
+def test_clues_stand_before_the_sentences_that_they_are_written_into() -> None:
+    text = "Ada wrote. She ran. It rained."
+    document = dataclasses.replace(
+        ranked(text, [(0, 3), (3, 9), (10, 13)], [1, 2, 3], [0.5] * 3), clues=(Clue(11, 0, 3), Clue(20, 4, 9))
+    )
+    pieces = with_clues(token_pieces(text, document)[0], document)
+    assert "".join(piece.text for piece in pieces if not piece.clue) == text
+    places = [sum(len(one.text) for one in pieces[:n] if not one.clue) for n, one in enumerate(pieces) if one.clue]
+    assert places == [11, 20]
+    assert [piece.text for piece in pieces if piece.clue] == ["Ada", "wrote"]
+
+
 def test_long_documents_are_cut() -> None:
     text = "a " * 500
     offsets = [(place, place + 1) for place in range(0, 1000, 2)]
@@ -713,12 +642,15 @@ def test_long_documents_are_cut() -> None:
 
 def test_shown_documents_bring_answers_of_every_arm(finished: tuple[Path, dict[str, Any]]) -> None:
     run, _ = finished
-    shown = shown_documents(RunFolder(run), read_documents(RunFolder(run)), recipe_of(run), 2)
+    folder = RunFolder(run)
+    standing = standing_of(folder, recipe_of(run), asked=True)
+    asked = questions_about(folder, standing, ["person-0", "person-1"])
+    shown = shown_documents(folder, read_documents(folder)[:2], standing, asked)
     assert [document.id for document in shown] == ["person-0", "person-1"]
     assert list(shown[0].arms) == ["random-matched", "attention", "contrast-cues"]
     company = next(one for one in shown[0].questions if "company" in one.question)
-    assert company.given["plain"] == GivenAnswer("no idea", right=False)
-    assert company.given["contrast-cues"] == GivenAnswer("Firm0 Limited", right=True)
+    assert company.given["plain"] == GivenAnswer("no idea", right=False, f1=0.25)
+    assert company.given["contrast-cues"] == GivenAnswer("Firm0 Limited", right=True, f1=1.0)
 
 
 # ---- files
@@ -727,13 +659,14 @@ def test_shown_documents_bring_answers_of_every_arm(finished: tuple[Path, dict[s
 def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run, _ = finished
     folder = run / "report" / "plots"
-    names = {"em-by-field", "em-by-distance", "ranks-at-cue", "drop-probability"}
+    names = {"em-by-field", "em-by-distance", "ranks-at-cue", "drop-probability", "loss"}
     assert {path.name for path in folder.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     for name in names:
         content = (folder / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 5_000
-    plots.save(plots.draw(results_of(run), longest_rank(RunFolder(run), ARMS)), tmp_path)
+    losses = loss_curves(RunFolder(run), recipe_of(run))
+    plots.save(plots.draw(results_of(run), longest_rank(RunFolder(run), ARMS), losses), tmp_path)
     for name in names:
         assert (tmp_path / f"{name}.svg").read_bytes() == (folder / f"{name}.svg").read_bytes()
 
@@ -741,13 +674,22 @@ def test_every_plot_is_written_twice_and_the_same_again(finished: tuple[Path, di
 def test_page_loads_nothing_and_follows_the_theme(finished: tuple[Path, dict[str, Any]]) -> None:
     run, _ = finished
     text = (run / "report" / "index.html").read_text()
-    assert re.findall(r"https?://[^\s\"'<]+", text) == ["https://arxiv.org/abs/2409.17954"]
-    assert not re.search(r"\bsrc=|@import|url\((?!#)|<link|<script|<iframe", text)
-    assert all(target.startswith(("#", "https://arxiv")) for target in re.findall(r'href="([^"]*)"', text))
+    without_recipe = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
+    assert re.findall(r"https?://[^\s\"'<]+", without_recipe) == ["https://arxiv.org/abs/2409.17954"]
+    assert not re.search(r"\bsrc=|@import|url\((?!#)|<link|<iframe|fetch\(|XMLHttp|innerHTML", text)
+    assert re.findall(r"<script[^>]*>", text) == ['<script type="application/json" id="data">', "<script>"]
+    targets = {target for target in re.findall(r'href="([^"]*)"', text) if not target.startswith("https://arxiv")}
+    anchors = {target[1:] for target in targets if target.startswith("#")} - {""}
+    assert {"summary", "documents", "answers", "files"} <= anchors
+    ids_of_svgs = {one for one in anchors if "-wide-" in one or "-narrow-" in one}
+    assert all(f'id="{one}"' in text for one in anchors - ids_of_svgs)
+    files = {unquote(target) for target in targets if not target.startswith("#")}
+    assert {"results.json", "plots/loss.png", "../evaluation/plain/seed-0/predictions.jsonl"} <= files
+    assert all((run / "report" / file).exists() for file in files)
     assert "prefers-color-scheme: dark" in text
     assert "<title>Twelve people" in text
     svgs = re.findall(r"<svg viewBox.*?</svg>", text, flags=re.DOTALL)
-    assert len(svgs) == 8
+    assert len(svgs) == 10
     for svg in svgs:
         assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= {"#ffffff", "#111111"}
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -757,11 +699,13 @@ def test_page_loads_nothing_and_follows_the_theme(finished: tuple[Path, dict[str
 
 
 class _Styles(html.parser.HTMLParser):
-    """Collects the style sheets and the policy of a page, as a browser sees them."""
+    """Collects the style sheets, the script and the policy of a page, as a browser sees them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sheets: list[str] = []
+        self.scripts: list[str] = []
+        self._script = False
         self.policy = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -771,10 +715,15 @@ class _Styles(html.parser.HTMLParser):
             self.policy = given["content"] or ""
         if tag == "style":
             self.sheets.append("")
+        self._script = tag == "script" and not given
+        if self._script:
+            self.scripts.append("")
 
     def handle_data(self, data: str) -> None:
         if self.cdata_elem == "style":
             self.sheets[-1] += data
+        if self.cdata_elem == "script" and self._script:
+            self.scripts[-1] += data
 
 
 def test_the_page_allows_its_own_style_sheets_and_nothing_else(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -783,8 +732,13 @@ def test_the_page_allows_its_own_style_sheets_and_nothing_else(finished: tuple[P
     styles.feed((run / "report" / "index.html").read_text(encoding="utf-8"))
     parts = dict(part.strip().split(" ", 1) for part in styles.policy.split(";"))
     assert len(styles.sheets) > 1  # figures bring theirs
-    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in styles.sheets}
-    assert set(parts.pop("style-src-elem").split()) == hashes
+
+    def hashes(contents: Sequence[str]) -> set[str]:
+        return {f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in contents}
+
+    assert len(styles.scripts) == 1
+    assert set(parts.pop("script-src").split()) == hashes(styles.scripts)
+    assert set(parts.pop("style-src-elem").split()) == hashes(styles.sheets)
     assert parts == {
         "default-src": "'none'",
         "style-src-attr": "'unsafe-inline'",
@@ -794,11 +748,15 @@ def test_the_page_allows_its_own_style_sheets_and_nothing_else(finished: tuple[P
 
 
 def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # the next test draws with markup
+    monkeypatch.setattr(plots, "draw", lambda results, longest, losses: {})  # the next test draws with markup
     run = make_run(tmp_path, evil=True, title=f"Title {SCRIPT}")
     text = write_report(run, ReportSettings()).read_text()
     assert SCRIPT not in text
-    assert "<script" not in text
+    assert text.count("<script") == 2
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)
+    assert data is not None
+    assert not re.search("[<>&]", data[1])
+    assert json.loads(data[1])["documents"][0]["text"].endswith(SCRIPT)
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;"
     assert text.count(f"Title {escaped}") >= 2
     assert f"What is the date of Ada0?{escaped}" in text
@@ -809,15 +767,16 @@ def test_markup_in_the_corpus_is_escaped(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_markup_in_an_arm_or_field_is_escaped(finished: tuple[Path, dict[str, Any]]) -> None:
     renamed = renamed_in(results_of(finished[0]), attention=SCRIPT, city=SCRIPT + "$x$")
-    html = page.render(renamed, plots.draw(renamed, 22), [], "title = '<script>'")
+    html = page.render(PageContent(renamed, plots.draw(renamed, 22), "title = '<script>'"))
     assert "<script" not in html
     assert html.count("&lt;script&gt;alert(1)") > 10
+    assert "script-src 'none'" in html
 
 
 def test_markup_in_the_table_of_known_people_is_escaped(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run = add_known(make_run(tmp_path))
     renamed = renamed_in(collect(RunFolder(run), recipe_of(run), read_documents(RunFolder(run)), {}), attention=SCRIPT)
-    html = page.render(renamed, {}, [], "")
+    html = page.render(PageContent(renamed, {}, ""))
     assert "<script" not in html
     known = html[html.index("<h3>Known before training</h3>") : html.index("<h3>What each arm was trained on</h3>")]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;</th>" in known
@@ -884,9 +843,7 @@ def test_results_are_read_back_as_they_were_written(finished: tuple[Path, dict[s
     ("path", "stage"),
     [
         ("corpus/documents.jsonl", "corpus"),
-        ("augmented/attention/done.json", "augment"),
         ("augmented/attention/ranking.parquet", "augment"),
-        ("models/plain/seed-0/done.json", "train"),
         ("evaluation/contrast-cues/seed-0/predictions.jsonl", "evaluate"),
         ("evaluation/untrained/seed-0/predictions.jsonl", "evaluate"),
         ("scores/small-cue-company/part-00000.parquet", "score"),
@@ -898,6 +855,54 @@ def test_missing_pieces_name_their_stage(tmp_path: Path, path: str, stage: str) 
     with pytest.raises(ElusiveError, match=f"Run the stage '{stage}' of this run first"):
         write_report(run, ReportSettings())
     assert not (run / "report" / "index.html").exists()
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path: Path, undrawn: None) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    for folder in ("augmented/contrast-cues", "scores/small-cues", "models/attention/seed-1", "models/plain/seed-1"):
+        (run / folder / "done.json").unlink()
+    for arm, seed in (("contrast-cues", 0), ("contrast-cues", 1), ("attention", 1), ("random-matched", 1)):
+        shutil.rmtree(run / "evaluation" / arm / f"seed-{seed}")
+    text = write_report(run, ReportSettings()).read_text()
+    results = results_of(run)
+    assert results.missing == (
+        "score: small-cues",
+        "augment: contrast-cues",
+        "train: plain (seed 1), attention (seed 1)",
+        "evaluate: random-matched (seed 1), contrast-cues (seed 0, 1)",
+    )
+    # Seed 0 is what most arms were evaluated after, and the only one that they share.
+    assert results.seeds == (0,)
+    assert [arm for arm, row in results.arms.items() if row.em] == ["untrained", "plain", "random-matched", "attention"]
+    assert results.verdict.headline.startswith("So far: random-matched answers .583 of the questions, plain .417 (")
+    assert "<li>augment: contrast-cues</li>" in text
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (("corpus", "scores"), "No trained arm has answered the questions yet."),
+        (("corpus", "scores", "augmented"), "No trained arm has answered the questions yet."),
+        (("corpus", "scores", "augmented", "models"), "No trained arm has answered the questions yet."),
+    ],
+)
+def test_a_run_without_answers_yet_says_so(tmp_path: Path, undrawn: None, left: Sequence[str], words: str) -> None:
+    run = make_run(tmp_path)
+    for folder in {"corpus", "scores", "augmented", "models", "evaluation"} - set(left):
+        shutil.rmtree(run / folder)
+    text = write_report(run, ReportSettings()).read_text()
+    assert words in text
+    assert "No model has answered the questions yet" in text
+    assert results_table(results_of(run))
+
+
+def test_the_seeds_that_all_evaluated_arms_share_are_compared(tmp_path: Path) -> None:
+    run = make_run(tmp_path, seeds=(0, 1, 2))
+    for arm, seed in (("plain", 0), ("attention", 1), ("random-matched", 1), ("contrast-cues", 1)):
+        shutil.rmtree(run / "evaluation" / arm / f"seed-{seed}")
+    found = standing_of(RunFolder(run), recipe_of(run), asked=True)
+    assert found.seeds == (2,)
+    assert found.evaluated == ("untrained", *ARMS)
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
@@ -926,7 +931,7 @@ def test_without_questions_the_page_says_why(tmp_path: Path, undrawn: None) -> N
     results = json.loads((run / "report" / "results.json").read_text())
     assert results["pairs"] == []
     assert list(results["arms"]) == list(ARMS)
-    assert "chance to stay</h2>" in text
+    assert "Documents and their clues</h2>" in text
     assert "stays with 0.70" in text
     assert ".300" in results_table(results_of(run))
 
@@ -946,7 +951,7 @@ def test_without_spans_the_page_leaves_out_distance_and_cues(tmp_path: Path, und
 def test_the_cue_field_with_scores_is_taken(tmp_path: Path) -> None:
     assert scored_cue_field(RunFolder(tmp_path), {}) == ""
     for folder in ("large-cue-city", "small-cue-city", "large-cue-date", "large-cues", "small-all"):
-        (tmp_path / "scores" / folder).mkdir(parents=True)
+        write_json(tmp_path / "scores" / folder / "done.json", {})
     assert scored_cue_field(RunFolder(tmp_path), {"date": 7.0, "city": 18.0, "company": 30.0}) == "city"
 
 
@@ -959,7 +964,7 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
 
 
 def test_a_second_report_replaces_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "draw", lambda results, longest: {})  # drawing takes most of the time
+    monkeypatch.setattr(plots, "draw", lambda results, longest, losses: {})  # drawing takes most of the time
     run = make_run(tmp_path)
     seen: list[tuple[int, int]] = []
     write_report(run, ReportSettings(), progress=lambda done, total: seen.append((done, total)))
@@ -979,3 +984,97 @@ def test_the_page_says_which_heads_were_read(tmp_path: Path, undrawn: None) -> N
     text = write_report(run, ReportSettings()).read_text()
     assert ", read at layers 3 and heads 2.1, rows over the ranked tokens alone</dd>" in text
     assert ", read at all heads, rows over the ranked tokens alone</dd>" in text
+
+
+def test_when_where_and_how_long_a_run_took(tmp_path: Path, undrawn: None) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    made = {"date": "2026-11-28T10:20:30+00:00", "device": "NVIDIA H100", "cpu": "Xeon", "cores": 16}
+    write_json(run / "run.json", made)
+    write_json(run / "scores" / "large-cues" / "done.json", {"seconds": 3600.0})
+    write_json(run / "evaluation" / "plain" / "seed-0" / "done.json", {"seconds": 30.0})
+    facts = run_facts(RunFolder(run), recipe_of(run), standing_of(RunFolder(run), recipe_of(run), asked=True))
+    # Four arms, of 10 and of 20 seconds each.
+    assert facts.seconds == {"score": 3600.0, "train": 120.0, "evaluate": 30.0}
+    text = write_report(run, ReportSettings()).read_text()
+    assert "2026-11-28 10:20 UTC</time>" in text
+    assert "<dd>NVIDIA H100, Xeon, 16 cores</dd>" in text
+    assert "1 h 2 min: 1 h 0 min to capture attention, 2 min 0 s to train, 30 s to evaluate" in text
+    assert results_of(run).arms["attention"].scoring_seconds == 3600.0
+    assert results_of(run).arms["random-matched"].scoring_seconds is None
+
+
+def test_a_loss_curve_ends_where_its_training_is(tmp_path: Path) -> None:
+    path = RunFolder(tmp_path).metrics("plain", 0)
+    rows = [{"step": step, "loss": 1.0} for step in range(1, 601)] + [
+        {"step": 601, "em": 0.5},
+        {"step": 602, "loss": math.nan},
+    ]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows) + '{"step": 603, "lo')
+    (curve,) = loss_curves(RunFolder(tmp_path), Recipe(arms=("plain",)))["plain"]
+    assert len(curve.steps) == 200
+    assert curve.steps[-1] == 600
+
+
+def test_runs_side_by_side(tmp_path: Path) -> None:
+    one, other = make_run(tmp_path / "a" / "run"), make_run(tmp_path / "b" / "run", title=f"B {SCRIPT}", arms=ARMS[:2])
+    recipe = (other / "recipe.toml").read_text().replace("learning_rate = 0.0005", "learning_rate = 0.002")
+    write_text(other / "recipe.toml", recipe)
+    (other / "models" / "plain" / "seed-0" / "done.json").unlink()
+    shutil.rmtree(other / "evaluation" / "plain")
+    page = write_comparison([one, other], tmp_path / "pages" / "both.html").read_text()
+    found = compare([one, other])
+    assert [run.name for run in found.runs] == ["a/run", "b/run"]
+    assert found.settings["arms"] == ("plain, random-matched, attention, contrast-cues", "plain, random-matched")
+    assert "output" not in found.settings
+    assert "title" not in found.settings
+    assert set(found.settings) == {"arms", "train.learning_rate"}
+    assert found.same_questions
+    rows = dict(re.findall(r"</span>([\w-]+)</th>(.*?)</tr>", page))  # of the last table, F1: (22 + 14 / 4) / 36
+    assert re.findall(r"<td>([.\d-]+)", rows["contrast-cues"]) == [".708", "-"]
+    assert "train: plain (seed 0)" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    with pytest.raises(ElusiveError, match="two or more different run folders"):
+        compare([one, one])
+    with pytest.raises(ElusiveError, match="expected the name of an HTML file"):
+        write_comparison([one, other], tmp_path / "both.txt")
+
+
+def test_what_the_script_shows_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, documents = RunFolder(make_run(tmp_path, each=True)), read_documents(RunFolder(tmp_path))
+    recipe = recipe_of(tmp_path)
+    standing = standing_of(run, recipe, asked=True)
+    assert [one.id for one in sample(documents, 5)] == [f"person-{n}" for n in (0, 2, 4, 7, 9)]
+    assert sample(documents, 12) == documents
+    asked = questions_about(run, standing, [one.id for one in documents])
+    whole = browse(run, documents, recipe, standing, asked)
+    assert (whole.documents, whole.questions) == (12, 36)
+    monkeypatch.setattr(browsing, "MOST_BYTES", len(browsing.compact(whole.data)) // 2)
+    less = browse(run, documents, recipe, standing, asked)
+    assert [one["id"] for one in less.data["documents"]] == [f"person-{n}" for n in range(0, 12, 2)]
+    assert {one["document"] for one in less.data["questions"]} == {one["id"] for one in less.data["documents"]}
+
+
+def test_the_script_gets_what_the_files_hold(tmp_path: Path) -> None:
+    run = RunFolder(make_run(tmp_path, each=True, arms=(*ARMS, "insert-contrast+reorder")))
+    standing = standing_of(run, recipe_of(tmp_path), asked=True)
+    documents = read_documents(run)[:1]
+    row = browse(run, documents, recipe_of(tmp_path), standing, {}).data["documents"][0]
+    words = [row["text"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
+    assert words[:4] == ["Ada0", "Quill", "was", "born"]
+    assert [cue["name"] for cue in row["cues"]] == [
+        "", "Ada0 Quill was born on May 1, 1950", "She spent her early years in Town0, Norway",
+        "She had a professional role at Firm0 Limited", "company",
+    ]  # fmt: skip
+    city = row["cues"][2]
+    # The special token in front takes place 0; the city's cue sees the tokens before it, 17 of 1 to 17.
+    assert city["small"] == [100 * place for place in range(1, 17)]
+    assert city["large"][:3] == [5100, 5200, 300]
+    attention = row["arms"]["attention"]
+    assert attention["ranks"][:3] == [1, 2, 3]
+    assert attention["keep"][:2] == [round(1000 * (1 - 0.6 * (1 - math.exp(-0.05 * rank)))) for rank in (1, 2)]
+    assert attention["keep"][words.index(",")] == -1
+    clues = row["arms"]["insert-contrast+reorder"]["clues"]
+    assert [(row["text"][at : at + 3], row["text"][start:end]) for at, start, end in clues] == [
+        ("She", "Ada0 Quill")
+    ] * 2

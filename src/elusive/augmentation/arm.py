@@ -17,6 +17,7 @@ from .insertion import (
     contrast_clues,
     contrast_facts,
     distance_clues,
+    random_clues,
 )
 from .marks import MarkUse, Use
 from .rewrite_prompts import Style
@@ -175,6 +176,12 @@ class Arm:
     def trains_with(self, setting: str) -> bool:
         """Whether training on its texts depends on a setting of [train], by name."""
         return setting not in _OF_MARKS or self.marks in _OF_MARKS[setting]
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance alone chooses its tokens or clues: what an arm with a signal has to do better than."""
+        drops = self.drops and self.signal is None and not self.spares
+        return (drops and self.clues is None) or (not self.drops and self.clues is random_clues)
 
     @property
     def contrasts(self) -> bool:

@@ -38,7 +38,10 @@ def print_results(page: Path) -> None:
     say(f"\nDropout: {results.dropout}")
     if results.clues:
         say(f"Clues: {results.clues}")
-    say(f"\n{results.verdict.headline}")
+    said = results.verdict
+    for line in (said.headline, said.advice, said.cost, *(f"Not done yet: {one}" for one in results.missing)):
+        if line:
+            say(f"\n{line}" if line == said.headline else line)
     for remark, pairs in results.verdict.differences.items():
         for pair in pairs:
             say(f"  {remark}: {pair}")

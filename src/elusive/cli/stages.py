@@ -1,5 +1,6 @@
 """The verbs that write or read one stage's folder. Each imports its stage when it runs, so that help loads no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -256,21 +257,40 @@ def evaluate(
 
 
 def report(
-    folder: tyro.conf.Positional[Path],
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="", metavar="RUN ...")]],
+    output: OptionalPath = None,
     settings: Annotated[ReportSettings, panel(ReportSettings(), "report")] = ReportSettings(),
 ) -> None:
     """Write the tables, plots and page of a run folder.
 
+    A run that goes on is shown as far as it is. Several runs are shown side by side, on one page.
+
     Args:
-        folder: The run folder.
-        settings: What to show.
+        folders: The run folder, or several to compare.
+        output: The page that compares several runs (comparison.html here).
+        settings: What to show of a run.
     """
+    if len(folders) > 1:
+        _compare(folders, output or Path("comparison.html"), settings)
+        return
+    if not folders:
+        raise ElusiveError("Expected a run folder, or several to compare. Give the output folder of a run.")
+    if output:
+        raise ElusiveError("--output is the page that compares several runs; a single run's is RUN/report/index.html.")
     from elusive.reporting import write_report
     from elusive.runs.progress import shown
 
     with shown("report") as progress:
-        page = write_report(folder, settings, progress=progress)
+        page = write_report(folders[0], settings, progress=progress)
     print_results(page)
+
+
+def _compare(folders: Sequence[Path], output: Path, settings: ReportSettings) -> None:
+    if settings != ReportSettings():
+        raise ElusiveError("Settings of a single run's report were given with several runs. Leave them out.")
+    from elusive.reporting.comparison import write_comparison
+
+    say(f"Page: {write_comparison(folders, output).resolve()}")
 
 
 def export(

@@ -477,14 +477,17 @@ class ReportSettings:
     """Tables, plots and the page."""
 
     documents: int = 3
-    """Documents shown with each token coloured by its probability to stay."""
+    """Documents shown with each token coloured by its probability to stay, where the page's script does not run."""
+    browsed: int = 100
+    """Documents that the page's script can show, with their questions: the whole corpus, or so many at even steps
+    through it. Fewer where they would make the page large."""
     cue_field: str = ""
     """Field whose cue the rank bars look from (empty: the field farthest from the head entity)."""
     cue_documents: int = 100
     """Documents behind the rank bars; these are scored once more, at that cue alone."""
 
     def __post_init__(self) -> None:
-        check(self.documents >= 0, "report.documents", "0 or more", self.documents)
+        check_each("report", self, ("documents", "browsed"), 0)
         check(self.cue_documents > 0, "report.cue_documents", "at least 1", self.cue_documents)
 
 

@@ -3,7 +3,7 @@
 Axes: S training seeds, Q questions.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -135,8 +135,12 @@ def has_predictions(folder: str | Path) -> bool:
     return (Path(folder) / PREDICTIONS).exists()
 
 
-def read_predictions(folder: str | Path) -> Predictions:
+def read_predictions(folder: str | Path, about: Collection[str] | None = None) -> Predictions:
     """The predictions of an evaluation folder.
+
+    Args:
+        folder: the folder.
+        about: documents whose questions are read (None: all).
 
     Raises:
         ElusiveError: if predictions.jsonl is missing, or a line of it is no prediction.
@@ -145,6 +149,8 @@ def read_predictions(folder: str | Path) -> Predictions:
     _refuse_missing(path)
     items = []
     for number, row in enumerate(read_jsonl(path), 1):
+        if about is not None and row.get("document_id") not in about:
+            continue
         try:
             items.append(from_json(Prediction, row, "a prediction"))
         except ElusiveError as error:

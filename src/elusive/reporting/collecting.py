@@ -30,6 +30,7 @@ from elusive.runs.typed_json import from_json
 from elusive.scoring.sets import sets_in
 from elusive.stats.estimates import Difference, Estimate, corrected, corrected_by_name, difference, estimate
 
+from .facts import run_facts, scoring_seconds
 from .results import (
     ArmDifference,
     ArmResults,
@@ -40,7 +41,7 @@ from .results import (
     ModelNames,
     Results,
 )
-from .tokens import missing
+from .standing import Standing, standing_of
 from .verdict import verdict
 
 
@@ -60,9 +61,10 @@ def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], dis
         The results, without cue_ranks and clue_recall.
 
     Raises:
-        ElusiveError: if a stage's files are missing or arms were evaluated on different questions.
+        ElusiveError: if files of a finished stage are missing or arms were evaluated on different questions.
     """
     items = _read_questions(run)
+    standing = standing_of(run, recipe, asked=bool(items))
     results = Results(
         title=recipe.title,
         corpus=CorpusSize(
@@ -76,11 +78,13 @@ def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], dis
         train=recipe.train,
         augment=recipe.augment,
         excluded_tokens=recipe.score.excluded_tokens,
-        seeds=recipe.seeds,
-        arms={arm: _training_figures(run, arm, recipe.seeds) for arm in recipe.arms},
+        seeds=standing.seeds,
+        arms={arm: _training_figures(run, recipe, arm, standing.trained.get(arm, ())) for arm in standing.texts},
+        made=run_facts(run, recipe, standing),
+        missing=standing.missing,
     )
     if items:
-        results = _with_evaluation(results, run, recipe, Questions.of(items), distances)
+        results = _with_evaluation(results, run, recipe, standing, Questions.of(items), distances)
     return dataclasses.replace(results, verdict=verdict(results))
 
 
@@ -104,12 +108,6 @@ def _count_lines(path: Path) -> int:
     return sum(1 for _ in read_jsonl(path)) if path.exists() else 0
 
 
-def _stage_file(path: Path, stage: str) -> Path:
-    if not path.exists():
-        raise missing(path, stage)
-    return path
-
-
 @dataclass(frozen=True)
 class _Took:
     """What is shown of a training's done.json."""
@@ -120,14 +118,16 @@ class _Took:
     loss: float
 
 
-def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResults:
-    path = _stage_file(run.augmented(arm) / "done.json", "augment")
+def _training_figures(run: RunFolder, recipe: Recipe, arm: str, seeds: Sequence[int]) -> ArmResults:
+    """What an arm was trained on, and how its trainings went that are done."""
+    path = run.augmented(arm) / "done.json"
     texts_made = from_json(AugmentedCorpus, read_json(path), str(path))
-    marks = [_stage_file(run.model(arm, seed) / "done.json", "train") for seed in seeds]
+    marks = [run.model(arm, seed) / "done.json" for seed in seeds]
     done = [from_json(_Took, read_json(mark), str(mark)) for mark in marks]
-    steps, texts, seconds, loss = (
-        float(np.mean([getattr(one, name) for one in done])) for name in ("steps", "texts", "seconds", "loss")
-    )
+    means = {
+        name: float(np.mean([getattr(one, name) for one in done])) if done else None
+        for name in ("steps", "texts", "seconds", "loss")
+    }
     return ArmResults(
         mean_drop_rate=texts_made.mean_drop_rate,
         at_ceiling=texts_made.at_ceiling,
@@ -135,19 +135,17 @@ def _training_figures(run: RunFolder, arm: str, seeds: Sequence[int]) -> ArmResu
         clues=texts_made.clues,
         right_clues=texts_made.right_clues,
         survival=texts_made.survival,
-        steps=steps,
-        texts=texts,
-        seconds=seconds,
-        loss=loss,
+        scoring_seconds=scoring_seconds(run, recipe, arm),
+        **means,
     )
 
 
-def _by_epoch(run: RunFolder, arm: str, recipe: Recipe) -> tuple[EpochScores, ...]:
+def _by_epoch(run: RunFolder, arm: str, recipe: Recipe, seeds: Sequence[int]) -> tuple[EpochScores, ...]:
     """EM and F1 in training, after each epoch of train.evaluate_at_epochs, averaged over seeds."""
     found = []
     for epoch in sorted(recipe.train.evaluate_at_epochs):
-        seeds = [read_metrics(epoch_answers(folder, epoch)) for folder in _answers(run, recipe)[arm]]
-        em, f1 = (float(np.mean([getattr(one, metric) for one in seeds])) for metric in ("em", "f1"))
+        of_seeds = [read_metrics(epoch_answers(run.answers(arm, seed), epoch)) for seed in seeds]
+        em, f1 = (float(np.mean([getattr(one, metric) for one in of_seeds])) for metric in ("em", "f1"))
         found.append(EpochScores(epoch, em, f1))
     return tuple(found)
 
@@ -173,17 +171,22 @@ class _Scored:
 
 
 def _with_evaluation(
-    results: Results, run: RunFolder, recipe: Recipe, questions: Questions, distances: Mapping[str, float]
+    results: Results,
+    run: RunFolder,
+    recipe: Recipe,
+    standing: Standing,
+    questions: Questions,
+    distances: Mapping[str, float],
 ) -> Results:
     ids = questions.ids.tolist()
-    scores = {arm: read_scores_of_seeds(folders, ids) for arm, folders in _answers(run, recipe).items()}
+    scores = {arm: read_scores_of_seeds(folders, ids) for arm, folders in _answers(run, standing).items()}
     scored = _Scored(scores, questions, recipe.evaluate)
     fields = list(dict.fromkeys(questions.fields.tolist()))
     measured = {field: distances[field] for field in fields if field in distances}
     fields.sort(key=lambda field: measured.get(field, math.inf))
     farthest = max(measured, key=lambda field: measured[field]) if measured else None
-    known = _known_scores(run, recipe)
-    arms = {UNTRAINED: ArmResults(), **results.arms}
+    known = _known_scores(run, recipe, standing)
+    arms = ({UNTRAINED: ArmResults()} if UNTRAINED in scores else {}) | results.arms
     parts: dict[str, np.ndarray | slice] = {"all": slice(None)}
     if farthest is not None and len(fields) > 1:
         parts[farthest] = questions.fields == farthest
@@ -196,9 +199,11 @@ def _with_evaluation(
         distances=measured,
         farthest_field=farthest,
         arms={
-            arm: dataclasses.replace(
+            arm: row
+            if arm not in scores
+            else dataclasses.replace(
                 row,
-                by_epoch=() if arm == UNTRAINED else _by_epoch(run, arm, recipe),
+                by_epoch=() if arm == UNTRAINED else _by_epoch(run, arm, recipe, standing.seeds),
                 em=scored.estimate(arm, "em"),
                 f1=scored.estimate(arm, "f1"),
                 em_per_seed=tuple(scores[arm].em.mean(axis=1).tolist()),
@@ -230,10 +235,12 @@ def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:
     return FieldScores(int(here.sum()), scored.estimate(arm, "em", here), scored.estimate(arm, "f1", here))
 
 
-def _known_scores(run: RunFolder, recipe: Recipe) -> dict[str, KnownScores]:
+def _known_scores(run: RunFolder, recipe: Recipe, standing: Standing) -> dict[str, KnownScores]:
     """What every model still answers about people known before training; empty unless every model was evaluated."""
-    answers = {arm: [known_answers(folder) for folder in folders] for arm, folders in _answers(run, recipe).items()}
-    if not all(has_predictions(folder) for folders in answers.values() for folder in folders):
+    answers = {arm: [known_answers(folder) for folder in folders] for arm, folders in _answers(run, standing).items()}
+    if UNTRAINED not in answers or not all(
+        has_predictions(folder) for folders in answers.values() for folder in folders
+    ):
         return {}
     questions = read_predictions(answers[UNTRAINED][0]).questions
     ids = questions.ids.tolist()
@@ -253,7 +260,9 @@ def _known_scores(run: RunFolder, recipe: Recipe) -> dict[str, KnownScores]:
     }
 
 
-def _answers(run: RunFolder, recipe: Recipe) -> dict[str, list[Path]]:
-    """Every model's evaluation folders, one a seed; the model before training has one."""
-    seeds = {UNTRAINED: (0,)} | dict.fromkeys(recipe.arms, recipe.seeds)
-    return {arm: [run.answers(arm, seed) for seed in of_arm] for arm, of_arm in seeds.items()}
+def _answers(run: RunFolder, standing: Standing) -> dict[str, list[Path]]:
+    """Every evaluated model's folders, one a seed; the model before training has one."""
+    return {
+        arm: [run.answers(arm, seed) for seed in ((0,) if arm == UNTRAINED else standing.seeds)]
+        for arm in standing.evaluated
+    }

@@ -87,6 +87,22 @@ def survival_cell(one: Survival | None) -> str:
     return score(one.intact) + (f" / {score(one.with_head)}" if one.with_head is not None else "")
 
 
+def duration(seconds: float) -> str:
+    """A time in its two largest units.
+
+    Example:
+        >>> duration(0.4), duration(47.6), duration(312), duration(7_500)
+        ('0.4 s', '48 s', '5 min 12 s', '2 h 5 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    total = round(seconds)
+    hours, minutes, left = total // 3600, total // 60 % 60, total % 60
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
 def whole(number: float | None) -> str:
     """A count with commas: 1,234; a dash where there is none."""
     return "-" if number is None else f"{number:,.0f}"

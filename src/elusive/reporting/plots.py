@@ -21,6 +21,7 @@ from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import atomic_path
 from elusive.stats.estimates import Estimate
 
+from .losses import LossCurve
 from .results import RankShares, Results
 from .tokens import OTHER_WORDS, TOP
 
@@ -48,7 +49,11 @@ VARIABLES = {
     ON_STRONG_WORD: "--on-strong-word",
     ON_WEAK_WORD: "--on-weak-word",
 }
+_CHARACTER, _HANDLE, _LEGEND_ROW = 0.066, 0.38, 0.17
+"""Inches that a legend takes for a character of a name, for what stands before it, and for a row."""
+
 Figures = dict[str, dict[str, Figure]]
+LossCurves = Mapping[str, Sequence[LossCurve]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +77,18 @@ def arm_color(arm: str) -> str:
     return looks[arm].colour if arm in looks else OTHER_ARM
 
 
-def draw(results: Results, longest: int) -> Figures:
+def arm_variable(arm: str) -> str:
+    """The CSS variable of an arm's colour, without its dashes."""
+    return f"arm-{arm.replace('+', '-and-')}"
+
+
+def draw(results: Results, longest: int, losses: LossCurves | None = None) -> Figures:
     """Draw every figure that the results allow, each {"wide", "narrow"}.
 
     Args:
         results: the run's, cue_ranks included.
         longest: last rank of the p(r) curve; 0 leaves it out.
+        losses: how the loss of each arm's trainings went down.
     """
     figures: Figures = {}
     with style():
@@ -88,6 +99,8 @@ def draw(results: Results, longest: int) -> Figures:
                 figures.setdefault("em-by-distance", {})[layout] = em_by_distance(results, width)
             if any(len(row.by_epoch) > 1 for row in results.arms.values()):
                 figures.setdefault("em-by-epoch", {})[layout] = em_by_epoch(results, width)
+            if losses:
+                figures.setdefault("loss", {})[layout] = loss_by_step(losses, width)
             if results.cue_ranks:
                 figures.setdefault("ranks-at-cue", {})[layout] = rank_bars(results.cue_ranks, width)
             if longest:
@@ -128,6 +141,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     body = re.sub(r"font-family: [^;\"]+", "font-family: inherit", body)
     body = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1; font-family: inherit", body)
     body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _variable(match.group()), body)
+    body = re.sub(r"(\d\.\d{2})\d+", r"\1", body)  # a hundredth of a point is less than a pixel
     body = re.sub(r"\s*\n\s*", "\n", body)
     view = box.group(1) if box else ""
     return f'<svg viewBox="{view}" role="img" aria-label="{html.escape(label)}">{body}</svg>'
@@ -135,7 +149,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
 
 def em_bars(results: Results, width: float) -> Figure:
     """EM of each arm in each field and over all, with 95% intervals."""
-    arms = list(results.arms)
+    arms = [arm for arm, row in results.arms.items() if row.em]
     fields = results.fields if len(results.fields) > 1 else ()
     narrow = width < 6
     groups = [*fields, "all"]
@@ -167,7 +181,7 @@ def em_by_distance(results: Results, width: float) -> Figure:
     narrow = width < 6
     figure, axes = new_figure(width, 3.9 if narrow else 3.6)
     distances = results.distances
-    for arm, row in results.arms.items():
+    for arm, row in ((arm, row) for arm, row in results.arms.items() if row.fields):
         values = [row.fields[field].em.value or 0.0 for field in distances]
         _arm_line(axes, arm, list(distances.values()), values)
     axes.set_xlabel("mean distance from the head entity, tokens")
@@ -188,6 +202,24 @@ def em_by_epoch(results: Results, width: float) -> Figure:
     axes.set_xlabel("epochs")
     axes.set_ylabel("exact match")
     score_axis(axes.yaxis, axes)
+    _legend(figure, axes, columns=2 if narrow else 8)
+    return figure
+
+
+def loss_by_step(losses: LossCurves, width: float) -> Figure:
+    """The training loss of each arm against optimizer steps; a line for each seed."""
+    narrow = width < 6
+    figure, axes = new_figure(width, 3.6 if narrow else 3.3)
+    for arm, curves in losses.items():
+        for number, curve in enumerate(curves):
+            label = arm if number == 0 else None
+            single = {"marker": "o", "markersize": 3} if len(curve.steps) == 1 else {}
+            axes.plot(curve.steps, curve.losses, color=arm_color(arm), linewidth=1.3, label=label, **single)
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel("training loss")
+    axes.set_ylim(bottom=0)
+    axes.grid(True, axis="y")
+    axes.tick_params(length=0)
     _legend(figure, axes, columns=2 if narrow else 8)
     return figure
 
@@ -364,7 +396,12 @@ def plain_numbers(axis: Any) -> None:
 
 
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """Above the plot, in at most so many columns; where long names leave room for fewer, the figure grows."""
     handles, labels = axes.get_legend_handles_labels()
+    fitting = max(1, int(figure.get_figwidth() / (_CHARACTER * max(map(len, labels)) + _HANDLE)))
+    rows, wanted = (-(-len(labels) // one) for one in (min(columns, fitting), columns))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (rows - wanted))
+    columns = min(columns, fitting)
     figure.legend(
         handles, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.1,
         handleheight=0.8, columnspacing=1.4, labelcolor=INK,
@@ -416,6 +453,6 @@ def _name_wide_segments(axes: Axes, bars: Any, kind: str, color: str, character:
 
 
 def _variable(color: str) -> str:
-    of_arms = {look.colour: f"--arm-{arm.replace('+', '-and-')}" for arm, look in arm_looks().items()}
+    of_arms = {look.colour: f"--{arm_variable(arm)}" for arm, look in arm_looks().items()}
     name = (VARIABLES | of_arms).get(color)
     return f"var({name})" if name else color

@@ -85,6 +85,7 @@ class ArmResults:
         clues: clues that were found; copies hold some of them.
         right_clues: share of the clues that are the head entity of their sentence; None where none is marked.
         survival: by field, the share of copies in which a span is intact, alone and together with its head entity.
+        scoring_seconds: how long the attention that it chooses by took to capture; None where it needs none.
         steps: optimizer steps, a mean over seeds like the next three.
         texts: texts that were trained on.
         seconds: how long training took.
@@ -103,6 +104,7 @@ class ArmResults:
     clues: int = 0
     right_clues: float | None = None
     survival: dict[str, Survival] = field(default_factory=dict)
+    scoring_seconds: float | None = None
     steps: float | None = None
     texts: float | None = None
     seconds: float | None = None
@@ -147,14 +149,33 @@ class Verdict:
     """What the paired intervals allow to be said.
 
     Attributes:
-        headline: one sentence.
+        headline: which arm did best, against what, by how much, and how sure that is.
+        cost: what that arm took; empty where nothing is known of it.
+        advice: whether to use it, or what would settle that.
         differences: those between trained arms as text, by what may be said of them (`formatting.REMARKS`).
         notes: sentences on the model before training, what was lost of what it knew, and what the intervals cover.
     """
 
     headline: str
+    cost: str = ""
+    advice: str = ""
     differences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """When and where a run was made, and how long it took.
+
+    Attributes:
+        date: when it was finished, in UTC, as ISO 8601; empty while it goes on.
+        hardware: GPU, processor and cores, in words; empty as the date is.
+        seconds: of score, train and evaluate, added up over all processes.
+    """
+
+    date: str = ""
+    hardware: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,6 +223,8 @@ class Results:
         verdict: what they allow to be said.
         cue_ranks: which kinds of token lead the pair's rankings at a cue.
         clue_recall: clue recall of the pair.
+        made: when and where, and how long it took.
+        missing: what of the run is not done yet, in words; empty for a finished run.
     """
 
     title: str
@@ -223,6 +246,8 @@ class Results:
     verdict: Verdict = Verdict("")
     cue_ranks: RankShares | None = None
     clue_recall: RecallTable | None = None
+    made: RunFacts = RunFacts()
+    missing: tuple[str, ...] = ()
 
     @property
     def dropout(self) -> str:

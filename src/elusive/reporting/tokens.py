@@ -1,21 +1,20 @@
 """What the report says about single tokens: distances, ranks at a cue, and each token's probability to stay."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from elusive.augmentation.arms import ARMS
+from elusive.augmentation.marks import Use
 from elusive.augmentation.rankings import RANKING, RankedDocument, RankingFile
-from elusive.config.run import Recipe
 from elusive.corpus.documents import Document, StoredDocuments
 from elusive.errors import ElusiveError
-from elusive.evaluation.predictions import has_predictions, read_predictions
-from elusive.experiments.trials import UNTRAINED
 from elusive.runs.folder import RunFolder
 from elusive.scoring.positions import head_tokens, token_fields
-from elusive.scoring.sets import sets_in
+from elusive.scoring.sets import pair_sets, sets_in
 from elusive.scoring.shards import iterate_scores
 
 TOP = 10
@@ -25,7 +24,6 @@ WORDS = 8
 OTHER_WORDS = "other words"
 SHOWN_TOKENS = 400
 """Longest part of a document that the page colours."""
-SHOWN_QUESTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -36,45 +34,36 @@ class Piece:
         text: the part.
         keep: the probability that it stays; None for text that is never dropped.
         title: that in words, and its rank; empty for text between tokens.
+        clue: whether it is no part of the text, but a clue that copies may write into the sentence behind it.
     """
 
     text: str
     keep: float | None
     title: str = ""
+    clue: bool = False
 
 
 @dataclass(frozen=True)
-class GivenAnswer:
-    """An arm's answer to a question, and whether it is an exact match."""
+class Fate:
+    """What an arm does to a token, in words: with a probability, and always where it is never ranked."""
 
-    text: str
-    right: bool
-
-
-@dataclass(frozen=True)
-class ShownQuestion:
-    """A question about a shown document, its reference answers, and each arm's answer."""
-
-    question: str
-    answers: tuple[str, ...]
-    given: dict[str, GivenAnswer] = field(default_factory=dict)
+    chance: str
+    always: str
 
 
-@dataclass(frozen=True)
-class ShownDocument:
-    """A document as the page shows it.
+STAYS = Fate("stays with", "always stays")
+_FATES: dict[Use, Fate] = {
+    "delete": STAYS,
+    "hide_keys": Fate("seen with", "always seen"),
+    "mask_inputs": Fate("seen with", "always seen"),
+    "mask_rising": Fate("seen at the end of training with", "always seen"),
+    "weigh_loss": Fate("loss weighs", "loss weighs 1"),
+}
 
-    Attributes:
-        id: the document.
-        cut: whether its text continues after the last piece.
-        arms: its pieces under every arm that drops tokens.
-        questions: questions about it.
-    """
 
-    id: str
-    cut: bool
-    arms: dict[str, list[Piece]]
-    questions: list[ShownQuestion]
+def fate_of(arm: str) -> Fate:
+    """What an arm does to tokens, in words."""
+    return _FATES.get(ARMS[arm].use, STAYS) if arm in ARMS else STAYS
 
 
 def missing(path: Path, stage: str) -> ElusiveError:
@@ -137,8 +126,9 @@ def field_distances(
 
 
 def scored_cue_field(run: RunFolder, distances: Mapping[str, float]) -> str:
-    """The field of the single-cue scores in this run, the farthest one where there are several; "" if none."""
-    fields = {one.field for one in sets_in(run.scores_folder()) if one.field}
+    """The field at whose cue both models were scored, the farthest one where there are several; "" if none."""
+    done = {one for one, folder in sets_in(run.scores_folder()).items() if (folder / "done.json").exists()}
+    fields = {one.field for one in done if done.issuperset(pair_sets("cues", one.field)) and one.field}
     return max(sorted(fields), key=lambda field: distances.get(field, 0.0), default="")
 
 
@@ -150,27 +140,16 @@ def ranks_tokens(arm: str) -> bool:
 def longest_rank(run: RunFolder, arms: Sequence[str]) -> int:
     """The last rank that a rank-guided arm of this run gave to a token; 0 where there is no such arm."""
     guided = next((arm for arm in arms if ranks_tokens(arm)), "")
-    return _ranking(run, guided).longest_rank() if guided else 0
+    return ranking_of(run, guided).longest_rank() if guided else 0
 
 
-def shown_documents(run: RunFolder, documents: Sequence[Document], recipe: Recipe, number: int) -> list[ShownDocument]:
-    """The first documents, each token with its probability to stay in every arm that drops tokens, and the answers."""
-    first = {document.id: document for document in documents[:number]}
-    pieces: dict[str, dict[str, list[Piece]]] = {document: {} for document in first}
-    cut: dict[str, bool] = dict.fromkeys(first, False)
-    for arm in recipe.arms if first else ():
-        if arm not in ARMS or ARMS[arm].copies:
-            for ranked in _ranking(run, arm).documents(first):
-                document = ranked.document_id
-                pieces[document][arm], cut[document] = token_pieces(first[document].text, ranked)
-    answers = _answers(run, recipe, first) if first else {}
-    return [
-        ShownDocument(document, cut[document], arms, answers.get(document, [])) for document, arms in pieces.items()
-    ]
-
-
-def token_pieces(text: str, ranked: RankedDocument) -> tuple[list[Piece], bool]:
+def token_pieces(text: str, ranked: RankedDocument, fate: Fate = STAYS) -> tuple[list[Piece], bool]:
     """A document's text in pieces: its tokens with their probability to stay, and the text between them.
+
+    Args:
+        text: the document's text.
+        ranked: its tokens as an arm ranked them.
+        fate: what the arm does to them, in words.
 
     Returns:
         The pieces, whose texts join to the document's text, and whether it continues after the last piece.
@@ -190,12 +169,29 @@ def token_pieces(text: str, ranked: RankedDocument) -> tuple[list[Piece], bool]:
             pieces.append(Piece(between, None))
         if start + inner < end:
             keep = None if rank == 0 and dropped == 0 else round(1 - dropped, 3)
-            title = "not ranked: always stays" if keep is None else f"stays with {keep:.2f}"
+            title = f"not ranked: {fate.always}" if keep is None else f"{fate.chance} {keep:.2f}"
             pieces.append(Piece(text[start + inner : end], keep, title + (f", rank {rank}" if rank > 0 else "")))
         cursor = end
     if text[cursor:]:
         pieces.append(Piece(text[cursor:], None))
     return pieces, False
+
+
+def with_clues(pieces: Sequence[Piece], ranked: RankedDocument) -> list[Piece]:
+    """The pieces of a text with each clue, as a piece of its own, before the sentence that copies may write it into."""
+    written = {clue.sentence: ranked.text[clue.start : clue.end] for clue in ranked.clues}
+    found: list[Piece] = []
+    at = 0
+    for piece in pieces:
+        end = at + len(piece.text)
+        for sentence in sorted(place for place in written if at <= place < end):
+            if before := ranked.text[at:sentence]:
+                found.append(dataclasses.replace(piece, text=before))
+            found.append(Piece(written[sentence], None, "a clue that copies may write into this sentence", clue=True))
+            at = sentence
+        found.append(dataclasses.replace(piece, text=ranked.text[at:end]))
+        at = end
+    return found
 
 
 def head_drop_rate(ranking: Path, documents: Mapping[str, Document], head_fields: Sequence[str]) -> float | None:
@@ -213,21 +209,13 @@ def head_drop_rate(ranking: Path, documents: Mapping[str, Document], head_fields
     return float(np.mean(rates)) if rates else None
 
 
-def _ranking(run: RunFolder, arm: str) -> RankingFile:
+def ranking_of(run: RunFolder, arm: str) -> RankingFile:
+    """An arm's ranking.parquet.
+
+    Raises:
+        ElusiveError: if it is missing.
+    """
     path = run.augmented(arm) / RANKING
     if not path.exists():
         raise missing(path, "augment")
     return RankingFile(path)
-
-
-def _answers(run: RunFolder, recipe: Recipe, documents: Collection[str]) -> dict[str, list[ShownQuestion]]:
-    """Questions about the shown documents with every arm's answer, from the first training seed."""
-    answers: dict[str, dict[str, ShownQuestion]] = {}
-    for arm in (UNTRAINED, *recipe.arms):
-        folder = run.answers(arm, 0 if arm == UNTRAINED else recipe.seeds[0])
-        for item in read_predictions(folder).items if has_predictions(folder) else ():
-            if item.document_id in documents:
-                of_document = answers.setdefault(item.document_id, {})
-                shown = of_document.setdefault(item.id, ShownQuestion(item.question, item.answers))
-                shown.given[arm] = GivenAnswer(item.prediction, right=item.em == 1)
-    return {document: list(questions.values())[:SHOWN_QUESTIONS] for document, questions in answers.items()}

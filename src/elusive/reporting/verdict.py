@@ -7,6 +7,7 @@ from elusive.augmentation.summary import MOST_AT_CEILING, MOST_UNCHANGED
 from elusive.experiments.trials import UNTRAINED
 from elusive.stats.estimates import Difference
 
+from .best import best_arm, cost
 from .formatting import REMARKS, difference_text, remark, score
 from .results import ArmDifference, Results, Verdict
 
@@ -24,26 +25,33 @@ def verdict(results: Results) -> Verdict:
     Args:
         results: the numbers; their own verdict is not read.
     """
-    trained = [arm for arm in results.arms if arm != UNTRAINED]
     overall = {arm: row.em.value or 0.0 for arm, row in results.arms.items() if row.em}
-    if not overall:
-        headline = "Nothing was evaluated: the corpus brings no questions."
-        return Verdict(headline, notes=tuple(_training_notes(results)))
+    winner = best_arm(results)
+    if winner is None:
+        return Verdict(_nothing_evaluated(results), notes=tuple(_training_notes(results)))
+    trained = [arm for arm in overall if arm != UNTRAINED]
     pairs = [pair for pair in results.pairs if pair.field == "all"]
     between = [pair for pair in pairs if UNTRAINED not in (pair.a, pair.b)]
     best = max(overall, key=lambda arm: overall[arm])
-    notes = []
+    notes, advice = [], winner.advice
     if overall[best] < NEAR_ZERO:
         headline = f"No arm can answer these questions: the highest EM is {score(overall[best])} ({best})."
         notes.append("At this level, differences between arms say nothing about how the text was augmented.")
+        advice = "Use none of them yet: train longer, or a larger model, until plain training answers some questions."
     elif min(overall[arm] for arm in trained) > 1 - NEAR_ZERO:
         headline = "Every trained arm answers nearly all questions, so this corpus cannot tell the arms apart."
+        advice = "Train on more documents, or for fewer steps, to see a difference."
+    elif len(trained) == 1:
+        headline = f"{winner.headline} No other arm was trained to compare it with."
     else:
-        headline = _headline(len(trained), between)
+        headline = winner.headline
+        notes += _separated_notes(between)
     notes += _untrained_notes(pairs, overall) + _known_notes(results)
     notes += _interval_notes(results) + _training_notes(results)
     return Verdict(
-        headline,
+        f"So far: {headline}" if results.missing else headline,
+        cost=cost(results, winner),
+        advice=advice,
         differences=_by_remark(between),
         notes=tuple(notes),
     )
@@ -60,15 +68,20 @@ def _by_remark(pairs: Sequence[ArmDifference]) -> dict[str, tuple[str, ...]]:
     return {name: texts for name, texts in groups.items() if texts}
 
 
-def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
-    if arms == 1:
-        return "One arm was trained, so there is nothing to compare it with but the model before training."
-    if any(pair.trained_once for pair in between):
-        return "Each arm was trained once, so no arm is said to be better than another."
+def _nothing_evaluated(results: Results) -> str:
+    if results.corpus.questions:
+        return "No trained arm has answered the questions yet."
+    return "Nothing was evaluated: the corpus brings no questions."
+
+
+def _separated_notes(between: Sequence[ArmDifference]) -> list[str]:
+    """How many of several differences are separated; nothing where that is one, or none can be."""
+    pairs = len(between)
+    return [_separated(between)] if pairs > 1 and not any(pair.trained_once for pair in between) else []
+
+
+def _separated(between: Sequence[ArmDifference]) -> str:
     separated, pairs = sum(pair.separated for pair in between), len(between)
-    if pairs == 1:
-        is_it = "is" if separated else "is not"
-        return f"The difference in EM between the two trained arms {is_it} separated from zero at 95%."
     after = "at 95% after correction for the number of comparisons"
     if separated == 0:
         return f"No difference in EM between the trained arms is separated from zero {after}."
@@ -79,6 +92,8 @@ def _headline(arms: int, between: Sequence[ArmDifference]) -> str:
 
 
 def _untrained_notes(pairs: Sequence[ArmDifference], overall: Mapping[str, float]) -> list[str]:
+    if UNTRAINED not in overall:
+        return []
     above, below, same = _by_side({pair.a: pair for pair in pairs if pair.b == UNTRAINED})
     groups = {"above it": above, "below it": below, "not told apart": same}
     said = "; ".join(f"{name}: {', '.join(arms)}" for name, arms in groups.items() if arms)

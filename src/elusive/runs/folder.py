@@ -18,6 +18,9 @@ _CORPUS, _SCORES, _AUGMENTED, _MODELS, _ANSWERS, _REPORT = (
     "evaluation",
     "report",
 )
+METRICS = "metrics.jsonl"
+"""What a training notes as it goes, in the folder of its model."""
+
 _KNOWN, _EPOCH, _SEED, _FIGURES = "known", "epoch-", "seed-", "figures"
 
 
@@ -158,6 +161,10 @@ class RunFolder:
         """The folder of a model's answers; `known_answers` and `epoch_answers` lie in it."""
         return self.path / _ANSWERS / arm / trial / f"{_SEED}{seed}"
 
+    def metrics(self, arm: str, seed: int, trial: str = "") -> Path:
+        """The loss of a training, and its answers in between, step by step."""
+        return self.model(arm, seed, trial) / METRICS
+
     @property
     def report(self) -> Path:
         """The folder of tables, plots and the page."""
@@ -166,7 +173,7 @@ class RunFolder:
     def report_sources(self) -> list[Path]:
         """The files that a run's report is made from, in order."""
         patterns = [_RECIPE, f"{_CORPUS}/*.jsonl", f"{_SCORES}/*/*.parquet", f"{_AUGMENTED}/*/*.*"]
-        patterns += [f"{_MODELS}/*/*/done.json", f"{_MODELS}/*/*/metrics.jsonl", f"{_ANSWERS}/*/*/*.*"]
+        patterns += [f"{_MODELS}/*/*/done.json", f"{_MODELS}/*/*/{METRICS}", f"{_ANSWERS}/*/*/*.*"]
         found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
         return [path for path in found if path.is_file() and not is_passing(path.name)]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int32
 
@@ -137,8 +138,12 @@ def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
         pq.write_table(pa.table(columns, schema=schema_with(kept, sinks)), temporary, **WRITE)
 
 
-def read_shard(path: Path) -> list[TokenScores]:
+def read_shard(path: Path, ids: Collection[str] | None = None) -> list[TokenScores]:
     """The scores of one Parquet file, in its order.
+
+    Args:
+        path: the file.
+        ids: documents to read (None: all).
 
     Raises:
         ElusiveError: if it cannot be read.
@@ -148,6 +153,9 @@ def read_shard(path: Path) -> list[TokenScores]:
         kept: list[Kept] = [one for one, columns in _KEPT_COLUMNS.items() if columns[-1][0] in names]
         schema = schema_with(kept, _SINK_END in names)
         table = file.read(columns=schema.names).select(schema.names).cast(schema)
+        if ids is not None:
+            table = table.filter(compute.is_in(table.column("document_id"), pa.array(sorted(ids), pa.string())))
+            table = table.combine_chunks()
         nested = [name for name in schema.names if name in _NESTED]
         return [
             _row(row, {name: table.column(name)[number] for name in nested})
@@ -210,8 +218,12 @@ def _sentences(row: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, n
     return {"sentences": sentences_2, **arrays}
 
 
-def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:
+def iterate_scores(folder: str | Path, ids: Collection[str] | None = None) -> Iterator[TokenScores]:
     """The scores of a finished `score_corpus`, in the corpus's order, one shard in memory at a time.
+
+    Args:
+        folder: the score set.
+        ids: documents to read (None: all).
 
     Raises:
         ElusiveError: if the folder is missing, not done or of another version (at once), or a shard cannot be read
@@ -221,7 +233,7 @@ def iterate_scores(folder: str | Path) -> Iterator[TokenScores]:
     refuse_old_folder(folder)
     if not (folder / "done.json").exists():
         raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
-    return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path))
+    return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path, ids))
 
 
 def read_scores(folder: str | Path) -> list[TokenScores]:

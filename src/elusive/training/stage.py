@@ -32,6 +32,7 @@ from elusive.models.loading import (
 )
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_json
+from elusive.runs.folder import METRICS
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import note
 from elusive.runs.typed_json import from_json, to_json
@@ -46,7 +47,7 @@ from .marked_rows import MarkedRow, ReferencedRows, RowCollator, marked_rows, ma
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .texts import TrainingTexts
-from .trainer import METRICS, FitSettings, Fitted, Steps, check_arguments, fit
+from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
 
 _LONGEST_DEFAULT_ROW = 1024
 

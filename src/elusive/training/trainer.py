@@ -31,6 +31,7 @@ from elusive.models import processes
 from elusive.models.devices import computes_bfloat16, peak_bytes
 from elusive.models.loading import innermost, without_future_warnings
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
+from elusive.runs.folder import METRICS
 from elusive.runs.stopping import stop_deferred
 
 from .checkpoints import (
@@ -47,7 +48,6 @@ from .packing import PACKED, attention_of
 from .sequences import split_step
 from .starting_point import StartingPointDecay
 
-METRICS = "metrics.jsonl"
 """Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
 
 
