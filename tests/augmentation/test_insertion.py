@@ -101,8 +101,8 @@ def test_a_sink_takes_the_evidence_of_the_token_behind_it() -> None:
     large = scores(NOTHING, {"Ada": 0.9, "Byron": 0.3, "Bob": 0.1})
     small = scores(NOTHING, {"Ada": 0.9, "Bob": 0.05})
     assert contrast_clues(*given(large, small, clue_signal="difference")) == [Clue(19, 4, 9)]
-    with_sink = [dataclasses.replace(one, sink_end=3) for one in (large, small)]
-    assert contrast_clues(*given(*with_sink, clue_signal="difference")) == [Clue(19, *ADA)]
+    large, small = (dataclasses.replace(one, sink_end=3) for one in (large, small))
+    assert contrast_clues(*given(large, small, clue_signal="difference")) == [Clue(19, *ADA)]
 
 
 def test_answers_are_no_clues_where_that_is_asked_for() -> None:

@@ -209,6 +209,7 @@ def _compiled_flex() -> Callable[..., tuple[Tensor, Tensor]]:
 def _flex(
     query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: BlockMask, scaling: float
 ) -> tuple[Tensor, Tensor]:
+    options: Any = dict(_KERNEL_OPTIONS)
     output, aux = flex_attention(
         query,
         key,
@@ -217,7 +218,7 @@ def _flex(
         block_mask=block_mask,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        kernel_options=dict(_KERNEL_OPTIONS),
+        kernel_options=options,
         return_aux=AuxRequest(lse=True),
     )
     assert aux.lse is not None

@@ -111,11 +111,12 @@ def read_clues(
         rankable_T = rankable_tokens(document.text, one.token_ids, one.offsets, special_ids, excluded_tokens, sink_end)
         positions_R = np.flatnonzero(rankable_T & (one.queries > 0))
         is_head_T = head_tokens(document, one.offsets, head_fields)
-        rows = (_rows(scores, per_head)[:, positions_R] for scores in (one, other))
+        own, others = (_rows(scores, per_head)[:, positions_R] for scores in (one, other))
         if len(positions_R):
             offsets_R2 = one.offsets[positions_R]
             signals, orders = _signals(one, other, positions_R, augment)
-            found.append(Clues(document.id, positions_R, offsets_R2, is_head_T[positions_R], *rows, signals, orders))
+            is_head_R = is_head_T[positions_R]
+            found.append(Clues(document.id, positions_R, offsets_R2, is_head_R, own, others, signals, orders))
     return found
 
 

@@ -28,9 +28,6 @@ ContrastSignal = Literal["difference", "ratio"]
 CueFusion = Literal["mean", "rrf", "zscore", "max", "best-rank"]
 
 
-CueFusion = Literal["mean", "rrf", "zscore", "max", "best-rank"]
-
-
 INSERT_FORMS = ("prefix", "parenthesis", "pronoun")
 """Names of the forms in which a clue is written (augmentation.forms writes them)."""
 

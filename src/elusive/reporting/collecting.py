@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def _training_figures(run: RunFolder, recipe: Recipe, arm: str, seeds: Sequence[
     texts_made = from_json(AugmentedCorpus, read_json(path), str(path))
     marks = [run.model(arm, seed) / "done.json" for seed in seeds]
     done = [from_json(_Took, read_json(mark), str(mark)) for mark in marks]
-    means = {
+    means: dict[str, Any] = {
         name: float(np.mean([getattr(one, name) for one in done])) if done else None
         for name in ("steps", "texts", "seconds", "loss")
     }

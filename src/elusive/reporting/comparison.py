@@ -109,6 +109,7 @@ def _compared(name: str, run: RunFolder) -> ComparedRun:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell them apart: their last parts, or those and what stands before."""
+    names: list[str] = []
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):

@@ -1,7 +1,8 @@
 """The documents and questions that the page shows without its script: the first, as every arm sees them."""
 
+import dataclasses
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from elusive.augmentation.arms import ARMS
 from elusive.corpus.documents import Document
@@ -33,7 +34,7 @@ class ShownQuestion:
     field: str
     document: str
     answers: tuple[str, ...]
-    given: dict[str, GivenAnswer] = field(default_factory=dict)
+    given: dict[str, GivenAnswer] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -154,7 +154,9 @@ def read_shard(path: Path, ids: Collection[str] | None = None) -> list[TokenScor
         schema = schema_with(kept, _SINK_END in names)
         table = file.read(columns=schema.names).select(schema.names).cast(schema)
         if ids is not None:
-            table = table.filter(compute.is_in(table.column("document_id"), pa.array(sorted(ids), pa.string())))
+            table = table.filter(
+                cast("Any", compute).is_in(table.column("document_id"), pa.array(sorted(ids), pa.string()))
+            )
             table = table.combine_chunks()
         nested = [name for name in schema.names if name in _NESTED]
         return [

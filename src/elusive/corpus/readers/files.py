@@ -351,7 +351,7 @@ def _archive(head: bytes, suffix: str) -> CorpusFormat:
     by_name = FORM_OF_SUFFIX.get(suffix)
     if by_name and FORMS[by_name].is_archive:
         return by_name
-    form = next((form for part, form in _PARTS.items() if part in head), None)
+    form: CorpusFormat | None = next((form for part, form in _PARTS.items() if part in head), None)
     if not form:
         raise ElusiveError(f"a ZIP archive, which cannot be read: {_remedy('a ZIP')}")
     return form
