@@ -132,7 +132,7 @@ class TestRefusals:
             ("[augment]\nalfa = 0.5", "augment: unknown key 'alfa'. Did you mean 'alpha'?"),
             (
                 "[report]\nxyz = 1",
-                "report: unknown key 'xyz'. Known keys: documents, cue_field, cue_documents.",
+                "report: unknown key 'xyz'. Known keys: documents, browsed, cue_field, cue_documents.",
             ),
             ("[corpus]\npeople = '100'", "corpus: people: expected int, got '100'."),
             ("[corpus]\npeople = 1.5", "corpus: people: expected int, got 1.5."),
@@ -296,7 +296,7 @@ class TestRanges:
             (EvaluateSettings, {"max_new_tokens": 0}, "evaluate.max_new_tokens: expected at least 1, got 0."),
             (EvaluateSettings, {"max_batch_tokens": 0}, "evaluate.max_batch_tokens: expected at least 1, got 0."),
             (EvaluateSettings, {"resamples": 0}, "evaluate.resamples: expected at least 1, got 0."),
-            (ReportSettings, {"documents": -1}, "report.documents: expected 0 or more, got -1."),
+            (ReportSettings, {"documents": -1}, "report.documents: expected at least 0, got -1."),
             (PretrainSettings, {"people": 0}, "pretrain.people: expected at least 1, got 0."),
             (PretrainSettings, {"heads": 0}, "pretrain.heads: expected at least 1, got 0."),
             (PretrainSettings, {"seed": -1}, "pretrain.seed: expected at least 0, got -1."),

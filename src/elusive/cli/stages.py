@@ -80,7 +80,7 @@ def score(
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
     settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
 ) -> None:
-    """Score each token of a corpus by the attention that it receives, or the entropy in its place.
+    """Score tokens by the attention that they receive, or by entropy.
 
     Args:
         corpus: A corpus folder, or any file or folder that can be read as one.
@@ -263,7 +263,9 @@ def report(
 ) -> None:
     """Write the tables, plots and page of a run folder.
 
-    A run that goes on is shown as far as it is. Several runs are shown side by side, on one page.
+    A run that goes on is shown as far as it is.
+
+    Several runs are shown side by side, on one page.
 
     Args:
         folders: The run folder, or several to compare.

@@ -35,7 +35,7 @@ VERBS = {
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
     "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),
     "score": Verb(
-        STAGES, "Score each token of a corpus by the attention that it receives.", "stages:score", together=True
+        STAGES, "Score tokens by the attention that they receive, or by entropy.", "stages:score", together=True
     ),
     "augment": Verb(STAGES, "Write one arm's texts: originals and copies with dropped tokens.", "stages:augment"),
     "train": Verb(STAGES, "Continue a model's pretraining on one arm's texts.", "stages:train", together=True),
