@@ -280,6 +280,7 @@ class TestRowsIn:
             "13 in = 3 documents + 1 question + 4 bad + 5 left out "
             "(impossible question 1, repeated paragraph 1, question of a bad paragraph 3)\n"
             f"bad rows quarantined in {corpus / 'quarantine.jsonl'}: 1 question, 3 documents\n"
+            "bad rows by kind of file: .json 2, .jsonl 1, .pdf 1\n"
         )
         done = json.loads((corpus / "done.json").read_text("utf-8"))
         assert done["rows"] == 13

@@ -16,7 +16,7 @@ from typing import Any
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path, damaged, read_jsonl
 
-from .quarantine import BadRow, BadRowsError, CorpusCounts, LeftOut
+from .quarantine import BadRow, BadRowsError, CorpusCounts, LeftOut, file_kind
 from .questions import QuestionItem
 from .tags import Span
 from .wording import LISTED_PROBLEMS
@@ -135,6 +135,7 @@ class Tally:
         self._stopped = False
         self._kinds: collections.Counter[type] = collections.Counter()
         self._bad: collections.Counter[str] = collections.Counter()
+        self._bad_files: collections.Counter[str] = collections.Counter()
         self._left_out: collections.Counter[str] = collections.Counter()
         self._first_bad: list[BadRow] = []
 
@@ -147,6 +148,7 @@ class Tally:
                 self._left_out[entry.reason] += 1
             elif isinstance(entry, BadRow):
                 self._bad[entry.of] += 1
+                self._bad_files[file_kind(entry.source)] += 1
                 self._first_bad += [entry] if len(self._first_bad) < LISTED_PROBLEMS else []
             yield entry
             if self._most_bad and kinds[BadRow] >= self._most_bad:
@@ -163,6 +165,7 @@ class Tally:
             dict(self._left_out),
             tuple(self._first_bad),
             self._stopped,
+            dict(self._bad_files),
         )
 
 

@@ -1,6 +1,7 @@
 """Rows that become neither a document nor a question: quarantined with a reason. Every row is accounted for."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,19 @@ def bad_row(
     return BadRow(str(source), line, visible(reason), text[:RAW_CHARACTERS], of)
 
 
+def file_kind(name: str) -> str:
+    """The kind of a file by its suffix, without that of a compression.
+
+    Example:
+        >>> file_kind("docs/manual.PDF"), file_kind("rows.jsonl.gz"), file_kind("README")
+        ('.pdf', '.jsonl', 'no suffix')
+    """
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix in (".gz", ".zst", ".zstd"):
+        suffix = os.path.splitext(stem)[1]
+    return suffix or "no suffix"
+
+
 @dataclass(frozen=True)
 class CorpusCounts:
     """The rows of a source by what became of them; every row is accounted for.
@@ -78,6 +92,7 @@ class CorpusCounts:
         left_out: rows left out on purpose, by reason.
         first_bad: the first ten quarantined rows.
         stopped: whether the source was not read on, because so many rows were bad.
+        bad_files: quarantined rows by the kind of their file: its suffix.
     """
 
     documents: int = 0
@@ -86,6 +101,7 @@ class CorpusCounts:
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     first_bad: tuple[BadRow, ...] = ()
     stopped: bool = False
+    bad_files: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def quarantined(self) -> int:

@@ -154,6 +154,7 @@ class _Summary:
     unplaced: int
     made: int = 0
     question_sets: str = ""
+    bad_files: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict[str, Any]:
@@ -163,6 +164,7 @@ def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict
         "documents": counts.documents,
         "questions": counts.questions,
         "quarantined": dict(counts.bad),
+        "bad_files": dict(counts.bad_files),
         "left_out": dict(counts.left_out),
         "marked": read.lines() + marked.lines(),
         "unplaced": len(marked.unplaced),
@@ -188,6 +190,9 @@ def summary_lines(folder: str | Path) -> list[str]:
     if quarantined:
         bad = ", ".join(counted(number, of) for of, number in quarantined.items())
         lines.append(f"bad rows quarantined in {folder / 'quarantine.jsonl'}: {bad}")
+    if len(found.bad_files) > 1:
+        by_kind = sorted(found.bad_files.items(), key=lambda one: (-one[1], one[0]))
+        lines.append(f"bad rows by kind of file: {', '.join(f'{name} {number:,}' for name, number in by_kind)}")
     lines += found.marked
     if (sets := found.question_sets) and not sets.startswith("the same:"):
         lines.append(f"question sets: {sets}")

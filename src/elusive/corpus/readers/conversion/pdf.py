@@ -135,8 +135,10 @@ def _within(process: "subprocess.Popen[str]", rows: Iterable[str], seconds: floa
 def _reason(code: int, read: int, total: int, settings: CorpusSettings) -> str:
     if code == 2:
         return "a PDF with a password: save it without one"
-    if not total:
+    if code == 3:
         return "a damaged PDF: open it in a viewer and save it again"
+    if not total:
+        return f"PDFium did not start or broke (exit code {code}): try pip install -U 'elusive[documents]'"
     return (
         f"page {read + 1} of {total} was not read within {settings.convert_seconds:g} s (corpus.convert_seconds) or "
         "broke the reader: save the PDF again, or leave that page out"
