@@ -10,6 +10,9 @@ from elusive.runs.lock import LOCK
 
 NOT_COMPARED = {
     "seconds": "how long something took; of a resumed training, since it resumed",
+    "scoring_seconds": "how long it took to capture the attention of an arm",
+    "durations": "the same in words, e.g. 2 min 34 s, in sentences and tables of a report",
+    "date": "when a run was finished",
     "peak_bytes": "how much memory a process took",
     "sha256": "the hash that a file with seconds holds of itself",
     "files": "of report/done.json, a hash over files with seconds in them",
@@ -19,6 +22,10 @@ NOT_COMPARED = {
     LOCK: "a done stage is only looked at, so the next command may leave the lock file of a killed one",
 }
 """What differs between two commands that nobody interrupted, too: keys of JSON, parts of text, and a file."""
+
+
+_DURATION = re.compile(r"\b\d[\d,]*(\.\d)? (h|min|s)( \d+ (min|s))?\b")
+_DATE = re.compile(r"<time datetime=.*?</time>")
 
 
 class DifferenceError(Exception):
@@ -77,13 +84,17 @@ def _without_times(lines: Sequence[str]) -> Iterator[str]:
         if has_seconds and line.startswith(("| ", "<tr>")):
             line = re.sub(r"\d+( \||</td></tr>)$", "", line)
         if not line.startswith("Time of all experiments"):
-            yield line
+            yield _DURATION.sub("", _DATE.sub("", line))
 
 
 def _without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"elusive", "files"}:
             return value["elusive"]
-        left_out = ("seconds", "peak_bytes", "sha256") if "seconds" in value else ()
+        left_out = {"scoring_seconds"} | ({"seconds", "peak_bytes", "sha256"} if "seconds" in value else set())
+        if isinstance(value.get("date"), str):  # a field of questions may have that name
+            left_out.add("date")
         return {key: _without_seconds(inside) for key, inside in value.items() if key not in left_out}
+    if isinstance(value, str):
+        return _DURATION.sub("", value)
     return [_without_seconds(inside) for inside in value] if isinstance(value, list) else value
