@@ -1049,7 +1049,7 @@ def test_what_the_script_shows_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
     asked = questions_about(run, standing, [one.id for one in documents])
     whole = browse(run, documents, recipe, standing, asked)
     assert (whole.documents, whole.questions) == (12, 36)
-    monkeypatch.setattr(browsing, "MOST_BYTES", len(browsing.compact(whole.data)) // 2)
+    monkeypatch.setattr(browsing, "MOST_BYTES", browsing._size(whole.data) // 2)
     less = browse(run, documents, recipe, standing, asked)
     assert [one["id"] for one in less.data["documents"]] == [f"person-{n}" for n in range(0, 12, 2)]
     assert {one["document"] for one in less.data["questions"]} == {one["id"] for one in less.data["documents"]}
@@ -1060,11 +1060,12 @@ def test_the_script_gets_what_the_files_hold(tmp_path: Path) -> None:
     standing = standing_of(run, recipe_of(tmp_path), asked=True)
     documents = read_documents(run)[:1]
     row = browse(run, documents, recipe_of(tmp_path), standing, {}).data["documents"][0]
-    words = [row["text"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
+    ends = np.cumsum(np.add(row["gaps"], row["lengths"]))
+    words = [row["text"][end - length : end] for end, length in zip(ends, row["lengths"], strict=True)]
     assert words[:4] == ["Ada0", "Quill", "was", "born"]
     assert [cue["name"] for cue in row["cues"]] == [
         "", "Ada0 Quill was born on May 1, 1950", "She spent her early years in Town0, Norway",
-        "She had a professional role at Firm0 Limited", "company",
+        "She had a professional role at Firm0 Limited",
     ]  # fmt: skip
     city = row["cues"][2]
     # The special token in front takes place 0; the city's cue sees the tokens before it, 17 of 1 to 17.

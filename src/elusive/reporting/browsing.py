@@ -6,7 +6,7 @@ Numbers are whole, so that the page stays small: attention in ten-thousandths, p
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,15 +19,17 @@ from elusive.scoring.positions import trimmed_offsets
 from elusive.scoring.sets import ScoreSet, pair_sets, sets_in
 from elusive.scoring.shards import TokenScores, iterate_scores
 
-from .shown import Asked, GivenAnswer, shows_text
+from .shown import Asked, ShownQuestion, shows_text
 from .standing import Standing
 from .tokens import SHOWN_TOKENS, fate_of, ranking_of
 
-MOST_BYTES = 400_000
+MOST_BYTES = 600_000
 """Above this the documents are thinned out, evenly over the corpus."""
 _ATTENTION, _CHANCE = 10_000, 1_000
 _CUE_WORDS = 48
 """Characters of a sentence that name its cue."""
+
+T = TypeVar("T")
 
 Scores = Mapping[str, TokenScores]
 """Scores of one set, by document."""
@@ -71,7 +73,7 @@ class _Tokens:
         return values[..., own[np.minimum(at, len(own) - 1)]] if len(own) else np.zeros((*values.shape[:-1], len(at)))
 
 
-def sample(documents: Sequence[Document], most: int) -> list[Document]:
+def sample(documents: Sequence[T], most: int) -> list[T]:
     """All documents, or so many of them at even steps from the first."""
     if len(documents) <= most:
         return list(documents)
@@ -96,9 +98,8 @@ def browse(run: RunFolder, chosen: Sequence[Document], recipe: Recipe, standing:
     arms = [arm for arm in standing.texts if shows_text(arm)]
     rankings = {arm: {one.document_id: one for one in ranking_of(run, arm).documents(ids)} for arm in arms if ids}
     rows = [_document(document, scores, rankings) for document in chosen]
-    lengths = [len(compact(row)) + len(compact(_questions(asked, [row["id"]], standing))) for row in rows]
-    step = -(-sum(lengths) // MOST_BYTES) or 1
-    rows = rows[::step]
+    lengths = [_size(row) + _size(_questions(asked, [row["id"]], standing)) for row in rows]
+    rows = sample(rows, min(len(rows), len(rows) * MOST_BYTES // max(sum(lengths), 1)))
     questions = _questions(asked, [row["id"] for row in rows], standing)
     data = {
         "arms": {arm: _arm(arm) for arm in arms},
@@ -109,9 +110,9 @@ def browse(run: RunFolder, chosen: Sequence[Document], recipe: Recipe, standing:
     return Browsed(data, len(rows), len(questions))
 
 
-def compact(data: Any) -> str:
-    """JSON without white space."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+def _size(data: Any) -> int:
+    """Bytes of data as the page holds it."""
+    return len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _scores(run: RunFolder, recipe: Recipe, ids: Sequence[str]) -> dict[ScoreSet, Scores]:
@@ -120,7 +121,8 @@ def _scores(run: RunFolder, recipe: Recipe, ids: Sequence[str]) -> dict[ScoreSet
     queries = dict.fromkeys((recipe.score.queries, "cues", "spans", "all"))
     pairs = [pair_sets(one, each=each) for one in queries for each in (True, False)]  # type: ignore[arg-type]
     chosen = next((pair for pair in pairs if done.issuperset(pair)), ())
-    fields = [one for one in sorted(done) if one.field and one.model in ("large", "small")]
+    single = chosen and chosen[0].each  # then each sentence's cue is there, and the one before a field says the same
+    fields = [] if single else [one for one in sorted(done) if one.field and one.model in ("large", "small")]
     return {
         one: {row.document_id: row for row in iterate_scores(run.scores(one), ids)} for one in (*chosen, *fields) if ids
     }
@@ -143,8 +145,9 @@ def _document(
         "id": document.id,
         "text": document.text[:end],
         "cut": len(document.text) - end,
-        "starts": tokens.bounds[:, 0].tolist(),
-        "ends": tokens.bounds[:, 1].tolist(),
+        # What stands before each token, and its length: smaller numbers than places.
+        "gaps": (tokens.bounds[:, 0] - np.append(0, tokens.bounds[:-1, 1])).tolist() if len(tokens.bounds) else [],
+        "lengths": (tokens.bounds[:, 1] - tokens.bounds[:, 0]).tolist(),
         "spans": [[span.field, span.start, span.end] for span in document.spans if span.end <= end],
         "cues": _cues(document, of_document, tokens, end),
         "arms": {arm: _fates(one, tokens, end) for arm, one in ranked.items()},
@@ -213,18 +216,18 @@ def _fates(ranked: RankedDocument, tokens: _Tokens, end: int) -> dict[str, Any]:
 
 
 def _questions(asked: Asked, ids: Sequence[str], standing: Standing) -> list[dict[str, Any]]:
-    return [
-        {
-            "document": document,
-            "field": one.field,
-            "question": one.question,
-            "answers": list(one.answers),
-            "given": [_given(one.given.get(arm)) for arm in standing.evaluated],
-        }
-        for document in ids
-        for one in asked.get(document, [])
-    ]
+    return [_question(one, standing) for document in ids for one in asked.get(document, [])]
 
 
-def _given(answer: GivenAnswer | None) -> list[Any] | None:
-    return None if answer is None else [answer.text, int(answer.right), round(answer.f1, 3)]
+def _question(one: ShownQuestion, standing: Standing) -> dict[str, Any]:
+    """A question with each answer once, and for each model which of them it gave (-1: none)."""
+    given = [one.given.get(arm) for arm in standing.evaluated]
+    different = list(dict.fromkeys(answer for answer in given if answer))
+    return {
+        "document": one.document,
+        "field": one.field,
+        "question": one.question,
+        "answers": list(one.answers),
+        "different": [[answer.text, int(answer.right), round(answer.f1, 3)] for answer in different],
+        "given": [different.index(answer) if answer else -1 for answer in given],
+    }

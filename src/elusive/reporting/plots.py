@@ -134,7 +134,9 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
         figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="none")
     text = stream.getvalue()
     body = text[text.index("<defs>") : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # nothing refers to groups
+    body = body.replace("; stroke-linejoin: miter", "")  # as it is without
     box = re.search(r'viewBox="([^"]+)"', text)
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = body.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')

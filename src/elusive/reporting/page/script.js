@@ -27,7 +27,17 @@ const wordsOf = (input) => input.value.toLowerCase().split(/\s+/).filter(Boolean
 // ---- documents
 
 // Places in the data count characters as Python does; a JavaScript string counts some of them twice.
-for (const one of data.documents) one.characters = Array.from(one.text);
+for (const one of data.documents) {
+  one.characters = Array.from(one.text);
+  let at = 0;
+  [one.starts, one.ends] = [[], []];
+  one.gaps.forEach((gap, token) => {
+    one.starts.push(at + gap);
+    at += gap + one.lengths[token];
+    one.ends.push(at);
+  });
+}
+for (const asked of data.questions) asked.given = asked.given.map((which) => asked.different[which]);
 const textOf = (one, start, end) => one.characters.slice(start, end).join("");
 const questionsOf = (one) => data.questions.filter((asked) => asked.document === one.id);
 
