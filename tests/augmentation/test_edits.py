@@ -91,6 +91,40 @@ def test_order_within_paragraphs(tokenizer: Any) -> None:
     assert made == {TEXT, other}
 
 
+CODE = """Ada is the name of the girl. Bob is the name of the boy.
+
+```python
+# The sum is of the two numbers. The first is one of them.
+total = 1 + 2  # It is the sum. The rest is for the others.
+```
+
+The girl is in the town. The boy is by the sea.
+"""
+TABLE = """Ada is the name of the girl. Bob is the name of the boy.
+
+| The girl is in the town. The boy is by the sea. | notes |
+|---|---|
+| The house is on the hill. The road is to the sea. | It is the one for the two of us. |
+"""
+INDENTED = """Ada is the name of the girl. Bob is the name of the boy.
+
+    # The sum is of the two numbers. The first is one of them.
+    total = 1 + 2  # It is the sum. The rest is for the others.
+"""
+
+
+@pytest.mark.parametrize(("text", "orders"), [(CODE, 4), (TABLE, 2), (INDENTED, 2)], ids=["code", "table", "indented"])
+def test_no_edit_reaches_code_and_tables(tokenizer: Any, text: str, orders: int) -> None:
+    prose, block = text.split("\n\n")[:2]
+    name = Clue(text.index(block.strip()), 0, 3)
+    document = ranked(tokenizer, (name, dataclasses.replace(name, sentence=text.index("Bob"))), text)
+    kept = np.ones((40, len(document.token_ids)), bool)
+    made = set(texts(tokenizer, document, kept, True, insert_share=1.0, insert_forms=("prefix",)))
+    assert len(made) == orders
+    assert all(block in one and one.count("Ada: ") == one.count("Ada: Bob is") == 1 for one in made)
+    assert prose not in made
+
+
 def test_a_clue_frees_a_sentence_from_its_place(tokenizer: Any) -> None:
     document = ranked(tokenizer, CLUES)
     kept = np.ones((60, len(document.token_ids)), bool)

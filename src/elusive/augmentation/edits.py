@@ -4,7 +4,7 @@ Axes: C copies, S sentences, T tokens.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.positions import trimmed_offsets
 
 from .characters import first_tokens_of_characters
-from .clue_spans import Clue
 from .decoding import Decoder, text_decoder
 from .draws import copy_generator
 from .forms import written
 from .ordering import random_order
+from .protection import matched_places
 from .rankings import RankedDocument
 
 
@@ -51,8 +51,9 @@ class CopyWriter:
         if not self.edits(ranked):
             return self._kept(ranked, kept_CT)
         borders = sentences(ranked.text)
+        in_blocks = self._in_blocks(ranked, borders)
         return [
-            self._edited(ranked, borders, parts, copy)
+            self._edited(ranked, borders, in_blocks, parts, copy)
             for parts, copy in zip(self._kept_sentences(ranked, kept_CT, borders), copies, strict=True)
         ]
 
@@ -104,25 +105,54 @@ class CopyWriter:
         ]
         return [[part.strip() for part in parts] for parts in zip(*of_sentences, strict=True)]
 
+    def _in_blocks(self, ranked: RankedDocument, borders: Sequence[tuple[int, int]]) -> set[int]:
+        """Numbers of the sentences that hold code or a part of a table of Markdown, which no edit reaches.
+
+        Raises:
+            ElusiveError: if it takes longer than settings.pattern_seconds to find these.
+        """
+        text, id_ = ranked.text, ranked.document_id
+        blocks = [place for name in ("code", "tables") for place in matched_places(name, text, id_, self.settings)]
+        # The white space around a sentence may be that of a block's first line.
+        trimmed = [
+            (end - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())) for start, end in borders
+        ]
+        return {
+            number
+            for number, (start, end) in enumerate(trimmed)
+            if any(start < block_end and end > block_start for block_start, block_end in blocks)
+        }
+
     def _edited(
-        self, ranked: RankedDocument, borders: Sequence[tuple[int, int]], parts: Sequence[str], copy: int
+        self,
+        ranked: RankedDocument,
+        borders: Sequence[tuple[int, int]],
+        in_blocks: Collection[int],
+        parts: Sequence[str],
+        copy: int,
     ) -> str:
-        parts = self._with_clues(ranked, borders, parts, copy)
+        parts = self._with_clues(ranked, borders, in_blocks, parts, copy)
         text = ranked.text
         # The white space between sentences stays where it is: a paragraph ends where one ended.
         gaps = [text[start + len(text[start:end].rstrip()) : end] for start, end in borders]
         if self.reorders:
             generator = copy_generator(self.settings.seed, ranked.document_id, copy, "order")
-            order = random_order([part + gap for part, gap in zip(parts, gaps, strict=True)], generator)
+            order = random_order([part + gap for part, gap in zip(parts, gaps, strict=True)], generator, in_blocks)
             parts = [parts[number] for number in order]
         begin = text[: len(text) - len(text.lstrip())]
         return begin + "".join(part + gap for part, gap in zip(parts, gaps, strict=True) if part)
 
     def _with_clues(
-        self, ranked: RankedDocument, borders: Sequence[tuple[int, int]], parts: Sequence[str], copy: int
+        self,
+        ranked: RankedDocument,
+        borders: Sequence[tuple[int, int]],
+        in_blocks: Collection[int],
+        parts: Sequence[str],
+        copy: int,
     ) -> list[str]:
         """The sentences of a copy, some with their clue."""
-        clues: dict[int, Clue] = {clue.sentence: clue for clue in ranked.clues}
+        sentences_in_blocks = {borders[number][0] for number in in_blocks}
+        clues = {clue.sentence: clue for clue in ranked.clues if clue.sentence not in sentences_in_blocks}
         generator = copy_generator(self.settings.seed, ranked.document_id, copy, "clues")
         # Drawn for all sentences, so that arms with other clues write them in the same ones, and in the same forms.
         chances_S2, forms = generator.random((len(borders), 2)).tolist(), self.settings.insert_forms

@@ -3,13 +3,13 @@
 A paragraph is a run of sentences without a line break between them; no sentence leaves its paragraph. Within it, a
 sentence that points back ("She ...", "In 1908 he ...") stays behind the last one that does not, but may change places
 with others that do; one that goes on from the sentence before ("Then ...", "For example ...") stays right behind it.
-Steps keep their order. So does a paragraph with a sentence that does not end, and one that is not English, the only
-language of these rules.
+Steps keep their order. So does a paragraph with a sentence that does not end, one that holds code or a part of a table,
+and one that is not English, the only language of these rules.
 """
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -38,19 +38,22 @@ _LEAST_ENGLISH = 0.2
 """Share of English function words in a paragraph's words, below which it is not taken for English."""
 
 
-def random_order(sentences: Sequence[str], generator: np.random.Generator) -> list[int]:
+def random_order(
+    sentences: Sequence[str], generator: np.random.Generator, in_blocks: Collection[int] = ()
+) -> list[int]:
     """A random order of a text's sentences, as far as the rules above allow one.
 
     Args:
         sentences: of a text, in order, each with the white space behind it.
         generator: of this copy.
+        in_blocks: numbers of the sentences that hold code or a part of a table.
 
     Returns:
         The number of the sentence at each place, from 0.
     """
     order: list[int] = []
     for paragraph in _paragraphs(sentences):
-        keeps = keeps_order([sentences[number] for number in paragraph])
+        keeps = not set(in_blocks).isdisjoint(paragraph) or keeps_order([sentences[number] for number in paragraph])
         order += paragraph if keeps else _shuffled(paragraph, sentences, generator)
     return order
 

@@ -39,9 +39,8 @@ def protected_tokens(
     """
     fields = _fields(settings, {span.field for span in document.spans}, head_fields)
     spans = [span for span in document.spans if span.field in fields]
-    spans += [
-        Span("", *place) for pattern in settings.protected_patterns for place in _places(pattern, document, settings)
-    ]
+    for pattern in settings.protected_patterns:
+        spans += [Span("", *place) for place in matched_places(pattern, document.text, document.id, settings)]
     if not spans:
         return np.zeros(len(offsets_T2), dtype=bool)
     return np.logical_or.reduce(tokens_of_spans(document.text, spans, offsets_T2), axis=0)
@@ -77,13 +76,18 @@ def _fields(settings: AugmentSettings, fields: set[str], head_fields: Collection
     return fields & (named | (heads if HEADS in named else set()) | (fields - heads if ANSWERS in named else set()))
 
 
-def _places(pattern: str, document: Document, settings: AugmentSettings) -> list[tuple[int, int]]:
+def matched_places(pattern: str, text: str, document_id: str, settings: AugmentSettings) -> list[tuple[int, int]]:
+    """Where a pattern matches in a document's text, as [start, end) in characters.
+
+    Raises:
+        ElusiveError: if that takes longer than settings.pattern_seconds.
+    """
     compiled = compiled_pattern(pattern, "augment.protected_patterns")
     try:
-        return list(matches(compiled, document.text, settings.pattern_seconds))
+        return list(matches(compiled, text, settings.pattern_seconds))
     except TimeoutError:
         raise ElusiveError(
             f"augment.protected_patterns: {pattern!r} took longer than {settings.pattern_seconds:g} s on document "
-            f"{document.id!r} ({len(document.text):,} characters). Write it without nested repetitions, or raise "
+            f"{document_id!r} ({len(text):,} characters). Write it without nested repetitions, or raise "
             "augment.pattern_seconds."
         ) from None
