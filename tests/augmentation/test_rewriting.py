@@ -253,6 +253,22 @@ def test_checks(answer: str, cut_off: bool, fault: str | None, kept: float) -> N
     assert checked("Ada did.", False, TEXT, [], RewriteSettings(min_length_ratio=0)).kept is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "facts", "kept"),
+    [
+        ("O’Brien was born in 1905.", ["O’Brien", "1905"], 1.0),  # noqa: RUF001
+        ("O'Brien was born in 1905.", ["O’Brien"], 1.0),  # noqa: RUF001
+        ("She was born in Canada in 1905.", ["Ada", "5"], 0.0),
+        ("1905年，王敏在北京大学学习。", ["北京", "1905"], 1.0),  # noqa: RUF001
+        ("서울에서 태어났다.", ["서울"], 1.0),
+    ],
+)
+def test_facts_are_found_as_they_are_written(answer: str, facts: list[str], kept: float) -> None:
+    """A curly apostrophe is no other word and stays in the text; a name within a word is no name."""
+    found = checked(answer, False, "O’Brien", facts, RewriteSettings(min_facts_kept=0, max_length_ratio=10))  # noqa: RUF001
+    assert (found.text, found.kept, found.fault) == (answer, kept, None)
+
+
 def test_prompts_name_facts_and_draw_tasks_and_entities() -> None:
     fact = Fact("She died in London.", "Ada Byron")
 

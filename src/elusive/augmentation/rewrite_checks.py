@@ -7,12 +7,14 @@ from typing import Literal
 
 from elusive.config.server import RewriteSettings
 
+from .survival import folded, says
+
 Fault = Literal["empty", "cut off", "a refusal", "too short", "too long", "the text as it was", "facts missing"]
 """Why an answer is rejected."""
 
 _REFUSAL = re.compile(
-    r"\W*(I'?m sorry|I am sorry|sorry\b|I apologi[sz]e|I can(?:no|')t|I can not|I'?m unable|I am unable|I won'?t"
-    r"|as an AI)\b",
+    r"\W*(I['’]?m sorry|I am sorry|sorry\b|I apologi[sz]e|I can(?:no|['’])t|I can not|I['’]?m unable|I am unable"  # noqa: RUF001
+    r"|I won['’]?t|as an AI)\b",  # noqa: RUF001
     re.IGNORECASE,
 )
 """How answers begin that are none."""
@@ -47,15 +49,12 @@ def checked(answer: str, cut_off: bool, text: str, facts: Sequence[str], setting
         >>> checked("Ada was a mathematician.", False, "She was Ada, a mathematician.", ["Ada"], RewriteSettings()).kept
         1.0
     """
-    written = answer.replace("\u2019", "'").strip()
-    said = _plain(written)
-    kept = sum(_plain(fact) in said for fact in facts) / len(facts) if facts else None
-    return Checked(written, _fault(written, said, cut_off, text, kept, settings), kept)
+    written = answer.strip()
+    kept = sum(says(written, fact) for fact in facts) / len(facts) if facts else None
+    return Checked(written, _fault(written, cut_off, text, kept, settings), kept)
 
 
-def _fault(
-    written: str, said: str, cut_off: bool, text: str, kept: float | None, settings: RewriteSettings
-) -> Fault | None:
+def _fault(written: str, cut_off: bool, text: str, kept: float | None, settings: RewriteSettings) -> Fault | None:
     if not written:
         return "empty"
     if cut_off:
@@ -66,10 +65,6 @@ def _fault(
         return "too short"
     if len(written) > settings.max_length_ratio * len(text):
         return "too long"
-    if said == _plain(text):
+    if folded(written) == folded(text):
         return "the text as it was"
     return "facts missing" if kept is not None and kept < settings.min_facts_kept else None
-
-
-def _plain(words: str) -> str:
-    return " ".join(words.casefold().split())

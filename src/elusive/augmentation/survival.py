@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 from jaxtyping import Bool, Int
 
 from elusive.corpus.documents import Document
@@ -80,28 +81,46 @@ def count_intact(
 
 
 def count_stated(document: Document, texts: Collection[str], head_fields: Collection[str]) -> dict[str, SpanCounts]:
-    """`count_intact` of texts in other words: a span is intact where its words stand in the text, in one place.
+    """`count_intact` of texts in other words: a span is intact where a text says its words (see `says`).
 
     Args:
         document: the text and its spans.
         texts: the copies.
         head_fields: fields of head entities.
     """
-    plain = [_plain(text) for text in texts]
-    heads = [_plain(document.text[span.start : span.end]) for span in document.spans if span.field in head_fields]
-    with_head = [any(head in text for head in heads) for text in plain]
+    heads = [document.text[span.start : span.end] for span in document.spans if span.field in head_fields]
+    with_head = [any(says(text, head) for head in heads) for text in texts]
     counts: dict[str, SpanCounts] = {}
     for span in document.spans:
-        words = _plain(document.text[span.start : span.end])
-        stated = [words in text for text in plain]
-        beside = len(plain) if heads and span.field not in head_fields else 0
+        stated = [says(text, document.text[span.start : span.end]) for text in texts]
+        beside = len(texts) if heads and span.field not in head_fields else 0
         both = sum(one and head for one, head in zip(stated, with_head, strict=True)) if beside else 0
-        counts[span.field] = counts.get(span.field, SpanCounts()) + SpanCounts(len(plain), sum(stated), beside, both)
+        counts[span.field] = counts.get(span.field, SpanCounts()) + SpanCounts(len(texts), sum(stated), beside, both)
     return counts
 
 
-def _plain(words: str) -> str:
-    return " ".join(words.casefold().split())
+def says(text: str, words: str) -> bool:
+    """Whether words stand in a text side by side, whatever their case, white space and kind of apostrophe.
+
+    A Latin letter or a digit does not go on at their rim: "Ada" does not stand in "Canada", nor "5" in "1905".
+
+    Example:
+        >>> says("ADA  BYRON's notes", "Ada Byron"), says("Canada, 1905", "Ada"), says("Canada, 1905", "5")
+        (True, False, False)
+    """
+    words = folded(words)
+    before = rf"(?<!{_GOES_ON})" if regex.match(_GOES_ON, words) else ""
+    behind = rf"(?!{_GOES_ON})" if regex.search(rf"{_GOES_ON}\Z", words) else ""
+    return regex.search(before + regex.escape(words) + behind, folded(text)) is not None
+
+
+_GOES_ON = r"[\p{Latin}\p{N}]"
+"""Of scripts without spaces, and those that hang endings on names, anything may stand beside words."""
+
+
+def folded(words: str) -> str:
+    """Words without differences that mean nothing: of case, white space and the kind of apostrophe."""
+    return " ".join(words.replace("\u2019", "'").casefold().split())
 
 
 def added(counted: Iterable[Mapping[str, SpanCounts]]) -> dict[str, SpanCounts]:
