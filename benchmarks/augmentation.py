@@ -31,7 +31,8 @@ from scoring import Ways, alternate, machine
 
 from elusive.augmentation.copies import Augmenter, augment_documents
 from elusive.augmentation.stage import write_augmented
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models import loading

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from elusive.clues.pairs import pair_recall
 from elusive.clues.recall import ALL_CUES, RANKED
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import AugmentSettings, EvaluateSettings, ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.people.biographies import (

@@ -36,7 +36,7 @@ from side_by_side import (
     tokenizer_of,
 )
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.evaluation.generation import generate_answers, stop_token_ids

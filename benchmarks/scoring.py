@@ -36,7 +36,7 @@ from elusive.attention.architectures import attention_to_load
 from elusive.attention.interface import ATTENTION, recorded_attention
 from elusive.attention.recorder import Recorder, recording
 from elusive.config.models import ModelRef
-from elusive.config.run import Queries, ScoreSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import FIELDS, biography_corpus
 from elusive.models import loading

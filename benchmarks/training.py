@@ -46,7 +46,7 @@ from side_by_side import (
 from torch.utils.data import Dataset
 from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments
 
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.corpus.readers import read_corpus
 from elusive.training.marked_rows import RowCollator

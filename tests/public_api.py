@@ -13,7 +13,8 @@ import elusive
 
 SOURCE = Path(elusive.__file__).parent
 PINNED = Path(__file__).with_name("public_api.txt")
-SETTINGS = ("config.run", "config.verbs")
+SECTIONS = ("corpus", "scoring", "augmentation", "training", "evaluation", "run", "verbs")
+SETTINGS = tuple(f"config.{name}" for name in SECTIONS)
 """Modules of settings; tests/cli/options.txt and the recipes' tests hold their fields."""
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from elusive import inputs
-from elusive.config.run import CorpusSettings, Recipe
+from elusive.config.corpus import CorpusSettings
+from elusive.config.run import Recipe
 from elusive.config.toml import load_recipe
 from elusive.corpus.questions import read_questions
 from elusive.corpus.readers import read_corpus

@@ -105,16 +105,16 @@ if TYPE_CHECKING:
     from .clues.pairs import pair_heads as pair_heads
     from .clues.pairs import pair_recall as pair_recall
     from .clues.ranks import rank_tokens as rank_tokens
+    from .config.augmentation import AugmentSettings as AugmentSettings
+    from .config.corpus import CorpusSettings as CorpusSettings
+    from .config.evaluation import EvaluateSettings as EvaluateSettings
     from .config.models import ModelRef as ModelRef
     from .config.models import Models as Models
-    from .config.run import AugmentSettings as AugmentSettings
-    from .config.run import CorpusSettings as CorpusSettings
-    from .config.run import EvaluateSettings as EvaluateSettings
     from .config.run import Recipe as Recipe
     from .config.run import ReportSettings as ReportSettings
-    from .config.run import ScoreSettings as ScoreSettings
-    from .config.run import TrainSettings as TrainSettings
+    from .config.scoring import ScoreSettings as ScoreSettings
     from .config.toml import load_recipe as load_recipe
+    from .config.training import TrainSettings as TrainSettings
     from .config.verbs import ExportSettings as ExportSettings
     from .config.verbs import PretrainSettings as PretrainSettings
     from .config.verbs import ReproduceSettings as ReproduceSettings
@@ -208,11 +208,11 @@ _HOMES = {
     "SweepRecipe": "config.verbs",
     "sweep": "experiments.sweep",
     "reproduce": "paper.reproduce",
-    "CorpusSettings": "config.run",
-    "ScoreSettings": "config.run",
-    "AugmentSettings": "config.run",
-    "TrainSettings": "config.run",
-    "EvaluateSettings": "config.run",
+    "CorpusSettings": "config.corpus",
+    "ScoreSettings": "config.scoring",
+    "AugmentSettings": "config.augmentation",
+    "TrainSettings": "config.training",
+    "EvaluateSettings": "config.evaluation",
     "ReportSettings": "config.run",
     "ExportSettings": "config.verbs",
     "PretrainSettings": "config.verbs",

@@ -13,7 +13,7 @@ from elusive.attention import architectures as ways
 from elusive.attention import capture, recorder, tiles
 from elusive.attention.forward import check_layers
 from elusive.attention.recorder import Recorder
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.score import score_documents
 

@@ -13,7 +13,9 @@ from elusive.attention import capture
 from elusive.attention.architectures import attention_to_load
 from elusive.attention.recorder import HeadShard, Recorder
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import Recipe, ScoreSettings, TrainSettings
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.greedy import continue_greedily
 from elusive.models.loading import load_model

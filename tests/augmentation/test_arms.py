@@ -11,7 +11,8 @@ from elusive.augmentation.arms import ARMS, arm_named
 from elusive.augmentation.draws import copy_generator, copy_seeds, kept_in_copies, kept_tokens
 from elusive.augmentation.rules import Tokens, drop_probability
 from elusive.augmentation.signals import ScoredDocument, distance_from_head, entropy
-from elusive.config.run import AugmentSettings, ScoreSettings, UnseenTokens
+from elusive.config.augmentation import AugmentSettings, UnseenTokens
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets

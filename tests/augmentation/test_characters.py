@@ -13,7 +13,7 @@ from elusive.augmentation.draws import kept_tokens
 from elusive.augmentation.edits import CopyWriter
 from elusive.augmentation.rankings import RankedDocument
 from elusive.augmentation.units import first_tokens_of_units
-from elusive.config.run import AugmentSettings, Unit
+from elusive.config.augmentation import AugmentSettings, Unit
 from elusive.models.loading import load_tokenizer
 from tests.tiny_models import tiny_tokenizer
 

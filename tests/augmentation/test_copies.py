@@ -25,7 +25,8 @@ from elusive.augmentation.stage import write_augmented
 from elusive.augmentation.summary import AugmentedCorpus
 from elusive.augmentation.units import first_tokens_of_units
 from elusive.clues.tokenizers import across_tokenizers
-from elusive.config.run import AugmentSettings, Queries, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography, people

@@ -9,7 +9,7 @@ import pytest
 from elusive.augmentation.clue_spans import Clue
 from elusive.augmentation.edits import CopyWriter
 from elusive.augmentation.rankings import RankedDocument
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.models.loading import load_tokenizer
 
 TEXT = " Ada Byron was born in a town by the sea.  She lived in London. She wrote the notes.\n\nBob was her friend. "

@@ -16,7 +16,8 @@ from elusive.augmentation.insertion import (
     words_of,
 )
 from elusive.augmentation.signals import ScoredDocument
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet

@@ -18,7 +18,8 @@ from elusive.augmentation.marked_copies import TextMaker
 from elusive.augmentation.marks import TokenMarks, digest, marks_of
 from elusive.augmentation.rankings import RankedDocument
 from elusive.augmentation.stage import check_texts, write_augmented
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_jsonl

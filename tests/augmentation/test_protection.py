@@ -5,7 +5,7 @@ import pytest
 import regex
 
 from elusive.augmentation.protection import check_protected, protected_tokens
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 

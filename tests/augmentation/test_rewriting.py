@@ -20,8 +20,9 @@ from elusive.augmentation.rewriting import REWRITES, Rewriter, check_rewrite, id
 from elusive.augmentation.stage import augment_corpus, rewrite_corpus, write_augmented
 from elusive.augmentation.summary import AugmentedCorpus
 from elusive.augmentation.survival import SpanCounts, count_stated
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.config.server import RewriteSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography, people

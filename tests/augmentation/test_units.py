@@ -7,7 +7,7 @@ from elusive.augmentation.arm import arm_ranks, drop_probabilities
 from elusive.augmentation.arms import ARMS
 from elusive.augmentation.rules import Tokens, drop_probability
 from elusive.augmentation.units import any_in_unit, first_tokens_of_units, mean_in_unit, rank_by_units
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 
 GUIDED = [name for name, arm in ARMS.items() if arm.signal and arm.ranked]
 

@@ -36,8 +36,10 @@ import pyarrow.parquet as pq
 
 from elusive.augmentation.rankings import RankingFile
 from elusive.augmentation.stage import augment_from_scores
+from elusive.config.corpus import CorpusSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import CorpusSettings, EvaluateSettings, Recipe
+from elusive.config.run import Recipe
 from elusive.config.toml import dump_recipe, from_table, load_recipe, with_overrides
 from elusive.config.verbs import LlmSettings, PretrainSettings, SweepRecipe
 from elusive.corpus.documents import Document, corpus_hash, load_corpus

@@ -11,12 +11,10 @@ import pytest
 import torch
 
 from elusive.cli.main import main
+from elusive.config.corpus import CorpusSettings
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import (
-    CorpusSettings,
-    Recipe,
-    ScoreSettings,
-)
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.stage import make_corpus

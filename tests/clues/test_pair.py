@@ -17,7 +17,8 @@ from elusive.augmentation.copies import augment_documents
 from elusive.augmentation.stage import augment_corpus
 from elusive.clues import heatmap
 from elusive.clues.corpus_clues import clues_of
-from elusive.config.run import AugmentSettings, Queries
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import Queries
 from elusive.scoring.sets import pair_sets
 from elusive.scoring.stage import score_sets
 

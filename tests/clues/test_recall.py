@@ -22,7 +22,7 @@ from elusive.clues.recall import (
     read_clues,
     recall_at,
 )
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.reporting.clue_tables import heads_table, recall_markdown, recall_table

@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 
 from elusive.config import toml
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.config.describe import describe
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import (
-    AugmentSettings,
-    CorpusSettings,
-    EvaluateSettings,
-    Recipe,
-    ReportSettings,
-    ScoreSettings,
-    TrainSettings,
-)
+from elusive.config.run import Recipe, ReportSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import assigned, dump_recipe, inline, load_recipe, to_table, with_overrides
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import PretrainSettings, SweepRecipe
 from elusive.errors import ElusiveError
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.patterns import NAMED_PATTERNS, compiled_pattern, matches
-from elusive.config.run import AugmentSettings
 from elusive.errors import ElusiveError
 
 

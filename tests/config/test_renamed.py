@@ -7,8 +7,10 @@ import pytest
 
 from elusive.config.models import ModelRef, Models
 from elusive.config.renamed import RENAMED
-from elusive.config.run import Recipe, ScoreSettings, TrainSettings
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import from_table
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import LlmSettings, PretrainSettings
 from elusive.errors import ElusiveError
 

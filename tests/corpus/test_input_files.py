@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus import input_files
 from elusive.corpus.documents import Document
 from elusive.corpus.readers import read_corpus, tables

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.documents import Document, load_corpus
 from elusive.corpus.question_sets import chosen_questions, question_sets_of, sets_of_questions, without_answers
 from elusive.corpus.questions import QuestionItem, read_questions

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.questions import QuestionItem
 from elusive.corpus.spans import INSIDE_WORDS, NO_DOCUMENT, NOWHERE, Unplaced, find_answer, mark, mark_entries, markers

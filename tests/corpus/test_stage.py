@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.stage import make_corpus, summary_lines
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_json

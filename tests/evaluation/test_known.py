@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.toml import dump_recipe
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.people.biographies import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.people.biographies import well_known_examples
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError

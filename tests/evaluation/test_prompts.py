@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError

@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import EvaluateSettings
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation import generation, stage

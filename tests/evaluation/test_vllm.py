@@ -13,8 +13,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import EvaluateSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.errors import ElusiveError
 from elusive.evaluation import vllm

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import Recipe, TrainSettings
+from elusive.config.run import Recipe
+from elusive.config.training import TrainSettings
 from elusive.experiments import placement
 from elusive.experiments.placement import gpu_places, processes_at_once, take_place
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elusive.config.run import Recipe, TrainSettings
+from elusive.config.run import Recipe
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import SweepRecipe, SweepSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.predictions import Questions, Scores

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from elusive.config.run import CorpusSettings, EvaluateSettings, Recipe
+from elusive.config.corpus import CorpusSettings
+from elusive.config.evaluation import EvaluateSettings
+from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus, Document
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError

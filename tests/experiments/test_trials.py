@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.models import Models
-from elusive.config.run import AugmentSettings, Recipe, ScoreSettings, TrainSettings
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import dump_recipe, from_table, load_recipe
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import ReproduceSettings, SweepRecipe, SweepSettings
 from elusive.errors import ElusiveError
 from elusive.experiments.search import check_search

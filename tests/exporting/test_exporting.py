@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from elusive.cli.main import main
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
 from elusive.exporting import export

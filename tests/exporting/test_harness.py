@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import EvaluateSettings, TrainSettings
 from elusive.config.toml import load_recipe
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import PretrainSettings
 from elusive.corpus.people.biographies import people, pretraining_people, questions_about, well_known_examples
 from elusive.corpus.questions import QuestionItem

@@ -11,8 +11,9 @@ from typing import Any
 
 from elusive.attention.architectures import attention_to_load
 from elusive.augmentation.copies import augment_documents
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import AugmentSettings, Queries, ScoreSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.scoring.score import score_documents

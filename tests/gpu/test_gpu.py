@@ -19,7 +19,8 @@ from elusive.attention.masks import KeyRanges
 from elusive.attention.recorder import Recorder, recording
 from elusive.attention.request import CaptureRequest, Softmax
 from elusive.config.models import Dtype, ModelRef
-from elusive.config.run import ScoreSettings, TrainSettings
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.models.loading import load_model, load_tokenizer
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.scoring.score import score_documents

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings, TrainSettings
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.exporting.base_model import load_base_model
 from elusive.models import gguf_files

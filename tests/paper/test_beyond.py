@@ -8,7 +8,7 @@ import pytest
 
 from elusive.augmentation.clue_spans import Clue
 from elusive.augmentation.rankings import RankedDocument, ranking_rows, ranking_schema
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.toml import from_table
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import Document, Span, write_corpus

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from elusive.clues.recall import RANKED
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.people.biographies import biography_corpus
 from elusive.errors import ElusiveError

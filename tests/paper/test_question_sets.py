@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.config.verbs import ReproduceSettings, SweepRecipe
 from elusive.corpus.question_sets import chosen_questions
 from elusive.evaluation.predictions import Questions, Scores

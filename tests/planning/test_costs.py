@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Qwen2Config
 
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_configs, load_model
 from elusive.planning.costs import (

@@ -9,15 +9,12 @@ import pytest
 
 from elusive.augmentation.copies import Augmenter
 from elusive.augmentation.rules import drop_probability
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import (
-    AugmentSettings,
-    EvaluateSettings,
-    Recipe,
-    ReportSettings,
-    ScoreSettings,
-    TrainSettings,
-)
+from elusive.config.run import Recipe, ReportSettings
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.corpus.people.biographies import biography_corpus, well_known_examples
 from elusive.errors import ElusiveError
 from elusive.evaluation.prompts import few_shot_prompt

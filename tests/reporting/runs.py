@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from elusive.augmentation.arms import ARMS as ALL_ARMS
 from elusive.augmentation.rankings import ranking_schema
-from elusive.config.run import AugmentSettings, Recipe
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.run import Recipe
 from elusive.config.toml import dump_recipe, from_table
 from elusive.corpus.documents import Span
 from elusive.runs.files import write_json, write_jsonl, write_text

@@ -21,7 +21,9 @@ import pytest
 from elusive.augmentation.clue_spans import Clue
 from elusive.augmentation.rankings import RankedDocument
 from elusive.clues.recall import SignalRecall
-from elusive.config.run import AugmentSettings, Recipe, ReportSettings, TrainSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.run import Recipe, ReportSettings
+from elusive.config.training import TrainSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.reporting import browsing, page, plots, read_results, results_markdown, results_table, write_report

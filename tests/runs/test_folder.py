@@ -8,7 +8,10 @@ import pytest
 
 from elusive.augmentation.stage import augment_corpus
 from elusive.cli.main import main
-from elusive.config.run import AugmentSettings, CorpusSettings, Recipe, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.corpus import CorpusSettings
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import load_recipe
 from elusive.corpus.documents import Document
 from elusive.corpus.stage import make_corpus

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from elusive.cli.main import main
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring import entropy as scoring

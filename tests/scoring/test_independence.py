@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.models.rotary import RotaryRule

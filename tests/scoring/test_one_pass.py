@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elusive.config.models import ModelRef
-from elusive.config.run import Queries, ScoreSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring import score as scoring

@@ -7,7 +7,7 @@ import torch
 from elusive.attention import tiles
 from elusive.attention.received import received_attention
 from elusive.attention.recorder import Recorder, recording
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import query_positions
 from elusive.scoring.score import score_documents

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from elusive.config.models import ModelRef
-from elusive.config.run import Queries, ScoreSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.runs.files import silent

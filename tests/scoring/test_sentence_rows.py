@@ -12,7 +12,7 @@ import torch
 
 from elusive.attention import tiles
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring.score import score_documents

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elusive.config.run import Queries
+from elusive.config.scoring import Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, pair_sets, sets_in
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.scoring.score import score_documents
 from elusive.scoring.shards import read_shard, write_shard
 from elusive.scoring.sinks import adds_special_front, first_token_is_sink, front_tokens, sink_in_words

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.models.loading import load_model
 from elusive.runs.files import read_json, write_json, write_jsonl
 from elusive.training.adapters import LinearWeights, adapters_of, with_adapters

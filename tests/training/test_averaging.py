@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.models.loading import innermost, load_model
 from elusive.runs.files import read_json, write_jsonl
 from elusive.training import stage

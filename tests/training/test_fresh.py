@@ -22,8 +22,10 @@ from elusive.augmentation.copies import augment_documents
 from elusive.augmentation.marks import MarkedText
 from elusive.augmentation.rankings import SETTINGS_KEY
 from elusive.augmentation.stage import write_augmented
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import AugmentSettings, ScoreSettings, TrainSettings
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people.biographies import biography, people
 from elusive.errors import ElusiveError

@@ -13,7 +13,7 @@ from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
 
 from elusive.augmentation.marks import MarkedText, MarkUse, TokenMarks
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_model
 from elusive.runs.files import read_json, read_jsonl, write_jsonl

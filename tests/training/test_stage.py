@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.evaluation.generation import generate_answers
 from elusive.models.loading import load_model

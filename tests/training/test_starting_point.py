@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.training.sequences import row_order, tokenize_rows

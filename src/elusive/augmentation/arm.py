@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from elusive.config.run import AugmentSettings, CueFusion, Queries
+from elusive.config.augmentation import AugmentSettings, CueFusion
+from elusive.config.scoring import Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet
 

@@ -6,7 +6,7 @@ ARMS is the only place that knows which arms there are.
 import difflib
 from typing import Any
 
-from elusive.config.run import Queries
+from elusive.config.scoring import Queries
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import ScoreSet, entropy_set, pair_sets
 

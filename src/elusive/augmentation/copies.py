@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids

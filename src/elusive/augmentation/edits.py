@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.corpus.sentences import sentences
 from elusive.models.special_tokens import special_token_ids
 from elusive.scoring.positions import trimmed_offsets

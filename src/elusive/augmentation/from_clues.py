@@ -3,7 +3,7 @@
 import dataclasses
 
 from elusive.clues.corpus_clues import CorpusClues
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.errors import ElusiveError
 from elusive.scoring.sets import pair_sets
 

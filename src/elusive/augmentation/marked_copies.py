@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 
 from .arm import Arm
 from .draws import copy_generator

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from jaxtyping import Bool, Int
 
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.patterns import compiled_pattern, matches
-from elusive.config.run import AugmentSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import tokens_of_spans

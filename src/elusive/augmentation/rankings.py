@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.toml import from_table, to_table
 from elusive.errors import ElusiveError
 from elusive.runs.parquet import opened_parquet

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.server import RewriteSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people.chat import Answer, AnswerLog, Chat, Request, TokenUsage, ask_all, run_requests

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Real
 
 from elusive.clues.ranks import rank_tokens
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.errors import ElusiveError
 
 from .units import rank_by_units

@@ -10,7 +10,8 @@ from elusive.clues.contrast import contrast, contrast_rows
 from elusive.clues.fusion import fused
 from elusive.clues.ranks import distance_signal
 from elusive.clues.tokenizers import pair_on_tokens
-from elusive.config.run import AugmentSettings, Queries, ScoreSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.scoring import Queries, ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import query_positions, tokens_of_spans

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import AugmentSettings, ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.config.server import RewriteSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32, Int64
 
-from elusive.config.run import Unit
+from elusive.config.augmentation import Unit
 
 from .characters import first_tokens_of_characters, joined_at_characters
 from .phrases import first_tokens_of_phrases

@@ -1,6 +1,6 @@
 """The settings of copies in words, as every table of results names them."""
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 
 
 def dropout_words(settings: AugmentSettings) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
+from elusive.config.augmentation import AugmentSettings, ContrastSignal, CueFusion
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import AugmentSettings, ContrastSignal, CueFusion, ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.config.verbs import ReproduceSettings
 from elusive.models import processes
 from elusive.runs.terminal import say

@@ -6,15 +6,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.corpus import CorpusSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import (
-    AugmentSettings,
-    CorpusSettings,
-    EvaluateSettings,
-    ReportSettings,
-    ScoreSettings,
-    TrainSettings,
-)
+from elusive.config.run import ReportSettings
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import ExportSettings, LlmSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32
 
-from elusive.config.run import ContrastSignal
+from elusive.config.augmentation import ContrastSignal
 from elusive.errors import ElusiveError
 from elusive.scoring.shards import TokenScores
 

@@ -9,7 +9,7 @@ Axes: S rows, one for each sentence that holds a query; T tokens.
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from elusive.config.run import CueFusion
+from elusive.config.augmentation import CueFusion
 from elusive.errors import ElusiveError
 
 from .ranks import rank_tokens

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from elusive.config.models import Dtype, ModelRef, Quantization
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.models.loading import load_tokenizer
 from elusive.runs.files import ProgressFunction, silent

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elusive.config.augmentation import AugmentSettings, ContrastSignal, CueFusion
 from elusive.config.models import ModelRef, Models
-from elusive.config.run import AugmentSettings, ContrastSignal, CueFusion, ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer

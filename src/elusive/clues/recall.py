@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.scoring.positions import head_tokens, rankable_tokens

@@ -5,8 +5,10 @@ import math
 from typing import Any, Literal
 
 from .checks import check, check_each
-from .run import Draw, ExampleFields, Precision, Recipe
+from .evaluation import Draw, ExampleFields
+from .run import Recipe
 from .server import ServerSettings
+from .training import Precision
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elusive.config.run import CorpusSettings, QuestionSet, ScoreSettings
+from elusive.config.corpus import CorpusSettings, QuestionSet
+from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_jsonl
 from elusive.stats.halves import first_half_within

@@ -8,7 +8,8 @@ from typing import Any
 
 import regex
 
-from elusive.config.run import CorpusSettings, ScoreSettings
+from elusive.config.corpus import CorpusSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 
 from .documents import Document, cut_document

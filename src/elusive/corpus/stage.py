@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.corpus.people.biographies import biographies_of
 from elusive.corpus.readers.files import Source, opened_source

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import EvaluateSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.batching import length_batches

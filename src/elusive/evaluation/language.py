@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.languages import LANGUAGES, language_of
 from elusive.corpus.questions import QuestionItem
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.languages import LANGUAGES
 from elusive.corpus.people.biographies import well_known_examples
 from elusive.corpus.question_sets import questions_that_give_cues

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import EvaluateSettings
 from elusive.config.toml import to_table
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from elusive import __version__
 from elusive.augmentation.rankings import RANKING, RankingFile
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import ExportSettings
 from elusive.corpus.questions import read_questions

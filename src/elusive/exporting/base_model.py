@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.gguf_files import refuse_gguf

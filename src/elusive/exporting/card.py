@@ -12,7 +12,7 @@ from elusive.augmentation.arms import arm_named
 from elusive.augmentation.summary import AugmentedCorpus
 from elusive.augmentation.survival import survival_words
 from elusive.augmentation.wording import dropout_words
-from elusive.config.run import AugmentSettings
+from elusive.config.augmentation import AugmentSettings
 from elusive.config.toml import from_table
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError

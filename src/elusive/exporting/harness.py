@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from elusive.config.run import EvaluateSettings
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation import normal_forms

@@ -6,8 +6,9 @@ from typing import Any
 
 from elusive.augmentation.arms import arm_named
 from elusive.augmentation.marks import MARK_WORDS
-from elusive.config.run import Recipe, TrainSettings
+from elusive.config.run import Recipe
 from elusive.config.toml import load_recipe
+from elusive.config.training import TrainSettings
 from elusive.config.verbs import ExportSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json

@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.training.stage import steps_for, with_steps
 
 from .base_model import BaseModel

@@ -13,7 +13,7 @@ from elusive.augmentation.forms import written
 from elusive.augmentation.insertion import head_of
 from elusive.augmentation.rankings import RANKING, RankedDocument, RankingFile
 from elusive.augmentation.wording import dropout_words, insertion_words
-from elusive.config.run import INSERT_FORMS
+from elusive.config.augmentation import INSERT_FORMS
 from elusive.config.verbs import SweepRecipe
 from elusive.corpus.documents import Document, load_corpus
 from elusive.corpus.sentences import sentences

@@ -26,7 +26,7 @@ from matplotlib.textpath import text_to_path
 
 from elusive.augmentation.rules import drop_probability
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.reporting import plots
 from elusive.reporting.plots import FIELD_COLORS, HEAD_COLOR, INK, MUTED, PAPER, RULE, WIDE, arm_looks

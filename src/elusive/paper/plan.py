@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from elusive.config.corpus import CorpusSettings
 from elusive.config.models import ModelRef
-from elusive.config.run import CorpusSettings
 from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
 from elusive.corpus.documents import Document, load_corpus

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from elusive.config.models import Quantization
-from elusive.config.run import Precision
+from elusive.config.training import Precision
 from elusive.errors import ElusiveError
 from elusive.models.loading import config_context
 from elusive.models.rotary import RotaryRule

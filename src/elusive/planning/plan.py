@@ -11,7 +11,9 @@ import numpy as np
 
 from elusive.augmentation.arms import ARMS, arm_named
 from elusive.augmentation.rules import Tokens
-from elusive.config.run import AugmentSettings, Recipe, TrainSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.run import Recipe
+from elusive.config.training import TrainSettings
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.experiments.needs import needed_scores, scores_of_arm

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from elusive.augmentation.summary import AugmentedCorpus
-from elusive.config.run import EvaluateSettings, Recipe
+from elusive.config.evaluation import EvaluateSettings
+from elusive.config.run import Recipe
 from elusive.corpus.documents import Document
 from elusive.corpus.question_sets import question_sets_of
 from elusive.corpus.questions import QuestionItem, read_questions

@@ -8,7 +8,8 @@ from typing import Any
 from elusive.augmentation.survival import Survival
 from elusive.augmentation.wording import clues_in_words, dropout_words, insertion_words
 from elusive.clues.recall import RecallTable
-from elusive.config.run import AugmentSettings, TrainSettings
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.training import TrainSettings
 from elusive.runs.files import read_json, write_json
 from elusive.runs.typed_json import from_json, to_json
 from elusive.stats.estimates import Difference, Estimate, of_row

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.attention import Recorder, capture, decoder_of, recording
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models import devices, loading

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from elusive.attention import Recorder, capture
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.models import devices
 from elusive.models.batching import length_batches, packed_batches

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
-from elusive.config.run import Queries
+from elusive.config.scoring import Queries
 from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.attention.forward import check_layers
 from elusive.config.checks import layer_and_head
-from elusive.config.run import ScoreSettings
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
 from elusive.models import loading

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Int, Int32
 
-from elusive.config.run import Queries
+from elusive.config.scoring import Queries
 from elusive.corpus.sentences import sentences
 
 from .positions import trimmed_offsets

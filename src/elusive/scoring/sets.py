@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from elusive.config.run import Queries
+from elusive.config.scoring import Queries
 from elusive.errors import ElusiveError
 
 Measure = Literal["attention", "entropy"]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from transformers import PreTrainedTokenizerFast
 
-from elusive.config.run import Sink
+from elusive.config.scoring import Sink
 from elusive.models.special_tokens import special_token_ids
 
 

@@ -15,7 +15,7 @@ import transformers
 
 from elusive.attention.architectures import attention_to_load
 from elusive.config.models import ModelRef
-from elusive.config.run import ScoreSettings, Sink
+from elusive.config.scoring import ScoreSettings, Sink
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
 from elusive.models import loading, processes

@@ -14,7 +14,7 @@ import transformers
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from elusive.config.run import TrainSettings
+from elusive.config.training import TrainSettings
 from elusive.models.loading import innermost, without_future_warnings
 
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.augmentation.marks import MarkUse
 from elusive.config.models import ModelRef
-from elusive.config.run import TrainSettings
 from elusive.config.toml import to_table
+from elusive.config.training import TrainSettings
 from elusive.corpus.quarantine import QUARANTINE
 from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError

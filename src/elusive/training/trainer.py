@@ -25,7 +25,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from elusive.augmentation.marks import MarkUse
-from elusive.config.run import Precision
+from elusive.config.training import Precision
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.models.devices import computes_bfloat16, peak_bytes

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.people import biographies
 from elusive.corpus.people.biographies import (

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elusive.cli.main import main
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.config.verbs import LlmSettings
 from elusive.corpus.documents import load_corpus
 from elusive.corpus.people import llm_answers

@@ -9,7 +9,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elusive.config.run import Headings
+from elusive.config.corpus import Headings
 from elusive.corpus.readers.chunks import (
     Block,
     Chunk,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.input_files import ReadLimits
 from elusive.corpus.readers import read_corpus
 from elusive.corpus.readers.conversion import pandoc

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.documents import Corpus, Document, Tally, collect
 from elusive.corpus.questions import QuestionItem
 from elusive.corpus.readers import read_corpus, read_entries, tables

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from elusive.config.run import QUESTION_FORMS, CorpusSettings
+from elusive.config.corpus import QUESTION_FORMS, CorpusSettings
 from elusive.corpus.documents import Document, Span
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError

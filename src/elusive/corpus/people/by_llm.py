@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import LlmSettings
 from elusive.corpus.documents import write_corpus

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import CorpusFormat, CorpusSettings
+from elusive.config.corpus import CorpusFormat, CorpusSettings
 from elusive.corpus.chunk_questions import follow_chunks
 from elusive.corpus.documents import Corpus, Entry, Tally, collect
 from elusive.corpus.input_files import ReadLimits

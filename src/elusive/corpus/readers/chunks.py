@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import regex
 
-from elusive.config.run import Headings
+from elusive.config.corpus import Headings
 
 from ..sentences import sentences
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from elusive.config.run import Headings
+from elusive.config.corpus import Headings
 from elusive.corpus.documents import Document, chunk_id
 from elusive.corpus.tags import Span
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from elusive.config.run import CorpusFormat
+from elusive.config.corpus import CorpusFormat
 from elusive.corpus.encodings import encoding_of_mark, guess_in_words, wide_encoding
 from elusive.corpus.input_files import Line, ReadLimits, bounded_lines, is_compressed, opened
 from elusive.errors import ElusiveError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from elusive.config.run import CorpusFormat, CorpusSettings
+from elusive.config.corpus import CorpusFormat, CorpusSettings
 from elusive.corpus.documents import Document
 from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.corpus.input_files import MOST_BLANK_LINES, TOO_MANY_BLANK_LINES
 from elusive.corpus.values import ENCODING, not_utf8
 from elusive.corpus.wording import counted

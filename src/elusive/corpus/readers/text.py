@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from elusive.config.run import CorpusFormat
+from elusive.config.corpus import CorpusFormat
 from elusive.corpus.documents import Document, Entry, chunk_id
 from elusive.corpus.encodings import guess_in_words
 from elusive.corpus.input_files import bounded_lines, read_bytes

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from elusive.config.run import CorpusFormat, CorpusSettings
+from elusive.config.corpus import CorpusFormat, CorpusSettings
 from elusive.corpus.encodings import decoded
 from elusive.corpus.input_files import ReadLimits, read_bytes
 

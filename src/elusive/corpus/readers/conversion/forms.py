@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from elusive.config.run import CorpusFormat
+from elusive.config.corpus import CorpusFormat
 
 
 class Form(NamedTuple):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.errors import ElusiveError
 
 _MEMORY = "2g"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elusive.config.run import CorpusSettings
+from elusive.config.corpus import CorpusSettings
 from elusive.errors import ElusiveError
 from elusive.runs.progress import shown
 
