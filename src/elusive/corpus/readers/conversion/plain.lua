@@ -120,6 +120,18 @@ local function bare(inlines)
   return inlines
 end
 
+-- The rows of a table's head, bodies and foot, from top to bottom.
+local function rows_of(one)
+  local found = pandoc.List({})
+  found:extend(one.head.rows)
+  for _, body in ipairs(one.bodies) do
+    found:extend(body.head)
+    found:extend(body.body)
+  end
+  found:extend(one.foot.rows)
+  return found
+end
+
 -- A table of one line a cell, which Markdown can write; a cell that spans others stands in the first of them.
 local function simple(one)
   local rows, wide = {}, {}
@@ -141,19 +153,10 @@ local function simple(one)
     rows[number] = cells
     wide[number] = #cells
   end
-  local number = 0
-  local function all(list)
-    for _, row in ipairs(list) do
-      number = number + 1
-      add(row, number)
-    end
+  for number, row in ipairs(rows_of(one)) do
+    add(row, number)
   end
-  all(one.head.rows)
-  for _, body in ipairs(one.bodies) do
-    all(body.head)
-    all(body.body)
-  end
-  all(one.foot.rows)
+  local number = #rows
   if number == 0 then return {} end
   local columns = math.max(table.unpack(wide, 1, math.min(number, 200)))
   local function line(cells)
@@ -182,25 +185,17 @@ end
 -- A table that only lays blocks out on a page, as notes with a picture are: its blocks, one after the other.
 local function laid_out(one)
   local blocks, filled, rich = pandoc.Blocks({}), 0, false
-  local function look(rows)
-    for _, row in ipairs(rows) do
-      for _, cell in ipairs(row.cells) do
-        if text_of(cell.contents) ~= "" then filled = filled + 1 end
-        local paragraphs = 0
-        for _, inner in ipairs(cell.contents) do
-          if inner.t == "Para" then paragraphs = paragraphs + 1 end
-          rich = rich or paragraphs > 2 or inner.t == "CodeBlock" or inner.t == "Header" or inner.t == "Table"
-        end
-        blocks:extend(cell.contents)
+  for _, row in ipairs(rows_of(one)) do
+    for _, cell in ipairs(row.cells) do
+      if text_of(cell.contents) ~= "" then filled = filled + 1 end
+      local paragraphs = 0
+      for _, inner in ipairs(cell.contents) do
+        if inner.t == "Para" then paragraphs = paragraphs + 1 end
+        rich = rich or paragraphs > 2 or inner.t == "CodeBlock" or inner.t == "Header" or inner.t == "Table"
       end
+      blocks:extend(cell.contents)
     end
   end
-  look(one.head.rows)
-  for _, body in ipairs(one.bodies) do
-    look(body.head)
-    look(body.body)
-  end
-  look(one.foot.rows)
   return (rich or filled <= 3) and blocks or nil
 end
 
