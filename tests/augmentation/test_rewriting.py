@@ -32,7 +32,7 @@ from elusive.scoring.sets import pair_sets
 from elusive.scoring.stage import score_sets as make_scores
 from elusive.training.fresh import CopyMaker
 
-from ..corpus.people.chat_server import Asked, Server, closed, completion, serving, status
+from ..corpus.llm.chat_server import Asked, Server, closed, completion, serving, status
 from .test_copies import in_order, score_sets
 
 DOCUMENTS = [biography(person, f"person-{number}") for number, person in enumerate(itertools.islice(people(5), 3), 1)]

@@ -43,8 +43,8 @@ from elusive.config.run import Recipe
 from elusive.config.toml import dump_recipe, from_table, load_recipe, with_overrides
 from elusive.config.verbs import LlmSettings, PretrainSettings, SweepRecipe
 from elusive.corpus.documents import Document, corpus_hash, load_corpus
+from elusive.corpus.llm.chat import AnswerLog, Chat, Request
 from elusive.corpus.people.biographies import people
-from elusive.corpus.people.chat import AnswerLog, Chat, Request
 from elusive.corpus.people.llm_answers import biography_lines, checked_person, verdicts_by_number
 from elusive.corpus.people.llm_prompts import tagged_biography
 from elusive.corpus.questions import read_questions

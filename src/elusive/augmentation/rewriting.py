@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.server import RewriteSettings
 from elusive.corpus.documents import Document
-from elusive.corpus.people.chat import Answer, AnswerLog, Chat, Request, TokenUsage, ask_all, run_requests
+from elusive.corpus.llm.chat import AnswerLog, Request, TokenUsage
+from elusive.corpus.llm.model import Asked, LanguageModel
 from elusive.corpus.sentences import sentences
 from elusive.errors import ElusiveError
-from elusive.models.sampling import Sampler
 from elusive.runs.files import ProgressFunction, silent
 from elusive.runs.terminal import note
 
@@ -67,7 +67,7 @@ class Rewriter:
         self.arm, self.settings, self.rewrite, self.head_fields = arm, settings, rewrite, head_fields
         self.log = AnswerLog(folder / REWRITES)
         self._writer = CopyWriter(tokenizer, settings)
-        self._local = _Here(rewrite, self.log) if rewrite.engine == "transformers" else None
+        self._model = LanguageModel(rewrite, self.log, note)
         self._began = time.monotonic()
         self._faults: Counter[str] = Counter()
         self._kept: list[float] = []
@@ -95,7 +95,8 @@ class Rewriter:
         rows, done = iter(zip(documents, augmented, strict=True)), 0
         while batch := list(itertools.islice(rows, _DOCUMENTS_AT_ONCE)):
             works = [_Copies(self, document, item) for document, item in batch]
-            run_requests(self._asked(works))
+            # Each document asks for its copies one after the other, so as many documents as requests are under way.
+            self._model.do([work.ask for work in works])
             for work, (document, item) in zip(works, batch, strict=True):
                 yield self._with_copies(document, item, work.found)
             done += len(batch)
@@ -119,14 +120,6 @@ class Rewriter:
             seconds=round(time.monotonic() - self._began, 1),
             cost_in_words=usage.line(self.rewrite),
         )
-
-    async def _asked(self, works: Sequence["_Copies"]) -> None:
-        if self._local:
-            await ask_all([work.ask(self._local) for work in works], 1)
-            return
-        # Each document asks for its copies one after the other, so as many documents as requests are under way.
-        async with Chat(self.rewrite, self.log, note) as chat:
-            await ask_all([work.ask(chat) for work in works], self.rewrite.max_concurrent_requests)
 
     def _with_copies(
         self, document: Document, item: AugmentedDocument, found: Sequence[tuple[int, Checked]]
@@ -169,7 +162,7 @@ class _Copies:
         self.entities = list(dict.fromkeys([*clues, *spans]))
         self.found: list[tuple[int, Checked]] = []
 
-    async def ask(self, model: Any) -> None:
+    async def ask(self, model: Asked) -> None:
         """Ask for every copy until one passes or its tries are used up."""
         rewriter, settings = self.rewriter, self.rewriter.rewrite
         rewriter.want(rewriter.settings.copies)
@@ -193,34 +186,6 @@ class _Copies:
         depends = (settings.engine, settings.model, settings.extra_body, settings.temperature, seed, prompt)
         name = hashlib.blake2b(json.dumps([*depends, settings.max_new_tokens]).encode(), digest_size=12).hexdigest()
         return Request(name, prompt, settings.temperature, seed, settings.max_new_tokens)
-
-
-class _Here:
-    """The same answers from a model that runs here; kept as a server's are."""
-
-    def __init__(self, settings: RewriteSettings, log: AnswerLog) -> None:
-        self.settings, self.log, self._sampler = settings, log, Sampler(settings.model)
-
-    async def ask(self, request: Request) -> Answer:
-        """The answer to one request: the kept one, or the model's."""
-        body = {"model": self.settings.model, **dataclasses.asdict(request)}
-        del body["name"]
-        response = self.log.response(request.name, body)
-        if response is None:
-            written = self._sampler.sample(
-                request.prompt,
-                temperature=request.temperature,
-                max_new_tokens=self.settings.max_new_tokens,
-                seed=request.seed,
-            )
-            choice = {
-                "message": {"content": written.text},
-                "finish_reason": "length" if written.cut_off else "stop",
-            }
-            usage = {"prompt_tokens": written.prompt_tokens, "completion_tokens": written.output_tokens}
-            response = {"choices": [choice], "usage": usage}
-            self.log.add(request.name, body, response)
-        return Answer.of(response)
 
 
 def _facts(ranked: RankedDocument) -> list[Fact]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args, get_type_hints
 
 from elusive.errors import ElusiveError
 
@@ -70,16 +70,28 @@ class ServerSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class RewriteSettings(ServerSettings):
-    """Copies that a language model writes (the arms rewrite-...): on a server, or here."""
-
-    section: ClassVar[str] = "rewrite"
-    by_flags: ClassVar[bool] = False
+class WriterSettings(ServerSettings):
+    """A language model that writes, on a server or here."""
 
     engine: Literal["server", "transformers"] = "server"
     """Where the model runs: on a server, or here, by transformers (then `model` is its folder or hub name)."""
     max_new_tokens: int = 1024
     """Longest answer in tokens; one that is cut off is rejected."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        engines = get_args(get_type_hints(type(self))["engine"])
+        check(self.engine in engines, f"{self.section}.engine", " or ".join(engines), self.engine)
+        check_each(self.section, self, ("max_new_tokens",), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RewriteSettings(WriterSettings):
+    """Copies that a language model writes (the arms rewrite-...): on a server, or here."""
+
+    section: ClassVar[str] = "rewrite"
+    by_flags: ClassVar[bool] = False
+
     facts: int = 5
     """Facts that a prompt names: the sentences whose queries contrast most, each with its clue (0: none)."""
     tries: int = 2
@@ -94,8 +106,7 @@ class RewriteSettings(ServerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.engine in ("server", "transformers"), "rewrite.engine", "server or transformers", self.engine)
-        check_each("rewrite", self, ("max_new_tokens", "tries"), 1)
+        check_each("rewrite", self, ("tries",), 1)
         check_each("rewrite", self, ("facts", "min_length_ratio"), 0)
         longest = self.max_length_ratio
         check(longest >= self.min_length_ratio, "rewrite.max_length_ratio", "at least min_length_ratio", longest)

@@ -61,7 +61,7 @@ class Sampler:
         if len(ids) + max_new_tokens > context:
             raise ElusiveError(
                 f"{self.name}: expected a prompt and an answer of at most {context:,} tokens together, got "
-                f"{len(ids):,} and {max_new_tokens:,}. Lower rewrite.max_new_tokens or "
+                f"{len(ids):,} and {max_new_tokens:,}. Lower max_new_tokens or "
                 "corpus.chunk_tokens, or take another model."
             )
         options: dict[str, Any] = {"do_sample": temperature > 0, "max_new_tokens": max_new_tokens}

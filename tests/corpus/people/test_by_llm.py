@@ -26,7 +26,7 @@ from elusive.corpus.people.llm_answers import checked_person
 from elusive.corpus.people.llm_prompts import tagged_biography
 from elusive.errors import ElusiveError
 
-from .chat_server import (
+from ..llm.chat_server import (
     Asked,
     Server,
     closed,

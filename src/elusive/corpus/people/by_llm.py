@@ -17,6 +17,7 @@ from elusive.config.corpus import CorpusSettings
 from elusive.config.toml import to_table
 from elusive.config.verbs import LlmSettings
 from elusive.corpus.documents import write_corpus
+from elusive.corpus.llm.chat import Announce, Answer, AnswerLog, Chat, Request, TokenUsage, ask_all, run_requests
 from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
@@ -25,7 +26,6 @@ from elusive.runs.terminal import say
 from elusive.runs.typed_json import from_json
 
 from .biographies import Person, corpus_about
-from .chat import Announce, Answer, AnswerLog, Chat, Request, TokenUsage, ask_all, run_requests
 from .llm_answers import (
     CUT_OFF,
     EMPTY,

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from elusive.config.verbs import LlmSettings
-from elusive.corpus.people.chat import Answer, AnswerLog, Chat, Request
+from elusive.corpus.llm.chat import Answer, AnswerLog, Chat, Request
 from elusive.errors import ElusiveError
 
 from .chat_server import Server, closed, completion, dripping, raw, serving, status
