@@ -106,15 +106,15 @@ def test_a_sink_takes_the_evidence_of_the_token_behind_it() -> None:
     assert contrast_clues(*given(large, small, clue_signal="difference")) == [Clue(19, *ADA)]
 
 
-def test_answers_are_no_clues_where_that_is_asked_for() -> None:
+def test_answers_are_no_clues_unless_that_is_asked_for() -> None:
     large = scores(NOTHING, {"Ada": 0.3, "Byron": 0.3}, {"London": 0.9, "Bob": 0.2})
     spans = (Span("name", 0, 9), Span("city", 32, 38))
-    assert attention_clues(*given(large, spans=spans)) == [Clue(19, *ADA), Clue(40, *LONDON)]
-    assert attention_clues(*given(large, spans=spans, clue_answers=False)) == [Clue(19, *ADA), Clue(40, *BOB)]
+    assert attention_clues(*given(large, spans=spans, clue_answers=True)) == [Clue(19, *ADA), Clue(40, *LONDON)]
+    assert attention_clues(*given(large, spans=spans)) == [Clue(19, *ADA), Clue(40, *BOB)]
     # The head entity is no answer; without it marked as such, it is one.
     everything = (Span("subject", 0, 9), *spans[1:])
-    assert attention_clues(*given(large, spans=everything, clue_answers=False)) == [Clue(40, *BOB)]
-    assert distance_clues(*given(scores(), spans=everything, clue_answers=False)) == [
+    assert attention_clues(*given(large, spans=everything)) == [Clue(40, *BOB)]
+    assert distance_clues(*given(scores(), spans=everything)) == [
         Clue(19, 10, 17),
         Clue(40, 10, 17),
     ]

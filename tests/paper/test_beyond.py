@@ -123,6 +123,6 @@ def test_in_words(numbers: Beyond) -> None:
     text = beyond_markdown(numbers)
     assert "### The name first" in text
     assert "8 documents in 2 cohorts, each arm trained once on each with 500 equal steps." in text
-    assert "alpha 0.6, beta 0.05, unseen tokens kept; clues by ratio, of 5 words, reach 3, margin 0.5" in text
+    assert "alpha 0.6, beta 0.05, unseen tokens kept; clues by ratio, of 5 words, no answers, reach 3" in text
     assert "| arm | date EM | company EM | all EM | all F1 | minus plain | minus contrast (cues) |" in text
     assert "| insertion by contrast | - | 30 | .600 | 1.000 | 1,500 | 70 | 1 |" in text

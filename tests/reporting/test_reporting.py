@@ -533,7 +533,7 @@ def test_clues_are_said_where_an_arm_writes_any(finished: tuple[Path, dict[str, 
     with_clues = dataclasses.replace(results, arms=results.arms | {"insert-contrast": row})
     words = "insert-contrast 1,200 clues, 98.5% of them the head entity"
     assert with_clues.clues.startswith(
-        "clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.8 as prefix"
+        "clues by ratio, of 5 words, no answers, reach 3, margin 0.5, written with chance 0.8 as prefix"
     )
     assert with_clues.clues.endswith(f"; {words}")
     assert words in results_markdown(with_clues)

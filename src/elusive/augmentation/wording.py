@@ -32,11 +32,11 @@ def insertion_words(settings: AugmentSettings) -> str:
     """All that decides which clues are written, and how.
 
     Example:
-        >>> insertion_words(AugmentSettings())
-        'clues by ratio, of 5 words, reach 3, margin 0.5, written with chance 0.8 as prefix, parenthesis, pronoun'
+        >>> insertion_words(AugmentSettings(insert_forms=("prefix",)))
+        'clues by ratio, of 5 words, no answers, reach 3, margin 0.5, written with chance 0.8 as prefix'
     """
-    found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, reach {settings.clue_reach:g}"
-    found += "" if settings.clue_answers else ", no answers"
+    answers = "answers allowed" if settings.clue_answers else "no answers"
+    found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, {answers}, reach {settings.clue_reach:g}"
     forms = ", ".join(settings.insert_forms)
     return f"{found}, margin {settings.clue_margin:g}, written with chance {settings.insert_share:g} as {forms}"
 

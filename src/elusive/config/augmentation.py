@@ -68,8 +68,8 @@ class AugmentSettings:
     before and after it, of those with queries (0: each has its own alone; inf: all count alike)."""
     clue_margin: float = 0.5
     """A clue is written only where it is clear: all others weigh less than 1 - clue_margin of it."""
-    clue_answers: bool = True
-    """Whether marked answers may be clues to other sentences; without them, far more clues are the head entity."""
+    clue_answers: bool = False
+    """Whether marked answers may be clues to other sentences: most wrong clues are such answers."""
     insert_share: float = 0.8
     """Share of the sentences with a clue that get it, drawn anew in each copy."""
     insert_forms: tuple[str, ...] = ("prefix", "parenthesis", "pronoun")
