@@ -1,5 +1,6 @@
 """Questions about people that a model knew before it was trained."""
 
+import collections
 import json
 import socket
 from pathlib import Path
@@ -20,7 +21,9 @@ from elusive.corpus.people.biographies import (
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
 from elusive.evaluation.known import known_questions
-from elusive.evaluation.prompts import few_shot_prompt
+from elusive.evaluation.language import WELL_KNOWN
+from elusive.evaluation.metrics import exact_match, normalize_answer
+from elusive.evaluation.prompts import few_shot_prompt, prompting_of_known, prompts_in_words
 from elusive.runs.files import write_json
 from elusive.runs.stage import FORMAT
 from elusive.training.pretraining import replay_texts
@@ -121,6 +124,52 @@ class TestOtherModels:
                 assert prompt.count("Question: ") == 6
 
 
+class TestGeneralQuestions:
+    items = known_questions("general", "elusive/large")
+
+    def test_several_fields_with_enough_examples_each(self) -> None:
+        fields = collections.Counter(item.field for item in self.items)
+        assert len(self.items) == 144
+        assert len(fields) == 11
+        assert min(fields.values()) == 12  # five examples and the question itself, and more than one draw
+        assert "mathematics" in fields
+
+    def test_right_answers_count_in_their_usual_forms(self) -> None:
+        answers = {item.question: item.answers for item in self.items}
+        for asked, said in {
+            "What is the capital of Australia?": "canberra.",
+            "Which number system do digital computers use internally?": "binary",
+            "How many legs does a spider have?": "Eight",
+            "What is the largest animal on Earth?": "The blue whale",
+            "On which date is Christmas celebrated in most Western countries?": "December 25th",
+        }.items():
+            assert exact_match(said, answers[asked]) == 1
+        assert exact_match("Sydney", answers["What is the capital of Australia?"]) == 0
+
+    def test_each_stands_once_and_for_itself(self) -> None:
+        assert len({item.question.casefold() for item in self.items}) == len(self.items)
+        assert len({item.document_id for item in self.items}) == len(self.items)
+        assert all(item.question.endswith("?") for item in self.items)
+        # Nothing gives its own answer away.
+        for item in self.items:
+            words = set(normalize_answer(item.question).split())
+            assert not any(found and set(found.split()) <= words for found in map(normalize_answer, item.answers))
+
+    def test_they_are_examples_for_each_other_whatever_the_corpus_has(self) -> None:
+        german = [QuestionItem("q1", "Wann wurde die Brücke gebaut?", ("1901",), "answer", "d1")]
+        settings = EvaluateSettings(known="general", examples=WELL_KNOWN)
+        prompting = prompting_of_known(self.items, (), german, settings)
+        assert prompts_in_words(self.items, *prompting) == (
+            "5 examples of the question's own field, from the other general questions"
+        )
+        for item in self.items:
+            prompt = few_shot_prompt(item, *prompting)
+            assert prompt.count(item.question) == 1
+            assert prompt.count("Question: ") == 6
+            own_field = [one.question for one in self.items if one.field == item.field]
+            assert sum(f"Question: {question}\n" in prompt for question in own_field) == 6
+
+
 class TestOtherSettings:
     def test_none(self) -> None:
         assert known_questions("none", "elusive/large") == []
@@ -137,7 +186,7 @@ class TestOtherSettings:
     def test_the_setting(self) -> None:
         assert EvaluateSettings().known == "auto"
         with pytest.raises(
-            ElusiveError, match=r"evaluate\.known: expected auto, none or a file of questions, got ''\."
+            ElusiveError, match=r"evaluate\.known: expected auto, general, none or a file of questions, got ''\."
         ):
             EvaluateSettings(known="")
 

@@ -266,12 +266,12 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None
     text = write_report(run, ReportSettings()).read_text()
     results = read_results(run / "report" / "results.json")
     assert (
-        "What was known before training (24 questions about 12 people): EM .500 before; lost: plain -.500 "
+        "What was known before training (24 questions about 12 subjects): EM .500 before; lost: plain -.500 "
         "[-.750, -.250]; gained: contrast-cues +.500 [+.250, +.750]; not told apart: random-matched -.042 "
         "[-.125, .000], attention .000 [.000, .000]."
     ) in results.verdict.notes
     markdown = (run / "report" / "results.md").read_text()
-    assert "## Known before training\n\n24 questions about 12 people." in markdown
+    assert "## Known before training\n\n24 questions about 12 subjects." in markdown
     assert "| plain | .000 [.000, .000] | .250 [.250, .250] | -.500 | [-.750, -.250] | one training each |" in markdown
     assert "| attention | .500 [.250, .750] | .625 [.438, .812] | .000 | [.000, .000] | not separated |" in markdown
     assert "| untrained | .500 [.250, .750] | .625 [.438, .812] | - | - | - |" in markdown
@@ -281,7 +281,7 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None
     assert next(line for line in table if line.startswith("untrained")).split()[-3:] == [".500", "-", "-"]
     assert table[table.index(next(line for line in table if line.startswith("plain"))) + 1].split()[-1] == ".250"
     assert "<h3>Known before training</h3>" in text
-    assert "24 questions about 12 people known before training" in text
+    assert "24 questions about 12 subjects known before training" in text
     assert "<td>\u2212.500<small>[\u2212.750, \u2212.250]</small></td>" in text
 
 

@@ -45,8 +45,9 @@ class EvaluateSettings:
     """How answers are compared: squad (v1.1, for English), multilingual (MLQA's rules, for any script), numeric (the
     same with numbers by their value, for manuals); auto: squad, or multilingual if the questions are not English."""
     known: str = "auto"
-    """Questions that measure forgetting: a JSONL file; none; or auto: people of the model's own pretraining text where
-    `elusive pretrain` made it (as it made the embedded pair), else well-known people."""
+    """Questions that measure forgetting: a JSONL file; none; general (144 built-in questions of eleven fields, in
+    English); or auto: people of the model's own pretraining text where `elusive pretrain` made it (as it made the
+    embedded pair), else well-known people."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates the answers: transformers, or vLLM on its GPUs (needs `elusive[vllm]`)."""
     vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -58,7 +59,7 @@ class EvaluateSettings:
         check(self.shots >= 0, "evaluate.shots", "0 or more", self.shots)
         check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
         check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
-        check(self.known != "", "evaluate.known", "auto, none or a file of questions", self.known)
+        check(self.known != "", "evaluate.known", "auto, general, none or a file of questions", self.known)
         check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
         check(len(self.labels) in (0, 2), "evaluate.labels", "two texts, such as Frage and Antwort", self.labels)
         check(all(map(_is_label, self.labels)), "evaluate.labels", "texts of one line each", self.labels)

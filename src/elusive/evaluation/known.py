@@ -1,4 +1,4 @@
-"""Questions about people that a model knew before it was trained: what it has forgotten since."""
+"""Questions about what a model knew before it was trained: what it has forgotten since."""
 
 import os
 from collections.abc import Iterable
@@ -13,6 +13,11 @@ from elusive.runs.files import read_json
 from elusive.runs.stage import check_format
 from elusive.training.pretraining import RECIPE_NAME
 
+from .language import GENERAL
+
+GENERAL_QUESTIONS = Path(__file__).parent / "general_questions.jsonl"
+"""Questions of general knowledge, of several fields, with all answers that count."""
+
 PEOPLE_OF_EACH_KIND = 50
 """So many people who were asked about in the pretraining text, and so many who were only told about."""
 
@@ -24,14 +29,15 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
     asks about well-known people.
 
     Args:
-        setting: `none`, `auto`, or the path of a JSONL file of questions.
+        setting: `none`, `auto`, `general`, or the path of a JSONL file of questions.
         model: folder or hub name of a model, elusive/large or elusive/small; of adapters, and of a folder that
             `elusive train` wrote, the model counts that was trained.
 
     Returns:
-        No questions (none), those of the file, or five about each person. Document ids are `known-asked-00001` ...
-        for people whom the model's pretraining text also asked about, `known-told-00001` ... for those whom it only
-        told about, and `well-known-00001` ... for well-known people.
+        No questions (none), those of general knowledge, those of the file, or five about each person (auto). Document
+        ids are `known-asked-00001` ... for people whom the model's pretraining text also asked about,
+        `known-told-00001` ... for those whom it only told about, `well-known-00001` ... for well-known people, and
+        `general-001` ... for general knowledge.
 
     Raises:
         ElusiveError: if the file of questions or the pretraining recipe cannot be read.
@@ -39,7 +45,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
     if setting == "none":
         return []
     if setting != "auto":
-        return read_questions(setting)
+        return read_questions(GENERAL_QUESTIONS if setting == GENERAL else setting)
     recipe = Path(_before_training(model)) / RECIPE_NAME
     if not os.path.exists(recipe):
         return _asked_about(well_known_people(), "well-known")

@@ -12,6 +12,9 @@ from .normal_forms import AnswerMetric
 WELL_KNOWN, OF_CORPUS = "well-known", "corpus"
 """Values of evaluate.examples that are no files."""
 
+GENERAL = "general"
+"""The value of evaluate.known for the built-in questions of general knowledge."""
+
 UNKNOWN = "unknown"
 """The value of evaluate.language for a language that could not be told."""
 

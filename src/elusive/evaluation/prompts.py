@@ -16,7 +16,7 @@ from elusive.corpus.questions import Example, QuestionItem, read_questions
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 
-from .language import OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
+from .language import GENERAL, OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
 
 NOTHING_ASKED = (
     "no questions, so nothing will be evaluated: give corpus.questions (a JSONL file), or corpus.question_forms for "
@@ -145,6 +145,8 @@ def prompting_of_known(
 ) -> Prompting:
     """How questions about what was known before are prompted: in their own language, if need be by other examples.
 
+    Those of general knowledge are examples for each other.
+
     Args:
         known: these questions.
         examples: those of the corpus's questions, which are taken where both are drawn from the same.
@@ -152,6 +154,8 @@ def prompting_of_known(
         settings: of the evaluation; evaluate.language is that of the corpus's questions alone.
     """
     own = dataclasses.replace(settings, language="auto")
+    if settings.known == GENERAL:
+        return Prompting(_pool(known), in_language_of(known, dataclasses.replace(own, examples=GENERAL)))
     settled = in_language_of(known, own)
     if settled.examples == in_language_of(items, settings).examples:
         return Prompting(tuple(examples), settled)
@@ -188,6 +192,8 @@ def prompts_in_words(items: Sequence[QuestionItem], examples: Sequence[Example],
     said = examples_in_words(items, examples, settings)
     if settings.examples == OF_CORPUS and settings.shots:
         said += ", from the corpus's own questions about other documents"
+    if settings.examples == GENERAL and settings.shots:
+        said += ", from the other general questions"
     question, answer = settings.labels
     unknown = settings.language == UNKNOWN and settings.examples == OF_CORPUS
     if (question, answer) != ENGLISH_LABELS or unknown:

@@ -10,6 +10,7 @@ from elusive.augmentation.wording import clues_in_words, dropout_words, insertio
 from elusive.clues.recall import RecallTable
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.training import TrainSettings
+from elusive.corpus.wording import counted
 from elusive.runs.files import read_json, write_json
 from elusive.runs.typed_json import from_json, to_json
 from elusive.stats.estimates import Difference, Estimate, of_row
@@ -45,11 +46,11 @@ class FieldScores:
 
 @dataclass(frozen=True)
 class KnownScores:
-    """What a model still answers about people known before training.
+    """What a model still answers of what was known before training.
 
     Attributes:
         questions: how many.
-        documents: about how many people.
+        documents: about how many people or other subjects; as many as questions where each stands for itself.
         em: exact match.
         f1: F1.
         lost: the arm's EM minus that before training, paired; None for the model before training itself.
@@ -64,6 +65,12 @@ class KnownScores:
     def score(self, metric: str) -> Estimate:
         """By one metric, em or f1."""
         return {"em": self.em, "f1": self.f1}[metric]
+
+    @property
+    def asked(self) -> str:
+        """The questions, in words."""
+        about = f" about {counted(self.documents, 'subject')}" if self.documents < self.questions else ""
+        return f"{counted(self.questions, 'question')}{about}"
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _markdown_known(results: Results) -> list[str]:
         return []
     before = known[UNTRAINED]
     lines = ["## Known before training", ""]
-    lines.append(f"{before.questions:,} questions about {before.documents:,} people. Lost: EM minus that before.")
+    lines.append(f"{before.asked}. Lost: EM minus that before.")
     cells = []
     for arm, row in known.items():
         lost = ["-", "-", "-"]

@@ -121,10 +121,7 @@ def _known_notes(results: Results) -> list[str]:
         if arms
     )
     before = known[UNTRAINED]
-    return [
-        f"What was known before training ({before.questions:,} questions about {before.documents:,} people): "
-        f"EM {score(before.em.value)} before{said}."
-    ]
+    return [f"What was known before training ({before.asked}): EM {score(before.em.value)} before{said}."]
 
 
 def _interval_notes(results: Results) -> list[str]:
