@@ -206,6 +206,10 @@ def test_clue_recall_of_a_pair_and_of_its_run_agree(run_folder, tmp_path, capsys
         assert uncorrected(in_report["rows"][row]) == uncorrected(found["rows"][row])
     assert "Clue recall@10, with 95% intervals" in (run_folder / "report" / "results.md").read_text()
     assert "Clue recall: how many of the name tokens are among the 10 best ranked" in page
+    # Six people, four sentences each without the name; a finder knows no more than the marks.
+    assert found["clues"]["insert-head"] == {"clues": 24, "right": 24}
+    assert 0 < found["clues"]["insert-contrast"]["right"] <= found["clues"]["insert-contrast"]["clues"] <= 24
+    assert all(sentence in printed for sentence in found["advice"])
     # Begun again, nothing is scored; other settings are refused.
     main(["recall", corpus, "--output", str(tmp_path / "recall"), "--k", "3"])
     assert read_json(tmp_path / "recall" / "recall.json")["rows"]["all cues"]["large"]["head_share"] <= 1

@@ -36,7 +36,8 @@ def recall(
 ) -> None:
     """Measure how well a pair of models finds clues, before training.
 
-    Clue recall: how much of the head entity is among the k best tokens at cues.
+    Clue recall: how much of the head entity is among the k best tokens at cues. Then how many clues each arm would
+    write into sentences, how many of them are right, and which arm to use.
 
     Args:
         corpus: A corpus whose spans mark a head entity and answers.
@@ -49,16 +50,26 @@ def recall(
         small: The small model, and which of its attention is averaged.
         settings: Which attention counts, and how it is captured.
     """
+    from elusive.augmentation.clue_count import count_clues
     from elusive.clues.pairs import pair_recall
+    from elusive.models.loading import load_tokenizer
+    from elusive.reporting.clue_advice import clue_count_table, recall_advice
     from elusive.reporting.clue_tables import pair_recall_table
+    from elusive.runs.typed_json import to_json
 
     augment = AugmentSettings(
         across_tokenizers=across_tokenizers, contrast_signal=contrast_signal, cue_fusion=cue_fusion
     )
     documents = documents_of(corpus)
+    pair = Models(large, small)
     with _scores_kept(output) as folder:
-        found = pair_recall(documents, folder, pair=Models(large, small), settings=settings, augment=augment, k=k)
-        print_table(pair_recall_table(found), found, output, "recall.json")
+        found = pair_recall(documents, folder, pair=pair, settings=settings, augment=augment, k=k)
+        clues = count_clues(
+            documents, folder, pair=pair, tokenizer=load_tokenizer(large), score=settings, settings=augment
+        )
+        advice = recall_advice(found, clues)
+        text = "\n\n".join([pair_recall_table(found), clue_count_table(clues), *advice])
+        print_table(text, to_json(found) | {"clues": to_json(clues), "advice": advice}, output, "recall.json")
 
 
 def heads(

@@ -101,6 +101,8 @@ def pair_recall(
     _check(documents, settings, k)
     fields = _fields_in_order(documents, settings.head_fields)
     needed = [one for field in ("", *fields) for one in _pair_at(field, augment)]
+    # In the same pass, sentence by sentence: clues to be written are counted on these.
+    score_sets(documents, folder, [*needed, *pair_sets("cues", each=True)], models=pair.by_role(), settings=settings)
     sets = _scores_of(documents, folder, needed, pair, settings)
     rows = {}
     for field in ("", *fields):
