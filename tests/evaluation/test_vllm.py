@@ -294,6 +294,10 @@ def test_adapters_of_other_kinds_and_files_are_refused(engine: type[LLM], tmp_pa
     (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
     with pytest.raises(ElusiveError, match="type IA3, and vLLM takes LORA only"):
         continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
+    for name, value in {"use_dora": True, "modules_to_save": ["lm_head"], "bias": "all"}.items():
+        (folder / "adapter_config.json").write_text(json.dumps(config | {name: value}))
+        with pytest.raises(ElusiveError, match=rf"have {name} = .*, which vLLM does not take.*elusive merge"):
+            continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ElusiveError, match=r"Expected adapter_model\.safetensors"):
         continue_by_vllm(ModelRef(str(folder)), [[3, 4]], stops=[], max_new_tokens=1)

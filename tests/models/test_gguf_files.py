@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from elusive.config.models import ModelRef
 from elusive.config.scoring import ScoreSettings
@@ -118,7 +120,12 @@ def test_what_was_trained_on_it_is_loaded_again(file, tmp_path, method):
     assert (before - after).abs().max() > 1e-3
     if method == "lora":
         adapters = json.loads((tmp_path / "trained" / "adapter_config.json").read_text())
-        assert adapters["base_model_name_or_path"] == str(file)
+        assert Path(adapters["base_model_name_or_path"]).parent == tmp_path / "trained" / "base_models"
+        for load in (AutoPeftModelForCausalLM, AutoModelForCausalLM):
+            with torch.inference_mode():
+                by_others = load.from_pretrained(tmp_path / "trained")(input_ids=ids).logits
+            # A tokenizer of more tokens than rows lets peft add rows.
+            torch.testing.assert_close(by_others[..., : after.shape[-1]], after, rtol=0, atol=1e-5)
     else:
         assert (tmp_path / "trained" / "model.safetensors").exists()
         assert "quantization_config" not in json.loads((tmp_path / "trained" / "config.json").read_text())

@@ -206,11 +206,14 @@ def test_adapters_on_adapters_are_refused_before_anything_is_trained(tmp_path):
     second = configured(
         adapters(tmp_path / "second", tmp_path / "base"), "adapter_config.json", base_model_name_or_path=str(first)
     )
-    with pytest.raises(ElusiveError, match=r"belong to .*first, which itself holds adapters.*merge_and_unload"):
+    with pytest.raises(
+        ElusiveError, match=r"belong to .*first, which itself holds adapters.*elusive merge .*first WHOLE"
+    ):
         load(second)
     (tmp_path / "train.jsonl").write_text('{"text": "Ada was born."}\n')
-    with pytest.raises(ElusiveError, match="holds adapters: expected a whole model to train"):
-        train(tmp_path / "train.jsonl", tmp_path / "out", model=ModelRef(str(first)))
+    with pytest.raises(ElusiveError, match="which itself holds adapters: expected a whole model"):
+        train(tmp_path / "train.jsonl", tmp_path / "out", model=ModelRef(str(second)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_adapters_are_refused_when_their_model_has_changed(tmp_path):

@@ -9,7 +9,7 @@ import tyro
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.corpus import CorpusSettings
 from elusive.config.evaluation import EvaluateSettings
-from elusive.config.models import ModelRef
+from elusive.config.models import Dtype, ModelRef
 from elusive.config.run import ReportSettings
 from elusive.config.scoring import ScoreSettings
 from elusive.config.training import TrainSettings
@@ -252,6 +252,35 @@ def evaluate(
     say(f"prompts: {prompts_in_words(items, *prompting)}")
     say(f"exact match and F1: {metric_in_words(prompting.settings)}")
     say(measures(metrics, read_metrics(known_answers(output)) if known else None))
+
+
+def merge(
+    adapters: tyro.conf.Positional[Path],
+    output: tyro.conf.Positional[Path],
+    base: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
+    revision: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
+    dtype: Dtype = "auto",
+) -> None:
+    """Write a model with its adapters merged into it.
+
+    Plain safetensors with a tokenizer and a card, for any program.
+
+    Args:
+        adapters: A folder that `train` wrote, or any other of peft's adapters.
+        output: The new folder.
+        base: The model that they are merged into (empty: the one that they name).
+        revision: Commit or branch of that model on the hub.
+        dtype: Type of the merged weights (auto: as those of the model are saved).
+    """
+    from elusive.exporting.merging import merge as merge_adapters
+
+    merged = merge_adapters(adapters, output, base=base, revision=revision, dtype=dtype)
+    if merged is None:
+        say(f"{output}: these weights are there already")
+        return
+    if merged.other_base:
+        note(f"Warning: {merged.base} has other files than the model that these adapters were trained on.")
+    say(f"{output}: {merged.parameters:,} weights in {merged.dtype}, merged into {merged.base}")
 
 
 def report(

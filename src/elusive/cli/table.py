@@ -33,6 +33,7 @@ VERBS = {
     "settings": Verb(EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings"),
     "generate": Verb(EVERYDAY, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
+    "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge"),
     "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),
     "score": Verb(
         STAGES, "Score tokens by the attention that they receive, or by entropy.", "stages:score", together=True

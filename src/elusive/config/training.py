@@ -15,6 +15,9 @@ class TrainSettings:
 
     method: Literal["lora", "full"] = "lora"
     """Low-rank adapters, or all weights."""
+    adapters: Literal["continue", "merge"] = "continue"
+    """Of a model that is a folder of LoRA adapters: train these further, at their own rank and alpha, or merge them
+    into their model before it is trained."""
     lora_rank: int = 16
     """Rank of the adapters, on every linear layer but embedding and head."""
     lora_alpha: int = 16

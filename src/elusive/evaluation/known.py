@@ -58,7 +58,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
 
 
 def _before_training(model: str) -> str:
-    """The model as it was before `elusive train`: the folder's stage says which that was."""
+    """The model as it was before `elusive train`, or before adapters were merged: the folder says which that was."""
     folder = base_of(model)
     settings = Path(folder) / "settings.json"
     if os.path.exists(settings):
@@ -66,6 +66,8 @@ def _before_training(model: str) -> str:
         if {"model", "texts", "train"} <= stage.keys():
             check_format(stage, folder)
             return _before_training(stage["model"])
+        if {"model", "base"} <= stage.keys():
+            return _before_training(stage["base"])
     return folder
 
 

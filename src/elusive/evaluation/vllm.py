@@ -21,6 +21,10 @@ _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as `max_lora_rank`."""
 
 
+_PLAIN_LORA = {"modules_to_save": (None, []), "use_dora": (False,), "bias": ("none",)}
+"""What vLLM takes of a LoraConfig's fields that change its form."""
+
+
 _LOG_PROBABILITIES = 20
 """The most likely next tokens by which the adapter is seen: as many as vLLM gives unless it is told otherwise."""
 
@@ -128,6 +132,12 @@ def _lora_config(path: str) -> Mapping[str, Any]:
         raise ElusiveError(
             f"{path} holds adapters of type {kind}, and vLLM takes LORA only. Use evaluate.engine = 'transformers'."
         )
+    for name, taken in _PLAIN_LORA.items():
+        if adapter and adapter.get(name, taken[0]) not in taken:
+            raise ElusiveError(
+                f"The adapters in {path} have {name} = {adapter[name]!r}, which vLLM does not take. Use "
+                "evaluate.engine = 'transformers', or merge them: elusive merge."
+            )
     if adapter:
         loading.check_base(path, loading.base_of(path))
     return adapter

@@ -26,6 +26,7 @@ from elusive.runs.folder import RunFolder, known_answers
 from elusive.runs.progress import shown_together
 from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
+from elusive.training.start import Start, bases_in
 
 from .placement import gpu_places, processes_at_once, take_place
 from .trials import AVERAGE, UNTRAINED, Trial
@@ -89,6 +90,9 @@ def train_and_evaluate(
     jobs = jobs_of([(trial, seed) for seed in _seeds(trials) for trial in trials if seed in trial.seeds])
     missing = [job for job in jobs if not all(_is_done(run, trial, job.seed, asked=asked) for trial in job.trials)]
     at_once = processes_at_once(recipe, len(missing))
+    for trial in {id(job.trials[0].recipe): job.trials[0] for job in missing}.values():
+        if trial.arm != UNTRAINED:  # once, before several start that need it
+            Start(trial.recipe.trained, trial.recipe.train).write_base(bases_in(run.path))
     with shown_together() as show:
         # Done jobs come along: they are not done again, but refused if they were done with other settings.
         with _threads(recipe.threads):
@@ -240,6 +244,7 @@ def _train_and_evaluate_one(
             model=model,
             settings=dataclasses.replace(recipe.train, seed=recipe.train.seed + seed),
             trained=shared,
+            bases=bases_in(run.path),
             evaluator=evaluator,
             progress=functools.partial(show, f"train {label}"),
         )

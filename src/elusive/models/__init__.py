@@ -1,1 +1,4 @@
-"""Loads models and tokenizers, and says where they run: names come in, transformers objects go out. Writes no files."""
+"""Loads models and tokenizers, and says where they run: names come in, transformers objects go out.
+
+Writes files only where weights are to be merged.
+"""

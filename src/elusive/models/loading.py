@@ -29,7 +29,7 @@ from elusive.runs.files import file_hash
 
 from . import gguf_files
 from .devices import default_device
-from .weights import check_adapters, check_weights, damaged_file, read_object
+from .weights import check_adapters, check_weights, damaged_file, embedding_rows, read_object
 
 # What is missing is an error here (see `check_weights`); its table of it would stand above the message.
 logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
@@ -53,11 +53,16 @@ def resolve(name: str) -> str:
 def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
     """Load a model's fast tokenizer; only these give the character offsets that scores are tied to.
 
+    Adapters that were saved without a tokenizer have that of their model.
+
     Raises:
         ElusiveError: if there is no tokenizer, or only a slow one.
     """
     model = ModelRef.of(model)
     name, revision = model.name, model.revision
+    path = resolve(name)
+    if adapter_config(path) and not (Path(path) / "tokenizer_config.json").exists():
+        name, revision = base_of(name), revision or base_revision(path)
     with _reasons("tokenizer", name):
         place = gguf_files.named(resolve(name))
         tokenizer = AutoTokenizer.from_pretrained(**place, revision=revision or None, trust_remote_code=False)
@@ -171,10 +176,10 @@ def load_model(
         options["device_map"] = {"": device} if on_one_device else device
         options["quantization_config"] = _quantization(quantization, options["dtype"])
     with _reasons("model", base):
-        loaded = _load_base(base, model.revision, options, attention)
+        loaded = _load_base(base, model.revision or base_revision(path), options, attention)
     if base != path:
-        with _reasons("adapters", path):
-            loaded = _load_adapters(loaded, path, base)
+        check_base(path, base)
+        loaded = add_adapters(loaded, path, base)
     loaded = loaded.to(device) if on_one_device and quantization == "none" else loaded
     return loaded.eval()
 
@@ -206,14 +211,26 @@ def _load_base(
     return loaded
 
 
-def _load_adapters(loaded: Any, path: str, base: str) -> Any:
+@without_future_warnings()
+def add_adapters(loaded: Any, path: str, base: str) -> Any:
+    """The peft model of a loaded model and the adapters in a folder.
+
+    Args:
+        loaded: the model, whole.
+        path: the adapters' folder.
+        base: the model's name, for messages.
+
+    Raises:
+        ElusiveError: if the adapters cannot be read, or do not fit the model.
+    """
     from peft import PeftModel
 
-    check_base(path, base)
-    with warnings.catch_warnings():
+    with _reasons("adapters", path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+        if (rows := embedding_rows(path, loaded)) and rows != loaded.get_input_embeddings().weight.shape[0]:
+            loaded.resize_token_embeddings(rows, mean_resizing=False)  # the file has these rows
         adapted = PeftModel.from_pretrained(loaded, path)
-    check_adapters(adapted, path, base)
+        check_adapters(adapted, path, base)
     return adapted
 
 
@@ -276,6 +293,12 @@ def adapter_config(path: str) -> dict[str, Any]:
         return dict(json.loads(config.read_text(encoding="utf-8")))
 
 
+def base_revision(path: str) -> str:
+    """The revision that the adapters in a folder name for their model (empty: none, or no adapters)."""
+    revision = adapter_config(path).get("revision")
+    return revision if isinstance(revision, str) else ""
+
+
 def base_of(name: str) -> str:
     """The folder or hub name of the model itself: of adapters, the one that they belong to.
 
@@ -294,10 +317,37 @@ def base_of(name: str) -> str:
     if os.path.exists(Path(resolve(base)) / "adapter_config.json"):
         raise ElusiveError(
             f"The adapters in {path} belong to {base}, which itself holds adapters: expected a whole model. Merge "
-            "those into their model first (peft: merge_and_unload, then save_pretrained), and name that as "
-            "base_model_name_or_path."
+            f"both, the inner ones first: elusive merge {base} WHOLE; elusive merge {path} OUTPUT --base WHOLE."
         )
-    return resolve(base)
+    return _found_base(base, Path(path))
+
+
+BASE_MODELS = "base_models"
+"""Folder of whole models that were written for adapters to stand on: of a run, or of the adapters alone."""
+
+
+def _found_base(base: str, adapters: Path) -> str:
+    """Where the model of adapters lies: they name the folder that it had when they were trained, and may have moved."""
+    if not Path(base).is_absolute() or os.path.exists(base):
+        return resolve(base)
+    written = [parent / BASE_MODELS / Path(base).name for parent in (adapters, *adapters.absolute().parents[:4])]
+    trained = resolve(str((read_object(adapters / "settings.json") or {}).get("model", "")))
+    places = [*map(str, written), *([trained] if trained and not adapter_config(trained) else [])]
+    return next((place for place in places if os.path.exists(place)), base)
+
+
+def has_other_files(path: str, base: str) -> bool:
+    """Whether `elusive train` made adapters on other files than a model has now.
+
+    Args:
+        path: the adapters' folder.
+        base: folder or hub name of the model; of one on the hub it is not known.
+    """
+    stage, written = (read_object(Path(one) / "settings.json") or {} for one in (path, base))
+    trained_on, now = stage.get("base_hash") or stage.get("model_hash"), model_hash(base)
+    # Whole models that were written for adapters to stand on know what they were made of.
+    made_of = written.get("model_hash") if "base" in written else None
+    return bool(trained_on and now) and trained_on not in (now, made_of)
 
 
 def check_base(path: str, base: str) -> None:
@@ -310,8 +360,7 @@ def check_base(path: str, base: str) -> None:
     Raises:
         ElusiveError: if the model's files have changed.
     """
-    trained_on, now = (read_object(Path(path) / "settings.json") or {}).get("model_hash"), model_hash(base)
-    if trained_on and now and trained_on != now:
+    if has_other_files(path, base):
         raise ElusiveError(
             f"The adapters in {path} were trained on other files than {base} holds now (weights, configuration or "
             "tokenizer have changed). Put the model back as it was, or delete the adapters and train them again."

@@ -84,6 +84,18 @@ def check_adapters(model: Any, path: str, base: str) -> None:
         )
 
 
+def embedding_rows(path: str | Path, model: Any) -> int:
+    """Rows of the input embedding that the file of adapters brings; 0 where it brings none.
+
+    Where tokens were added before adapters were trained, peft saves the embedding with them.
+    """
+    found = next((name for name, one in model.named_modules() if one is model.get_input_embeddings()), "")
+    file = Path(path) / "adapter_model.safetensors"
+    with safe_open(file, framework="pt") as weights:
+        own = [key for key in weights.keys() if f".{found}." in key and key.endswith("weight") and "lora_" not in key]  # noqa: SIM118
+        return weights.get_slice(own[0]).get_shape()[0] if found and own else 0
+
+
 def damaged_file(folder: str | Path) -> str:
     """Which file of a model's folder is damaged, how, and what to do; empty if all can be read, or it is no folder.
 

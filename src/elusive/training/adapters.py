@@ -96,14 +96,32 @@ def with_adapters(model: PreTrainedModel, settings: TrainSettings) -> Any:
     Reference:
         Gao et al. 2025, "Results"; Hu et al. 2022.
     """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
 
     targets = lora_targets(model, settings)
-    if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
+    model = _prepared(model, settings)
     transformers.set_seed(settings.seed)
     config: dict[str, Any] = {"r": settings.lora_rank, "lora_alpha": settings.lora_alpha, "lora_dropout": 0.0}
     return get_peft_model(model, LoraConfig(**config, task_type="CAUSAL_LM", **targets))
+
+
+def continued_adapters(model: Any, settings: TrainSettings) -> Any:
+    """A peft model as it was loaded, with its LoRA adapters to be trained further."""
+    _prepared(model.get_base_model(), settings)
+    for config in model.peft_config.values():
+        config.inference_mode = False
+    model.set_adapter(model.active_adapter)  # which lets gradients through
+    transformers.set_seed(settings.seed)  # of the adapters' own dropout, where they have some
+    return model
+
+
+def _prepared(model: Any, settings: TrainSettings) -> Any:
+    """The model itself, ready for adapters on it to be trained where its weights are in 8 or 4 bit."""
+    from peft import prepare_model_for_kbit_training
+
+    if not getattr(model, "is_quantized", False):
+        return model
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
 
 
 def lora_targets(model: PreTrainedModel, settings: TrainSettings) -> dict[str, Any]:

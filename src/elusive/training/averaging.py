@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from elusive.config.models import ModelRef
-from elusive.models.loading import load_model
+from elusive.models.merging import load_merged
 
 _LORA = ".lora_B."
 
@@ -37,7 +37,7 @@ def average_with_start(trained: Any, start: ModelRef, ratio: float, weights: Map
             if _LORA in name:
                 weight.mul_(ratio)
         return
-    before = dict(load_model(dataclasses.replace(start, device="cpu")).named_parameters())
+    before = dict(load_merged(dataclasses.replace(start, device="cpu")).named_parameters())
     for name, weight in named.items():
         if name in before:  # of sharded weights, there are buffers too
             # In float32: with FSDP in mixed precision, weights have another type than their start.

@@ -22,16 +22,9 @@ from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.models.devices import default_device
-from elusive.models.loading import (
-    adapter_config,
-    config_context,
-    load_model,
-    load_tokenizer,
-    model_identity,
-    resolve,
-)
+from elusive.models.loading import config_context, innermost, load_model, load_tokenizer, model_identity
 from elusive.models.rotary import RotaryRule
-from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_json
+from elusive.runs.files import ProgressFunction, file_hash, read_json, silent
 from elusive.runs.folder import METRICS
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import note
@@ -46,6 +39,7 @@ from .losses import reference_losses
 from .marked_rows import MarkedRow, ReferencedRows, RowCollator, marked_rows, mask_token_id
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
+from .start import Start, bases_in
 from .texts import TrainingTexts
 from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
 
@@ -148,6 +142,7 @@ def train(
     model: ModelRef,
     settings: TrainSettings | None = None,
     trained: str | Path | None = None,
+    bases: str | Path | None = None,
     evaluator: Evaluator | None = None,
     progress: ProgressFunction = silent,
 ) -> Training:
@@ -162,6 +157,8 @@ def train(
         settings: how to train.
         trained: a folder in which the weights of this training may lie, not averaged (average = 1); they are then
             averaged, to the same weights, and nothing is trained.
+        bases: where a whole model is written that the adapters stand on, if there is none that peft can load (None:
+            in `folder`).
         evaluator: how it is evaluated after the epochs of `settings.evaluate_at_epochs`.
         progress: called with (steps done, steps).
 
@@ -170,12 +167,14 @@ def train(
 
     Raises:
         ElusiveError: if the folder was begun with other settings, there is nothing to train on, a row of the texts is
-            bad, all of quantised weights are to be trained, questions are to be asked after the end or where there are
-            none, an argument of the Trainer's is refused, or fresh copies are asked for of texts that ranking.parquet
-            does not give.
+            bad, the model's weights or adapters cannot be trained in this way, questions are to be asked after the end
+            or where there are none, an argument of the Trainer's is refused, or fresh copies are asked for of texts
+            that ranking.parquet does not give.
     """
     settings = settings or TrainSettings()
-    _check_before_loading(model, settings, evaluator)
+    start, bases = Start(model, settings), Path(bases) if bases else bases_in(Path(folder))
+    start.check()
+    _check_before_loading(settings, evaluator)
     identity = _identity(texts, model, settings, evaluator)
     device = default_device() if model.device == "auto" else model.device
     main = processes.is_main()
@@ -183,9 +182,9 @@ def train(
         with processes.main_first(cpu=device == "cpu"):
             stage = begun.enter_context(Stage(folder, identity, writes=main))
         if not stage.done and trained and _holds(trained, identity):
-            _average(Path(trained), stage, model, settings)
+            _average(Path(trained), stage, start, bases)
         elif not stage.done:
-            _train(texts, stage, model, settings, device, evaluator, progress)
+            _train(texts, stage, start, bases, device, evaluator, progress)
         if main:
             remove_checkpoints(stage.folder)
         with processes.main_first(cpu=True):
@@ -195,18 +194,19 @@ def train(
 def _train(
     texts: str | Path,
     stage: Stage,
-    model: ModelRef,
-    settings: TrainSettings,
+    start: Start,
+    bases: Path,
     device: str,
     evaluator: Evaluator | None,
     progress: ProgressFunction,
 ) -> None:
+    model, settings = start.model, start.settings
     count = TrainingTexts(Path(texts)).check(
         settings.skip_bad, stage.folder / QUARANTINE if processes.is_main() else None
     )
     tokenizer = load_tokenizer(model)
     # Weights that are to be spread over the processes may fit none of their devices.
-    learner: Any = load_model(dataclasses.replace(model, device="cpu" if processes.share_weights() else device))
+    learner: Any = start.load(bases, "cpu" if processes.share_weights() else device)
     rule = RotaryRule.of(learner.config)
     max_length = default_row_length(config_context(learner.config, model.name), settings, rule.shared)
     steps = _steps(texts, model.name, tokenizer, max_length, settings)
@@ -214,7 +214,7 @@ def _train(
     if "select_loss" in steps.uses:
         steps = _with_references(steps, learner, tokenizer, model, settings)
     ask_at = _ask_at(steps, settings)
-    learner = _adapted(learner, settings) if settings.method == "lora" else learner
+    learner = _adapted(learner, settings) if settings.method == "lora" and learner is innermost(learner) else learner
     # Where weights are shared, the main process alone may have them yet.
     packed = processes.from_main(lambda: _packed(learner, steps, settings))
     fitted, weights = fit(
@@ -233,7 +233,7 @@ def _train(
         done = Training(
             **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
         )
-        _finish(learner, weights, tokenizer, stage, model, settings, done)
+        _finish(learner, weights, tokenizer, stage, start, bases, done)
 
 
 def _finish(
@@ -241,25 +241,26 @@ def _finish(
     weights: dict[str, Any] | None,
     tokenizer: PreTrainedTokenizerFast,
     stage: Stage,
-    model: ModelRef,
-    settings: TrainSettings,
+    start: Start,
+    bases: Path,
     done: Training,
 ) -> None:
     """Write the weights, averaged with those before where that is asked for."""
-    average_with_start(learner, model, settings.average, weights)
+    average_with_start(learner, start.model, start.settings.average, weights)
     learner.save_pretrained(stage.folder, **({} if weights is None else {"state_dict": weights}))
-    if settings.method == "lora":
-        _name_base_model(stage.folder / "adapter_config.json", model.name)
+    if start.settings.method == "lora":
+        start.name_base(stage.folder, bases)
     tokenizer.save_pretrained(stage.folder)
     stage.finish(to_json(done))
 
 
-def _average(trained: Path, stage: Stage, model: ModelRef, settings: TrainSettings) -> None:
+def _average(trained: Path, stage: Stage, start: Start, bases: Path) -> None:
     """What `_train` would write, of weights that the same training without averaging wrote."""
+    model = start.model
     learner = load_model(dataclasses.replace(model, name=str(trained), revision=""))
     shutil.copyfile(trained / METRICS, stage.folder / METRICS)
     done = from_json(Training, read_json(trained / "done.json"), str(trained))
-    _finish(learner, None, load_tokenizer(model), stage, model, settings, done)
+    _finish(learner, None, load_tokenizer(model), stage, start, bases, done)
 
 
 def _holds(trained: str | Path | None, identity: Mapping[str, Any]) -> bool:
@@ -283,17 +284,7 @@ def _adapted(learner: PreTrainedModel, settings: TrainSettings) -> Any:
     return adapted
 
 
-def _check_before_loading(model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None) -> None:
-    if adapter_config(resolve(model.name)):
-        raise ElusiveError(
-            f"{model.name} holds adapters: expected a whole model to train. Merge them into their model first (peft: "
-            "merge_and_unload, then save_pretrained), and train that."
-        )
-    if model.quantization != "none" and settings.method == "full":
-        raise ElusiveError(
-            f"Weights in {model.quantization} cannot be trained themselves: expected method = lora, got full. Train "
-            "adapters, or set quantization = none."
-        )
+def _check_before_loading(settings: TrainSettings, evaluator: Evaluator | None) -> None:
     if settings.evaluate_at_epochs and evaluator is None:
         raise ElusiveError(
             "train.evaluate_at_epochs: expected questions, got none. Give --questions, or a corpus that has some."
@@ -330,7 +321,13 @@ def _identity(
     texts: str | Path, model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None
 ) -> dict[str, Any]:
     """All that the trained weights, and what is asked in their training, depend on."""
-    identity: dict[str, Any] = {"texts": file_hash(texts), **model_identity(model), "train": to_table(settings)}
+    start = Start(model, settings).identity
+    identity: dict[str, Any] = {
+        "texts": file_hash(texts),
+        **model_identity(model),
+        **start,
+        "train": to_table(settings),
+    }
     if settings.copies == "fresh":
         identity["ranking"] = file_hash(ranking_beside(texts))
     if settings.reference:
@@ -414,14 +411,6 @@ def _ask_at(steps: Steps, settings: TrainSettings) -> dict[int, list[float]]:
     for epoch in settings.evaluate_at_epochs:
         at.setdefault(int(np.searchsorted(steps.passes_after, epoch - 1e-9)) + 1, []).append(epoch)
     return at
-
-
-def _name_base_model(adapter_config: Path, model: str) -> None:
-    """Let adapters name their model as it was asked for (elusive/large), not by the folder it has on this machine.
-
-    Written afterwards: peft would look a name up on the hub while it saves.
-    """
-    write_json(adapter_config, read_json(adapter_config) | {"base_model_name_or_path": model})
 
 
 def _replay_rows(
