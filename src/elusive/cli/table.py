@@ -32,6 +32,7 @@ VERBS = {
     ),
     "settings": Verb(EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings"),
     "generate": Verb(EVERYDAY, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
+    "questions": Verb(EVERYDAY, "Write closed-book questions about a corpus, and check them.", "documents:questions"),
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
     "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge"),
     "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),

@@ -73,15 +73,15 @@ class ServerSettings:
 class WriterSettings(ServerSettings):
     """A language model that writes, on a server or here."""
 
-    engine: Literal["server", "transformers"] = "server"
-    """Where the model runs: on a server, or here, by transformers (then `model` is its folder or hub name)."""
+    engine: str = "server"
+    """Where the model runs; each kind of writer names its own."""
     max_new_tokens: int = 1024
     """Longest answer in tokens; one that is cut off is rejected."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         engines = get_args(get_type_hints(type(self))["engine"])
-        check(self.engine in engines, f"{self.section}.engine", " or ".join(engines), self.engine)
+        check(not engines or self.engine in engines, f"{self.section}.engine", " or ".join(engines), self.engine)
         check_each(self.section, self, ("max_new_tokens",), 1)
 
 
@@ -92,6 +92,8 @@ class RewriteSettings(WriterSettings):
     section: ClassVar[str] = "rewrite"
     by_flags: ClassVar[bool] = False
 
+    engine: Literal["server", "transformers"] = "server"
+    """Where the model runs: on a server, or here, by transformers (then `model` is its folder or hub name)."""
     facts: int = 5
     """Facts that a prompt names: the sentences whose queries contrast most, each with its clue (0: none)."""
     tries: int = 2

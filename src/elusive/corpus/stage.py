@@ -14,7 +14,7 @@ from elusive.config.toml import to_table
 from elusive.corpus.people.biographies import biographies_of
 from elusive.corpus.readers.files import Source, opened_source
 from elusive.errors import ElusiveError
-from elusive.runs.files import file_hash, read_json, write_jsonl
+from elusive.runs.files import file_hash, read_json, read_jsonl, write_jsonl
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json
 
@@ -113,6 +113,8 @@ def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokeni
     summary = _summary(counts, read, marked)
     if counts.questions:
         summary["question_sets"] = sets
+    if (given := Path(settings.source) / CUE_QUESTIONS).exists():
+        write_jsonl(stage.folder / CUE_QUESTIONS, read_jsonl(given))
     if _is_split(settings):
         found = split_questions(stage.folder, settings)
         hidden = f"{counted(found.hidden_spans, 'span')} of other answers hidden"
