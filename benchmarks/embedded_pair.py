@@ -32,7 +32,7 @@ from elusive.corpus.people.biographies import (
 from elusive.evaluation.stage import evaluate, metrics
 from elusive.models.loading import load_model, load_tokenizer, resolve
 from elusive.runs.progress import shown
-from elusive.training.pretraining import RECIPE_NAME
+from elusive.training.pretraining_text import RECIPE_NAME
 
 BEST = 10
 

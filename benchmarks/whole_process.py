@@ -102,7 +102,7 @@ def evaluation(folder: Path) -> Commands:
     commands: Commands = {
         "elusive evaluate": lambda number: [
             *MODULE, "elusive", "evaluate", "--model", str(model), *questions,
-            "--output", str(folder / f"ours-{number}"),
+            "--known", "none", "--output", str(folder / f"ours-{number}"),
         ]
     }  # fmt: skip
     for size in ("8", "64", "auto"):

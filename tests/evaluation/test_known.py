@@ -3,6 +3,8 @@
 import collections
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from elusive.evaluation.metrics import exact_match, normalize_answer
 from elusive.evaluation.prompts import few_shot_prompt, prompting_of_known, prompts_in_words
 from elusive.runs.files import write_json
 from elusive.runs.stage import FORMAT
-from elusive.training.pretraining import replay_texts
+from elusive.training.pretraining_text import replay_texts
 
 
 def pretrained(folder: Path, **settings) -> str:
@@ -198,3 +200,10 @@ def test_a_folder_of_training_is_asked_about_what_its_model_knew(tmp_path):
     assert known_questions("auto", str(tmp_path / "twice")) == known_questions("auto", "elusive/large")
     write_json(tmp_path / "other" / "settings.json", {"model": "elusive/large", "questions": "hash"})
     assert known_questions("auto", str(tmp_path / "other"))[0].document_id == "well-known-00001"
+
+
+def test_asking_needs_no_trainer() -> None:
+    code = (
+        "import sys, elusive.evaluation.stage, elusive.evaluation.known; print({'peft', 'datasets'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

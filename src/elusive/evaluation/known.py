@@ -11,7 +11,7 @@ from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.models.loading import base_of
 from elusive.runs.files import read_json
 from elusive.runs.stage import check_format
-from elusive.training.pretraining import RECIPE_NAME
+from elusive.training.pretraining_text import RECIPE_NAME
 
 from .language import GENERAL
 

@@ -27,8 +27,8 @@ from elusive.models.loading import base_of, load_configs, load_tokenizer, resolv
 from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
 from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
 from elusive.planning.table import assumptions, plan_table
-from elusive.training.pretraining import replay_texts
-from elusive.training.pretraining import texts as pretraining_texts
+from elusive.training.pretraining_text import replay_texts
+from elusive.training.pretraining_text import texts as pretraining_texts
 from elusive.training.sequences import tokenize_rows
 
 from .experiments import cohort_recipes

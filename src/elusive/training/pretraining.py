@@ -10,54 +10,22 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from elusive.config.toml import dump_recipe, load_recipe, to_table
+from elusive.config.toml import dump_recipe, to_table
 from elusive.config.verbs import PretrainSettings
-from elusive.corpus.people.biographies import pretraining_texts
-from elusive.errors import ElusiveError
 from elusive.models.devices import default_device
-from elusive.models.loading import load_tokenizer, resolve
+from elusive.models.loading import load_tokenizer
 from elusive.runs.files import ProgressFunction, atomic_path, silent, write_text
 from elusive.runs.stage import Stage
 from elusive.runs.temporary import temporary_folder
 from elusive.runs.typed_json import to_json
 
 from .checkpoints import remove_checkpoints
+from .pretraining_text import RECIPE_NAME, texts
 from .sequences import pack_rows, row_order, tokenize_rows
 from .trainer import FitSettings, Steps, fit
 
-RECIPE_NAME = "pretrain.toml"
-"""Saved beside the weights; replay of the pretraining text reads it."""
-
-
 BOS, EOS, PAD = range(3)
 """Ids of the special tokens."""
-
-
-def texts(settings: PretrainSettings, part: str = "training"):
-    """The endless text that these settings describe; `part` names a stream of its own over the same people."""
-    return pretraining_texts(
-        seed=settings.seed,
-        people_count=settings.people,
-        questioned_ratio=settings.questioned_ratio,
-        question_ratio=settings.question_ratio,
-        named_ratio=settings.named_ratio,
-        part=part,
-    )
-
-
-def replay_texts(model: str, count: int) -> list[str]:
-    """Text over the people that an embedded model was pretrained on, other than the text it has seen.
-
-    Raises:
-        ElusiveError: if the model's folder holds no pretraining recipe.
-    """
-    path = Path(resolve(model)) / RECIPE_NAME
-    if not path.exists():
-        raise ElusiveError(
-            f"train.replay = 'pretraining' works for models that `elusive pretrain` made; {model} has no {RECIPE_NAME}."
-            " Give a corpus path instead."
-        )
-    return list(itertools.islice(texts(load_recipe(path, PretrainSettings), "replay"), count))
 
 
 def train_tokenizer(settings: PretrainSettings) -> PreTrainedTokenizerFast:

@@ -419,7 +419,7 @@ def _replay_rows(
     if not settings.replay or not settings.replay_batch_size:
         return []
     if settings.replay == "pretraining":
-        from .pretraining import replay_texts
+        from .pretraining_text import replay_texts
 
         texts = replay_texts(model, steps * settings.replay_batch_size)
     else:
