@@ -25,9 +25,9 @@ def checked(question: str, answer: str, document: Document = PUMP, language: str
     ("question", "answer", "field"),
     [
         ("How long does the warranty of the P7 last?", "five years", "phrase"),
-        ("Who gives the warranty of the pump P7?", "acme corp", "name"),
+        ("Who gives the warranty of the pump P7?", "acme corp", "entity"),
         ("What do spare filters of the Pump P7 cost?", "40 euros", "number"),
-        ("Who gives the warranty of the P7, and where does it last?", "Vienna", "name"),  # "it" was named
+        ("Who gives the warranty of the P7, and where does it last?", "Vienna", "entity"),  # "it" was named
         ("How long do repairs of spare filters take in most cases?", "two weeks", "phrase"),  # no name, many words
     ],
 )
@@ -140,4 +140,4 @@ def test_the_point_of_an_abbreviation_stays() -> None:
 
 def test_kinds_of_answers() -> None:
     kinds = [kind_of(text) for text in ("1912-05-03", "5.4 bar", "sshd_config", "Ada of Vienna", "a wheel", "北京")]
-    assert kinds == ["date", "number", "code", "name", "phrase", "phrase"]
+    assert kinds == ["date", "number", "code", "entity", "phrase", "phrase"]

@@ -103,7 +103,7 @@ def test_questions_from_a_server(server: Server, docs: Path, tmp_path: Path) -> 
     marked = {(one.id, one.text[span.start : span.end]) for one in corpus.documents for span in one.spans}
     assert marked == {(item.document_id, item.answers[0]) for item in cues}
     assert not facts & marked
-    assert {item.field for item in (*cues, *corpus.questions)} == {"name", "number"}
+    assert {item.field for item in (*cues, *corpus.questions)} == {"entity", "number"}
     assert all(row["request"] for row in rejected(tmp_path / "q"))
     # All verbs read the folder: a run keeps the split, and the questions that give cues.
     again = make_corpus(CorpusSettings(source=str(tmp_path / "q")), tmp_path / "again")

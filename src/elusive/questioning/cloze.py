@@ -24,7 +24,7 @@ _QUANTITY = regex.compile(
     r"(?<![\w.,/-])\p{N}[\p{N}.,:]*(?:\s?(?:%|°C|[kKMG]?i?[BbWV]|[kcm]?m|bar|[kmM]?g|[mk]?Hz|[mk]?s|min)\b|\s?%)?(?![\w-])"
 )
 
-_KINDS: tuple[Kind, ...] = ("date", "number", "name", "code", "phrase")
+_KINDS: tuple[Kind, ...] = ("date", "number", "entity", "code", "phrase")
 """What gaps are made of, the most telling first."""
 
 

@@ -15,7 +15,7 @@ from elusive.errors import ElusiveError
 from .terms import looks_like_code
 
 Kind = str
-"""Field of a question: date, number, code, name or phrase, or the field of the span that it asks about."""
+"""Field of a question: date, number, code, entity or phrase ("name" is the field of heads), or the field of the span that it asks about."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def kind_of(answer: str) -> Kind:
 
     Example:
         >>> [kind_of(text) for text in ("May 3, 1912", "40 litres", "--force", "Acme Corp", "a spare wheel")]
-        ['date', 'number', 'code', 'name', 'phrase']
+        ['date', 'number', 'code', 'entity', 'phrase']
     """
     if looks_like_code(answer):
         return "code"
@@ -194,4 +194,4 @@ def kind_of(answer: str) -> Kind:
         return "number"
     words = [word for word in answer.split() if word[:1].isalpha()]
     longer = [word for word in words if len(word) > 3]
-    return "name" if words and all(word[0].isupper() for word in longer or words) else "phrase"
+    return "entity" if words and all(word[0].isupper() for word in longer or words) else "phrase"
