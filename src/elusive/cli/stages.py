@@ -227,6 +227,7 @@ def evaluate(
     """
     from elusive.corpus.question_sets import sets_of_questions
     from elusive.corpus.questions import read_questions
+    from elusive.evaluation.chats import in_chat_of_model
     from elusive.evaluation.known import known_questions
     from elusive.evaluation.language import metric_in_words
     from elusive.evaluation.predictions import read_metrics
@@ -236,6 +237,7 @@ def evaluate(
     from elusive.runs.progress import shown
 
     items = read_questions(questions)
+    settings = in_chat_of_model(model, settings)
     prompting = prompting_of(items, settings, questions)
     known = known_questions(settings.known, model.name)
     with shown(f"evaluate {model.name}") as progress:

@@ -12,6 +12,9 @@ Draw = Literal["question", "field"]
 ExampleFields = Literal["same", "any"]
 
 
+ChatForm = Literal["auto", "bare", "turns", "message"]
+
+
 Metric = Literal["auto", "squad", "multilingual", "numeric"]
 
 
@@ -22,11 +25,15 @@ class EvaluateSettings:
     shots: int = 5
     """Question-answer pairs about well-known people before each question."""
     max_new_tokens: int = 32
-    """Longest answer in tokens; answers end earlier at a newline, eos or bos."""
+    """Longest answer in tokens; answers end earlier at a newline, eos or bos (in a chat: at the end of the turn)."""
     max_batch_tokens: int = 16384
     """Tokens of prompts and answers in one batch, padding included."""
     seed: int = 0
     """Which examples each question gets, together with the question's id (or its field, see draw)."""
+    chat: ChatForm = "bare"
+    """How questions are put to a model: bare, a text that it continues; turns, by its chat template, with each example
+    a question and its answer; message, by the template, with the bare prompt as one message; auto: turns where the
+    tokenizer has a template, else bare."""
     draw: Draw = "question"
     """Draw examples for each question (as in the paper), or once for each field: a prefix that is prefilled once."""
     example_fields: ExampleFields = "same"

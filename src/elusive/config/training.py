@@ -48,6 +48,10 @@ class TrainSettings:
     """Texts of the arm in one step, over all processes; the last step may have fewer."""
     gradient_accumulation_steps: int = 1
     """Batches that a step is split into where it does not fit the memory at once; batch_size stays the whole step's."""
+    chat: Literal["bare", "template"] = "bare"
+    """Train on the texts as they are, or in the model's chat template as answers to chat_request, which has no loss."""
+    chat_request: str = "Tell me about {subject}."
+    """What a user says before each text in a chat; {subject} is the text's title, headings or first words."""
     packing: bool = True
     """Pack a step's texts into one sequence without padding, none seeing another, where the architecture allows it."""
     skip_bad: bool = False
@@ -112,6 +116,9 @@ class TrainSettings:
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         check(0 <= self.mask_steepness < math.inf, "train.mask_steepness", "0 or more", self.mask_steepness)
         check(0 < self.selected_ratio <= 1, "train.selected_ratio", "a share in (0, 1]", self.selected_ratio)
+        check("{subject}" in self.chat_request, "train.chat_request", "a text with {subject}", self.chat_request)
+        static = self.chat == "bare" or self.copies == "static"
+        check(static, "train.copies", 'static with train.chat = "template"', self.copies)
         check(self.seed >= 0, "train.seed", "0 or more", self.seed)
         check(self.save_steps >= 0, "train.save_steps", "0 or more", self.save_steps)
         if self.evaluate_at_epochs and not (self.max_steps or self.max_tokens):

@@ -13,6 +13,7 @@ from elusive.config.models import ModelRef
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.batching import length_batches
+from elusive.models.chat import Chat, chat_ids, turn_end
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, silent
 
@@ -44,7 +45,7 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 def generate_answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Chat],
     *,
     max_new_tokens: int,
     max_batch_tokens: int,
@@ -59,7 +60,7 @@ def generate_answers(
     Args:
         model: a causal language model, peft-wrapped or not.
         tokenizer: its tokenizer.
-        prompts: one text per question.
+        prompts: one text per question, or the messages of a chat, whose answers end at the end of a turn alone.
         max_new_tokens: longest answer in tokens.
         max_batch_tokens: tokens of prompts and answers in one batch, padding included; a longer prompt is a batch of
             its own.
@@ -112,7 +113,7 @@ def generate_answers(
 def _generate_by_vllm(
     model: ModelRef,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Chat],
     settings: EvaluateSettings,
 ) -> list[str]:
     """The same by vLLM, for a model that is not loaded yet: its prompts, stops and cuts are those of transformers."""
@@ -141,15 +142,20 @@ class _Asked:
     def of(
         cls,
         tokenizer: PreTrainedTokenizerFast,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Chat],
         context: int,
         own_ends: set[int],
         max_new_tokens: int,
     ) -> "_Asked":
-        """`own_ends` are ends of text that the model names, e.g. the end of a turn of instruction models."""
-        token_ids = _prompt_ids(tokenizer, prompts)
+        """`own_ends` are ends of text that the model names; prompts are all texts, or all chats."""
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        chats = [prompt for prompt in prompts if not isinstance(prompt, str)]
+        token_ids = _prompt_ids(tokenizer, texts) if texts else [chat_ids(tokenizer, chat) for chat in chats]
         _refuse_long_prompts(token_ids, context, max_new_tokens)
         ends = _end_ids(tokenizer) | own_ends
+        if chats:  # a chat's answer may begin with an empty line
+            ends |= set(turn_end(tokenizer)[-1:])
+            return cls(token_ids, sorted(ends), ends)
         return cls(token_ids, sorted(set(stop_token_ids(tokenizer)) | ends), ends)
 
     def texts(self, tokenizer: PreTrainedTokenizerFast, answers: Sequence[list[int]]) -> list[str]:
@@ -165,6 +171,19 @@ def clean_answer(text: str) -> str:
         'Melbourne, Australia'
     """
     return text.split("\n", 1)[0].strip()
+
+
+def clean_chat_answer(text: str, label: str) -> str:
+    """The answer in a turn of a chat: its first line that says anything, without the label of answers in prompts.
+
+    Example:
+        >>> clean_chat_answer("\\n\\nAnswer: Melbourne, Australia\\n\\nIt lies on ...", "Answer")
+        'Melbourne, Australia'
+    """
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if line == f"{label}:":  # the answer is below it
+        return clean_chat_answer(text.partition(f"{label}:")[2], label)
+    return line.removeprefix(f"{label}:").strip()
 
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[list[int]]:

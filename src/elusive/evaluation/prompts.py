@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from elusive.corpus.question_sets import questions_that_give_cues
 from elusive.corpus.questions import Example, QuestionItem, read_questions
 from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
+from elusive.models.chat import Chat, Message
 
 from .language import GENERAL, OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
 
@@ -63,6 +65,43 @@ def few_shot_prompt(item: QuestionItem, examples: Sequence[Example], settings: E
         >>> few_shot_prompt(item, examples, EvaluateSettings(shots=1))
         'Question: When was Isaac born?\\nAnswer: 1643\\nQuestion: When was Ada born?\\nAnswer:'
     """
+    question, answer = settings.labels or ENGLISH_LABELS
+    shown = _shown(item, examples, settings)
+    blocks = [f"{question}: {example.question}\n{answer}: {example.answer}\n" for example in shown]
+    return "".join(blocks) + f"{question}: {item.question}\n{answer}:"
+
+
+def prompt_of(item: QuestionItem, examples: Sequence[Example], settings: EvaluateSettings) -> str | Chat:
+    """The prompt of one question in the form of `settings.chat`; its examples are those of `few_shot_prompt`.
+
+    Args:
+        item: the question.
+        examples: what is drawn from.
+        settings: as `few_shot_prompt` takes them, and a chat that is not auto.
+
+    Raises:
+        ElusiveError: if there are fewer such examples than shots.
+
+    Example:
+        >>> item = QuestionItem("q1", "When was Ada born?", ("1815",), "date", "d1")
+        >>> examples = [Example("When was Isaac born?", "1643", "date")]
+        >>> for role, content in prompt_of(item, examples, EvaluateSettings(shots=1, chat="turns")):
+        ...     print(role, content)
+        user When was Isaac born?
+        assistant 1643
+        user When was Ada born?
+    """
+    if settings.chat == "bare":
+        return few_shot_prompt(item, examples, settings)
+    if settings.chat == "message":
+        return (Message("user", few_shot_prompt(item, examples, settings)),)
+    shown = _shown(item, examples, settings)
+    turns = [(Message("user", one.question), Message("assistant", one.answer)) for one in shown]
+    return (*itertools.chain(*turns), Message("user", item.question))
+
+
+def _shown(item: QuestionItem, examples: Sequence[Example], settings: EvaluateSettings) -> list[Example]:
+    """The examples of one question, those of its own field last."""
     own, others = _pools(item, examples, settings)
     shots, at_hand = settings.shots, len(own) + len(others)
     if shots > at_hand:
@@ -75,10 +114,7 @@ def few_shot_prompt(item: QuestionItem, examples: Sequence[Example], settings: E
     generator = random.Random(_draw_seed(settings.seed, item.id if settings.draw == "question" else item.field))
     of_field = min(shots, len(own))
     # Those of the question's own field stand next to it.
-    shown = [*_drawn(others, shots - of_field, generator), *_drawn(own, of_field, generator)]
-    question, answer = settings.labels or ENGLISH_LABELS
-    blocks = [f"{question}: {example.question}\n{answer}: {example.answer}\n" for example in shown]
-    return "".join(blocks) + f"{question}: {item.question}\n{answer}:"
+    return [*_drawn(others, shots - of_field, generator), *_drawn(own, of_field, generator)]
 
 
 def _pools(
@@ -198,7 +234,15 @@ def prompts_in_words(items: Sequence[QuestionItem], examples: Sequence[Example],
     unknown = settings.language == UNKNOWN and settings.examples == OF_CORPUS
     if (question, answer) != ENGLISH_LABELS or unknown:
         said += f", in {language_in_words(settings.language)} ({question}, {answer})"
-    return said
+    return said + _CHATS[settings.chat]
+
+
+_CHATS = {
+    "bare": "",
+    "turns": ", as turns of a chat",
+    "message": ", as one message of a chat",
+    "auto": ", as turns of a chat where the model has a template",
+}
 
 
 def examples_in_words(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> str:

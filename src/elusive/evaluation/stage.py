@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -19,17 +20,19 @@ from elusive.config.toml import to_table
 from elusive.corpus.questions import Example, QuestionItem
 from elusive.errors import ElusiveError
 from elusive.models import loading
+from elusive.models.chat import Chat, template_hash
 from elusive.runs.files import ProgressFunction, silent, write_json, write_jsonl
 from elusive.runs.folder import beside_answers, known_answers
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import to_json
 
-from .generation import _generate_by_vllm, clean_answer, generate_answers
+from .chats import in_chat_of, in_chat_of_model
+from .generation import _generate_by_vllm, clean_answer, clean_chat_answer, generate_answers
 from .language import in_language_of, metric_in_words, metric_of
 from .metrics import exact_match, f1
 from .normal_forms import AnswerMetric
 from .predictions import MeanScores, Metrics, Prediction, read_metrics
-from .prompts import ENGLISH_LABELS, few_shot_prompt, prompting_of_known, prompts_in_words
+from .prompts import ENGLISH_LABELS, prompt_of, prompting_of_known, prompts_in_words
 
 
 def evaluate(
@@ -56,7 +59,7 @@ def evaluate(
     Raises:
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
     """
-    settings = in_language_of(items, settings)
+    settings = in_chat_of(tokenizer, in_language_of(items, settings))
     texts = generate_answers(
         model,
         tokenizer,
@@ -65,7 +68,7 @@ def evaluate(
         max_batch_tokens=settings.max_batch_tokens,
         progress=progress,
     )
-    return _predictions(items, texts, metric_of(settings))
+    return _predictions(items, texts, settings)
 
 
 def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: float) -> Metrics:
@@ -86,9 +89,11 @@ def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: 
     return found
 
 
-def _prompts(items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings) -> list[str]:
+def _prompts(
+    items: Sequence[QuestionItem], examples: Sequence[Example], settings: EvaluateSettings
+) -> list[str | Chat]:
     _refuse_no_questions(items)
-    return [few_shot_prompt(item, examples, settings) for item in items]
+    return [prompt_of(item, examples, settings) for item in items]
 
 
 def metrics(predictions: Sequence[Prediction], seconds: float = 0.0) -> Metrics:
@@ -143,7 +148,7 @@ def evaluate_model(
     Raises:
         ElusiveError: if the folder holds another evaluation, or the model cannot be loaded or asked.
     """
-    settings, folder = settings or EvaluateSettings(), Path(folder)
+    settings, folder = in_chat_of_model(model, settings or EvaluateSettings()), Path(folder)
     places = [(_Group.of(items, examples, settings), folder)]
     if known:
         places.append((_Group.of(known, *prompting_of_known(known, examples, items, settings)), known_answers(folder)))
@@ -185,7 +190,7 @@ def _answers(groups: Sequence[_Group], model: ModelRef, progress: ProgressFuncti
         texts = iter(_generate_by_vllm(model, tokenizer, list(itertools.chain(*prompts)), settings))
         for items, _, settled in groups:
             progress(len(items), len(items))
-            yield _predictions(items, itertools.islice(texts, len(items)), metric_of(settled))
+            yield _predictions(items, itertools.islice(texts, len(items)), settled)
         return
     loaded = loading.load_model(model)
     for items, examples, settled in groups:
@@ -211,6 +216,8 @@ def _identity(group: _Group, model: ModelRef) -> dict[str, Any]:
     folder, settings = Path(loading.resolve(model.name)), group.settings
     named = model.name if model.name in loading.EMBEDDED or not os.path.isdir(folder) else folder.name
     identity = loading.model_identity(model) | {"model": named, **questions_identity(*group)}
+    if settings.chat != "bare":
+        identity["chat_template"] = template_hash(loading.load_tokenizer(model))
     if settings.engine != "transformers":
         identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
     return identity
@@ -229,6 +236,8 @@ def questions_identity(
     # Named only where they are not those of SQuAD and English: folders stay valid in which these were the only ones.
     if settings.labels != ENGLISH_LABELS:
         names.append("labels")
+    if settings.chat != "bare":
+        names.append("chat")
     if settings.metric != "squad":
         names += ["metric", "language"]
     return {
@@ -243,12 +252,15 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
-def _predictions(items: Sequence[QuestionItem], texts: Iterable[str], metric: AnswerMetric) -> list[Prediction]:
-    return [_prediction(item, text, metric) for item, text in zip(items, texts, strict=True)]
+def _predictions(items: Sequence[QuestionItem], texts: Iterable[str], settings: EvaluateSettings) -> list[Prediction]:
+    """Answers in the form that the settings ask for, which leave nothing open."""
+    label = settings.labels[1]
+    clean = clean_answer if settings.chat == "bare" else functools.partial(clean_chat_answer, label=label)
+    metric = metric_of(settings)
+    return [_prediction(item, text, clean(text), metric) for item, text in zip(items, texts, strict=True)]
 
 
-def _prediction(item: QuestionItem, text: str, metric: AnswerMetric) -> Prediction:
-    answer = clean_answer(text)
+def _prediction(item: QuestionItem, text: str, answer: str, metric: AnswerMetric) -> Prediction:
     return Prediction(
         id=item.id,
         document_id=item.document_id,

@@ -11,6 +11,7 @@ from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
+from elusive.evaluation.chats import in_chat_of_model
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.language import metric_in_words
 from elusive.evaluation.prompts import (
@@ -61,10 +62,11 @@ def evaluation_in_words(corpus: Corpus, recipe: Recipe, run: RunFolder) -> list[
     """
     if not corpus.questions:
         return [NOTHING_ASKED]
-    prompting = prompting_of(corpus.questions, recipe.evaluate, run.questions)
+    chosen = in_chat_of_model(recipe.trained, recipe.evaluate)
+    prompting = prompting_of(corpus.questions, chosen, run.questions)
     groups = [("", list(corpus.questions), prompting)]
-    if known := known_questions(recipe.evaluate.known, recipe.trained.name):
-        of_known = prompting_of_known(known, prompting.examples, corpus.questions, recipe.evaluate)
+    if known := known_questions(chosen.known, recipe.trained.name):
+        of_known = prompting_of_known(known, prompting.examples, corpus.questions, chosen)
         groups.append((" about what was known", known, of_known))
     lines = []
     for of, items, (examples, settings) in groups:

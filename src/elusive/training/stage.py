@@ -32,11 +32,12 @@ from elusive.runs.typed_json import from_json, to_json
 
 from .adapters import LinearWeights, adapters_of, with_adapters
 from .averaging import average_with_start
+from .chat_rows import chat_rows
 from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .hiding import check_hides
 from .losses import reference_losses
-from .marked_rows import MarkedRow, ReferencedRows, RowCollator, marked_rows, mask_token_id
+from .marked_rows import MarkedRow, ReferencedRows, Row, RowCollator, marked_rows, mask_token_id
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .start import Start, bases_in
@@ -351,7 +352,7 @@ def _steps(
             rows.count_pass()
         lengths, passes, uses = rows.lengths, rows.passes, rows.uses
     else:
-        rows = marked_rows(TrainingTexts(Path(texts)).marked(), tokenizer, max_length, str(texts))
+        rows = _static_rows(TrainingTexts(Path(texts)), tokenizer, max_length, settings)
         in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
         settings = with_steps(settings, in_a_pass, sum(lengths))
         draws = draws_for(in_a_pass, settings)
@@ -369,6 +370,14 @@ def _steps(
     )
     all_lengths = [*lengths, *replay_lengths]
     return Steps(rows + replay, all_lengths, order, in_a_pass, len(lengths), uses, settings.mask_steepness)
+
+
+def _static_rows(
+    texts: TrainingTexts, tokenizer: PreTrainedTokenizerFast, max_length: int, settings: TrainSettings
+) -> list[Row]:
+    if settings.chat == "bare":
+        return marked_rows(texts.marked(), tokenizer, max_length, str(texts.path))
+    return chat_rows(texts.titled(), tokenizer, max_length, settings.chat_request, str(texts.path))
 
 
 def _with_references(

@@ -15,6 +15,10 @@ from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import write_jsonl
 
+from .chat_rows import subject_of
+
+_TITLES = ("title", "subject")
+
 
 @dataclass(frozen=True)
 class TrainingTexts:
@@ -33,6 +37,19 @@ class TrainingTexts:
     def marked(self) -> Iterator[MarkedText]:
         """The texts with the marks on their tokens."""
         return (row for row in self._rows() if isinstance(row, MarkedText))
+
+    def titled(self) -> Iterator[tuple[str, MarkedText]]:
+        """The texts with what each is about: a title or subject in its row, or else in the text of its original."""
+        subjects: dict[str, str] = {}
+        for line in byte_lines(self.path):
+            try:
+                marked, row = _marked_text(line), parse_row(line.raw)
+            except ElusiveError:
+                continue
+            document = str(row.get("id", line.number))
+            if document not in subjects or not row.get("copy"):
+                subjects[document] = next((row[key] for key in _TITLES if row.get(key)), subject_of(marked.text))
+            yield str(subjects[document]), marked
 
     def check(self, skip_bad: bool, quarantine: Path | None) -> int:
         """Read all rows, and refuse a file with bad ones.
