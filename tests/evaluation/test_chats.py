@@ -115,6 +115,8 @@ def test_messages_are_turns_or_one(chatty):
     assert one == Message(
         "user", "Question: Where was Marie born?\nAnswer: Warsaw\nQuestion: Where was Ada born?\nAnswer:"
     )
+    [told] = prompt_of(ITEMS[0], (), EvaluateSettings(chat="turns", shots=0, instruction="Be brief."))
+    assert told == Message("user", "Be brief.\n\nWhere was Ada born?")
     text = chatty.decode(chat_ids(chatty, turns))
     assert text == (
         "<bos><|user|>\nWhere was Marie born?<|end|>\n<|assistant|>\nWarsaw<|end|>\n"
@@ -151,6 +153,7 @@ def test_auto_follows_the_tokenizer(chatty, tokenizer):
     auto = EvaluateSettings(chat="auto")
     assert in_chat_of(chatty, auto).chat == "turns"
     assert in_chat_of(tokenizer, auto).chat == "bare"
+    assert in_chat_of(tokenizer, EvaluateSettings(chat="auto", instruction="Be brief.")).instruction == ""
     assert in_chat_of(chatty, EvaluateSettings(chat="message")).chat == "message"
     assert in_chat_of(chatty, EvaluateSettings()).chat == "bare"
 

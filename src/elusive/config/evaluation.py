@@ -34,6 +34,8 @@ class EvaluateSettings:
     """How questions are put to a model: bare, a text that it continues; turns, by its chat template, with each example
     a question and its answer; message, by the template, with the bare prompt as one message; auto: turns where the
     tokenizer has a template, else bare."""
+    instruction: str = ""
+    """Text in front of the first message of a chat, such as: Answer with the answer alone."""
     draw: Draw = "question"
     """Draw examples for each question (as in the paper), or once for each field: a prefix that is prefilled once."""
     example_fields: ExampleFields = "same"
@@ -70,6 +72,8 @@ class EvaluateSettings:
         check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
         check(len(self.labels) in (0, 2), "evaluate.labels", "two texts, such as Frage and Antwort", self.labels)
         check(all(map(_is_label, self.labels)), "evaluate.labels", "texts of one line each", self.labels)
+        free = self.chat != "bare" or not self.instruction
+        check(free, "evaluate.instruction", 'nothing with evaluate.chat = "bare"', self.instruction)
         code = bool(re.fullmatch(r"auto|unknown|[a-z]{2,3}", self.language))
         check(code, "evaluate.language", "auto, unknown or the code of a language, such as de", self.language)
         unused = self.vllm and self.engine != "vllm"

@@ -17,7 +17,7 @@ def in_chat_of(tokenizer: PreTrainedTokenizerFast, settings: EvaluateSettings) -
         ElusiveError: if a template is needed that is not there, or cannot be used.
     """
     if settings.chat == "bare" or (settings.chat == "auto" and not has_template(tokenizer)):
-        return dataclasses.replace(settings, chat="bare")
+        return dataclasses.replace(settings, chat="bare", instruction="")
     check_template(tokenizer, "evaluate.chat")
     return dataclasses.replace(settings, chat="turns") if settings.chat == "auto" else settings
 

@@ -94,10 +94,14 @@ def prompt_of(item: QuestionItem, examples: Sequence[Example], settings: Evaluat
     if settings.chat == "bare":
         return few_shot_prompt(item, examples, settings)
     if settings.chat == "message":
-        return (Message("user", few_shot_prompt(item, examples, settings)),)
-    shown = _shown(item, examples, settings)
-    turns = [(Message("user", one.question), Message("assistant", one.answer)) for one in shown]
-    return (*itertools.chain(*turns), Message("user", item.question))
+        chat = [Message("user", few_shot_prompt(item, examples, settings))]
+    else:
+        shown = _shown(item, examples, settings)
+        turns = [(Message("user", one.question), Message("assistant", one.answer)) for one in shown]
+        chat = [*itertools.chain(*turns), Message("user", item.question)]
+    # Not as a system's message: some templates have none, and others put one of their own in front.
+    before = f"{settings.instruction}\n\n" if settings.instruction else ""
+    return (Message("user", before + chat[0].content), *chat[1:])
 
 
 def _shown(item: QuestionItem, examples: Sequence[Example], settings: EvaluateSettings) -> list[Example]:

@@ -237,7 +237,7 @@ def questions_identity(
     if settings.labels != ENGLISH_LABELS:
         names.append("labels")
     if settings.chat != "bare":
-        names.append("chat")
+        names += ["chat", "instruction"]
     if settings.metric != "squad":
         names += ["metric", "language"]
     return {

@@ -74,7 +74,7 @@ def subject_of(text: str) -> str:
     """What a text is about: its headings, its title, or its first words.
 
     Example:
-        >>> subject_of("# Install\\\\n## Network\\\\n\\\\nPlug in the cable.")
+        >>> subject_of("# Install\\n## Network\\n\\nPlug in the cable.")
         'Install: Network'
         >>> subject_of("Ada Lovelace was born in London in 1815, and ...")
         '“Ada Lovelace was born in London ...”'
