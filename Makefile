@@ -6,7 +6,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 
 .PHONY: demo test check campaign wheel clean
 
 demo: $(VENV)/.ready
-	$(VENV)/bin/elusive run recipes/demo.toml
+	$(VENV)/bin/elusive demo
 
 test: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest -n 2

@@ -20,7 +20,7 @@ DOCUMENTS = sorted(
     for path in REPOSITORY.glob(pattern)
 )
 # A word is taken for a path of this repository if it begins with one of these folders.
-FOLDERS = ("src", "tests", "docs", "recipes", "benchmarks", "examples", ".ci")
+FOLDERS = ("src", "tests", "docs", "benchmarks", "examples", ".ci")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*")
 NAME = re.compile(r"(?<![\w./-])elusive(?:\.[A-Za-z_]\w*){2,}")
 MAKE = re.compile(r"(?:^|[`\s;&])make ([a-z][a-z-]*)\b")

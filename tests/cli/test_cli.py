@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,11 @@ from elusive.cli import table
 from elusive.cli.main import main
 from elusive.cli.recipes import recipe_from
 from elusive.config.run import Recipe
+from elusive.config.shipped import shipped_recipes
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings, SweepRecipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+RECIPES = list(shipped_recipes().values())
 HEAVY = ("torch", "transformers", "peft", "pyarrow", "matplotlib", "numpy", "datasets", "spacy", "httpx2")
 
 
@@ -107,8 +107,12 @@ def test_a_huge_argument_that_is_refused_fits_on_a_screen(capsys):
 def test_the_front_page_fits_80_columns_and_groups_every_verb():
     lines = table.usage().splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) < 40
-    assert {line.split()[0] for line in lines if line.startswith("  ")} == {*table.VERBS, "elusive"}
+    assert len(lines) < 42
+    assert {line.split()[0] for line in lines if line.startswith("  ")} == {
+        *table.VERBS,
+        *table.OUTPUT_FLAGS,
+        "elusive",
+    }
 
 
 @pytest.mark.parametrize(("name", "verb"), table.VERBS.items())
@@ -144,7 +148,7 @@ def test_every_recipe_loads(path):
 
 def test_an_unknown_verb_names_the_nearest_or_all(capsys):
     assert "Expected a verb, got 'scroe'. Did you mean 'score'?" in stopped(capsys, "scroe")
-    assert "Expected a verb, got 'xyz'. Verbs: run, settings, generate," in stopped(capsys, "xyz")
+    assert "Expected a verb, got 'xyz'. Verbs: demo, init, run, settings," in stopped(capsys, "xyz")
 
 
 def test_a_missing_recipe(capsys, tmp_path):

@@ -443,7 +443,7 @@ def test_the_embedded_pair_is_small_and_shares_one_tokenizer():
     assert (folder / "large" / "tokenizer.json").read_bytes() == (folder / "small" / "tokenizer.json").read_bytes()
     for name in ("large", "small"):
         assert load_model(ModelRef(f"elusive/{name}", dtype="auto")).dtype == torch.bfloat16
-        recipe = load_recipe(ROOT / "recipes" / f"embedded-{name}.toml", PretrainSettings)
+        recipe = load_recipe(f"embedded-{name}", PretrainSettings)
         assert load_recipe(folder / name / "pretrain.toml", PretrainSettings) == recipe
 
 

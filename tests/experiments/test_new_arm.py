@@ -16,8 +16,8 @@ from elusive.experiments.needs import scores_of_arm
 from elusive.experiments.trials import depends_on, grid_trials, trials_of
 from elusive.models.loading import load_configs
 from elusive.paper.wording import arm_words
-from elusive.planning.costs import shape_of
 from elusive.planning.plan import CorpusSizes, plan_recipe
+from elusive.planning.shapes import shape_of
 from elusive.runs.files import read_json, read_jsonl
 from elusive.scoring.sets import ScoreSet, sets_in
 

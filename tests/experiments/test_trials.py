@@ -433,7 +433,7 @@ def test_a_sweep_s_recipe_comes_back_from_its_toml(tmp_path):
 
 
 def test_the_example_recipe():
-    recipe = load_recipe(ROOT / "recipes" / "sweep.toml", SweepRecipe)
+    recipe = load_recipe("sweep", SweepRecipe)
     counts = {arm: len(names) for arm, names in named(recipe).items()}
     assert counts == {UNTRAINED: 1, "plain": 2, "random-matched": 8, "attention": 16, "contrast-cues": 16}
 

@@ -16,7 +16,8 @@ from elusive.paper.experiments import cohort_recipes
 from elusive.paper.families import families, family
 from elusive.paper.plan import plan, shape_to_make
 from elusive.paper.reproduce import needed_arms, wanted
-from elusive.planning.costs import ModelShape, shape_of
+from elusive.planning.published import published_shape
+from elusive.planning.shapes import shape_of
 from elusive.runs.files import read_json
 from elusive.runs.folder import RunFolder
 from elusive.training.pretraining import new_model, train_tokenizer
@@ -68,7 +69,8 @@ def _rows(text, section=0):
 def test_shapes_have_the_models_parameters(name):
     pair = family(name)
     for member in (pair.large, pair.small):
-        shape = ModelShape(member.title, **member.shape)
+        shape = published_shape(member.model, member.title)
+        assert shape is not None
         assert shape.parameters == pytest.approx(PARAMETERS[member.title], rel=0.005)
 
 

@@ -22,11 +22,11 @@ from elusive.planning.costs import (
     pass_seconds,
     scoring_bytes,
     scoring_flops,
-    shape_of,
     step_seconds,
     training_bytes,
     training_flops,
 )
+from elusive.planning.shapes import shape_of
 from elusive.training.adapters import with_adapters
 from elusive.training.packing import PACKED, attention_of, pack
 

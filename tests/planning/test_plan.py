@@ -26,11 +26,11 @@ from elusive.planning.costs import (
     answering_flops,
     reading_flops,
     scoring_flops,
-    shape_of,
     training_bytes,
     training_flops,
 )
 from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
+from elusive.planning.shapes import shape_of
 from elusive.planning.table import assumptions, plan_text
 from elusive.runs.files import write_jsonl
 from elusive.scoring.score import score_documents

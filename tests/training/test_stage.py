@@ -35,7 +35,8 @@ from elusive.training.adapters import with_adapters
 from elusive.training.checkpoints import discard_partial, newest_checkpoint
 from elusive.training.packing import check_padded
 from elusive.training.sequences import pack_rows, pad_right, row_order, split_step, tokenize_rows
-from elusive.training.stage import Evaluator, default_row_length, steps_for, train, with_steps
+from elusive.training.stage import Evaluator, train
+from elusive.training.steps import default_row_length, steps_for, with_steps
 from elusive.training.trainer import FitSettings, Steps, fit
 
 from ..tiny_models import BOUNDARY, model_pair, tiny_documents, tiny_tokenizer

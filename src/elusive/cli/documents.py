@@ -1,7 +1,7 @@
 """The verbs for documents without questions: these are written first. Each imports its stage when it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,7 +21,7 @@ def questions(
     reading: Annotated[
         CorpusSettings, panel(CorpusSettings(), "corpus", prefixed=True, left_out=_OF_PEOPLE)
     ] = CorpusSettings(),
-) -> None:
+) -> Any:
     """Write closed-book questions about a corpus, and check them.
 
     A language model writes them; --engine cloze needs none.
@@ -47,3 +47,4 @@ def questions(
     say(f"{corpus}: " + "\n".join(summary_lines(output / READ)))
     say(f"{output}:\n{made.table()}")
     say("\n".join(made.lines(settings)))
+    return {"output": output, "made": made}

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import inspect
 import io
 import os
+import re
 import shutil
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +20,9 @@ from elusive.config.describe import field_docs
 from elusive.config.toml import assigned, inline
 from elusive.errors import ElusiveError
 from elusive.messages import of_a_screen
-from elusive.runs.terminal import note, say
+from elusive.runs.terminal import is_json, say, warn
+
+from .table import OUTPUT_FLAGS, introduction
 
 _FLAGS = tyro.constructors.ConstructorRegistry()
 
@@ -31,6 +35,9 @@ Names = Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar=
 
 _NARROWEST = 40
 """Columns for help texts at the least; tyro never ends with the wrapping of a panel of five."""
+
+
+_OF_ALL_VERBS = f"Every verb takes {', '.join(OUTPUT_FLAGS)} too: `elusive --help`."
 
 
 _EVERYWHERE = (tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName)
@@ -58,38 +65,76 @@ def _table(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Primi
     )
 
 
-def call_with_flags(function: Callable[..., None], arguments: Sequence[str], prog: str) -> None:
-    """Call a verb's function with what the arguments say."""
+def with_flags(function: Callable[..., Any], arguments: Sequence[str], prog: str) -> Callable[[], Any]:
+    """The call of a verb's function with what the arguments say.
+
+    Raises:
+        ElusiveError: if a setting is refused.
+        SystemExit: after the help page, or if an argument cannot be used.
+    """
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
 
     @functools.wraps(function)
-    def called_later(*values: Any, **named: Any) -> Callable[[], None]:
+    def called_later(*values: Any, **named: Any) -> Callable[[], Any]:
         return functools.partial(function, *values, **named)
 
+    words = f"{introduction(function)}\n\n{_OF_ALL_VERBS}"
     try:
-        with _FLAGS, _words_of_tyro(arguments):
-            call = tyro.cli(called_later, args=arguments, prog=prog, config=_EVERYWHERE)
-        call()
+        with _near_flags(function, arguments), _FLAGS, _words_of_tyro(arguments):
+            return tyro.cli(called_later, args=arguments, prog=prog, description=words, config=_EVERYWHERE)
     except _RefusedError as refused:
         raise refused.error from None
+
+
+def flags_of(function: Callable[..., Any]) -> list[str]:
+    """The flags that tyro derives for a verb's function, in the order of its help page."""
+    page = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(page), _FLAGS:
+        tyro.cli(function, args=["--help"], prog="elusive", config=_EVERYWHERE)
+    # Each stands at the beginning of a line within its panel; those after a comma say no, or are short.
+    return re.findall(r"^\W*?(?:-\w, )?(--[a-z][\w.-]*)", page.getvalue(), flags=re.MULTILINE)
+
+
+@contextlib.contextmanager
+def _near_flags(function: Callable[..., Any], arguments: Sequence[str]) -> Iterator[None]:
+    """Name the flags that were meant, where some are unknown; tyro does so for verbs of few flags alone."""
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code:
+            known = flags_of(function)
+            given = [one.partition("=")[0].replace("_", "-") for one in arguments if one.startswith("--")]
+            for flag in given:
+                near = difflib.get_close_matches(flag, known, n=1)
+                if near and flag not in known and not flag.startswith("--no-"):
+                    warn(f"elusive: unknown flag {of_a_screen(flag)}. Did you mean {near[0]}?")
+        raise
 
 
 @contextlib.contextmanager
 def _words_of_tyro(arguments: Sequence[str]) -> Iterator[None]:
     """What tyro prints about arguments that it cannot use: it would quote them as they came, control characters too."""
-    if all(of_a_screen(one) == one for one in arguments):
+    if all(of_a_screen(one) == one for one in arguments) and not is_json():
         yield  # in colours, on a terminal
         return
     with io.StringIO() as output, io.StringIO() as error:
         try:
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(error):
                 yield
-        except SystemExit:
+        except SystemExit as stop:
             if output.getvalue():
                 say(output.getvalue().rstrip())
-            note(of_a_screen(error.getvalue().rstrip()))
+            if stop.code and is_json():
+                raise _RefusedError(ElusiveError(_without_boxes(error.getvalue()))) from None
+            warn(of_a_screen(error.getvalue().rstrip()))
             raise
+
+
+def _without_boxes(text: str) -> str:
+    """A text without the lines that tyro draws around it and in it."""
+    lines = (re.sub(r"[\u2500-\u257f]|-{4,}", "", line).strip() for line in text.splitlines())
+    return " ".join(line for line in lines if line)
 
 
 def panel(

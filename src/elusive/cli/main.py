@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -13,9 +15,9 @@ from elusive.errors import ElusiveError
 from elusive.messages import of_a_screen
 from elusive.models import processes
 from elusive.runs.stopping import CODE, Stopped, stopped_by_sigterm
-from elusive.runs.terminal import discard_output, note, output_is_closed, say
+from elusive.runs.terminal import answer, discard_output, is_json, output_is_closed, printing, say, waiting, warn
 
-from .table import VERBS, Verb, introduction, usage
+from .table import OUTPUT_FLAGS, VERBS, Verb, introduction, usage
 
 _PIPE_CLOSED = 141  # what a shell says of a process that SIGPIPE ended
 
@@ -36,7 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Bad input ends in a message and exit code 2, Ctrl-C in 130, SIGTERM in 143, and a closed pipe (`elusive ... |
     head -1`) in 141 without a word, as a shell's own tools end there.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = [one for one in given if one not in OUTPUT_FLAGS]
+    verbose = "--verbose" in given
+    if verbose:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info")
+    with printing(quiet="--quiet" in given, verbose=verbose, json="--json" in given):
+        _main(arguments, verbose)
+
+
+def _main(arguments: list[str], verbose: bool) -> None:
+    verb = arguments[0] if arguments else ""
     # Before torch is loaded: by itself, GNU's OpenMP lets a waiting thread spin for so long that a step takes tens of
     # times as long where another process wants one of the cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -48,20 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except ElusiveError as error:
-        _stop(str(error), 2)
+        if verbose:
+            warn(traceback.format_exc().rstrip())
+        _stop(str(error), 2, verb)
     except KeyboardInterrupt:
-        _stop("stopped; run the same command again to go on where it was", 130)
+        _stop("stopped; run the same command again to go on where it was", 130, verb)
     except Stopped:
-        _stop("stopped by SIGTERM; run the same command again to go on where it was", CODE)
+        _stop("stopped by SIGTERM; run the same command again to go on where it was", CODE, verb)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and output_is_closed():
             discard_output()
             sys.exit(_PIPE_CLOSED)
         if _disk_is_full(error):
-            _stop("The disk is full. Free some space and run the same command again; finished files are kept.", 2)
+            _stop("The disk is full. Free some space and run the same command again; finished files are kept.", 2, verb)
         if not isinstance(error, OSError) or error.errno not in _OF_A_PATH:
             raise
-        _stop(_about_path(error), 2)
+        _stop(_about_path(error), 2, verb)
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -69,6 +83,7 @@ def _dispatch(arguments: list[str]) -> None:
         say(usage())
     elif arguments[0] == "--version":
         say(__version__)
+        _answer("", __version__)
     elif arguments[0] not in VERBS:
         raise ElusiveError(_unknown(arguments[0]))
     elif processes.count() > 1 and not VERBS[arguments[0]].together:
@@ -90,22 +105,40 @@ def _unknown(name: str) -> str:
 
 
 def _call(name: str, verb: Verb, arguments: list[str]) -> None:
-    """Call the function of a verb: with its recipe, its words, or its flags."""
-    function: Callable[..., None] = _imported(verb.function, __package__)
+    """Call the function of a verb with its recipe, its words or its flags, and answer with what it returns."""
+    function: Callable[..., Any] = _imported(verb.function, __package__)
     if verb.recipe:
-        from .recipes import help_page, recipe_from
+        from .recipes import help_page, recipe_call
 
         kind: type = _imported(verb.recipe)
         if {"-h", "--help"} & set(arguments):
             say(help_page(name, introduction(function), kind))
-        else:
-            function(recipe_from(name, kind, arguments))
-    elif name == "settings":
-        function(arguments)
+            return
+        call = recipe_call(name, kind, function, arguments)
+    elif verb.words:
+        call = functools.partial(function, arguments)
     else:
-        from .flags import call_with_flags
+        from .flags import with_flags
 
-        call_with_flags(function, arguments, f"elusive {name}")
+        call = with_flags(function, arguments, f"elusive {name}")
+    with waiting("loading torch and transformers ...") if verb.loads_torch else contextlib.nullcontext():
+        result = call()
+    _answer(name, result)
+
+
+def _answer(verb: str, result: Any) -> None:
+    """Print one JSON document, if that is wanted."""
+    if is_json():
+        _answer_with(verb, "result", result)
+
+
+def _answer_with(verb: str, key: str, value: Any) -> None:
+    import json
+
+    from elusive.runs.typed_json import to_json
+
+    document = {"elusive": __version__, "verb": verb, key: to_json(value)}
+    answer(json.dumps(document, ensure_ascii=False, default=str))
 
 
 def _imported(place: str, package: str | None = None) -> Any:
@@ -129,10 +162,12 @@ def _about_path(error: OSError) -> str:
     return f"{path}{error.strerror}. Check that the path is right, and that you may read and write there."
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int, verb: str) -> None:
     # Processes that were launched together stop for the same reason, as a rule.
     process = "" if processes.is_main() else f", process {processes.rank()}"
     with contextlib.suppress(BrokenPipeError):
-        note(f"elusive{process}: {of_a_screen(message)}")
+        warn(f"elusive{process}: {of_a_screen(message)}")
+        if is_json():
+            _answer_with(verb, "error", {"message": message, "exit_code": code})
     discard_output()
     sys.exit(code)

@@ -29,8 +29,8 @@ def documents_of(corpus: Path) -> "Collection[Document]":
     return opened.documents
 
 
-def print_results(page: Path) -> None:
-    """The table of a run and its verdict, from the results next to its page."""
+def print_results(page: Path) -> dict[str, Any]:
+    """Print the table of a run and its verdict; gives the page and the results next to it."""
     from elusive.reporting import read_results, results_table
 
     results = read_results(page.parent / "results.json")
@@ -46,6 +46,7 @@ def print_results(page: Path) -> None:
         for pair in pairs:
             say(f"  {remark}: {pair}")
     say(f"\nPage: {page.resolve()}")
+    return {"page": page.resolve(), "results": results}
 
 
 def print_markdown(text: str) -> None:
@@ -59,8 +60,8 @@ def print_markdown(text: str) -> None:
         say(text)
 
 
-def print_table(table: str, found: Any, output: Path | None, name: str) -> None:
-    """A table, and where the numbers behind it are kept, if they are."""
+def print_table(table: str, found: Any, output: Path | None, name: str) -> Any:
+    """Print a table, and where the numbers behind it are kept, if they are; gives the numbers."""
     from elusive.runs.files import write_json
     from elusive.runs.typed_json import to_json
 
@@ -68,6 +69,7 @@ def print_table(table: str, found: Any, output: Path | None, name: str) -> None:
     if output:
         write_json(output / name, to_json(found))
         say(f"\n{output / name}")
+    return found
 
 
 def training_summary(trained: "Training") -> str:

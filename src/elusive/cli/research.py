@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,7 +12,7 @@ from elusive.config.models import ModelRef, Models
 from elusive.config.scoring import ScoreSettings
 from elusive.config.verbs import ReproduceSettings
 from elusive.models import processes
-from elusive.runs.terminal import say
+from elusive.runs.terminal import note, say
 
 from .flags import OptionalPath, panel
 from .printing import documents_of, print_markdown, print_table
@@ -33,11 +33,12 @@ def recall(
     large: _Large = _LARGE,
     small: _Small = _SMALL,
     settings: _Attention = ScoreSettings(),
-) -> None:
+) -> Any:
     """Measure how well a pair of models finds clues, before training.
 
-    Clue recall: how much of the head entity is among the k best tokens at cues. Then how many clues each arm would
-    write into sentences, how many of them are right, and which arm to use.
+    Clue recall: how much of the head entity is among the k best tokens at cues.
+
+    Then how many clues each arm would write, how many are right, and which to use.
 
     Args:
         corpus: A corpus whose spans mark a head entity and answers.
@@ -69,7 +70,7 @@ def recall(
         )
         advice = recall_advice(found, clues)
         text = "\n\n".join([pair_recall_table(found), clue_count_table(clues), *advice])
-        print_table(text, to_json(found) | {"clues": to_json(clues), "advice": advice}, output, "recall.json")
+        return print_table(text, to_json(found) | {"clues": to_json(clues), "advice": advice}, output, "recall.json")
 
 
 def heads(
@@ -81,7 +82,7 @@ def heads(
     large: _Large = _LARGE,
     small: _Small = _SMALL,
     settings: _Attention = ScoreSettings(),
-) -> None:
+) -> Any:
     """Choose a pair's layers and heads by their clue recall.
 
     They are chosen on one half of the corpus, and measured on the other.
@@ -104,7 +105,7 @@ def heads(
     pair = Models(large, small)
     with _scores_kept(output) as folder:
         found = pair_heads(documents, folder, pair=pair, settings=settings, augment=augment, k=k, seed=seed)
-        print_table(heads_table(found), found, output, "heads.json")
+        return print_table(heads_table(found), found, output, "heads.json")
 
 
 @contextlib.contextmanager
@@ -127,7 +128,7 @@ def _scores_kept(output: Path | None) -> Iterator[Path]:
 def reproduce(
     what: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar="WHAT ...")]],
     settings: Annotated[ReproduceSettings, panel(ReproduceSettings(), "reproduction")] = ReproduceSettings(),
-) -> None:
+) -> Any:
     """Reproduce the paper's tables and figures.
 
     Its experiments are run on a pair of models; results stand next to its own.
@@ -139,16 +140,19 @@ def reproduce(
     if settings.plan:
         from elusive.paper.plan import plan
 
-        say(plan(what, settings))
-        return
+        text = plan(what, settings)
+        say(text)
+        return {"plan": text}
     from elusive.paper.reproduce import reproduce as run_experiments
     from elusive.paper.wording import CELLS
 
-    made = run_experiments(what, settings, announce=say)
+    made = run_experiments(what, settings, announce=note)
     if made.texts:
         print_markdown("\n".join([f"{CELLS}\n", *made.texts.values()]))
     for line in made.left_out:
         say(f"left out: {line}")
     for path in made.pictures:
         say(str(path.resolve()))
-    say(f"All tables: {(Path(settings.output) / 'results.md').resolve()}")
+    results = (Path(settings.output) / "results.md").resolve()
+    say(f"All tables: {results}")
+    return {"results": results, "pictures": made.pictures, "left_out": made.left_out}

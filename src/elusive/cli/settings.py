@@ -3,6 +3,7 @@
 import difflib
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from elusive.config.describe import Section, Setting, describe
 from elusive.config.verbs import PretrainSettings, SweepRecipe
@@ -12,7 +13,7 @@ from elusive.runs.terminal import say
 _WIDTH = 80
 
 
-def settings(arguments: Sequence[str]) -> None:
+def settings(arguments: Sequence[str]) -> Any:
     """Show the settings of a recipe: values, defaults, meaning.
 
     Args:
@@ -20,10 +21,17 @@ def settings(arguments: Sequence[str]) -> None:
     """
     if {"-h", "--help"} & set(arguments):
         say(_HELP)
-    elif not arguments:
-        say(_every_name())
-    else:
+        return None
+    found = [section for one in arguments for section in _found(one)]
+    if arguments:
         say("\n\n".join(_explained(one) for one in arguments))
+    else:
+        say(_every_name())
+    return {"sections": [_as_table(one) for one in found or [*describe(SweepRecipe), *describe(PretrainSettings)]]}
+
+
+def _as_table(section: Section) -> dict[str, Any]:
+    return {**section._asdict(), "settings": [setting._asdict() for setting in section.settings]}
 
 
 _HELP = """\
@@ -66,13 +74,25 @@ def _every_name() -> str:
 
 def _explained(name: str) -> str:
     """A section with all of its settings, or one setting."""
+    found = _found(name)
+    if found[0].settings[0].path == name:
+        return _setting(found[0].settings[0], name)
+    return "\n\n".join(_section(one, name == "pretrain") for one in found)
+
+
+def _found(name: str) -> list[Section]:
+    """The sections of a name; or, of a single setting, its section with it alone.
+
+    Raises:
+        ElusiveError: if there is none.
+    """
     sections = describe(SweepRecipe)
     chosen = describe(PretrainSettings) if name == "pretrain" else _chosen(name, sections)
     if chosen:
-        return "\n\n".join(_section(one, name == "pretrain") for one in chosen)
+        return chosen
     every = {setting.path: setting for one in sections for setting in one.settings}
     if name in every:
-        return _setting(every[name], every[name].path)
+        return [one._replace(settings=(every[name],)) for one in sections if one.name == every[name].section]
     known = ["pretrain", *every, *{one.name for one in sections}]
     near = [path for path in every if path.split(".")[-1] == name] or difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`elusive settings` lists them."

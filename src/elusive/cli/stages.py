@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ from elusive.config.training import TrainSettings
 from elusive.config.verbs import ExportSettings, LlmSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
-from elusive.runs.terminal import note, say
+from elusive.runs.terminal import say, warn
 
 from .flags import Names, OptionalPath, panel
 from .printing import documents_of, indented, measures, print_results, training_summary
@@ -30,7 +30,7 @@ def generate(
     llm: bool = False,
     settings: Annotated[CorpusSettings, panel(CorpusSettings(), "corpus")] = CorpusSettings(),
     server: Annotated[LlmSettings, panel(LlmSettings(), "server")] = LlmSettings(),
-) -> None:
+) -> Any:
     """Write a corpus folder: fictional people, or a source of yours.
 
     Fictional people come with questions about them; any source is read and checked.
@@ -42,17 +42,18 @@ def generate(
         server: The server of --llm, and how it is used.
     """
     if llm:
-        _generate_by_llm(output, settings, server)
-        return
+        return _generate_by_llm(output, settings, server)
     if server != LlmSettings():
         raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
     from elusive.corpus.stage import make_corpus, summary_lines
+    from elusive.runs.files import read_json
 
     make_corpus(settings, output)
     say(f"{output}: " + "\n".join(summary_lines(output)))
+    return {"output": output, **read_json(output / "done.json")}
 
 
-def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> None:
+def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings) -> Any:
     from elusive.corpus.people.by_llm import make_people
     from elusive.runs.progress import shown
 
@@ -66,6 +67,7 @@ def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings
         summary = make_people(settings, server, output, progress=progress, announce=indented)
     say(f"{output}: {summary.documents:,} documents, {summary.questions:,} questions")
     say("\n".join(summary.lines(server)))
+    return {"output": output, "summary": summary}
 
 
 def score(
@@ -77,7 +79,7 @@ def score(
     each: bool = False,
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
     settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
-) -> None:
+) -> Any:
     """Score tokens by the attention that they receive, or by entropy.
 
     Args:
@@ -106,6 +108,7 @@ def score(
     with shown(f"score {model.name}") as progress:
         score_corpus(documents, output, model, settings, measure=measure, fields=fields, keep=keep, progress=progress)
     say(f"{output}: scored")
+    return {"output": output, "documents": len(documents)}
 
 
 def augment(
@@ -118,7 +121,7 @@ def augment(
     trained: Literal["large", "small"] = "large",
     excluded_tokens: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STR ...")] = ScoreSettings.excluded_tokens,
     settings: Annotated[AugmentSettings, panel(AugmentSettings(), "dropout")] = AugmentSettings(),
-) -> None:
+) -> Any:
     """Write one arm's texts: originals and copies with dropped tokens.
 
     Args:
@@ -160,7 +163,8 @@ def augment(
     if words := survival_words(augmented.survival):
         say(f"intact in the copies: {words}")
     if warning := augmented.warning(arm):
-        note(f"  {warning}")
+        warn(f"  {warning}")
+    return {"output": output, "augmented": augmented}
 
 
 def train(
@@ -172,7 +176,7 @@ def train(
     ),
     settings: Annotated[TrainSettings, panel(TrainSettings(), "training")] = TrainSettings(),
     evaluate: Annotated[EvaluateSettings, panel(EvaluateSettings(), "evaluate", prefixed=True)] = EvaluateSettings(),
-) -> None:
+) -> Any:
     """Continue a model's pretraining on one arm's texts.
 
     Processes launched together share the work: torchrun -m elusive train ...
@@ -207,6 +211,7 @@ def train(
         )
     if processes.is_main():
         say(f"{output}: {training_summary(trained)}")
+    return {"output": output, "training": trained}
 
 
 def evaluate(
@@ -214,7 +219,7 @@ def evaluate(
     output: Path,
     model: Annotated[ModelRef, panel(ModelRef(), "model", names=_MODEL, left_out=_NO_HEADS, required=("name",))],
     settings: Annotated[EvaluateSettings, panel(EvaluateSettings(), "evaluation")] = EvaluateSettings(),
-) -> None:
+) -> Any:
     """Evaluate a model on closed-book questions: exact match and F1.
 
     Questions about what it knew before training (--known) measure forgetting.
@@ -253,7 +258,9 @@ def evaluate(
     say(f"question sets: {sets_of_questions(questions)}")
     say(f"prompts: {prompts_in_words(items, *prompting)}")
     say(f"exact match and F1: {metric_in_words(prompting.settings)}")
-    say(measures(metrics, read_metrics(known_answers(output)) if known else None))
+    known_metrics = read_metrics(known_answers(output)) if known else None
+    say(measures(metrics, known_metrics))
+    return {"output": output, "metrics": metrics, "known": known_metrics}
 
 
 def merge(
@@ -262,7 +269,7 @@ def merge(
     base: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
     revision: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
     dtype: Dtype = "auto",
-) -> None:
+) -> Any:
     """Write a model with its adapters merged into it.
 
     Plain safetensors with a tokenizer and a card, for any program.
@@ -279,17 +286,18 @@ def merge(
     merged = merge_adapters(adapters, output, base=base, revision=revision, dtype=dtype)
     if merged is None:
         say(f"{output}: these weights are there already")
-        return
+        return {"output": output, "merged": None}
     if merged.other_base:
-        note(f"Warning: {merged.base} has other files than the model that these adapters were trained on.")
+        warn(f"Warning: {merged.base} has other files than the model that these adapters were trained on.")
     say(f"{output}: {merged.parameters:,} weights in {merged.dtype}, merged into {merged.base}")
+    return {"output": output, "merged": merged}
 
 
 def report(
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="", metavar="RUN ...")]],
     output: OptionalPath = None,
     settings: Annotated[ReportSettings, panel(ReportSettings(), "report")] = ReportSettings(),
-) -> None:
+) -> Any:
     """Write the tables, plots and page of a run folder.
 
     A run that goes on is shown as far as it is.
@@ -302,8 +310,7 @@ def report(
         settings: What to show of a run.
     """
     if len(folders) > 1:
-        _compare(folders, output or Path("comparison.html"), settings)
-        return
+        return _compare(folders, output or Path("comparison.html"), settings)
     if not folders:
         raise ElusiveError("Expected a run folder, or several to compare. Give the output folder of a run.")
     if output:
@@ -313,15 +320,17 @@ def report(
 
     with shown("report") as progress:
         page = write_report(folders[0], settings, progress=progress)
-    print_results(page)
+    return print_results(page)
 
 
-def _compare(folders: Sequence[Path], output: Path, settings: ReportSettings) -> None:
+def _compare(folders: Sequence[Path], output: Path, settings: ReportSettings) -> Any:
     if settings != ReportSettings():
         raise ElusiveError("Settings of a single run's report were given with several runs. Leave them out.")
     from elusive.reporting.comparison import write_comparison
 
-    say(f"Page: {write_comparison(folders, output).resolve()}")
+    page = write_comparison(folders, output).resolve()
+    say(f"Page: {page}")
+    return {"page": page}
 
 
 def export(
@@ -330,7 +339,7 @@ def export(
     arm: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
     questions: OptionalPath = None,
     settings: Annotated[ExportSettings, panel(ExportSettings(), "export")] = ExportSettings(),
-) -> None:
+) -> Any:
     """Write one arm's texts as a data set for other trainers.
 
     The folder can go to the hub; questions become a task of lm-evaluation-harness.
@@ -354,3 +363,4 @@ def export(
         say(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
     if done.licence == "unknown":
         say("licence: unknown, as the card says; give it with --licence")
+    return {"output": output, "exported": done}

@@ -1,7 +1,7 @@
 """The verbs of the command line. `elusive --help` reads this table alone, so it imports nothing of the method."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Verb(NamedTuple):
@@ -15,54 +15,105 @@ class Verb(NamedTuple):
     """Where its function is: "module:name", the module in this folder."""
     recipe: str = ""
     """For a verb that takes a recipe: the dataclass that describes it, "module:name"."""
+    words: bool = False
+    """Its function takes the words that follow it as they are, `--help` too."""
+    loads_torch: bool = False
+    """Whether it runs a model, and so spends its first seconds on loading torch and transformers."""
     together: bool = False
     """Whether several processes can be launched for it, e.g. by torchrun: they share its work."""
 
+
+OUTPUT_FLAGS = {
+    "--quiet": "results, warnings and errors alone",
+    "--verbose": "the libraries' messages and times too; of an error its traceback",
+    "--json": "one JSON document on standard output; words go to standard error",
+}
+"""Flags that every verb takes, anywhere behind it."""
 
 EVERYDAY = "Everyday"
 STAGES = "One stage at a time"
 RESEARCH = "Research"
 
+_RECIPE = "elusive.config.run:Recipe"
+_SWEEP = "elusive.config.verbs:SweepRecipe"
+_PRETRAIN = "elusive.config.verbs:PretrainSettings"
+
 VERBS = {
+    "demo": Verb(
+        EVERYDAY,
+        "Run everything on a tiny pair that ships with Elusive: minutes.",
+        "recipes:demo",
+        recipe=_RECIPE,
+        loads_torch=True,
+    ),
+    "init": Verb(EVERYDAY, "Write a commented recipe to begin with, for a pair of models.", "starting:init"),
     "run": Verb(
         EVERYDAY,
         "Run a recipe: corpus, scores, copies, trained models, report.",
         "recipes:run",
-        recipe="elusive.config.run:Recipe",
+        recipe=_RECIPE,
+        loads_torch=True,
     ),
-    "settings": Verb(EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings"),
-    "generate": Verb(EVERYDAY, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
+    "settings": Verb(
+        EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings", words=True
+    ),
     "questions": Verb(EVERYDAY, "Write closed-book questions about a corpus, and check them.", "documents:questions"),
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
-    "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge"),
+    "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge", loads_torch=True),
     "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),
+    "completion": Verb(EVERYDAY, "Print what makes a shell complete verbs, flags and settings.", "starting:completion"),
+    "generate": Verb(STAGES, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
     "score": Verb(
-        STAGES, "Score tokens by the attention that they receive, or by entropy.", "stages:score", together=True
+        STAGES,
+        "Score tokens by the attention that they receive, or by entropy.",
+        "stages:score",
+        loads_torch=True,
+        together=True,
     ),
     "augment": Verb(STAGES, "Write one arm's texts: originals and copies with dropped tokens.", "stages:augment"),
-    "train": Verb(STAGES, "Continue a model's pretraining on one arm's texts.", "stages:train", together=True),
-    "evaluate": Verb(STAGES, "Evaluate a model on closed-book questions: exact match and F1.", "stages:evaluate"),
-    "recall": Verb(
-        RESEARCH, "Measure how well a pair of models finds clues, before training.", "research:recall", together=True
+    "train": Verb(
+        STAGES,
+        "Continue a model's pretraining on one arm's texts.",
+        "stages:train",
+        loads_torch=True,
+        together=True,
     ),
-    "heads": Verb(RESEARCH, "Choose a pair's layers and heads by their clue recall.", "research:heads", together=True),
+    "evaluate": Verb(
+        STAGES, "Evaluate a model on closed-book questions: exact match and F1.", "stages:evaluate", loads_torch=True
+    ),
+    "recall": Verb(
+        RESEARCH,
+        "Measure how well a pair of models finds clues, before training.",
+        "research:recall",
+        loads_torch=True,
+        together=True,
+    ),
+    "heads": Verb(
+        RESEARCH,
+        "Choose a pair's layers and heads by their clue recall.",
+        "research:heads",
+        loads_torch=True,
+        together=True,
+    ),
     "sweep": Verb(
         RESEARCH,
         "Try settings of a recipe, and compare the arms at their best.",
         "recipes:sweep",
-        recipe="elusive.config.verbs:SweepRecipe",
+        recipe=_SWEEP,
+        loads_torch=True,
     ),
-    "reproduce": Verb(RESEARCH, "Reproduce the paper's tables and figures.", "research:reproduce"),
+    "reproduce": Verb(RESEARCH, "Reproduce the paper's tables and figures.", "research:reproduce", loads_torch=True),
     "pretrain": Verb(
         RESEARCH,
         "Pretrain a tokenizer and a tiny model from scratch, from a recipe.",
         "recipes:pretrain",
-        recipe="elusive.config.verbs:PretrainSettings",
+        recipe=_PRETRAIN,
+        loads_torch=True,
     ),
 }
 
 
-def introduction(function: Callable[..., None]) -> str:
+def introduction(function: Callable[..., Any]) -> str:
     """The docstring of a verb's function up to its arguments."""
     import inspect
 
@@ -80,10 +131,11 @@ def usage() -> str:
     for group in (EVERYDAY, STAGES, RESEARCH):
         lines += ["", f"{group}:"]
         lines += [f"  {name:10} {verb.summary}" for name, verb in VERBS.items() if verb.group == group]
+    lines += ["", "Every verb takes:", *(f"  {name:10} {words}" for name, words in OUTPUT_FLAGS.items())]
     lines += [
         "",
-        "  elusive run recipes/demo.toml    to begin with",
-        "  elusive VERB --help              what a verb takes",
+        "  elusive demo             to begin with; then elusive init",
+        "  elusive VERB --help      what a verb takes",
         "  elusive --version",
     ]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from elusive.errors import ElusiveError
 from elusive.inputs import file_blocks, is_pipe, is_there, pipe_blocks
 
 from .renamed import refuse_renamed
+from .shipped import shipped_recipes
 
 SettingsT = TypeVar("SettingsT")
 
@@ -31,7 +32,7 @@ def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[s
     """Read a TOML recipe.
 
     Args:
-        path: the recipe.
+        path: the recipe, or the name of one that ships with the package; a file of that name comes first.
         kind: the dataclass that it describes, Recipe or PretrainSettings.
         assignments: settings that take the place of the recipe's, each "SECTION.KEY=VALUE" (see `with_overrides`).
 
@@ -42,7 +43,10 @@ def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[s
     try:
         table = tomllib.loads(read.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # tomllib's and UnicodeDecodeError are ValueErrors
-        raise ElusiveError(f"{path} is not valid TOML: {error}") from None
+        hint = ""
+        if Path(path).suffix in (".yaml", ".yml"):
+            hint = " Recipes are TOML, and YAML is not read: write [train] and seed = 1 for train: and seed: 1."
+        raise ElusiveError(f"{path} is not valid TOML: {error}.{hint}") from None
     if not assignments:
         return from_table(kind, table, str(path))
     return from_table(kind, with_overrides(table, assignments), f"{path} with --set")
@@ -51,7 +55,14 @@ def load_recipe(path: str | Path, kind: type[SettingsT], assignments: Sequence[s
 def _recipe_bytes(path: str | Path) -> bytes:
     """The content of a recipe, which may come through a pipe: elusive run <(...)."""
     if not is_there(path):
-        raise ElusiveError(f"No recipe at {path}. Give the path of a TOML recipe, e.g. recipes/demo.toml.")
+        shipped = shipped_recipes()
+        if str(path) in shipped:
+            return shipped[str(path)].read_bytes()
+        names = ", ".join(shipped)
+        raise ElusiveError(
+            f"No recipe at {path}. Give the path of a TOML recipe, or the name of one that ships with Elusive "
+            f"({names}); `elusive init` writes one."
+        )
     read = b""
     for block in pipe_blocks(path) if is_pipe(path) else file_blocks(path):
         read += block

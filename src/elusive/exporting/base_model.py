@@ -25,7 +25,7 @@ from elusive.models.gguf_files import refuse_gguf
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import atomic_path
 from elusive.training.adapters import lora_targets
-from elusive.training.stage import default_row_length
+from elusive.training.steps import default_row_length
 
 COPY = "base_model"
 """Where an embedded model is copied to: no other trainer knows the name elusive/large."""

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from elusive.config.training import TrainSettings
-from elusive.training.stage import steps_for, with_steps
+from elusive.training.steps import steps_for, with_steps
 
 from .base_model import BaseModel
 from .splitting import RowCounts

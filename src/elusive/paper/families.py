@@ -24,8 +24,6 @@ class Member:
     """Its name in tables."""
     published: dict[str, Any] = field(default_factory=dict)
     """Whose rows of the paper stand beside its own, by the table's number."""
-    shape: dict[str, Any] = field(default_factory=dict)
-    """Its sizes (costs.ModelShape), where its configuration is not at hand."""
 
 
 @dataclass(frozen=True)

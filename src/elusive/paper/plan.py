@@ -1,52 +1,38 @@
 """What `elusive reproduce` would take, before any weights are loaded: `--plan`."""
 
 import dataclasses
-import itertools
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from elusive.config.corpus import CorpusSettings
 from elusive.config.models import ModelRef
 from elusive.config.toml import from_table
 from elusive.config.verbs import PretrainSettings, ReproduceSettings, SweepRecipe
-from elusive.corpus.documents import Document, load_corpus
-from elusive.corpus.people.biographies import FIELDS, biographies_of, pretraining_people
-from elusive.corpus.question_sets import chosen_questions
-from elusive.corpus.questions import QuestionItem, read_questions
-from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
+from elusive.corpus.people.biographies import FIELDS, pretraining_people
+from elusive.corpus.readers import DEFAULT_TOKENIZER
 from elusive.evaluation.known import PEOPLE_OF_EACH_KIND, known_questions
-from elusive.evaluation.prompts import NOTHING_ASKED, few_shot_prompt, prompting_of
+from elusive.evaluation.prompts import NOTHING_ASKED
 from elusive.experiments.jobs import jobs_of
 from elusive.experiments.trials import UNTRAINED, grid_trials
-from elusive.models.loading import base_of, load_configs, load_tokenizer, resolve
-from elusive.planning.costs import H100, Device, ModelShape, shape_of, training_bytes, training_flops
+from elusive.planning.costs import Device, ModelShape, training_bytes, training_flops
 from elusive.planning.plan import CorpusSizes, PlannedStage, hours, plan_recipe, together
+from elusive.planning.recipes import (
+    CHARACTERS_A_TOKEN,
+    TokenCounter,
+    device_for,
+    documents_and_questions,
+    replayed,
+    shape_of_model,
+)
 from elusive.planning.table import assumptions, plan_table
-from elusive.training.pretraining_text import replay_texts
 from elusive.training.pretraining_text import texts as pretraining_texts
-from elusive.training.sequences import tokenize_rows
 
 from .experiments import cohort_recipes
-from .families import ROLES, Family, Role, families, family
+from .families import ROLES, Family, Role, family
 from .reproduce import left_out_lines, needed_arms, wanted
-
-CHARACTERS_A_TOKEN = 4.2
-"""Of models whose tokenizer is not at hand. In Mistral's vocabularies of 32,000 and 131,000 entries, biographies have
-4.1 and 4.3, English Wikipedia 4.2 and 4.7, five-shot prompts 3.5 and 4.2."""
-
-
-SMALLEST_FOR_HOURS = 100_000_000
-"""Parameters of a pair's larger model, below which a GPU's hours say nothing."""
-
-
-_SAMPLE = 200
-"""Prompts and replay texts that are counted."""
-
 
 _WIDTH = 103
 
@@ -79,7 +65,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     if not planned:
         return f"Nothing is trained for {', '.join(names)}: the original models read some documents, if that.\n"
     largest = max((shape.parameters for one in planned for shape in one.shapes), default=0)
-    device = H100 if largest >= SMALLEST_FOR_HOURS else None
+    device = device_for(largest)
     parts = []
     for one in planned:
         key = (one.name, one.role)
@@ -132,8 +118,8 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
     to_make = _to_make(pair, recipe, settings)
     titles = {side: _title(pair, side, recipe, to_make) for side in ROLES}
     trained, model = recipe.models.trained, recipe.trained
-    tokens = _Tokens.of(model, estimated=not _is_local(model.name) and model.name not in to_make)
-    corpora = [_corpus(one.corpus, model.name) for one in recipes]
+    tokens = TokenCounter.of(ModelRef(DEFAULT_TOKENIZER) if model.name in to_make else model)
+    corpora = [documents_and_questions(one.corpus, model.name) for one in recipes]
     lengths = [count for documents, _ in corpora for count in tokens.of_texts([one.text for one in documents])]
     questions = [item for _, asked in corpora for item in asked]
     prompts, answers = tokens.of_questions(questions, recipe)
@@ -150,7 +136,7 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
         questions=round(len(questions) / len(recipes)),
         prompt_tokens=prompts,
         answer_tokens=answers,
-        replay_tokens=tokens.of_replay(recipe, model.name, to_make),
+        replay_tokens=tokens.of_rows(_replay(recipe, model.name, to_make), recipe.train),
         known=_known(recipe, model.name, to_make),
     )
     stages = plan_recipe(recipe, sizes, shapes, trials=[(trial.arm, trial.recipe) for trial in trials])
@@ -175,10 +161,6 @@ def _experiment(pair: Family, name: str, role: Role, arms: Sequence[str], settin
 # Models.
 
 
-def _is_local(model: str) -> bool:
-    return Path(resolve(model)).is_dir()
-
-
 def _title(pair: Family, side: Role, recipe: SweepRecipe, to_make: Mapping[str, PretrainSettings]) -> str:
     model, member = recipe.models[side].name, pair.member(side)
     return member.title if model == member.model else Path(model).name if model in to_make else model
@@ -192,18 +174,10 @@ def _to_make(pair: Family, recipe: SweepRecipe, settings: ReproduceSettings) -> 
 
 
 def _shape(model: ModelRef, title: str, to_make: Mapping[str, PretrainSettings]) -> ModelShape:
-    """From settings or its configuration; the paper's models, if not at hand, from families.toml."""
+    """From the settings that it is made with, or as `shape_of_model` finds it."""
     if model.name in to_make:
         return shape_to_make(title, to_make[model.name])
-    base = base_of(model.name)
-    if not Path(base).is_dir() and (sizes := _published_sizes(base)):
-        return ModelShape(name=title, **sizes)
-    return shape_of(load_configs(model)[0], title)
-
-
-def _published_sizes(model: str) -> dict[str, Any]:
-    members = [member for name in families() for member in (family(name).large, family(name).small)]
-    return next((member.shape for member in members if member.model == model), {})
+    return shape_of_model(model, title)
 
 
 def shape_to_make(title: str, own: PretrainSettings) -> ModelShape:
@@ -246,24 +220,6 @@ def _pretraining_stage(model: str, own: PretrainSettings) -> PlannedStage:
 # Texts.
 
 
-def _corpus(settings: CorpusSettings, model: str) -> tuple[list[Document], list[QuestionItem]]:
-    """Documents and questions, in memory."""
-    if settings.source == "biographies":
-        documents, questions = biographies_of(settings)
-    elif (Path(settings.source) / "documents.jsonl").exists():
-        corpus = load_corpus(settings.source)
-        documents = list(itertools.islice(corpus.documents, settings.limit or None))
-        ids = {one.id for one in documents}
-        questions = [item for item in corpus.questions if not settings.limit or item.document_id in ids]
-    else:
-        others = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-        tokenizer = others.pop("tokenizer") or (model if _is_local(model) else DEFAULT_TOKENIZER)
-        corpus = read_corpus(**others, tokenizer=tokenizer)
-        documents, questions = list(corpus.documents), list(corpus.questions)
-    questions = read_questions(settings.questions) if settings.questions else questions
-    return documents, chosen_questions(questions, settings.asked_questions)
-
-
 def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> int:
     """How many questions are asked about people known before."""
     if recipe.evaluate.known == "auto" and model in to_make:
@@ -273,58 +229,9 @@ def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettin
     return len(known_questions(recipe.evaluate.known, model))
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """Counts tokens, or estimates them from characters."""
-
-    tokenizer: Any = None
-
-    @classmethod
-    def of(cls, model: ModelRef, *, estimated: bool) -> "_Tokens":
-        """Of a model at hand, or one that is made as the embedded pair was."""
-        if estimated:
-            return cls()
-        return cls(load_tokenizer(model) if _is_local(model.name) else load_tokenizer(DEFAULT_TOKENIZER))
-
-    @property
-    def estimated(self) -> bool:
-        return self.tokenizer is None
-
-    def of_texts(self, texts: Iterable[str], *, special: bool = True) -> list[int]:
-        """Tokens of each text, with or without special tokens."""
-        texts = list(texts)
-        if self.tokenizer is None:
-            return [max(1, round(len(text) / CHARACTERS_A_TOKEN)) + special for text in texts]
-        return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]]
-
-    def of_questions(self, questions: Sequence[QuestionItem], recipe: SweepRecipe) -> tuple[float, float]:
-        """Of a prompt with its shots, and of an answer with the token that ends it, on average over a sample."""
-        sample = questions[:: max(1, len(questions) // _SAMPLE)]
-        if not sample:
-            return 0.0, 0.0
-        examples, asked = prompting_of(questions, recipe.evaluate)
-        prompts = [few_shot_prompt(item, examples, asked) for item in sample]
-        answers = self.of_texts([f" {item.answers[0]}" for item in sample], special=False)
-        most = asked.max_new_tokens
-        return float(np.mean(self.of_texts(prompts))), float(np.mean([min(most, count + 1) for count in answers]))
-
-    def of_replay(self, recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> float:
-        """Of a row of replay, on average over a sample (0: there is none)."""
-        texts = list(itertools.islice(_replay(recipe, model, to_make), _SAMPLE))
-        if not texts:
-            return 0.0
-        if self.tokenizer is None:
-            return float(np.mean(self.of_texts(texts))) + 1
-        return float(
-            np.mean([len(row) for row in tokenize_rows(texts, self.tokenizer, recipe.train.max_length or 1024)])
-        )
-
-
 def _replay(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> Iterator[str]:
     replay = recipe.train.replay
     if replay == "pretraining" and model in to_make:
         yield from pretraining_texts(to_make[model], "replay")
-    elif replay == "pretraining":
-        yield from replay_texts(model, _SAMPLE)
-    elif replay:
-        yield from (one.text for one in read_corpus(replay, chunk_tokens=0).documents)
+    else:
+        yield from replayed(replay, model)

@@ -18,7 +18,7 @@ from elusive.corpus.documents import Document, Span
 from elusive.errors import ElusiveError
 from elusive.experiments.needs import needed_scores, scores_of_arm
 from elusive.scoring.sets import ScoreSet
-from elusive.training.stage import default_row_length, draws_for, with_steps
+from elusive.training.steps import default_row_length, draws_for, with_steps
 
 from .costs import (
     Device,

@@ -55,7 +55,7 @@ _WIDTH = 103
 
 
 def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
-    return _short(tokens), f"{_short(flops)}FLOP", _gigabytes(peak), "" if taken is None else _hours(taken)
+    return _short(tokens), f"{_short(flops)}FLOP", gigabytes(peak), "" if taken is None else hours_text(taken)
 
 
 def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
@@ -83,11 +83,13 @@ def _short(value: float) -> str:
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
-def _gigabytes(count: int) -> str:
+def gigabytes(count: int) -> str:
+    """Bytes in gigabytes, in three digits."""
     if count < 0.995e9:
         return f"{count / 1e9:.2f}"
     return f"{count / 1e9:,.1f}" if count < 99.95e9 else f"{count / 1e9:,.0f}"
 
 
-def _hours(hours: float) -> str:
+def hours_text(hours: float) -> str:
+    """Hours in three digits."""
     return "<0.01" if hours < 0.005 else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"

@@ -27,7 +27,7 @@ from filelock import lock_descriptor
 from elusive.errors import ElusiveError
 
 from .disk import disk_errors
-from .terminal import note
+from .terminal import warn
 
 LOCK = ".elusive.lock"
 """Name of the file that is locked; it lies in the folder as long as the folder is in use."""
@@ -224,7 +224,7 @@ def _lock(descriptor: int, path: Path, is_new: bool, shown: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        note(
+        warn(
             f"elusive: the file system of {shown} has no locks ({error.strerror}). {LOCK} in it stands for one; on "
             "such a file system start one command at a time."
         )

@@ -10,7 +10,7 @@ from typing import Any
 from elusive.messages import visible
 
 from .files import ProgressFunction
-from .terminal import is_terminal, note
+from .terminal import is_quiet, is_terminal, note, stop_waiting
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -55,8 +55,9 @@ class Display:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
         self._tasks: dict[str, Any] = {}
-        self._bars = _bars() if is_terminal(sys.stderr) else None
+        self._bars = _bars() if is_terminal(sys.stderr) and not is_quiet() else None
         if self._bars:
+            stop_waiting()
             self._bars.start()
 
     def __call__(self, name: str, done: int, total: int) -> None:

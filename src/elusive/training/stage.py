@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from elusive.models.rotary import RotaryRule
 from elusive.runs.files import ProgressFunction, file_hash, read_json, silent
 from elusive.runs.folder import METRICS
 from elusive.runs.stage import Stage, stage_settings
-from elusive.runs.terminal import note
+from elusive.runs.terminal import note, warn
 from elusive.runs.typed_json import from_json, to_json
 
 from .adapters import LinearWeights, adapters_of, with_adapters
@@ -41,10 +40,9 @@ from .marked_rows import MarkedRow, ReferencedRows, Row, RowCollator, marked_row
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .start import Start, bases_in
+from .steps import default_row_length, draws_for, steps_for, with_steps
 from .texts import TrainingTexts
 from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
-
-_LONGEST_DEFAULT_ROW = 1024
 
 
 @dataclass(frozen=True)
@@ -75,50 +73,6 @@ class Training(Fitted):
     rows: int
     tokens: int
     packed: bool
-
-
-def draws_for(rows: int, settings: TrainSettings) -> int:
-    """Rows of the arm that are trained on: of max_steps full steps, or of `epochs` passes."""
-    if settings.max_steps:
-        return settings.max_steps * settings.batch_size
-    return max(1, math.ceil(round(settings.epochs * rows, 6)))
-
-
-def with_steps(settings: TrainSettings, rows: int, tokens: int) -> TrainSettings:
-    """The settings with max_steps in the place of max_tokens.
-
-    Args:
-        settings: how to train.
-        rows: rows of one pass over the arm's texts.
-        tokens: tokens of them all.
-    """
-    if not settings.max_tokens:
-        return settings
-    in_a_step = settings.batch_size * tokens / rows
-    return dataclasses.replace(settings, max_steps=max(1, round(settings.max_tokens / in_a_step)), max_tokens=0)
-
-
-def steps_for(rows: int, settings: TrainSettings) -> int:
-    """Optimizer steps: max_steps, or as many as `epochs` passes take."""
-    return math.ceil(draws_for(rows, settings) / settings.batch_size)
-
-
-def default_row_length(context: int, settings: TrainSettings, shared: int = 0) -> int:
-    """Longest training row in tokens.
-
-    Args:
-        context: the model's, in tokens.
-        settings: how to train.
-        shared: tokens up to which all rows have the same rotary frequencies (see `RotaryRule`); 0: all have.
-
-    Raises:
-        ElusiveError: if more is asked for than the model's context holds.
-    """
-    if settings.max_length > context:
-        raise ElusiveError(
-            f"train.max_length: expected at most the model's context of {context} tokens, got {settings.max_length}."
-        )
-    return settings.max_length or min(context, _LONGEST_DEFAULT_ROW, shared or context)
 
 
 def _check_frequencies(steps: Steps, rule: RotaryRule) -> None:
@@ -281,7 +235,7 @@ def _adapted(learner: PreTrainedModel, settings: TrainSettings) -> Any:
         adapters = adapters_of(adapted, weights)
         note(adapters.in_words)
         if adapters.warning:
-            note(f"Warning: {adapters.warning}")
+            warn(f"Warning: {adapters.warning}")
     return adapted
 
 
