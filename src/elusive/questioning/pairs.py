@@ -15,7 +15,8 @@ from elusive.errors import ElusiveError
 from .terms import looks_like_code
 
 Kind = str
-"""Field of a question: date, number, code, entity or phrase ("name" is the field of heads), or the field of the span that it asks about."""
+"""Field of a question: date, number, code, entity or phrase, or the field of the span that it asks about. (`name` is
+that of head entities.)"""
 
 
 @dataclass(frozen=True)
