@@ -57,6 +57,12 @@ VERBS = {
     "settings": Verb(
         EVERYDAY, "Show the settings of a recipe: values, defaults, meaning.", "settings:settings", words=True
     ),
+    "learn": Verb(
+        EVERYDAY,
+        "Learn a folder of documents: write questions, train, and measure it.",
+        "documents:learn",
+        loads_torch=True,
+    ),
     "questions": Verb(EVERYDAY, "Write closed-book questions about a corpus, and check them.", "documents:questions"),
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
     "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge", loads_torch=True),

@@ -18,6 +18,8 @@ class ServerSettings:
     """Where recipes and messages have these settings."""
     by_flags: ClassVar[bool] = True
     """Whether they are given by flags; otherwise by the recipe."""
+    prefix: ClassVar[str] = ""
+    """What stands before the names of the flags."""
 
     base_url: str = "http://localhost:8000/v1"
     """Where the server's /chat/completions is found."""
@@ -66,7 +68,7 @@ class ServerSettings:
 
     def given_by(self, setting: str) -> str:
         """How a user gives a setting: by a flag or in the recipe."""
-        return f"--{setting.replace('_', '-')}" if self.by_flags else f"{self.section}.{setting}"
+        return f"--{self.prefix}{setting.replace('_', '-')}" if self.by_flags else f"{self.section}.{setting}"
 
 
 @dataclasses.dataclass(frozen=True)

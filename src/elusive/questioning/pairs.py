@@ -181,7 +181,7 @@ _DATE = regex.compile(
 
 
 def kind_of(answer: str) -> Kind:
-    """What kind of thing an answer is, by how it is written.
+    """What kind of thing an answer is, by how it is written; none is `name`, the field of head entities.
 
     Example:
         >>> [kind_of(text) for text in ("May 3, 1912", "40 litres", "--force", "Acme Corp", "a spare wheel")]

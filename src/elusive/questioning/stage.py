@@ -77,7 +77,8 @@ def make_questions(
     check_writer(settings)
     began = time.monotonic()
     read = make_corpus(corpus, Path(folder) / READ, tokenizer)
-    with Stage(folder, _identity(read, settings), beside=(READ,)) as stage:
+    identity = {"questions": identity_of(settings), "corpus": corpus_hash(read.documents)}
+    with Stage(folder, identity, beside=(READ,)) as stage:
         if stage.done:
             return from_json(QuestionsMade, stage.summary["made"], str(stage.folder))
         made = _made(read, settings, stage.folder, progress).timed(time.monotonic() - began)
@@ -103,12 +104,12 @@ def check_writer(settings: QuestionSettings) -> None:
         )
 
 
-def _identity(read: Corpus, settings: QuestionSettings) -> dict[str, Any]:
-    """All that the questions depend on; where the server is, and how patient we are with it, is not part of it."""
+def identity_of(settings: QuestionSettings) -> dict[str, Any]:
+    """The settings that questions depend on; where the server is, and how patient we are with it, is not among them."""
     patience = ("base_url", "api_key_variable", "max_concurrent_requests", "timeout", "retries", "initial_backoff")
     patience += ("max_backoff", "max_answer_bytes", "input_price", "output_price")
     table = {key: value for key, value in to_table(settings).items() if key not in patience}
-    return {"questions": table, "prompts": prompts_hash(), "corpus": corpus_hash(read.documents)}
+    return {**table, "prompts": prompts_hash()}
 
 
 @dataclasses.dataclass

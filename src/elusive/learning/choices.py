@@ -1,0 +1,186 @@
+"""The recipe of a run that learns documents: what follows from their sizes and language, and from the model."""
+
+import collections
+import dataclasses
+import math
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from elusive.config.augmentation import AugmentSettings
+from elusive.config.corpus import CorpusSettings
+from elusive.config.evaluation import EvaluateSettings
+from elusive.config.learn import LearnQuestionSettings, LearnSettings
+from elusive.config.models import ModelRef, Models
+from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
+from elusive.config.training import TrainSettings
+from elusive.corpus.documents import Corpus
+from elusive.corpus.languages import language_of
+from elusive.corpus.questions import QuestionItem
+from elusive.models.loading import EMBEDDED, load_configs, load_tokenizer
+from elusive.planning.costs import shape_of
+from elusive.planning.plan import CorpusSizes, PlannedStage, plan_recipe, together
+
+_BATCH = 8
+_FEWEST_STEPS = 50
+_MOST_SHOTS = EvaluateSettings.shots
+_SAMPLE = 200
+
+
+def writer_of(learn: LearnSettings, questions: LearnQuestionSettings) -> LearnQuestionSettings:
+    """The settings of the questions with their writer decided.
+
+    Args:
+        learn: the model that learns, which writes the questions if it can and nobody else is named.
+        questions: with engine auto or another.
+    """
+    engine, model = questions.engine, questions.model
+    if engine == "auto":
+        own = learn.model not in EMBEDDED and bool(load_tokenizer(learn.model).chat_template)
+        engine = "server" if model else "transformers" if own else "cloze"
+    if engine == "transformers":
+        model = model or learn.model
+    return dataclasses.replace(questions, engine=engine, model=model)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, and why it is as it is, in words."""
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+
+
+def chosen_recipe(
+    learn: LearnSettings, source: str, corpus: Corpus, cues: Sequence[QuestionItem], output: str, title: str
+) -> Choice:
+    """The recipe that learns a corpus with written questions.
+
+    Args:
+        learn: the model, and how long.
+        source: the folder of the corpus.
+        corpus: what it holds.
+        cues: its questions that give cues, which are the examples in prompts.
+        output: the run folder.
+        title: of the report.
+    """
+    language = language_of(document.text for document, _ in zip(corpus.documents, range(_SAMPLE), strict=False))
+    arms, why = (learn.arms, "arms: as given") if learn.arms else _arm(learn, language)
+    steps = learn.max_steps or max(_FEWEST_STEPS, math.ceil(learn.readings * len(corpus.documents) / _BATCH))
+    shots = min(_MOST_SHOTS, _fewest_examples(corpus.questions, cues))
+    embedded = learn.model in EMBEDDED
+    known = learn.known or ("auto" if embedded else "general")
+    recipe = Recipe(
+        output=output,
+        title=title,
+        arms=arms,
+        seeds=learn.seeds,
+        corpus=CorpusSettings(source=source),
+        models=_models(learn),
+        score=ScoreSettings(queries="all"),
+        augment=_augmentation(language),
+        train=dataclasses.replace(_EMBEDDED_TRAINING if embedded else TrainSettings(), max_steps=steps),
+        evaluate=EvaluateSettings(shots=shots, examples="corpus", known=known),
+    )
+    reasons = [
+        why,
+        f"{steps:,} steps of {_BATCH} texts: each document about {steps * _BATCH / len(corpus.documents):.0f} times",
+        f"{shots} examples in each prompt, from the {len(cues):,} questions that give cues",
+    ]
+    return _within_memory(recipe, corpus, reasons)
+
+
+_EMBEDDED_TRAINING = TrainSettings(method="full", learning_rate=2e-3, replay="pretraining", precision="fp32")
+"""As in recipes/demo.toml: the embedded models are too small for adapters, and forget without replay how to answer."""
+
+
+def _arm(learn: LearnSettings, language: str) -> tuple[tuple[str, ...], str]:
+    """The arm that docs/choosing.md names for such texts and models, and why."""
+    pair = bool(learn.small) or learn.model in EMBEDDED
+    english = language in ("en", "")
+    if pair and english:
+        return ("insert-contrast+reorder",), "insert-contrast+reorder: a pair of one family finds clues in English text"
+    if pair:
+        return ("insert-contrast",), "insert-contrast: sentences of other languages than English keep their order"
+    if english:
+        return ("reorder",), (
+            "reorder: each chunk begins with its headings, and without a small model of the family (--small) no clues "
+            "are sought"
+        )
+    return ("plain",), "plain: without a small model (--small), nothing is known to help text that is not English"
+
+
+def _models(learn: LearnSettings) -> Models:
+    large = ModelRef(learn.model, dtype=learn.dtype)
+    if learn.small or learn.model == "elusive/large":
+        return Models(large, ModelRef(learn.small or "elusive/small", dtype=learn.dtype))
+    layers = load_configs(learn.model).model.get_text_config().num_hidden_layers
+    # A family's half: never read by an arm that seeks no clues.
+    return Models(large, dataclasses.replace(large, layers=tuple(range(max(1, layers // 2)))))
+
+
+def _augmentation(language: str) -> AugmentSettings:
+    return AugmentSettings() if language in ("en", "") else AugmentSettings(insert_forms=("prefix",))
+
+
+def _fewest_examples(asked: Collection[QuestionItem], cues: Collection[QuestionItem]) -> int:
+    """Examples that are left for the question that has fewest: those about its own document are never shown."""
+    of_document = collections.Counter(item.document_id for item in cues)
+    return min((len(cues) - of_document[item.document_id] for item in asked), default=0)
+
+
+def _within_memory(recipe: Recipe, corpus: Corpus, reasons: Sequence[str]) -> Choice:
+    """The recipe with smaller batches and recomputed activations, if its training would not fit the memory."""
+    stages = planned(recipe, corpus)
+    memory = available_memory()
+    if _peak(stages) > memory:
+        small = dataclasses.replace(recipe.train, gradient_accumulation_steps=_BATCH, gradient_checkpointing=True)
+        recipe = dataclasses.replace(recipe, train=small)
+        stages = planned(recipe, corpus)
+        reasons = [*reasons, "one text at a time, with gradient checkpointing: more does not fit the memory"]
+    tokens, flops, peak = together(stages)
+    cost = f"planned: {tokens:,} tokens, {flops:.1e} operations, {peak / 1e9:.1f} GB at most of {memory / 1e9:.1f}"
+    if peak > memory:
+        cost += " (that may be too much: take a smaller model, or --dtype bfloat16)"
+    return Choice(recipe, (*reasons, cost))
+
+
+def planned(recipe: Recipe, corpus: Corpus) -> list[PlannedStage]:
+    """What each stage of the run will cost."""
+    tokenizer = load_tokenizer(recipe.trained)
+
+    def tokens(texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if texts else [0]
+
+    sample = [document.text for document, _ in zip(corpus.documents, range(_SAMPLE), strict=False)]
+    items = corpus.questions[:_SAMPLE]
+    question, answer = (sum(counts) / len(counts) for counts in map(tokens, _both(items)))
+    sizes = CorpusSizes(
+        documents=len(corpus.documents),
+        document_tokens=tokens(sample),
+        questions=len(corpus.questions),
+        prompt_tokens=(recipe.evaluate.shots + 1) * (question + answer + 6),
+        answer_tokens=answer,
+    )
+    shapes = {
+        role: shape_of(load_configs(recipe.models[role]).model, recipe.models[role].name) for role in ("large", "small")
+    }
+    return plan_recipe(recipe, sizes, shapes)
+
+
+def _both(items: Sequence[QuestionItem]) -> tuple[list[str], list[str]]:
+    return [item.question for item in items], [item.answers[0] for item in items]
+
+
+def _peak(stages: Sequence[PlannedStage]) -> int:
+    return max(stage.peak_bytes for stage in stages)
+
+
+def available_memory() -> int:
+    """Bytes of the GPU that trains, or of this machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
