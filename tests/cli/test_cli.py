@@ -148,7 +148,7 @@ def test_every_recipe_loads(path):
 
 def test_an_unknown_verb_names_the_nearest_or_all(capsys):
     assert "Expected a verb, got 'scroe'. Did you mean 'score'?" in stopped(capsys, "scroe")
-    assert "Expected a verb, got 'xyz'. Verbs: demo, init, run, settings," in stopped(capsys, "xyz")
+    assert "Expected a verb, got 'xyz'. Verbs: demo, init, run, settings, learn," in stopped(capsys, "xyz")
 
 
 def test_a_missing_recipe(capsys, tmp_path):

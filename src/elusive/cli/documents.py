@@ -64,7 +64,7 @@ def learn(
         CorpusSettings, panel(CorpusSettings(), "corpus", prefixed=True, left_out=_OF_PEOPLE)
     ] = CorpusSettings(),
 ) -> Any:
-    """Learn a folder of documents: write questions, train, and measure it.
+    """Learn documents: write questions, train, measure the gain.
 
     It writes a recipe and runs it; `elusive run` runs the same recipe again.
 
@@ -78,6 +78,7 @@ def learn(
     from elusive.learning.learn import learn as learn_documents
 
     learned = learn_documents(dataclasses.replace(reading, source=str(documents)), settings, written, output)
-    print_results(learned.page)
+    printed = print_results(learned.page)
     say(f"Recipe: {learned.recipe} (change it and run it again: elusive run {learned.recipe} --output ANOTHER)")
     say(f"\n{learned.gain}")
+    return {**printed, "recipe": learned.recipe, "gain": learned.gain}

@@ -59,7 +59,7 @@ VERBS = {
     ),
     "learn": Verb(
         EVERYDAY,
-        "Learn a folder of documents: write questions, train, and measure it.",
+        "Learn documents: write questions, train, measure the gain.",
         "documents:learn",
         loads_torch=True,
     ),

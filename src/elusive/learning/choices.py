@@ -21,8 +21,8 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.languages import language_of
 from elusive.corpus.questions import QuestionItem
 from elusive.models.loading import EMBEDDED, load_configs, load_tokenizer
-from elusive.planning.costs import shape_of
-from elusive.planning.plan import CorpusSizes, PlannedStage, plan_recipe, together
+from elusive.planning.plan import PlannedStage, together
+from elusive.planning.recipes import plan_of
 
 _BATCH = 8
 _FEWEST_STEPS = 50
@@ -90,7 +90,7 @@ def chosen_recipe(
         f"{steps:,} steps of {_BATCH} texts: each document about {steps * _BATCH / len(corpus.documents):.0f} times",
         f"{shots} examples in each prompt, from the {len(cues):,} questions that give cues",
     ]
-    return _within_memory(recipe, corpus, reasons)
+    return _within_memory(recipe, reasons)
 
 
 _EMBEDDED_TRAINING = TrainSettings(method="full", learning_rate=2e-3, replay="pretraining", precision="fp32")
@@ -132,47 +132,20 @@ def _fewest_examples(asked: Collection[QuestionItem], cues: Collection[QuestionI
     return min((len(cues) - of_document[item.document_id] for item in asked), default=0)
 
 
-def _within_memory(recipe: Recipe, corpus: Corpus, reasons: Sequence[str]) -> Choice:
+def _within_memory(recipe: Recipe, reasons: Sequence[str]) -> Choice:
     """The recipe with smaller batches and recomputed activations, if its training would not fit the memory."""
-    stages = planned(recipe, corpus)
+    stages = plan_of(recipe).stages
     memory = available_memory()
     if _peak(stages) > memory:
         small = dataclasses.replace(recipe.train, gradient_accumulation_steps=_BATCH, gradient_checkpointing=True)
         recipe = dataclasses.replace(recipe, train=small)
-        stages = planned(recipe, corpus)
+        stages = plan_of(recipe).stages
         reasons = [*reasons, "one text at a time, with gradient checkpointing: more does not fit the memory"]
     tokens, flops, peak = together(stages)
     cost = f"planned: {tokens:,} tokens, {flops:.1e} operations, {peak / 1e9:.1f} GB at most of {memory / 1e9:.1f}"
     if peak > memory:
         cost += " (that may be too much: take a smaller model, or --dtype bfloat16)"
     return Choice(recipe, (*reasons, cost))
-
-
-def planned(recipe: Recipe, corpus: Corpus) -> list[PlannedStage]:
-    """What each stage of the run will cost."""
-    tokenizer = load_tokenizer(recipe.trained)
-
-    def tokens(texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if texts else [0]
-
-    sample = [document.text for document, _ in zip(corpus.documents, range(_SAMPLE), strict=False)]
-    items = corpus.questions[:_SAMPLE]
-    question, answer = (sum(counts) / len(counts) for counts in map(tokens, _both(items)))
-    sizes = CorpusSizes(
-        documents=len(corpus.documents),
-        document_tokens=tokens(sample),
-        questions=len(corpus.questions),
-        prompt_tokens=(recipe.evaluate.shots + 1) * (question + answer + 6),
-        answer_tokens=answer,
-    )
-    shapes = {
-        role: shape_of(load_configs(recipe.models[role]).model, recipe.models[role].name) for role in ("large", "small")
-    }
-    return plan_recipe(recipe, sizes, shapes)
-
-
-def _both(items: Sequence[QuestionItem]) -> tuple[list[str], list[str]]:
-    return [item.question for item in items], [item.answers[0] for item in items]
 
 
 def _peak(stages: Sequence[PlannedStage]) -> int:

@@ -19,7 +19,7 @@ from elusive.reporting.results import read_results
 from elusive.runs.files import write_text
 from elusive.runs.progress import shown
 from elusive.runs.stage import Stage
-from elusive.runs.terminal import say
+from elusive.runs.terminal import note
 
 from .choices import chosen_recipe, writer_of
 from .gain import gain_in_words
@@ -49,7 +49,7 @@ def learn(
     questions: LearnQuestionSettings,
     folder: str | Path,
     *,
-    announce: Callable[[str], None] = say,
+    announce: Callable[[str], None] = note,
 ) -> Learned:
     """Learn documents, and measure it; what the folder holds is not done again.
 
