@@ -15,8 +15,9 @@ from elusive.config.learn import LearnQuestionSettings, LearnSettings
 from elusive.config.run import Recipe
 from elusive.config.toml import load_recipe
 from elusive.config.training import TrainSettings
-from elusive.corpus.documents import Corpus, Document
+from elusive.corpus.documents import Document, load_corpus, write_corpus
 from elusive.corpus.llm.chat import TokenUsage
+from elusive.corpus.question_sets import CUE_QUESTIONS
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
 from elusive.experiments.trials import UNTRAINED
@@ -35,6 +36,7 @@ from elusive.reporting.results import (
     RunFacts,
     read_results,
 )
+from elusive.runs.files import write_jsonl
 from elusive.stats.estimates import Difference, Estimate
 
 ENGLISH = "The pump is given by the makers in the town, and it has to be cleaned for all of the time."
@@ -51,13 +53,13 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def choice_of(text: str, documents: int = 40, **settings: Any) -> choices.Choice:
-    corpus = Corpus(
-        tuple(Document(f"d{n}", text) for n in range(documents)),
-        (QuestionItem("q1", "What is given?", ("a pump",), "phrase", "d1"),),
-    )
+def choice_of(folder: Path, text: str, documents: int = 40, **settings: Any) -> choices.Choice:
+    source = folder / f"corpus-{len(list(folder.iterdir()))}"
+    asked = QuestionItem("q1", "What is given?", ("a pump",), "phrase", "d1")
+    write_corpus(source, [*(Document(f"d{n}", text) for n in range(documents)), asked])
     cues = [QuestionItem(f"c{n}", "What is it?", ("a pump",), "phrase", f"d{n}") for n in range(4)]
-    return chosen_recipe(LearnSettings(**settings), "source", corpus, cues, "run", "title")
+    write_jsonl(source / CUE_QUESTIONS, map(vars, cues))
+    return chosen_recipe(LearnSettings(**settings), str(source), load_corpus(source), cues, "run", "title")
 
 
 def test_a_folder_becomes_a_report(
@@ -73,8 +75,8 @@ def test_a_folder_becomes_a_report(
     output = tmp_path / "out"
     arguments = ["learn", str(docs), "--output", str(output), "--known", "none", "--max-steps", "2"]
     main(arguments)
-    said = capsys.readouterr().out
-    assert "cloze statements, no questions: no language model wrote or checked them" in said
+    said, noted = capsys.readouterr()
+    assert "cloze statements, no questions: no language model wrote or checked them" in noted
     assert "elusive/large answers " in said.splitlines()[-1]
     assert "of 4 held-out questions that no model checked about" in said.splitlines()[-1]
     assert "2 steps." in said.splitlines()[-1]
@@ -180,8 +182,8 @@ def test_who_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert writer_of(own, LearnQuestionSettings()).engine == "cloze"
 
 
-def test_recipes_follow_from_language_and_size() -> None:
-    english, german = choice_of(ENGLISH).recipe, choice_of(GERMAN).recipe
+def test_recipes_follow_from_language_and_size(tmp_path: Path) -> None:
+    english, german = choice_of(tmp_path, ENGLISH).recipe, choice_of(tmp_path, GERMAN).recipe
     assert (english.arms, english.augment.insert_forms) == (
         ("insert-contrast+reorder",),
         ("prefix", "parenthesis", "pronoun"),
@@ -189,7 +191,7 @@ def test_recipes_follow_from_language_and_size() -> None:
     assert (german.arms, german.augment.insert_forms) == (("insert-contrast",), ("prefix",))
     assert english.score.queries == "all"
     # 40 documents, 40 times, 8 a step; few documents get 50 steps all the same.
-    assert [choice_of(ENGLISH, count).recipe.train.max_steps for count in (40, 4)] == [200, 50]
+    assert [choice_of(tmp_path, ENGLISH, count).recipe.train.max_steps for count in (40, 4)] == [200, 50]
     # Three of the four questions that give cues are about other documents.
     assert (english.evaluate.shots, english.evaluate.examples) == (3, "corpus")
     assert (english.train.method, english.train.replay) == ("full", "pretraining")
@@ -198,17 +200,19 @@ def test_recipes_follow_from_language_and_size() -> None:
 def test_a_model_without_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "EMBEDDED", {})  # so that it is a model like any other
     for text, arm in ((ENGLISH, "reorder"), (GERMAN, "plain")):
-        recipe = choice_of(text, model="elusive/small").recipe
+        recipe = choice_of(tmp_path, text, model="elusive/small").recipe
         assert (recipe.arms, recipe.train.method, recipe.evaluate.known) == ((arm,), "lora", "general")
         assert (recipe.models.small.name, recipe.models.small.layers) == ("elusive/small", (0,))
-    assert choice_of(ENGLISH, model="elusive/large", small="elusive/small").recipe.arms == ("insert-contrast+reorder",)
+    assert choice_of(tmp_path, ENGLISH, model="elusive/large", small="elusive/small").recipe.arms == (
+        "insert-contrast+reorder",
+    )
 
 
-def test_small_batches_where_the_memory_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    plenty = choice_of(ENGLISH).recipe.train
+def test_small_batches_where_the_memory_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plenty = choice_of(tmp_path, ENGLISH).recipe.train
     assert (plenty.gradient_accumulation_steps, plenty.gradient_checkpointing) == (1, False)
     monkeypatch.setattr(choices, "available_memory", lambda: 10**6)
-    choice = choice_of(ENGLISH)
+    choice = choice_of(tmp_path, ENGLISH)
     assert (choice.recipe.train.gradient_accumulation_steps, choice.recipe.train.gradient_checkpointing) == (8, True)
     assert "that may be too much" in choice.reasons[-1]
     assert torch.cuda.is_available() or choices.available_memory() == 10**6

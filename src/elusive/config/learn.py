@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 from .checks import check, check_each
 from .models import Dtype
-from .questions import QuestionSettings
+from .questions import QuestionRules
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnQuestionSettings(QuestionSettings):
+class LearnQuestionSettings(QuestionRules):
     """Questions that `learn` writes before it trains."""
 
     prefix: ClassVar[str] = "questions."

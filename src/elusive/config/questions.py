@@ -6,20 +6,15 @@ from typing import ClassVar, Literal
 from .checks import check, check_each
 from .server import WriterSettings
 
-WrittenBy = Literal["server", "transformers", "cloze"]
-
 
 @dataclasses.dataclass(frozen=True)
-class QuestionSettings(WriterSettings):
-    """Closed-book questions about a corpus, written by a language model or as cloze statements."""
+class QuestionRules(WriterSettings):
+    """How closed-book questions about a corpus are written, checked and split, whoever writes them."""
 
     section: ClassVar[str] = "questions"
 
     temperature: float = 0.7
     """Sampling temperature of the writing; questions are checked at 0 first."""
-    engine: WrittenBy = "server"
-    """Who writes: a model on a server; a model that runs here (transformers; `model` is its folder or hub name); or no
-    model: cloze statements, a document's own sentences with a gap in the place of a fact."""
     max_new_tokens: int = 512
     """Longest answer in tokens."""
     questions_per_document: int = 3
@@ -49,3 +44,12 @@ class QuestionSettings(WriterSettings):
         check_each(self.section, self, ("max_questions", "seed"), 0)
         check(0 < self.max_similarity <= 1, "questions.max_similarity", "a share in (0, 1]", self.max_similarity)
         check(0 < self.test_share < 1, "questions.test_share", "a share in (0, 1)", self.test_share)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionSettings(QuestionRules):
+    """Closed-book questions about a corpus, written by a language model or as cloze statements."""
+
+    engine: Literal["server", "transformers", "cloze"] = "server"
+    """Who writes: a model on a server; a model that runs here (transformers; `model` is its folder or hub name); or no
+    model: cloze statements, a document's own sentences with a gap in the place of a fact."""

@@ -16,7 +16,7 @@ from elusive.config.run import Recipe
 from elusive.config.training import TrainSettings
 from elusive.corpus.documents import Document, load_corpus
 from elusive.corpus.people.biographies import biographies_of
-from elusive.corpus.question_sets import chosen_questions
+from elusive.corpus.question_sets import CUE_QUESTIONS, chosen_questions
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.corpus.readers import DEFAULT_TOKENIZER, read_corpus
 from elusive.evaluation.known import known_questions
@@ -196,7 +196,9 @@ class TokenCounter:
         sample = questions[:: max(1, len(questions) // SAMPLE)]
         if not sample:
             return 0.0, 0.0
-        examples, asked = prompting_of(questions, recipe.evaluate)
+        source = Path(recipe.corpus.source)
+        given = source / "questions.jsonl" if (source / CUE_QUESTIONS).exists() else None
+        examples, asked = prompting_of(questions, recipe.evaluate, given)
         prompts = [few_shot_prompt(item, examples, asked) for item in sample]
         answers = self.of_texts([f" {item.answers[0]}" for item in sample], special=False)
         most = asked.max_new_tokens

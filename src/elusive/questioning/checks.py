@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from elusive.augmentation.survival import says
-from elusive.config.questions import QuestionSettings
+from elusive.config.questions import QuestionRules
 from elusive.corpus.documents import cut_document
 from elusive.corpus.english import PERSONS
 from elusive.corpus.spans import find_answer
@@ -107,7 +107,7 @@ class Asking:
 
     passage: Passage
     language: str
-    settings: QuestionSettings
+    settings: QuestionRules
 
     @cached_property
     def _terms(self) -> frozenset[str]:

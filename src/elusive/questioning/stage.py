@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.config.corpus import CorpusSettings
-from elusive.config.questions import QuestionSettings
+from elusive.config.questions import QuestionRules
 from elusive.config.scoring import ScoreSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Corpus, Document, Span, corpus_hash, write_corpus
@@ -48,7 +48,7 @@ _SEEN_FOR_LANGUAGE = 200
 
 def make_questions(
     corpus: CorpusSettings,
-    settings: QuestionSettings,
+    settings: QuestionRules,
     folder: str | Path,
     *,
     tokenizer: str = DEFAULT_TOKENIZER,
@@ -89,7 +89,7 @@ def make_questions(
     return made
 
 
-def check_writer(settings: QuestionSettings) -> None:
+def check_writer(settings: QuestionRules) -> None:
     """Refuse settings that name no model, before anything is read.
 
     Raises:
@@ -104,7 +104,7 @@ def check_writer(settings: QuestionSettings) -> None:
         )
 
 
-def identity_of(settings: QuestionSettings) -> dict[str, Any]:
+def identity_of(settings: QuestionRules) -> dict[str, Any]:
     """The settings that questions depend on; where the server is, and how patient we are with it, is not among them."""
     patience = ("base_url", "api_key_variable", "max_concurrent_requests", "timeout", "retries", "initial_backoff")
     patience += ("max_backoff", "max_answer_bytes", "input_price", "output_price")
@@ -134,7 +134,7 @@ class _Found:
         self.sentences += len(passage.sentences)
 
 
-def _made(read: Corpus, settings: QuestionSettings, folder: Path, progress: ProgressFunction) -> QuestionsMade:
+def _made(read: Corpus, settings: QuestionRules, folder: Path, progress: ProgressFunction) -> QuestionsMade:
     log = AnswerLog(folder / ANSWERS_FILE)
     try:
         found = _gathered(read, settings, log, progress)
@@ -155,7 +155,7 @@ def _made(read: Corpus, settings: QuestionSettings, folder: Path, progress: Prog
     return QuestionsMade.of(sets, rejected, coverage, TokenUsage.of(log), verified=verified)
 
 
-def _gathered(read: Corpus, settings: QuestionSettings, log: AnswerLog, progress: ProgressFunction) -> _Found:
+def _gathered(read: Corpus, settings: QuestionRules, log: AnswerLog, progress: ProgressFunction) -> _Found:
     language = language_of(document.text for document in itertools.islice(read.documents, _SEEN_FOR_LANGUAGE))
     own: dict[str, list[QuestionItem]] = collections.defaultdict(list)
     for item in read.questions if settings.engine == "cloze" else ():
@@ -204,9 +204,7 @@ def _placed(item: QuestionItem, asking: Asking) -> Written | Rejected:
     return Rejected(item.document_id, NOWHERE, item.question, item.answers[0])
 
 
-def _nothing_to_ask(
-    rejected: Collection[Rejected], kept: int, settings: QuestionSettings, folder: Path
-) -> ElusiveError:
+def _nothing_to_ask(rejected: Collection[Rejected], kept: int, settings: QuestionRules, folder: Path) -> ElusiveError:
     if kept:
         return ElusiveError(
             f"Expected questions about two facts at least, to give cues at one and ask about the other, got {kept:,} "

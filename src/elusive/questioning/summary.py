@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from elusive.config.questions import QuestionSettings
+from elusive.config.questions import QuestionRules
 from elusive.corpus.llm.chat import TokenUsage
 from elusive.corpus.wording import counted
 
@@ -126,7 +126,7 @@ class QuestionsMade:
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:{width}}  {number:>6,}" for name, number in rows)
 
-    def lines(self, settings: QuestionSettings) -> list[str]:
+    def lines(self, settings: QuestionRules) -> list[str]:
         """The coverage, the checks, and what it took, in words."""
         kinds = ", ".join(f"{field} {number:,}" for field, number in self.fields.items())
         lines = [f"coverage: {self.coverage.in_words()}", f"answers: {kinds}"]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from elusive.augmentation.survival import says
-from elusive.config.questions import QuestionSettings
+from elusive.config.questions import QuestionRules
 from elusive.corpus.llm.chat import Answer, Request
 from elusive.corpus.llm.model import Asked, LanguageModel
 from elusive.evaluation.metrics import exact_match, f1
@@ -32,7 +32,7 @@ class DocumentQuestions:
         self.rejected: list[Rejected] = []
 
     @property
-    def _settings(self) -> QuestionSettings:
+    def _settings(self) -> QuestionRules:
         return self.asking.settings
 
     async def ask(self, model: Asked) -> None:
