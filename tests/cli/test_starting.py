@@ -150,6 +150,25 @@ def test_a_flag_that_is_unknown_names_the_nearest(capsys):
     assert "unknown flag --questoins. Did you mean --questions?" in capsys.readouterr().err
 
 
+# ---- what a verb loads
+
+
+def test_verbs_that_run_no_model_load_no_torch(tmp_path):
+    main(["generate", "--output", "corpus", "--people", "2"])
+    for size in ("large", "small"):
+        main(["score", "corpus", "--output", size, "--model", f"elusive/{size}"])
+    for command in (
+        "init qwen3",
+        "settings train",
+        "completion bash",
+        "generate --output people --people 2",
+        "questions corpus --engine cloze --output asked",
+        "augment corpus --large large --small small --output texts --copies 1",
+    ):
+        loaded, _ = modules_loaded_by(*command.split())
+        assert loaded.isdisjoint({"torch", "peft", "accelerate", "matplotlib"}), command
+
+
 # ---- completion
 
 

@@ -19,6 +19,7 @@ from elusive.config.server import RewriteSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
 from elusive.errors import ElusiveError
+from elusive.models.tokenizers import tokenizer_alone
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
 from elusive.runs.parquet import WRITE
 from elusive.runs.progress import shown
@@ -313,9 +314,6 @@ def augment_from_scores(
     Raises:
         ElusiveError: if the scores were captured in two ways, or as for `augment_corpus`.
     """
-    # Workers that draw copies import this module; they need no torch.
-    from elusive.models.loading import load_tokenizer
-
     made = {role: stage_settings(path) for role, path in scores.items()}
     for role, one in made.items():
         _check_measure(scores[role], one, "attention")
@@ -334,7 +332,7 @@ def augment_from_scores(
         arm,
         sets,
         trained=trained,
-        tokenizer=load_tokenizer(ModelRef(own["model"], own["revision"])),
+        tokenizer=tokenizer_alone(ModelRef(own["model"], own["revision"])),
         score=ScoreSettings(
             queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
         ),

@@ -1,5 +1,6 @@
 """What verbs print when they are done."""
 
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -34,7 +35,7 @@ def print_results(page: Path) -> dict[str, Any]:
     from elusive.reporting import read_results, results_table
 
     results = read_results(page.parent / "results.json")
-    say("\n" + results_table(results))
+    say("\n" + results_table(results, _columns()))
     say(f"\nDropout: {results.dropout}")
     if results.clues:
         say(f"Clues: {results.clues}")
@@ -47,6 +48,13 @@ def print_results(page: Path) -> dict[str, Any]:
             say(f"  {remark}: {pair}")
     say(f"\nPage: {page.resolve()}")
     return {"page": page.resolve(), "results": results}
+
+
+def _columns() -> int:
+    """The width of the terminal, or that of tables where there is none."""
+    from elusive.reporting.tables import TABLE_COLUMNS
+
+    return min(TABLE_COLUMNS, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else TABLE_COLUMNS
 
 
 def print_markdown(text: str) -> None:

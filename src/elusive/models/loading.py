@@ -29,6 +29,8 @@ from elusive.runs.files import file_hash
 
 from . import gguf_files
 from .devices import default_device
+from .names import EMBEDDED as EMBEDDED
+from .names import resolve as resolve
 from .weights import check_adapters, check_weights, damaged_file, embedding_rows, read_object
 
 # What is missing is an error here (see `check_weights`); its table of it would stand above the message.
@@ -37,17 +39,6 @@ logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD 
 # peft imports it where it is installed, whether it is used or not; it then tells of kernels that could not be fetched,
 # and for every product of every layer that LLM.int8 rounds activations to float16.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
-EMBEDDED = {
-    "elusive/large": Path(__file__).parents[1] / "embedded" / "large",
-    "elusive/small": Path(__file__).parents[1] / "embedded" / "small",
-}
-
-
-def resolve(name: str) -> str:
-    """The folder of an embedded model; other names unchanged."""
-    return str(EMBEDDED.get(name, name))
 
 
 def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:

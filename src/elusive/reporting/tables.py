@@ -21,21 +21,33 @@ from .formatting import (
 from .results import ArmDifference, Results
 
 TABLE_COLUMNS = 120
-"""Width that the command line's table keeps to."""
+"""Widest table of the command line; a narrower terminal gets a narrower one."""
 
 
 KNOWN_WIDTH = 8
 """Width of its column on people known before training."""
 
 
-def results_table(results: Results) -> str:
-    """The plain-text table that a command prints at its end: two lines an arm, at most 120 columns.
+_OTHER_COLUMNS = 44
+"""Width of the columns that it always has, beside the arm's name."""
+
+
+_SHORTEST_NAME = 12
+
+
+def results_table(results: Results, columns: int = TABLE_COLUMNS) -> str:
+    """The plain-text table that a command prints at its end: two lines an arm.
 
     Intervals stand beside the mean over all fields; those of each field are in results.md and on the page.
+
+    Args:
+        results: of a run.
+        columns: its width; what does not fit is left out, far fields first, and long names are cut.
     """
-    fields = _fields_that_fit(results) if results.evaluated else ()
     known = results.known
     left = max([len(arm) for arm in results.arms] + [3])
+    left = max(_SHORTEST_NAME, min(left, columns - _OTHER_COLUMNS - (KNOWN_WIDTH if known else 0)))
+    fields = _fields_that_fit(results, columns - left) if results.evaluated else ()
     widths = {field: max(len(field), 5) + 2 for field in fields}
     header = f"{'arm':<{left}}  " + (f"{'':<2}" if results.evaluated else "")
     header += "".join(f"{field:>{widths[field]}}" for field in fields)
@@ -45,14 +57,14 @@ def results_table(results: Results) -> str:
     for arm, row in results.arms.items():
         training = f"{score(row.mean_drop_rate):>9}{whole(row.steps):>8}"
         if not results.evaluated:
-            lines.append(f"{arm:<{left}}  {training}")
+            lines.append(f"{shortened_name(arm, left):<{left}}  {training}")
             continue
         for metric, label in (("em", "EM"), ("f1", "F1")):
             cells = "".join(f"{score(row.field_score(field, metric).value):>{widths[field]}}" for field in fields)
             overall = row.score(metric)
             cells += f"{score(overall.value):>7}  {range_text(overall):<14}" if overall else f"{'-':>7}  {'':<14}"
             cells += f"{score(known[arm].score(metric).value):>{KNOWN_WIDTH}}" if known else ""
-            name, tail = (arm, training) if metric == "em" else ("", "")
+            name, tail = (shortened_name(arm, left), training) if metric == "em" else ("", "")
             lines.append(f"{name:<{left}}  {label}{cells}{tail}".rstrip())
     return "\n".join(lines)
 
@@ -91,10 +103,15 @@ def _pair_cells(pair: ArmDifference) -> list[str]:
     return [*cells, remark(pair)]
 
 
-def _fields_that_fit(results: Results) -> list[str]:
-    """Fields whose columns leave the table within its width; "all" alone where there is but one field."""
+def shortened_name(name: str, width: int) -> str:
+    """A name that is not wider than its column."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _fields_that_fit(results: Results, columns: int) -> list[str]:
+    """Fields whose columns fit beside the others, without the arm's; "all" alone where there is but one field."""
     fields = results.fields if len(results.fields) > 1 else ()
-    room = TABLE_COLUMNS - max(len(arm) for arm in results.arms) - 44 - (KNOWN_WIDTH if results.known else 0)
+    room = columns - _OTHER_COLUMNS - (KNOWN_WIDTH if results.known else 0)
     widths = itertools.accumulate(max(len(field), 5) + 2 for field in fields)
     return [field for field, width in zip(fields, widths, strict=True) if width <= room]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from elusive.config.server import WriterSettings
-from elusive.models.sampling import Sampler
 
 from .chat import Announce, Answer, AnswerLog, Chat, Request, ask_all, run_requests
 
@@ -60,6 +59,8 @@ class LocalModel:
     """
 
     def __init__(self, settings: WriterSettings, log: AnswerLog) -> None:
+        from elusive.models.sampling import Sampler  # and with it torch, only where a model is asked here
+
         self.settings, self.log, self._sampler = settings, log, Sampler(settings.model)
 
     async def ask(self, request: Request) -> Answer:
