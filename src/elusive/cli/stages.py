@@ -226,23 +226,25 @@ def evaluate(
 
     Args:
         questions: JSONL of id, question, answers, field, document_id.
-        output: Folder for predictions.jsonl and metrics.json, and known/ for those of --known.
+        output: Folder for predictions.jsonl and metrics.json, known/ for those of --known, and harness/.
         model: The model that answers.
         settings: Prompts, batches and engine.
     """
     from elusive.corpus.question_sets import sets_of_questions
     from elusive.corpus.questions import read_questions
     from elusive.evaluation.chats import in_chat_of_model
+    from elusive.evaluation.harness import check_harness, evaluate_harness
     from elusive.evaluation.known import known_questions
     from elusive.evaluation.language import metric_in_words
     from elusive.evaluation.predictions import read_metrics
     from elusive.evaluation.prompts import prompting_of, prompts_in_words
     from elusive.evaluation.stage import evaluate_model
-    from elusive.runs.folder import known_answers
+    from elusive.runs.folder import harness_scores, known_answers
     from elusive.runs.progress import shown
 
     items = read_questions(questions)
     settings = in_chat_of_model(model, settings)
+    check_harness(settings)
     prompting = prompting_of(items, settings, questions)
     known = known_questions(settings.known, model.name)
     with shown(f"evaluate {model.name}") as progress:
@@ -260,7 +262,10 @@ def evaluate(
     say(f"exact match and F1: {metric_in_words(prompting.settings)}")
     known_metrics = read_metrics(known_answers(output)) if known else None
     say(measures(metrics, known_metrics))
-    return {"output": output, "metrics": metrics, "known": known_metrics}
+    tasks = evaluate_harness(model, settings, harness_scores(output)) if settings.harness else None
+    if tasks:
+        say(tasks.in_words)
+    return {"output": output, "metrics": metrics, "known": known_metrics, "tasks": tasks}
 
 
 def merge(

@@ -57,6 +57,11 @@ class EvaluateSettings:
     """Questions that measure forgetting: a JSONL file; none; general (144 built-in questions of eleven fields, in
     English); or auto: people of the model's own pretraining text where `elusive pretrain` made it (as it made the
     embedded pair), else well-known people."""
+    harness: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness that every final model does too, by name or as a YAML file, whatever it forgets
+    there (needs `elusive[harness]`); with evaluate.chat they are put by the chat template."""
+    harness_limit: int = 0
+    """The first so many examples of each of these tasks (0: all)."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates the answers: transformers, or vLLM on its GPUs (needs `elusive[vllm]`)."""
     vllm: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -69,6 +74,7 @@ class EvaluateSettings:
         check(self.max_new_tokens > 0, "evaluate.max_new_tokens", "at least 1", self.max_new_tokens)
         check(self.max_batch_tokens > 0, "evaluate.max_batch_tokens", "at least 1", self.max_batch_tokens)
         check(self.known != "", "evaluate.known", "auto, general, none or a file of questions", self.known)
+        check(self.harness_limit >= 0, "evaluate.harness_limit", "0 or more", self.harness_limit)
         check(self.resamples > 0, "evaluate.resamples", "at least 1", self.resamples)
         check(len(self.labels) in (0, 2), "evaluate.labels", "two texts, such as Frage and Antwort", self.labels)
         check(all(map(_is_label, self.labels)), "evaluate.labels", "texts of one line each", self.labels)

@@ -212,15 +212,21 @@ def _refuse_for_vllm(model: ModelRef) -> None:
 
 
 def _identity(group: _Group, model: ModelRef) -> dict[str, Any]:
-    """All that the predictions depend on; a local model is known by its files, so that a run folder may be moved."""
-    folder, settings = Path(loading.resolve(model.name)), group.settings
-    named = model.name if model.name in loading.EMBEDDED or not os.path.isdir(folder) else folder.name
-    identity = loading.model_identity(model) | {"model": named, **questions_identity(*group)}
+    """All that the predictions depend on."""
+    settings = group.settings
+    identity = named_by_its_files(model) | questions_identity(*group)
     if settings.chat != "bare":
         identity["chat_template"] = template_hash(loading.load_tokenizer(model))
     if settings.engine != "transformers":
         identity |= {"engine": settings.engine, "engine_arguments": settings.vllm}
     return identity
+
+
+def named_by_its_files(model: ModelRef) -> dict[str, Any]:
+    """A model in the settings of its answers: a local one by its files, so that a run folder may be moved."""
+    folder = Path(loading.resolve(model.name))
+    named = model.name if model.name in loading.EMBEDDED or not os.path.isdir(folder) else folder.name
+    return loading.model_identity(model) | {"model": named}
 
 
 def questions_identity(

@@ -18,11 +18,12 @@ from elusive.config.run import Recipe
 from elusive.corpus.documents import Corpus
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
+from elusive.evaluation.harness import evaluate_harness
 from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.prompts import prompting_of
 from elusive.evaluation.stage import evaluate_model
-from elusive.runs.folder import RunFolder, known_answers
+from elusive.runs.folder import RunFolder, harness_scores, known_answers
 from elusive.runs.progress import shown_together
 from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
@@ -122,6 +123,8 @@ def _is_done(run: RunFolder, trial: Trial, seed: int, *, asked: bool) -> bool:
     marks = [trial.model_folder(run, seed)] if trial.arm != UNTRAINED else []
     marks += [trial.answers_folder(run, seed)] if asked else []
     marks += [known_answers(mark) for mark in marks[-1:] if asked and _known(trial)]
+    if asked and trial.recipe.evaluate.harness:
+        marks.append(harness_scores(trial.answers_folder(run, seed)))
     return all((mark / "done.json").exists() for mark in marks)
 
 
@@ -261,6 +264,8 @@ def _train_and_evaluate_one(
             known=known,
             progress=functools.partial(show, f"evaluate {label}"),
         )
+        if recipe.evaluate.harness:
+            evaluate_harness(model, recipe.evaluate, harness_scores(answers))
 
 
 def has_weights(folder: Path) -> bool:

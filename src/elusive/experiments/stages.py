@@ -12,6 +12,7 @@ from elusive.corpus.documents import Corpus
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
 from elusive.evaluation.chats import in_chat_of_model
+from elusive.evaluation.harness import check_harness
 from elusive.evaluation.known import known_questions
 from elusive.evaluation.language import metric_in_words
 from elusive.evaluation.prompts import (
@@ -62,6 +63,7 @@ def evaluation_in_words(corpus: Corpus, recipe: Recipe, run: RunFolder) -> list[
     """
     if not corpus.questions:
         return [NOTHING_ASKED]
+    check_harness(recipe.evaluate)
     chosen = in_chat_of_model(recipe.trained, recipe.evaluate)
     prompting = prompting_of(corpus.questions, chosen, run.questions)
     groups = [("", list(corpus.questions), prompting)]

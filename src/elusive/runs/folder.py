@@ -21,7 +21,7 @@ _CORPUS, _SCORES, _AUGMENTED, _MODELS, _ANSWERS, _REPORT = (
 METRICS = "metrics.jsonl"
 """What a training notes as it goes, in the folder of its model."""
 
-_KNOWN, _EPOCH, _SEED, _FIGURES = "known", "epoch-", "seed-", "figures"
+_KNOWN, _EPOCH, _HARNESS, _SEED, _FIGURES = "known", "epoch-", "harness", "seed-", "figures"
 
 
 class Named(Protocol):
@@ -180,12 +180,17 @@ class RunFolder:
 
 def beside_answers() -> tuple[str, ...]:
     """Patterns of the names that other stages write in a folder of answers."""
-    return _KNOWN, f"{_EPOCH}*"
+    return _KNOWN, f"{_EPOCH}*", _HARNESS
 
 
 def known_answers(answers: str | Path) -> Path:
     """Answers about what was known before training, in a folder of answers."""
     return Path(answers) / _KNOWN
+
+
+def harness_scores(answers: str | Path) -> Path:
+    """Scores of lm-evaluation-harness, in a folder of answers."""
+    return Path(answers) / _HARNESS
 
 
 def epoch_answers(answers: str | Path, epoch: float) -> Path:
