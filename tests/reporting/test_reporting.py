@@ -285,6 +285,25 @@ def test_what_was_lost_is_said_everywhere(tmp_path: Path, undrawn: None) -> None
     assert "<td>\u2212.500<small>[\u2212.750, \u2212.250]</small></td>" in text
 
 
+def test_tasks_of_the_harness_are_shown_once_every_model_did_them(tmp_path: Path, undrawn: None) -> None:
+    run = make_run(tmp_path, seeds=(0, 1))
+    done = [folder / "harness" / "done.json" for folder in sorted(run.glob("evaluation/*/seed-*"))]
+    assert len(done) == 9
+    for number, path in enumerate(done):
+        score = {"task": "births", "metric": "acc", "value": number / 10, "stderr": None, "examples": 4}
+        write_json(path, {"scores": [score]})
+    text = write_report(run, ReportSettings()).read_text()
+    markdown = (run / "report" / "results.md").read_text()
+    at = markdown.index("## Tasks of lm-evaluation-harness\n\n| arm | births, acc |")
+    # attention is the first of the folders: the mean of 0 and .1; untrained the last, with one seed.
+    assert "| attention | .050 |" in markdown[at:]
+    assert "| untrained | .800 |" in markdown[at:]
+    assert "<h3>Tasks of lm-evaluation-harness</h3>" in text
+    done[0].unlink()
+    write_report(run, ReportSettings())
+    assert "lm-evaluation-harness" not in (run / "report" / "results.md").read_text()
+
+
 @pytest.mark.parametrize("lost", ["untrained/seed-0", "attention/seed-1"])
 def test_without_every_answer_on_what_was_known_all_is_as_before(tmp_path: Path, lost: str) -> None:
     run = make_run(tmp_path, seeds=(0, 1))

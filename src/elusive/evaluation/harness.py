@@ -5,7 +5,6 @@ import importlib.util
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +19,10 @@ from elusive.runs.typed_json import from_json, to_json
 
 from .chats import in_chat_of_model
 from .stage import named_by_its_files
+from .task_scores import TaskScore, TaskScores
 
 _TOKENS_OF_AN_EXAMPLE = 1024
 """Examples of a batch are as many as evaluate.max_batch_tokens has room for at this length."""
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """One measure of one task.
-
-    Attributes:
-        task: the harness's name for it.
-        metric: its measure, such as acc_norm, with the filter's name behind a comma where there is one.
-        value: the mean over its examples.
-        stderr: its standard error; None where the harness gives none.
-        examples: how many.
-    """
-
-    task: str
-    metric: str
-    value: float
-    stderr: float | None
-    examples: int
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """The measures of all tasks, groups of tasks among them."""
-
-    scores: tuple[TaskScore, ...]
-
-    @property
-    def in_words(self) -> str:
-        """A line for each measure."""
-        return "\n".join(
-            f"{one.task} {one.metric} {one.value:.3f}"
-            + (f" ± {one.stderr:.3f}" if one.stderr is not None else "")
-            + (f" ({one.examples:,} examples)" if one.examples else "")
-            for one in self.scores
-        )
 
 
 def check_harness(settings: EvaluateSettings) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from elusive.evaluation.predictions import (
     read_predictions,
     read_scores_of_seeds,
 )
+from elusive.evaluation.task_scores import TaskScores
 from elusive.experiments.trials import UNTRAINED
 from elusive.runs.files import read_json, read_jsonl
-from elusive.runs.folder import RunFolder, epoch_answers, known_answers
+from elusive.runs.folder import RunFolder, epoch_answers, harness_scores, known_answers
 from elusive.runs.stage import stage_settings
 from elusive.runs.typed_json import from_json
 from elusive.scoring.sets import sets_in
@@ -211,6 +213,7 @@ def _with_evaluation(
                 em_per_seed=tuple(scores[arm].em.mean(axis=1).tolist()),
                 fields={field: _field_scores(scored, arm, field) for field in fields},
                 known=known.get(arm),
+                tasks=_tasks(_answers(run, standing)[arm]),
             )
             for arm, row in arms.items()
         },
@@ -235,6 +238,18 @@ def _noted(run: RunFolder, name: str) -> str:
 def _field_scores(scored: _Scored, arm: str, field: str) -> FieldScores:
     here = scored.questions.fields == field
     return FieldScores(int(here.sum()), scored.estimate(arm, "em", here), scored.estimate(arm, "f1", here))
+
+
+def _tasks(answers: Sequence[Path]) -> dict[str, float]:
+    """Scores of lm-evaluation-harness's tasks, a mean over seeds; none where a seed has none."""
+    done = [harness_scores(folder) / "done.json" for folder in answers]
+    if not all(path.exists() for path in done):
+        return {}
+    of_seeds = [from_json(TaskScores, read_json(path), str(path)).scores for path in done]
+    return {
+        f"{scores[0].task}, {scores[0].metric}": statistics.fmean(one.value for one in scores)
+        for scores in zip(*of_seeds, strict=True)
+    }
 
 
 def _known_scores(run: RunFolder, recipe: Recipe, standing: Standing) -> dict[str, KnownScores]:

@@ -104,6 +104,7 @@ class ArmResults:
         em_per_seed: exact match of each training seed.
         fields: scores of each field.
         known: what it still answers about people known before training; None where that was not evaluated.
+        tasks: scores of lm-evaluation-harness's tasks, a mean over seeds, by task and measure.
     """
 
     mean_drop_rate: float | None = None
@@ -123,6 +124,7 @@ class ArmResults:
     em_per_seed: tuple[float, ...] = ()
     fields: dict[str, FieldScores] = field(default_factory=dict)
     known: KnownScores | None = None
+    tasks: dict[str, float] = field(default_factory=dict)
 
     def score(self, metric: str) -> Estimate | None:
         """Over all questions, by one metric, em or f1."""
@@ -285,6 +287,12 @@ class Results:
     def known(self) -> dict[str, KnownScores]:
         """What each arm still answers about people known before training; empty where that was not evaluated."""
         return {name: arm.known for name, arm in self.arms.items() if arm.known}
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks of lm-evaluation-harness with their measures; none unless every model did them."""
+        evaluated = [arm.tasks for arm in self.arms.values() if arm.em is not None]
+        return list(evaluated[0]) if evaluated and all(evaluated) else []
 
 
 def write_results(path: str | Path, results: Results) -> None:

@@ -81,7 +81,7 @@ def results_markdown(results: Results) -> str:
     lines += [f"Exact match and F1: {cell(results.metric)}.\n"] if results.metric else []
     for metric, name in (("em", "EM"), ("f1", "F1")):
         lines += _markdown_scores(results, metric, name)
-    lines += _markdown_known(results) + _markdown_by_epoch(results)
+    lines += _markdown_known(results) + _markdown_tasks(results) + _markdown_by_epoch(results)
     if results.clue_recall:
         lines += recall_markdown(results.clue_recall)
     training = [
@@ -154,6 +154,13 @@ def _markdown_known(results: Results) -> list[str]:
         cells.append([arm, estimate_text(row.em), estimate_text(row.f1), *lost])
     head = ["arm", "EM", "F1", "lost", "95% interval", "at 95%"]
     return [*lines, "", *markdown_table(head, cells), ""]
+
+
+def _markdown_tasks(results: Results) -> list[str]:
+    if not (tasks := results.tasks):
+        return []
+    cells = [[arm, *(score(row.tasks[task]) for task in tasks)] for arm, row in results.arms.items() if row.tasks]
+    return ["## Tasks of lm-evaluation-harness", "", *markdown_table(["arm", *map(cell, tasks)], cells), ""]
 
 
 def _markdown_scores(results: Results, metric: str, name: str) -> list[str]:

@@ -173,7 +173,12 @@ class RunFolder:
     def report_sources(self) -> list[Path]:
         """The files that a run's report is made from, in order."""
         patterns = [_RECIPE, f"{_CORPUS}/*.jsonl", f"{_SCORES}/*/*.parquet", f"{_AUGMENTED}/*/*.*"]
-        patterns += [f"{_MODELS}/*/*/done.json", f"{_MODELS}/*/*/{METRICS}", f"{_ANSWERS}/*/*/*.*"]
+        patterns += [
+            f"{_MODELS}/*/*/done.json",
+            f"{_MODELS}/*/*/{METRICS}",
+            f"{_ANSWERS}/*/*/*.*",
+            f"{_ANSWERS}/*/*/{_HARNESS}/done.json",
+        ]
         found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
         return [path for path in found if path.is_file() and not is_passing(path.name)]
 
