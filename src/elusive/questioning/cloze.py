@@ -130,9 +130,27 @@ def _facts(text: str, start: int, end: int, language: str) -> Iterator[Span]:
     sentence = text[start:end]
     taken: list[tuple[int, int]] = []
     for first, last in [*_quantities(sentence), *_code(sentence), *_named(sentence, language)]:
-        if not any(first < other_last and other_first < last for other_first, other_last in taken):
+        apart = not any(first < other_last and other_first < last for other_first, other_last in taken)
+        if apart and _stands_alone(sentence, first, last):
             taken.append((first, last))
             yield Span(kind_of(sentence[first:last]), start + first, start + last)
+
+
+_BESIDE_WORDS = regex.compile(r"[\s()\[\]{}\"“”„«».,;:!?*`'’]")  # noqa: RUF001
+
+_REFERENCE = regex.compile(
+    r"(?:section|chapter|figure|table|appendix|part|page|step|abschnitt|kapitel|seite|chapitre|capítulo|§)\s*\Z",
+    regex.IGNORECASE,
+)
+"""What stands in front of a number of another part of the text."""
+
+
+def _stands_alone(sentence: str, start: int, end: int) -> bool:
+    """Whether what may be left out is a word or more, no piece of an address, and no number of a section."""
+    before, after = sentence[:start], sentence[end : end + 1]
+    whole = all(not beside or _BESIDE_WORDS.match(beside) for beside in (before[-1:], after))
+    number = sentence[start:end].rstrip("0123456789.")
+    return whole and not before.endswith("://") and not _REFERENCE.search(before + number)
 
 
 _DATE = regex.compile(
@@ -149,7 +167,7 @@ def _quantities(sentence: str) -> Iterator[tuple[int, int]]:
 
 
 def _code(sentence: str) -> Iterator[tuple[int, int]]:
-    for match in regex.finditer(r"`([^`\n]+)`", sentence):
+    for match in regex.finditer(r"`([^`'\n]{1,60})`", sentence):
         yield match.span(1)
     yield from ((start, end) for start, end, word in places(sentence) if looks_like_code(word))
 

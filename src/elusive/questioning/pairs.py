@@ -174,7 +174,7 @@ def _of_row(row: Any) -> Pair | None:
 
 
 _DATE = regex.compile(
-    r"\b(?:1[0-9]|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\b(?:January|February|March|April|May|June|July|August"
+    r"\b(?:1[5-9]|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\b(?:January|February|March|April|May|June|July|August"
     r"|September|October|November|December)\s+\d|\d\.?\s+(?:January|February|March|April|May|June|July|August|September"
     r"|October|November|December|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b"
 )
