@@ -58,6 +58,10 @@ class TrainSettings:
     """Quarantine bad rows of the texts in quarantine.jsonl and train on the others."""
     replay: str = ""
     """Other text mixed in against forgetting: a corpus path, or `pretraining` for the embedded pair's text."""
+    replay_column: str = "text"
+    """Column or key of the replay corpus that holds the text, where it has columns."""
+    replay_documents: int = 0
+    """The first so many documents of the replay corpus (0: all, which are held in memory)."""
     replay_batch_size: int = 4
     """Texts of the replay corpus added to each step, where there is one."""
     max_length: int = 0
@@ -112,6 +116,8 @@ class TrainSettings:
             "epochs above 0",
             self.evaluate_at_epochs,
         )
+        check(self.replay_column != "", "train.replay_column", "the name of a column", self.replay_column)
+        check(self.replay_documents >= 0, "train.replay_documents", "0 or more", self.replay_documents)
         check(self.replay_batch_size >= 0, "train.replay_batch_size", "0 or more", self.replay_batch_size)
         check(self.max_length == 0 or self.max_length > 1, "train.max_length", "0 or at least 2", self.max_length)
         check(0 <= self.mask_steepness < math.inf, "train.mask_steepness", "0 or more", self.mask_steepness)

@@ -285,6 +285,8 @@ def _identity(
     }
     if settings.copies == "fresh":
         identity["ranking"] = file_hash(ranking_beside(texts))
+    if settings.replay and Path(settings.replay).is_file():
+        identity["replay"] = file_hash(settings.replay)
     if settings.reference:
         identity["reference"] = model_identity(ModelRef(settings.reference))
     if settings.evaluate_at_epochs and evaluator:
@@ -386,7 +388,10 @@ def _replay_rows(
 
         texts = replay_texts(model, steps * settings.replay_batch_size)
     else:
-        texts = [document.text for document in read_corpus(settings.replay, chunk_tokens=0).documents]
+        corpus = read_corpus(
+            settings.replay, chunk_tokens=0, limit=settings.replay_documents, text_column=settings.replay_column
+        )
+        texts = [document.text for document in corpus.documents]
     return tokenize_rows(texts, tokenizer, max_length, "replay text")
 
 
