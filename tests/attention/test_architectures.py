@@ -124,11 +124,11 @@ def test_maps_whose_rows_do_not_add_up_to_one_are_refused():
         check_layers(bloom)
 
 
-def test_a_hooked_model_with_another_attention_is_refused():
-    bloom = AutoModelForCausalLM.from_config(tiny_config("bloom"), attn_implementation="elusive").eval()
-    message = r"runs the attention 'elusive', expected 'eager'. Load it with elusive.load_for_scoring"
+def test_a_capture_without_the_attention_that_it_needs_is_refused():
+    bloom: Any = AutoModelForCausalLM.from_config(tiny_config("bloom"), attn_implementation="elusive").eval()
+    message = r"runs the attention 'elusive', expected 'eager'. Capture within elusive.attention.capturable"
     with pytest.raises(ElusiveError, match=message):
-        score_documents(tiny_documents(2), bloom, tiny_tokenizer(), ScoreSettings(queries="all", max_length=256))
+        check_layers(bloom)
 
 
 @pytest.mark.parametrize("name", ["falcon_alibi", "mpt"])

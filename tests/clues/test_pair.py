@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -200,10 +201,15 @@ class TestTables:
     def test_pandas_has_a_row_a_token(self, clues: CorpusClues) -> None:
         frame = clues.to_pandas()
         assert len(frame) == sum(map(len, clues))
-        assert list(frame.columns) == ["document_id", *clues[0].columns()]
+        assert list(frame.columns) == list(clues[0].columns())
         np.testing.assert_array_equal(frame["rank"], np.concatenate([one.ranks for one in clues]))
         assert frame["token"].str.cat() == "".join(document.text for document in DOCUMENTS)
         assert len(clues[:0].to_pandas()) == 0
+
+    def test_polars_gets_the_columns(self, clues: CorpusClues, monkeypatch: pytest.MonkeyPatch) -> None:
+        frames = SimpleNamespace(DataFrame=lambda columns, strict: columns)
+        monkeypatch.setitem(sys.modules, "polars", frames)
+        assert clues.to_polars() == clues.columns()  # pyright: ignore[reportUnknownMemberType]
 
     def test_datasets_has_a_row_a_document(self, clues: CorpusClues) -> None:
         rows: Any = clues.to_datasets()
@@ -211,7 +217,7 @@ class TestTables:
         assert rows[1]["rank"] == clues[1].ranks.tolist()
         np.testing.assert_array_equal(np.float32(rows[0]["contrast"]), clues[0].contrast)
 
-    @pytest.mark.parametrize("library", ["pandas", "datasets"])
+    @pytest.mark.parametrize("library", ["pandas", "polars", "datasets"])
     def test_a_missing_library_is_named(
         self, clues: CorpusClues, library: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -30,6 +30,8 @@ from elusive.scoring.score import score_documents
 from elusive.scoring.shards import TokenScores, read_scores
 from elusive.scoring.stage import score_corpus
 
+from ..tiny_models import tiny_config, tiny_documents, tiny_model, tiny_tokenizer
+
 WORDS = ["<s>", "<unk>", "Ann", "was", "born", "in", "Rome", "and", "studied", "Law", "there", "."]
 TEXT = "Ann was born in Rome and studied Law ."
 SPANS = (Span("name", 0, 3), Span("city", 16, 20), Span("major", 33, 36))
@@ -280,8 +282,6 @@ def test_what_cannot_be_scored_is_refused():
         score_documents([Document("blank", "  ")], tiny_llama(), tokenizer, ScoreSettings(queries="all"))
     with pytest.raises(ElusiveError, match="token id 11, but LlamaForCausalLM embeds only 10 ids"):
         score_documents([DOCUMENT], tiny_llama(vocabulary=10), tokenizer, ScoreSettings(queries="all"))
-    with pytest.raises(ElusiveError, match="training mode, where dropout changes its attention"):
-        score_documents([DOCUMENT], tiny_llama().train(), tokenizer, ScoreSettings(queries="all"))
 
 
 def test_running_out_of_memory_names_the_setting(monkeypatch):
@@ -604,3 +604,48 @@ def test_a_saved_model_that_cannot_be_read_is_refused_before_its_weights_are_loa
     with pytest.raises(ElusiveError, match=reason):
         score(corpus(), tmp_path / "scores", str(tmp_path / "model"))
     assert not list((tmp_path / "scores").glob("*.parquet"))
+
+
+AS_A_WHOLE = ScoreSettings(queries="all", max_length=256)
+
+
+class TestModelsOfTheUser:
+    """A model is scored whatever its attention and mode, and is afterwards as it was."""
+
+    @pytest.mark.parametrize("attention", ["sdpa", "eager"])
+    @pytest.mark.parametrize("name", ["llama", "gemma2", "falcon", "bloom", "gpt_neo"])
+    def test_scores_are_those_of_a_model_loaded_for_them(self, name: str, attention: str) -> None:
+        expected = score_documents(tiny_documents(2), tiny_model(name), tiny_tokenizer(), AS_A_WHOLE)
+        torch.manual_seed(0)
+        config = tiny_config(name)
+        try:
+            own: Any = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        except ValueError:
+            pytest.skip(f"{name} has no {attention}")
+        own = own.float().train()
+        found = score_documents(tiny_documents(2), own, tiny_tokenizer(), AS_A_WHOLE)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
+        assert own.config._attn_implementation == attention
+        assert all(module.training for module in own.modules())
+        ids_BT = torch.ones(1, 3, dtype=torch.long)
+        assert own(input_ids=ids_BT, labels=ids_BT).loss.requires_grad
+        assert own.eval().generate(ids_BT, max_new_tokens=2, do_sample=False, pad_token_id=0).shape == (1, 5)
+
+    def test_a_part_in_evaluation_mode_stays_in_it(self) -> None:
+        own = tiny_llama().train()
+        own.lm_head.eval()
+        score_documents([DOCUMENT], own, word_tokenizer(), ScoreSettings(queries="all"))
+        assert own.training
+        assert not own.lm_head.training
+
+    def test_attention_is_back_after_an_error(self) -> None:
+        own = tiny_llama()
+        own.set_attn_implementation("sdpa")
+        with pytest.raises(ElusiveError, match="has no token"):
+            score_documents([Document("blank", "  ")], own, word_tokenizer(), ScoreSettings(queries="all"))
+        assert own.config._attn_implementation == "sdpa"
+
+    def test_something_else_is_refused(self) -> None:
+        with pytest.raises(ElusiveError, match="Expected a causal language model of transformers, got Linear"):
+            score_documents([DOCUMENT], torch.nn.Linear(1, 1), word_tokenizer(), ScoreSettings(queries="all"))

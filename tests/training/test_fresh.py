@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+import elusive
 from elusive.augmentation.copies import augment_documents
 from elusive.augmentation.marks import MarkedText
 from elusive.augmentation.rankings import SETTINGS_KEY
@@ -460,3 +461,30 @@ class TestOwnTrainer:
         pq.write_table(table, folder / "ranking.parquet", compression="none")
         with pytest.raises(ElusiveError, match="ranking: was '"):
             train(folder / "train.jsonl", tmp_path / "out", model=ModelRef(model_folder), settings=settings)
+
+
+@pytest.fixture(scope="module")
+def clues() -> elusive.CorpusClues:
+    return elusive.Pair.load("elusive/large", "elusive/small", device="cpu").clues(elusive.biography_corpus(3)[0])
+
+
+class TestInMemory:
+    """Fresh copies of clues that were never written."""
+
+    def test_epoch_0_is_what_augment_gives(self, clues: elusive.CorpusClues) -> None:
+        settings = AugmentSettings(copies=2)
+        fresh = FreshCopies.of_clues(clues, settings)
+        assert list(fresh.texts(0)) == [made.text for made in elusive.augment(clues, settings=settings)]
+        assert fresh.text(0, 1) == fresh.text(0, 0)
+        assert fresh.text(1, 1) == elusive.augment(clues, copies=4)[3].text  # copy 1 + 1 * 2
+
+    def test_a_trainer_collates_rows_of_the_clues(self, clues: elusive.CorpusClues) -> None:
+        collator = FreshDropoutCollator.of_clues(clues, AugmentSettings(copies=1))
+        rows = [dict(row) for row in clues.to_datasets()]
+        collator.set_epoch(0)
+        batch = collator(rows)
+        assert len(batch["input_ids"]) == 3
+        texts = {made.text for made in elusive.augment(clues, copies=1)}
+        assert {collator.text(row, epoch) for row in rows for epoch in (0, 1)} == texts
+        with pytest.raises(elusive.ElusiveError, match="Expected rows with the `id` of a document of the clues, got"):
+            collator([{"id": "another"}])

@@ -7,5 +7,6 @@ from .architectures import attention_to_load
 from .forward import capture, decoder_of
 from .interface import ATTENTION
 from .recorder import Recorder, recording
+from .switching import capturable
 
-__all__ = ["ATTENTION", "Recorder", "attention_to_load", "capture", "decoder_of", "recording"]
+__all__ = ["ATTENTION", "Recorder", "attention_to_load", "capturable", "capture", "decoder_of", "recording"]

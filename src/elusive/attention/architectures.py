@@ -76,15 +76,14 @@ def way_in(model: PreTrainedModel) -> Way:
     """How the attention of a loaded model is captured.
 
     Raises:
-        ElusiveError: if it cannot be captured, or the model was loaded with another attention than the one this needs.
+        ElusiveError: if it cannot be captured, or the model runs another attention than the one this needs.
     """
     way = way_of_class(type(model), model.config)
     running = model.config.get_text_config(decoder=True)._attn_implementation
     needed = ATTENTION if way == "interface" else "eager"
     if running != needed:
         raise ElusiveError(
-            f"{type(model).__name__} runs the attention '{running}', expected '{needed}'. "
-            "Load it with elusive.load_for_scoring(...)"
-            + (f", or call model.set_attn_implementation('{ATTENTION}')." if way == "interface" else ".")
+            f"{type(model).__name__} runs the attention '{running}', expected '{needed}'. Capture within "
+            "elusive.attention.capturable(model), which lends it that one."
         )
     return way

@@ -69,7 +69,7 @@ def recorded_attention(
     if recorder is None:
         raise ElusiveError(
             f"The attention '{ATTENTION}' only runs inside elusive.attention.recording(...). To train or generate, "
-            "load the model without naming an attention."
+            "load the model without naming an attention; scores borrow what they need."
         )
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     _check_call(recorder, query, key, causal or attention_mask is not None, dropout, kwargs)

@@ -1,14 +1,19 @@
 """From clues to training texts in one call: the method's second half."""
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 from elusive.clues.corpus_clues import CorpusClues
 from elusive.config.augmentation import AugmentSettings
 from elusive.errors import ElusiveError
+from elusive.runs.frames import Items
 from elusive.scoring.sets import pair_sets
 
-from .copies import AugmentedText, Augmenter
+from .copies import AugmentedDocument, AugmentedText, Augmenter
 from .protection import check_protected
+from .rankings import RankedDocument
 
 _ARMS = {"cues": "contrast-cues", "all": "contrast-all"}
 """The arm that drops by the contrast at these queries."""
@@ -22,7 +27,7 @@ def augment(
     copies: int | None = None,
     seed: int | None = None,
     settings: AugmentSettings = AugmentSettings(),
-) -> list[AugmentedText]:
+) -> Items[AugmentedText]:
     """Each document and copies of it in which the best clues survive token dropout, by p(r) = alpha (1 - exp(-beta r)).
 
     These are the texts that the arm contrast-cues (contrast-all, where the clues' queries are all tokens) trains on.
@@ -36,7 +41,7 @@ def augment(
         settings: all others: which tokens are protected, whole words, ...
 
     Returns:
-        Document by document the original (copy 0), then its copies.
+        Document by document the original (copy 0), then its copies. As a list, and a table with a row for each text.
 
     Raises:
         ElusiveError: if a setting is out of its range, a protected field is none of the documents', the clues'
@@ -47,6 +52,46 @@ def augment(
     """
     given = {"alpha": alpha, "beta": beta, "copies": copies, "seed": seed}
     settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    made = (text for document in _augmented(clues, settings) for text in document.texts)
+    return Items(made, ("id", "copy", "arm", "text"))
+
+
+@dataclass(frozen=True)
+class RankedClues(Sequence[RankedDocument]):
+    """What ranking.parquet holds, in memory: each document's tokens with their ranks and drop probabilities.
+
+    Attributes:
+        arm: the arm whose copies are drawn.
+        settings: how.
+        documents: the documents, in order.
+    """
+
+    arm: str
+    settings: AugmentSettings
+    documents: tuple[RankedDocument, ...]
+
+    @classmethod
+    def of(cls, clues: CorpusClues, settings: AugmentSettings) -> "RankedClues":
+        """The clues as `augment` ranks them.
+
+        Raises:
+            ElusiveError: as `augment`.
+        """
+        ranked = tuple(one.ranked for one in _augmented(clues, dataclasses.replace(settings, copies=0)))
+        return cls(_ARMS[clues.settings.queries], settings, ranked)
+
+    @overload
+    def __getitem__(self, number: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[RankedDocument, ...]: ...
+    def __getitem__(self, number: int | slice) -> RankedDocument | tuple[RankedDocument, ...]:
+        return self.documents[number]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+
+def _augmented(clues: CorpusClues, settings: AugmentSettings) -> list[AugmentedDocument]:
     check_protected((one.document for one in clues), settings, clues.settings.head_fields)
     queries = clues.settings.queries
     if queries not in _ARMS:
@@ -59,4 +104,4 @@ def augment(
     )
     large, small = pair_sets(queries, each=augmenter.arm.by_sentence(settings.cue_fusion))
     rows = [(one.document, {large: one.large, small: one.small}) for one in clues]
-    return [text for made in augmenter.augment(rows) for text in made.texts]
+    return augmenter.augment(rows)

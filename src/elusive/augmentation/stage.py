@@ -18,6 +18,7 @@ from elusive.config.scoring import ScoreSettings
 from elusive.config.server import RewriteSettings
 from elusive.config.toml import to_table
 from elusive.corpus.documents import Document, corpus_hash
+from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
 from elusive.models.tokenizers import tokenizer_alone
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
@@ -121,7 +122,7 @@ def _unchanged(copy: AugmentedText, document: AugmentedDocument) -> bool:
 
 
 def augment_corpus(
-    documents: Collection[Document],
+    documents: Given,
     folder: str | Path,
     arm: str,
     score_folders: Mapping[ScoreSet, Path],
@@ -157,6 +158,7 @@ def augment_corpus(
             f"The copies of arm {arm} are a language model's, which a recipe names in [rewrite]. Use it in a recipe "
             "(elusive run), or call rewrite_corpus."
         )
+    documents = documents_of(documents)
     with _stage(documents, folder, arm, score_folders, trained, score, settings) as stage:
         if not stage.done:
             scores = {one: iterate_scores(path) for one, path in score_folders.items()}

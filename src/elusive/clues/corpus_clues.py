@@ -1,6 +1,5 @@
 """The clues of documents: scores of both models, their contrast and each token's rank, in one object a document."""
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -11,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
-from elusive.errors import ElusiveError
 from elusive.models.special_tokens import special_token_ids
+from elusive.runs.frames import Joined, Tabular, needed
 from elusive.scoring.positions import rankable_tokens
 from elusive.scoring.shards import TokenScores
 
@@ -23,7 +22,6 @@ from .tokenizers import pair_on_tokens
 
 if TYPE_CHECKING:
     import datasets
-    import pandas
 
 
 class RankedToken(NamedTuple):
@@ -47,7 +45,7 @@ class RankedToken(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DocumentClues:
+class DocumentClues(Tabular):
     """What the large model attends to in one document and the small one overlooks; in a notebook, a heat map.
 
     Attributes:
@@ -103,8 +101,12 @@ class DocumentClues:
             for at in chosen.tolist()
         ]
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, list[Any]]:
         """One list a column, each with one value a token."""
+        return {"document_id": [self.document.id] * len(self), **self._token_columns()}
+
+    def _token_columns(self) -> dict[str, list[Any]]:
+        """`columns` without the document's id."""
         starts_T, ends_T = self.offsets.T
         return {
             "token_id": self.token_ids.tolist(),
@@ -119,14 +121,6 @@ class DocumentClues:
             "rankable": self.rankable.tolist(),
         }
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """One row a token.
-
-        Raises:
-            ElusiveError: if pandas is missing.
-        """
-        return _needed("pandas", "to_pandas").DataFrame({"document_id": self.document.id, **self.columns()})
-
     def __len__(self) -> int:
         return len(self.token_ids)
 
@@ -139,7 +133,7 @@ class DocumentClues:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CorpusClues(Sequence[DocumentClues]):
+class CorpusClues(Tabular, Sequence[DocumentClues]):
     """The clues of several documents, as a sequence; a slice of it is such a sequence again.
 
     Attributes:
@@ -156,15 +150,9 @@ class CorpusClues(Sequence[DocumentClues]):
         """The k best clues of each document, document by document."""
         return [token for document in self.documents for token in document.best(k)]
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """One row a token of each document.
-
-        Raises:
-            ElusiveError: if pandas is missing.
-        """
-        pandas = _needed("pandas", "to_pandas")
-        frames = [document.to_pandas() for document in self.documents]
-        return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()
+    def columns(self) -> dict[str, list[Any]]:
+        """One list a column, each with one value a token of each document."""
+        return Joined(self.documents).columns()
 
     def to_datasets(self) -> "datasets.Dataset":
         """One row a document: its id and text, and lists with one value a token.
@@ -172,8 +160,8 @@ class CorpusClues(Sequence[DocumentClues]):
         Raises:
             ElusiveError: if datasets is missing.
         """
-        rows = [{"id": one.document.id, "text": one.document.text, **one.columns()} for one in self.documents]
-        return _needed("datasets", "to_datasets").Dataset.from_list(rows)
+        rows = [{"id": one.document.id, "text": one.document.text, **one._token_columns()} for one in self.documents]
+        return needed("datasets", "to_datasets").Dataset.from_list(rows)
 
     @overload
     def __getitem__(self, index: int) -> DocumentClues: ...
@@ -229,12 +217,3 @@ def clues_of(
     seen_T = large.queries > 0
     ranks_T = rank_tokens(contrast_T, rankable_T, seen_T)
     return DocumentClues(document, large, small, contrast_T, rankable_T, seen_T, ranks_T)
-
-
-def _needed(module: str, method: str) -> Any:
-    """A library that only some users have."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        install = "'elusive[datasets]'" if module == "datasets" else module
-        raise ElusiveError(f"{method} needs {module}, which is missing. Run: pip install {install}") from error

@@ -1,6 +1,6 @@
 """A pair of models, loaded: documents come in, their clues go out. This is the method's first half in one call."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from elusive.config.models import Dtype, ModelRef, Quantization
 from elusive.config.scoring import ScoreSettings
-from elusive.corpus.documents import Document
-from elusive.models.loading import load_tokenizer
+from elusive.corpus.readers.given import Given, documents_of
+from elusive.models.loading import checked_tokenizer, load_tokenizer
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.frames import Joined
 from elusive.scoring.score import score_documents
 from elusive.scoring.sets import QuerySet
 from elusive.scoring.shards import Kept, TokenScores
@@ -21,11 +22,11 @@ from .corpus_clues import CorpusClues, clues_of
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model whose layers report their attention, and its tokenizer.
+    """A model and its tokenizer; scores borrow its attention, and leave it as it was.
 
     Attributes:
         reference: which model, and the layers and heads that are averaged.
-        model: from `load_for_scoring`, in evaluation mode.
+        model: a causal language model of transformers, whatever attention it was loaded with.
         tokenizer: its fast tokenizer.
     """
 
@@ -43,14 +44,28 @@ class LoadedModel:
         reference = ModelRef.of(model)
         return cls(reference, load_for_scoring(reference), load_tokenizer(reference))
 
+    @classmethod
+    def of(cls, model: Any, tokenizer: PreTrainedTokenizerFast, *, reference: ModelRef | None = None) -> "LoadedModel":
+        """A model that is loaded already.
+
+        Args:
+            model: from AutoModelForCausalLM, LoRA adapters on it or not.
+            tokenizer: its fast tokenizer.
+            reference: the layers and heads that are averaged (None: all).
+
+        Raises:
+            ElusiveError: if the tokenizer gives no character offsets.
+        """
+        return cls(reference or ModelRef(model.config.name_or_path), model, checked_tokenizer(tokenizer))
+
     def scores(
         self,
-        documents: Sequence[Document],
+        documents: Given,
         settings: ScoreSettings = ScoreSettings(),
         *,
         keep: Collection[Kept] = (),
         progress: ProgressFunction = silent,
-    ) -> list[TokenScores]:
+    ) -> Joined[TokenScores]:
         """The scores of each document, see `score_documents`."""
         layers, heads = self.reference.layers, self.reference.heads
         return score_documents(
@@ -73,8 +88,8 @@ class Pair:
     @classmethod
     def load(
         cls,
-        large: ModelRef | str,
-        small: ModelRef | str,
+        large: ModelRef | LoadedModel | str,
+        small: ModelRef | LoadedModel | str,
         *,
         dtype: Dtype = "float32",
         quantization: Quantization = "none",
@@ -83,7 +98,7 @@ class Pair:
         """Load both models.
 
         Args:
-            large: folder or hub name, or a ModelRef.
+            large: folder or hub name, a ModelRef, or a model that is loaded already (`LoadedModel.of`).
             small: the same of the small model.
             dtype: of the weights of models given by name; a ModelRef has its own settings.
             quantization: the same for 8 or 4 bit.
@@ -101,11 +116,11 @@ class Pair:
             ModelRef(model, dtype=dtype, quantization=quantization, device=device) if isinstance(model, str) else model
             for model in (large, small)
         )
-        return cls(*map(LoadedModel.load, named))
+        return cls(*(one if isinstance(one, LoadedModel) else LoadedModel.load(one) for one in named))
 
     def clues(
         self,
-        documents: Iterable[Document],
+        documents: Given,
         settings: ScoreSettings = ScoreSettings(),
         *,
         across_tokenizers: bool = False,
@@ -117,7 +132,8 @@ class Pair:
         All scores are held in memory; `score_corpus` writes those of a large corpus to disk.
 
         Args:
-            documents: texts; with queries = cues or spans, their spans mark the answers.
+            documents: texts, see `documents_of` for what is taken; with queries = cues or spans, their spans mark
+                the answers.
             settings: which positions are queries, what is never ranked, and how attention is averaged.
             across_tokenizers: carry the small model's scores over to the large one's tokens where these differ.
             keep: what to keep in addition, as in `score_documents`; augment.cue_fusion needs `sentences`.
@@ -127,7 +143,7 @@ class Pair:
             ElusiveError: if there are no documents, none has an answer span and queries are not all, the two models
                 have different tokens and across_tokenizers is not set, or as `score_documents`.
         """
-        documents = list(documents)
+        documents = documents_of(documents)
         check_corpus(documents, settings, QuerySet(settings.queries))
         total = 2 * len(documents)
         large = self.large.scores(documents, settings, keep=keep, progress=lambda done, _: progress(done, total))

@@ -10,6 +10,7 @@ from elusive.config.augmentation import AugmentSettings, ContrastSignal, CueFusi
 from elusive.config.models import ModelRef, Models
 from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
+from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
 from elusive.models.loading import load_tokenizer
 from elusive.models.special_tokens import special_token_ids
@@ -74,7 +75,7 @@ class PairHeads(HeadSearch):
 
 
 def pair_recall(
-    documents: Collection[Document],
+    documents: Given,
     folder: str | Path,
     *,
     pair: Models,
@@ -98,6 +99,7 @@ def pair_recall(
     Raises:
         ElusiveError: if no head entity stands before a cue, queries are not cues, or as `scoring.score_corpus`.
     """
+    documents = documents_of(documents)
     _check(documents, settings, k)
     fields = _fields_in_order(documents, settings.head_fields)
     needed = [one for field in ("", *fields) for one in _pair_at(field, augment)]
@@ -124,7 +126,7 @@ def pair_recall(
 
 
 def pair_heads(
-    documents: Collection[Document],
+    documents: Given,
     folder: str | Path,
     *,
     pair: Models,
@@ -147,6 +149,7 @@ def pair_heads(
     Raises:
         ElusiveError: as `heads.choose_heads` and `scoring.score_corpus`.
     """
+    documents = documents_of(documents)
     _check(documents, settings, k)
     sets = _scores_of(documents, folder, pair_sets("cues"), pair, settings, keep=("heads",))
     large, small = (sets[one] for one in pair_sets("cues"))

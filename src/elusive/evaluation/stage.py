@@ -23,6 +23,7 @@ from elusive.models import loading
 from elusive.models.chat import Chat, template_hash
 from elusive.runs.files import ProgressFunction, silent, write_json, write_jsonl
 from elusive.runs.folder import beside_answers, known_answers
+from elusive.runs.frames import Items
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import to_json
 
@@ -42,7 +43,7 @@ def evaluate(
     examples: Sequence[Example],
     settings: EvaluateSettings,
     progress: ProgressFunction = silent,
-) -> list[Prediction]:
+) -> Items[Prediction]:
     """Let a model answer every question closed-book, and score its answers.
 
     Args:
@@ -54,7 +55,8 @@ def evaluate(
         progress: called with (questions done, questions in all).
 
     Returns:
-        One prediction a question, in order; em and f1 are the best over the reference answers.
+        One prediction a question, in order; em and f1 are the best over the reference answers. As a list, and a table
+        with a row for each question.
 
     Raises:
         ElusiveError: if there are no questions, or a prompt does not fit the model's context.
@@ -68,7 +70,7 @@ def evaluate(
         max_batch_tokens=settings.max_batch_tokens,
         progress=progress,
     )
-    return _predictions(items, texts, settings)
+    return Items(_predictions(items, texts, settings), [field.name for field in dataclasses.fields(Prediction)])
 
 
 def write_answers(predictions: Sequence[Prediction], folder: str | Path, began: float) -> Metrics:

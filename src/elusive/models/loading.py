@@ -41,6 +41,10 @@ logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
+AttentionChoice = str | Callable[[PreTrainedConfig], str | None] | None
+"""transformers' attn_implementation, or a function that names one for a configuration; None: transformers' choice."""
+
+
 def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
     """Load a model's fast tokenizer; only these give the character offsets that scores are tied to.
 
@@ -57,9 +61,23 @@ def load_tokenizer(model: ModelRef | str) -> PreTrainedTokenizerFast:
     with _reasons("tokenizer", name):
         place = gguf_files.named(resolve(name))
         tokenizer = AutoTokenizer.from_pretrained(**place, revision=revision or None, trust_remote_code=False)
+    return checked_tokenizer(tokenizer, name)
+
+
+def checked_tokenizer(tokenizer: Any, name: str = "") -> PreTrainedTokenizerFast:
+    """A tokenizer that gives character offsets.
+
+    Args:
+        tokenizer: one of transformers.
+        name: of its model, for the message (empty: its own).
+
+    Raises:
+        ElusiveError: if it is a slow one, or none.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ElusiveError(
-            f"The tokenizer of {name} is {type(tokenizer).__name__}, which gives no character offsets. "
+            f"The tokenizer of {name or getattr(tokenizer, 'name_or_path', '') or 'the model'} is "
+            f"{type(tokenizer).__name__}, which gives no character offsets. "
             "Elusive needs a fast tokenizer (a tokenizer.json); convert it, or choose a model that has one."
         )
     return tokenizer
@@ -121,7 +139,7 @@ def without_future_warnings() -> Iterator[None]:
 def load_model(
     model: ModelRef | str,
     *,
-    attention: str | Callable[[PreTrainedConfig], str] | None = None,
+    attention: AttentionChoice = None,
     device_map: Mapping[str, int | str] | None = None,
 ) -> Any:
     """Load a causal language model, with its peft adapters where it is a folder that holds some.
@@ -176,7 +194,10 @@ def load_model(
 
 
 def _load_base(
-    base: str, revision: str, options: Mapping[str, Any], attention: str | Callable[[PreTrainedConfig], str] | None
+    base: str,
+    revision: str,
+    options: Mapping[str, Any],
+    attention: AttentionChoice,
 ) -> Any:
     """The transformers model, with all its weights."""
     weights = {**gguf_files.named(base), "revision": revision or None}

@@ -25,7 +25,7 @@ from elusive.runs.files import ProgressFunction, silent
 
 from .independence import Measured, check_independence
 from .passes import Batching, Layout, run
-from .score import base_model
+from .score import scorable
 from .sets import QuerySet
 from .shards import TokenScores
 from .windows import TextQueries, TokenisedText, Window, check_vocabulary, tokenise, windows_of
@@ -53,7 +53,7 @@ def entropy_of_documents(
 
     Args:
         documents: the texts; spans play no part.
-        model: a causal language model as `load_for_scoring` loads it, in evaluation mode.
+        model: as in `score_documents`.
         tokenizer: its fast tokenizer.
         settings: max_length, max_batch_tokens and packed; all others are of attention.
         progress: called with (documents done, all documents).
@@ -66,7 +66,18 @@ def entropy_of_documents(
         ElusiveError: if a text has no token, the model cannot be run as for attention scores, its entropies depend on
             the batch or on later tokens, its output head cannot be run in parts, or memory is too small for a batch.
     """
-    base = base_model(model)
+    with scorable(model) as base:
+        return _entropies_of(documents, base, tokenizer, settings, progress)
+
+
+def _entropies_of(
+    documents: Sequence[Document],
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ScoreSettings,
+    progress: ProgressFunction,
+) -> list[TokenScores]:
+    """`entropy_of_documents` with a model whose attention can be captured."""
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
     plain = dataclasses.replace(settings, renormalise=False)

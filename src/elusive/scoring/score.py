@@ -1,6 +1,7 @@
 """Attention scores: how much each token of a text receives from the query positions, in one model."""
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from elusive.attention.forward import check_layers
+from elusive.attention.switching import capturable
 from elusive.config.checks import layer_and_head
 from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Document
+from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.frames import Joined
 
 from .independence import Measured, check_independence
 from .passes import Batching, CapturePlan, forward
@@ -24,7 +28,7 @@ from .windows import TokenisedText, Window, check_vocabulary, seeing_queries, to
 
 
 def score_documents(
-    documents: Sequence[Document],
+    documents: Given,
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
     settings: ScoreSettings = ScoreSettings(),
@@ -34,7 +38,7 @@ def score_documents(
     heads: Sequence[str] = (),
     keep: Collection[Kept] = (),
     progress: ProgressFunction = silent,
-) -> list[TokenScores]:
+) -> Joined[TokenScores]:
     """Score each token by the mean attention that it receives from the queries that see it.
 
     Texts are batched by length and padded on the right (or packed in one row), and each is cut after its last query:
@@ -47,8 +51,9 @@ def score_documents(
     share a window with it. Nothing after the last layer's attention runs.
 
     Args:
-        documents: the texts and their spans.
-        model: a causal language model with attention `elusive`, in evaluation mode; LoRA adapters may be on it.
+        documents: the texts and their spans; see `documents_of` for what is taken in place of Documents.
+        model: a causal language model, whatever attention it was loaded with, LoRA adapters on it or not. It is left
+            as it was found: its attention and its mode, training or evaluation, are its own again.
         tokenizer: its fast tokenizer.
         settings: which positions are queries (see `query_positions`), and how their attention is averaged and batched.
         fields: only spans of these fields (empty: all but the head fields).
@@ -59,19 +64,19 @@ def score_documents(
         progress: called with (documents done, all documents).
 
     Returns:
-        The scores of each document, in the order given; the arrays cover all its tokens.
+        The scores of each document, in the order given; the arrays cover all its tokens. As a list, and a table with
+        a row for each token (`to_pandas`, `to_polars`, `to_datasets`).
 
     Raises:
         ElusiveError: if a text has no token, a span holds none, a layer does not report its attention, a chosen layer
-            or head does not exist, scores depend on the batch or on later tokens, the model is in training mode, or
-            memory is too small for a batch.
+            or head does not exist, scores depend on the batch or on later tokens, or memory is too small for a batch.
 
     Reference:
         s(k) in the reading notes; Gao et al. 2025, arXiv 2409.17954.
     """
     query_set = QuerySet(settings.queries, tuple(fields), "sentences" in keep)
     (scores,) = score_query_sets(
-        documents,
+        documents_of(documents),
         model,
         tokenizer,
         settings,
@@ -81,11 +86,11 @@ def score_documents(
         per_head="heads" in keep,
         progress=progress,
     )
-    return scores
+    return Joined(scores)
 
 
 def score_query_sets(
-    documents: Sequence[Document],
+    documents: Collection[Document],
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
     settings: ScoreSettings,
@@ -118,17 +123,29 @@ def score_query_sets(
     Raises:
         ElusiveError: as `score_documents`.
     """
-    base = base_model(model)
+    with scorable(model) as base:
+        plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
+        return _score(documents, base, tokenizer, settings, query_sets, plan, progress)
+
+
+def _score(
+    documents: Collection[Document],
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: ScoreSettings,
+    query_sets: Sequence[QuerySet],
+    plan: CapturePlan,
+    progress: ProgressFunction,
+) -> list[list[TokenScores]]:
+    """`score_query_sets` with a model whose attention can be captured."""
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
-    plan = _capture_plan(base, settings.include_self, layers, heads, per_head)
     texts = tokenise(documents, tokenizer, settings, query_sets)
     check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in windows_of(i, text, max_length)]
     heads_LH = (plan.layers, int(base.config.get_text_config(decoder=True).num_attention_heads))
-    sums = [
-        [TextSums(text, number, heads_LH if per_head else None) for number in range(len(query_sets))] for text in texts
-    ]
+    kept = heads_LH if plan.per_head else None
+    sums = [[TextSums(text, number, kept) for number in range(len(query_sets))] for text in texts]
     left = np.bincount([window.text for window in windows], minlength=len(texts))
     progress(int((left == 0).sum()), len(texts))
     batching = Batching.of(base, settings)
@@ -180,18 +197,23 @@ def _capture_plan(
     return CapturePlan(include_self, weights_LH[:last], shape[0] if per_head else last, per_head)
 
 
-def base_model(model: Any) -> PreTrainedModel:
-    """The transformers model, without peft's wrapper; LoRA layers stay in it.
+@contextlib.contextmanager
+def scorable(model: Any) -> Iterator[PreTrainedModel]:
+    """The transformers model without peft's wrapper (LoRA layers stay in it), so that its layers report attention.
+
+    Its own attention and mode are back after the block.
 
     Raises:
-        ElusiveError: if it is in training mode, adds tokens to a text, or its layers do not report their attention.
+        ElusiveError: if it adds tokens to a text, or its layers do not report their attention.
     """
-    if model.training:
-        raise ElusiveError(
-            "The model is in training mode, where dropout changes its attention. Call model.eval() first."
-        )
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ElusiveError("Prompt and prefix tuning add tokens that are not in the text. Score a LoRA or plain model.")
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    check_layers(base)
-    return base
+    base = loading.innermost(model)
+    if not isinstance(base, PreTrainedModel):
+        raise ElusiveError(
+            f"Expected a causal language model of transformers, got {type(model).__name__}. Load one with "
+            "AutoModelForCausalLM.from_pretrained, or give its name to Pair.load."
+        )
+    with capturable(base):
+        check_layers(base)
+        yield base

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path
+from elusive.runs.frames import Tabular
 from elusive.runs.parquet import WRITE, opened_parquet
 from elusive.runs.stage import refuse_old_folder
 
@@ -66,7 +67,7 @@ class SentenceScores(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TokenScores:
+class TokenScores(Tabular):
     """One text's scores in one model.
 
     Attributes:
@@ -97,6 +98,18 @@ class TokenScores:
     rows: Float32[np.ndarray, "rows tokens"] | None = None
     row_queries: Int32[np.ndarray, "rows tokens"] | None = None
     sink_end: int = 0
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One list a column, each with one value a token."""
+        starts_T, ends_T = self.offsets.T
+        return {
+            "document_id": [self.document_id] * len(self.token_ids),
+            "token_id": self.token_ids.tolist(),
+            "start": starts_T.tolist(),
+            "end": ends_T.tolist(),
+            "score": self.scores.tolist(),
+            "queries": self.queries.tolist(),
+        }
 
     def by_sentence(self) -> SentenceScores:
         """The rows of single sentences.

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PreTrainedConfig
 
-from elusive.attention.architectures import attention_to_load
+from elusive.attention import ATTENTION, attention_to_load
 from elusive.config.models import ModelRef
 from elusive.config.scoring import ScoreSettings, Sink
 from elusive.corpus.documents import Document, corpus_hash
+from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
 from elusive.models import loading, processes
 from elusive.runs.files import ProgressFunction, silent
@@ -85,7 +87,7 @@ def _keeping(query_set: QuerySet, keep: Collection[Kept]) -> QuerySet:
 
 
 def score_corpus(
-    documents: Collection[Document],
+    documents: Given,
     folder: str | Path,
     model: ModelRef,
     settings: ScoreSettings,
@@ -98,7 +100,7 @@ def score_corpus(
     """Score a corpus into a folder of Parquet shards; begun again, only what is missing is scored.
 
     Args:
-        documents: the corpus; one shard of it is held at a time.
+        documents: the corpus; one shard of it is held at a time. See `documents_of` for what is taken.
         folder: `RUN/scores/<model>-<queries>`, or `<model>-entropy`.
         model: the model, and of attention the layers and heads that are averaged.
         settings: how texts are batched; of attention, the queries and how it is averaged.
@@ -117,7 +119,7 @@ def score_corpus(
             f"{', '.join((*fields, *keep))}. Leave these out, or score attention."
         )
     query_set = QuerySet(settings.queries if measure == "attention" else "all", tuple(fields), "sentences" in keep)
-    output = _Output(Path(folder), documents, measure, query_set, progress)
+    output = _Output(Path(folder), documents_of(documents), measure, query_set, progress)
     _score_together([output], model, settings, per_head="heads" in keep)
 
 
@@ -305,9 +307,15 @@ def sink_of(model: ModelRef, sink: Sink) -> str:
 
 
 def load_for_scoring(model: ModelRef | str) -> Any:
-    """Load a model whose layers report their attention.
+    """Load a model that can be scored; it also trains and generates, because scores only borrow its attention.
 
     Raises:
         ElusiveError: if it cannot be loaded, or its attention cannot be read, with the reason.
     """
-    return loading.load_model(model, attention=attention_to_load)
+    return loading.load_model(model, attention=_attention_between_scores)
+
+
+def _attention_between_scores(config: PreTrainedConfig) -> str | None:
+    """Its own; models that hooks read are built for the one attention that they can be read in."""
+    needed = attention_to_load(config)
+    return None if needed == ATTENTION else needed

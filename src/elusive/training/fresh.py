@@ -19,31 +19,37 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from elusive.augmentation.arms import arm_named
 from elusive.augmentation.draws import copy_generator, kept_tokens
+from elusive.augmentation.from_clues import RankedClues
 from elusive.augmentation.marked_copies import TextMaker
 from elusive.augmentation.marks import MARK_WORDS, MarkedText, MarkUse
 from elusive.augmentation.rankings import RANKING, RANKING_SCHEMA, RankedDocument, RankingFile
 from elusive.augmentation.units import first_tokens_of_units
+from elusive.clues.corpus_clues import CorpusClues
+from elusive.config.augmentation import AugmentSettings
 from elusive.errors import ElusiveError
 
 from .marked_rows import Row, pieces_of_texts
 from .sequences import pad_right, token_rows
 from .texts import TrainingTexts
 
+Ranking = str | Path | RankedClues
+"""The path of a ranking.parquet, or what it would hold."""
+
 
 class CopyMaker:
     """Any copy of any document, from its row of ranking.parquet.
 
     Args:
-        ranking: a ranking.parquet; of it, only the settings are read here.
+        ranking: a ranking.parquet, or ranked clues in memory; of it, only the settings are read here.
         tokenizer: the tokenizer whose tokens were ranked.
 
     Raises:
         ElusiveError: if the file is missing, unreadable, or of a version that kept no settings.
     """
 
-    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
-        file = _ranking_file(Path(ranking))
-        self.arm, self.settings = file.arm, file.settings
+    def __init__(self, ranking: Ranking, tokenizer: PreTrainedTokenizerFast) -> None:
+        ranked = _ranked(ranking)
+        self.arm, self.settings = ranked.arm, ranked.settings
         arm = arm_named(self.arm)
         if arm.rewrites:
             raise ElusiveError(
@@ -99,6 +105,10 @@ class CopyMaker:
             )
 
 
+def _ranked(ranking: Ranking) -> RankingFile | RankedClues:
+    return ranking if isinstance(ranking, RankedClues) else _ranking_file(Path(ranking))
+
+
 def _ranking_file(path: Path) -> RankingFile:
     if not path.exists():
         raise ElusiveError(
@@ -139,9 +149,29 @@ class FreshCopies(Dataset):
         ElusiveError: if the file cannot be used (see CopyMaker), or its tokens are not this tokenizer's.
     """
 
-    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    @classmethod
+    def of_clues(cls, clues: CorpusClues, settings: AugmentSettings = AugmentSettings()) -> "FreshCopies":
+        """The copies that `elusive.augment` makes of clues, drawn anew in every epoch; nothing is written to disk.
+
+        Args:
+            clues: from `Pair.clues`; the large model is to be trained, or another one of its tokenizer.
+            settings: alpha, beta, copies, seed, ...
+
+        Raises:
+            ElusiveError: as `augment`.
+
+        Example:
+            >>> import elusive
+            >>> pair = elusive.Pair.load("elusive/large", "elusive/small", device="cpu")
+            >>> copies = FreshCopies.of_clues(pair.clues(elusive.biography_corpus(1)[0]))
+            >>> len(copies), copies.text(1, epoch=0) == copies.text(1, epoch=1)
+            (11, False)
+        """
+        return cls(RankedClues.of(clues, settings), clues.tokenizer)
+
+    def __init__(self, ranking: Ranking, tokenizer: PreTrainedTokenizerFast) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
-        self._ranked = _ranking_file(Path(ranking))
+        self._ranked = _ranked(ranking)
         self._epoch = _Epoch(0)
         for number in range(min(len(self._ranked), _CHECKED_DOCUMENTS)):
             self.maker.check_tokenizer(self._ranked[number])
@@ -231,8 +261,25 @@ class FreshDropoutCollator:
         ElusiveError: if the file cannot be used (see CopyMaker), or its arm marks tokens.
     """
 
-    def __init__(self, ranking: str | Path, tokenizer: PreTrainedTokenizerFast, max_length: int = 0) -> None:
+    @classmethod
+    def of_clues(
+        cls, clues: CorpusClues, settings: AugmentSettings = AugmentSettings(), max_length: int = 0
+    ) -> "FreshDropoutCollator":
+        """The same from clues in memory: rows then need the `id` of their document alone (`clues.to_datasets()`).
+
+        Args:
+            clues: from `Pair.clues`.
+            settings: as in `FreshCopies.of_clues`.
+            max_length: longest row in tokens (0: any).
+
+        Raises:
+            ElusiveError: as `augment`.
+        """
+        return cls(RankedClues.of(clues, settings), clues.tokenizer, max_length)
+
+    def __init__(self, ranking: Ranking, tokenizer: PreTrainedTokenizerFast, max_length: int = 0) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
+        self._by_id = {one.document_id: one for one in ranking} if isinstance(ranking, RankedClues) else None
         self.maker.refuse_marks()
         self.max_length = max_length
         self._epoch = _Epoch(-1)  # not told yet
@@ -246,8 +293,25 @@ class FreshDropoutCollator:
         """The text that a document gives in one epoch (None: the present one)."""
         epoch = self._epoch.get() if epoch is None else epoch
         slots = self.maker.slots
-        first = int(copy_generator(self.maker.settings.seed, row["document_id"], 0).integers(slots))
-        return self.maker.text(RankedDocument.of(row), (first + epoch) % slots, epoch // slots)
+        ranked = self._ranked_of(row)
+        first = int(copy_generator(self.maker.settings.seed, ranked.document_id, 0).integers(slots))
+        return self.maker.text(ranked, (first + epoch) % slots, epoch // slots)
+
+    def _ranked_of(self, row: Mapping[str, Any]) -> RankedDocument:
+        if self._by_id is None:
+            if missing := [name for name in RANKING_SCHEMA.names if name not in row]:
+                raise ElusiveError(
+                    f"Expected rows of ranking.parquet, got rows without {', '.join(missing)}. Train on "
+                    "ranking.parquet as it is, with remove_unused_columns=False."
+                )
+            return RankedDocument.of(row)
+        id = row.get("id", row.get("document_id"))
+        if id not in self._by_id:
+            raise ElusiveError(
+                f"Expected rows with the `id` of a document of the clues, got {id!r}. Give the trainer "
+                "clues.to_datasets(), and set remove_unused_columns=False."
+            )
+        return self._by_id[id]
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """One batch: input_ids, attention_mask and labels (-100 on padding), int64 (rows, longest).
@@ -261,19 +325,15 @@ class FreshDropoutCollator:
                 "FreshDropoutCollator was not told the epoch, so every epoch would have the same texts. Give the "
                 "trainer callbacks=[FreshEpochs(collator)], or call set_epoch before each epoch."
             )
-        if missing := [name for name in RANKING_SCHEMA.names if name not in rows[0]]:
-            raise ElusiveError(
-                f"Expected rows of ranking.parquet, got rows without {', '.join(missing)}. Train on ranking.parquet "
-                "as it is, with remove_unused_columns=False."
-            )
         if not self._checked:
-            self.maker.check_tokenizer(RankedDocument.of(rows[0]))
+            self.maker.check_tokenizer(self._ranked_of(rows[0]))
             self._checked = True
         tokens = list(token_rows((self.text(row) for row in rows), self.maker.tokenizer))
         for row, found in zip(rows, tokens, strict=True):
             if self.max_length and len(found) > self.max_length:
+                document = self._ranked_of(row).document_id
                 raise ElusiveError(
-                    f"Document {row['document_id']!r}: expected at most {self.max_length} tokens, got {len(found)}. "
+                    f"Document {document!r}: expected at most {self.max_length} tokens, got {len(found)}. "
                     "Cut the corpus into shorter documents, or raise max_length."
                 )
         batch = pad_right(tokens)

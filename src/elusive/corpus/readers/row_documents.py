@@ -41,7 +41,7 @@ def row_entries(
         else:
             try:
                 id = row_id({id_column: value_at(value, id_column)}, id_column, "") or f"{prefix}{row.number:06d}"
-                document = _document(id, value, text_column, tagged)
+                document = row_document(id, value, text_column, tagged)
                 chunks = state.noted(document, file.label, place(row))
             except ElusiveError as reason:
                 yield bad(file, row, reason)
@@ -70,7 +70,18 @@ def _asked(
         yield item if chunks == [document] else placed_question(item, chunks, complete=not state.full)
 
 
-def _document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool) -> Document:
+def row_document(id: str, row: Mapping[str, Any], text_column: str, tagged: bool = False) -> Document:
+    """A row's document.
+
+    Args:
+        id: of the document.
+        row: its values, as JSON has them.
+        text_column: the key of the text.
+        tagged: tags may stand in the text.
+
+    Raises:
+        ElusiveError: with the reason only, if there is no text, or its spans cannot be read.
+    """
     if (text := value_at(row, text_column)) is None and text_column not in row:
         keys = ", ".join(map(repr, row)) or "(none)"
         hint = without_text(row, text_column)
