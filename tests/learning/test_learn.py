@@ -53,11 +53,13 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def choice_of(folder: Path, text: str, documents: int = 40, **settings: Any) -> choices.Choice:
+def choice_of(
+    folder: Path, text: str, documents: int = 40, question: str = "What is it?", **settings: Any
+) -> choices.Choice:
     source = folder / f"corpus-{len(list(folder.iterdir()))}"
     asked = QuestionItem("q1", "What is given?", ("a pump",), "phrase", "d1")
     write_corpus(source, [*(Document(f"d{n}", text) for n in range(documents)), asked])
-    cues = [QuestionItem(f"c{n}", "What is it?", ("a pump",), "phrase", f"d{n}") for n in range(4)]
+    cues = [QuestionItem(f"c{n}", question, ("a pump",), "phrase", f"d{n}") for n in range(4)]
     write_jsonl(source / CUE_QUESTIONS, map(vars, cues))
     return chosen_recipe(LearnSettings(**settings), str(source), load_corpus(source), cues, "run", "title")
 
@@ -195,6 +197,13 @@ def test_recipes_follow_from_language_and_size(tmp_path: Path) -> None:
     # Three of the four questions that give cues are about other documents.
     assert (english.evaluate.shots, english.evaluate.examples) == (3, "corpus")
     assert (english.train.method, english.train.replay) == ("full", "pretraining")
+
+
+def test_prompts_fit_the_context(tmp_path: Path) -> None:
+    """Of 512 tokens, 32 are for the answer; the sentence has about ten."""
+    lengths = {5: 3, 25: 1, 90: 0}
+    found = {count: choice_of(tmp_path, ENGLISH, question="Who of the makers is it? " * count) for count in lengths}
+    assert {count: one.recipe.evaluate.shots for count, one in found.items()} == lengths
 
 
 def test_a_model_without_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -20,7 +21,8 @@ from elusive.config.training import TrainSettings
 from elusive.corpus.documents import Corpus
 from elusive.corpus.languages import language_of
 from elusive.corpus.questions import QuestionItem
-from elusive.models.loading import EMBEDDED, load_configs, load_tokenizer
+from elusive.evaluation.prompts import few_shot_prompt, prompting_of
+from elusive.models.loading import EMBEDDED, config_context, load_configs, load_tokenizer
 from elusive.planning.plan import PlannedStage, together
 from elusive.planning.recipes import plan_of
 
@@ -28,6 +30,8 @@ _BATCH = 8
 _FEWEST_STEPS = 50
 _MOST_SHOTS = EvaluateSettings.shots
 _SAMPLE = 200
+_CHAT_TOKENS = 24
+"""Left free for what a chat template or a special token puts around a prompt."""
 
 
 def writer_of(learn: LearnSettings, questions: LearnQuestionSettings) -> LearnQuestionSettings:
@@ -70,7 +74,7 @@ def chosen_recipe(
     language = language_of(document.text for document, _ in zip(corpus.documents, range(_SAMPLE), strict=False))
     arms, why = (learn.arms, "arms: as given") if learn.arms else _arm(learn, language)
     steps = learn.max_steps or max(_FEWEST_STEPS, math.ceil(learn.readings * len(corpus.documents) / _BATCH))
-    shots = min(_MOST_SHOTS, _fewest_examples(corpus.questions, cues))
+    shots = _fitting_shots(learn, corpus, cues, source)
     embedded = learn.model in EMBEDDED
     known = learn.known or ("auto" if embedded else "general")
     recipe = Recipe(
@@ -124,6 +128,20 @@ def _models(learn: LearnSettings) -> Models:
 
 def _augmentation(language: str) -> AugmentSettings:
     return AugmentSettings() if language in ("en", "") else AugmentSettings(insert_forms=("prefix",))
+
+
+def _fitting_shots(learn: LearnSettings, corpus: Corpus, cues: Sequence[QuestionItem], source: str) -> int:
+    """So many examples that every question has them, and that its prompt and answer fit the model's context."""
+    tokenizer = load_tokenizer(learn.model)
+    context = config_context(load_configs(learn.model).model, learn.model)
+    for shots in range(min(_MOST_SHOTS, _fewest_examples(corpus.questions, cues)), 0, -1):
+        settings = EvaluateSettings(shots=shots, examples="corpus")
+        examples, asked = prompting_of(corpus.questions, settings, Path(source) / "questions.jsonl")
+        prompts = [few_shot_prompt(item, examples, asked) for item in corpus.questions]
+        longest = max(len(ids) for ids in tokenizer(prompts, verbose=False)["input_ids"])
+        if longest + settings.max_new_tokens + _CHAT_TOKENS <= context:
+            return shots
+    return 0
 
 
 def _fewest_examples(asked: Collection[QuestionItem], cues: Collection[QuestionItem]) -> int:
