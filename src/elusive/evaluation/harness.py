@@ -105,7 +105,7 @@ def _tasks_of(tasks: Sequence[str]) -> tuple[Any, list[str]]:
     paths = [Path(task) for task in tasks if _is_file(task)]
     if missing := [str(path) for path in paths if not path.is_file()]:
         raise ElusiveError(f"evaluate.harness: no file at {', '.join(missing)}. Give a task's name, or its YAML file.")
-    folders = sorted({str(path.parent.absolute()) for path in paths})
+    folders: list[str | Path] = sorted({str(path.parent.absolute()) for path in paths})
     with _quiet():
         # Its own tasks are thousands of files, which take a while to read.
         manager = TaskManager(include_path=folders or None, include_defaults=len(paths) < len(tasks))
@@ -135,7 +135,10 @@ def _run(model: ModelRef, settings: EvaluateSettings) -> Mapping[str, Any]:
     manager, names = _tasks_of(settings.harness)
     simple_evaluate: Any = lm_eval.simple_evaluate  # wrapped there in a way that hides its parameters
     batch = max(1, settings.max_batch_tokens // _TOKENS_OF_AN_EXAMPLE)
-    loaded: Any = HFLM(pretrained=loading.load_model(model), tokenizer=loading.load_tokenizer(model), batch_size=batch)
+    model_of_harness: Any = HFLM  # its registry hides its parameters
+    loaded = model_of_harness(
+        pretrained=loading.load_model(model), tokenizer=loading.load_tokenizer(model), batch_size=batch
+    )
     try:
         with _quiet():
             found = simple_evaluate(

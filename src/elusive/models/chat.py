@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from elusive.errors import ElusiveError
 
-_ARGUMENTS = {"enable_thinking": False}
+_ARGUMENTS: dict[str, Any] = {"enable_thinking": False}
 """What templates are given beside the messages: an answer is to begin at once, where a model can think first."""
 
 _MARK = "elusive"

@@ -66,7 +66,7 @@ def chat_rows(
 
 
 def _answer(before: list[int], text: np.ndarray) -> MarkedRow:
-    weights = np.repeat(np.float32([0, 1]), [len(before), len(text)])
+    weights = np.repeat(np.array([0, 1], dtype=np.float32), [len(before), len(text)])
     return MarkedRow(np.concatenate([np.array(before, dtype=np.int32), text]), "weigh_loss", weights)
 
 
