@@ -47,3 +47,12 @@ $(VENV)/.ready-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info src/*.egg-info
+
+# The site, in build/site: warnings are errors.
+.PHONY: docs
+docs: $(VENV)/.ready-docs
+	$(VENV)/bin/python site/build.py build/site
+
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) '.[docs]'
+	touch $@

@@ -43,18 +43,19 @@ def read_corpus(
     """Read a corpus into memory: a file, a folder, a glob pattern, standard input or a Hugging Face dataset.
 
     Formats (compressed by gzip or Zstandard or not; `**` and folders may mix them; hidden files are left out):
-        jsonl: one object a line with `text`, and optionally `id` and `spans`: `[[field, start, end], ...]` or
-            `[{"field": ..., "start": ..., "end": ...}, ...]`, in characters, end exclusive. Blank lines are left out.
-        json: an array of such objects, bare or under `data`; or SQuAD.
-        csv, tsv: a header with a column `text` and optionally `id` and `spans` (as JSON). Balanced tags such as
-            `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
-        parquet: the same columns, without tags.
-        text, markdown: a file is a document; the id is its path in the folder.
-        squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each distinct
-            paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
-            corpus; impossible questions are left out. These documents come after those of other files.
-        dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
-        auto: by each file's name, or its content where that says nothing.
+
+    - jsonl: one object a line with `text`, and optionally `id` and `spans`: `[[field, start, end], ...]` or
+      `[{"field": ..., "start": ..., "end": ...}, ...]`, in characters, end exclusive. Blank lines are left out.
+    - json: an array of such objects, bare or under `data`; or SQuAD.
+    - csv, tsv: a header with a column `text` and optionally `id` and `spans` (as JSON). Balanced tags such as
+      `<date>..</date>` are taken out of the text and become spans; anything else in angle brackets stays.
+    - parquet: the same columns, without tags.
+    - text, markdown: a file is a document; the id is its path in the folder.
+    - squad: SQuAD v1.1 or v2.0 JSON, or its flat form (context, question, answers) in any rows. Each distinct
+      paragraph is a document, its answers are spans of the field `answer`, and its questions come with the
+      corpus; impossible questions are left out. These documents come after those of other files.
+    - dataset: `hf:org/name`, streamed, or a folder of save_to_disk; its columns as in Parquet.
+    - auto: by each file's name, or its content where that says nothing.
 
     A text of more than `chunk_tokens` tokens is cut between paragraphs, sentences or words, but not within a span,
     into documents with `#0001` ... behind the id. Its spans and questions follow their chunk. `limit` counts these
