@@ -32,7 +32,7 @@ from elusive.corpus.people.biographies import people
 from elusive.corpus.people.llm_prompts import tagged_biography
 from elusive.runs.lock import LOCK
 from tests import loaded
-from tests.corpus.people import chat_server
+from tests.corpus.llm import chat_server
 
 from ._comparison import DifferenceError, compare
 

@@ -20,7 +20,7 @@ def text_of(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-def problems(schema: dict[str, Any], value: Any, where: str = "") -> list[str]:
+def problems(schema: Any, value: Any, where: str = "") -> list[str]:
     """What a JSON value breaks of the parts of JSON Schema that ours use."""
     if "enum" in schema:
         return [] if value in schema["enum"] else [f"{where}: not in enum"]

@@ -117,6 +117,7 @@ def test_messages_are_turns_or_one(chatty):
     )
     [told] = prompt_of(ITEMS[0], (), EvaluateSettings(chat="turns", shots=0, instruction="Be brief."))
     assert told == Message("user", "Be brief.\n\nWhere was Ada born?")
+    assert not isinstance(turns, str)
     text = chatty.decode(chat_ids(chatty, turns))
     assert text == (
         "<bos><|user|>\nWhere was Marie born?<|end|>\n<|assistant|>\nWarsaw<|end|>\n"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from elusive.config.evaluation import EvaluateSettings
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
-from elusive.evaluation.normal_forms import AnswerMetric
 from elusive.evaluation.predictions import (
     MeanScores,
     Prediction,
@@ -25,8 +25,11 @@ ITEMS = [
 ]
 
 
+SETTINGS = EvaluateSettings(labels=("Question", "Answer"), metric="squad")
+
+
 def write(folder: Path, answers: list[str], items: list[QuestionItem] = ITEMS) -> Path:
-    write_answers(_predictions(items, answers, AnswerMetric()), folder, 0.0)
+    write_answers(_predictions(items, answers, SETTINGS), folder, 0.0)
     return folder
 
 

@@ -45,7 +45,7 @@ def base(tmp_path: Path) -> Path:
 def adapters(base: Path, tmp_path: Path) -> Path:
     torch.manual_seed(1)
     settings = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings).save_pretrained(tmp_path / "adapters")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings).save_pretrained(str(tmp_path / "adapters"))
     return tmp_path / "adapters"
 
 

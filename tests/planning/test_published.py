@@ -1,6 +1,7 @@
 """The models of models.toml: their sizes are those that transformers builds, down to the last parameter."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from transformers import CONFIG_MAPPING
@@ -14,7 +15,8 @@ def built(name: str) -> ModelShape:
     """The shape of the architecture that transformers builds with a published model's sizes."""
     model, shape = published_models()[name], published_shape(name)
     assert shape is not None
-    config = CONFIG_MAPPING[model.architecture](
+    build: Any = CONFIG_MAPPING[model.architecture]
+    config = build(
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,

@@ -13,11 +13,11 @@ from elusive.cli.main import main
 from elusive.config.corpus import CorpusSettings
 from elusive.config.questions import QuestionSettings
 from elusive.corpus.documents import load_corpus
-from elusive.corpus.llm import model
 from elusive.corpus.question_sets import CUE_QUESTIONS
 from elusive.corpus.questions import read_questions
 from elusive.corpus.stage import make_corpus
 from elusive.errors import ElusiveError
+from elusive.models import sampling
 from elusive.models.sampling import Sampled
 from elusive.questioning import checks
 from elusive.questioning.prompts import answering_prompt
@@ -286,7 +286,7 @@ def test_a_model_that_runs_here(docs: Path, tmp_path: Path, monkeypatch: pytest.
         body = {"messages": [{"content": prompt}], "temperature": temperature}
         return Sampled(obliging(Asked("", {}, body, 0.0)), False, len(prompt.split()), 5)
 
-    monkeypatch.setattr(model.Sampler, "sample", sample)
+    monkeypatch.setattr(sampling.Sampler, "sample", sample)
     made = make(docs, QuestionSettings(engine="transformers", model="folder", tries=1), tmp_path / "q")
     assert (made.cues, made.asked, made.usage.requests) == (9, 9, 60)
     assert made.usage.prompt_tokens > 0

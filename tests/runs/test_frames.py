@@ -20,7 +20,7 @@ ROWS = Items([Row("a", 0.25, ("x", "y")), Row("<b>", 1 / 3)], Row._fields)
 def test_items_are_a_list_and_a_table() -> None:
     assert ROWS[1].name == "<b>"
     assert ROWS.columns() == {"name": ["a", "<b>"], "score": [0.25, 1 / 3], "answers": [["x", "y"], []]}
-    assert ROWS.to_pandas()["score"].sum() == 0.25 + 1 / 3
+    assert ROWS.to_pandas()["score"].tolist() == [0.25, 1 / 3]
     assert ROWS.to_datasets()[0] == {"name": "a", "score": 0.25, "answers": ["x", "y"]}
 
 
@@ -40,7 +40,7 @@ def test_long_tables_and_texts_are_cut() -> None:
 
 def test_scores_of_several_texts_are_one_table() -> None:
     numbers = np.array([1, 2], np.int32)
-    one = TokenScores("a", numbers, np.array([[0, 1], [1, 3]], np.int32), np.float32([0.5, 0.25]), numbers)
+    one = TokenScores("a", numbers, np.array([[0, 1], [1, 3]], np.int32), np.array([0.5, 0.25], np.float32), numbers)
     table = Joined([one, one]).columns()
     assert table["document_id"] == ["a"] * 4
     assert table["end"] == [1, 3, 1, 3]

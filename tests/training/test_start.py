@@ -65,7 +65,7 @@ def first(base: ModelRef, tmp_path: Path) -> ModelRef:
     settings = LoraConfig(
         r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base.name), settings).save_pretrained(tmp_path / "first")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base.name), settings).save_pretrained(str(tmp_path / "first"))
     return ModelRef(str(tmp_path / "first"), device="cpu")
 
 

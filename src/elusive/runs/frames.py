@@ -10,7 +10,7 @@ from elusive.errors import ElusiveError
 if TYPE_CHECKING:
     import datasets
     import pandas
-    import polars
+    import polars  # pyright: ignore[reportMissingImports] # nothing here needs it
 
 SHOWN_ROWS = 20
 """Rows that a notebook shows."""

@@ -140,7 +140,7 @@ def _score(
     """`score_query_sets` with a model whose attention can be captured."""
     name = base.config.name_or_path or type(base).__name__
     max_length = settings.max_length or loading.config_context(base.config, name)
-    texts = tokenise(documents, tokenizer, settings, query_sets)
+    texts = tokenise(list(documents), tokenizer, settings, query_sets)
     check_vocabulary(texts, base)
     windows = [window for i, text in enumerate(texts) for window in windows_of(i, text, max_length)]
     heads_LH = (plan.layers, int(base.config.get_text_config(decoder=True).num_attention_heads))

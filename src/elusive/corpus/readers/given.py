@@ -10,7 +10,7 @@ from elusive.errors import ElusiveError
 
 from .row_documents import row_document
 
-Given = Iterable[Document | str | Mapping[str, Any]]
+Given = Iterable[Any] | Corpus
 """What `documents_of` takes; the rows of a datasets.Dataset and of a data frame are such mappings."""
 
 
@@ -70,9 +70,10 @@ def _document(value: Any, number: int) -> Document:
 
 def _plain(cell: Any) -> Any:
     """A cell as JSON has it: spans may stand in tuples, and in the arrays of a data frame."""
-    if isinstance(cell, tuple | list) or hasattr(cell, "tolist"):
-        values = cell.tolist() if hasattr(cell, "tolist") else cell
-        return [_plain(value) for value in values] if isinstance(values, tuple | list) else values
+    if not isinstance(cell, tuple | list) and hasattr(cell, "tolist"):
+        cell = cell.tolist()
+    if isinstance(cell, tuple | list):
+        return [_plain(value) for value in cell]
     return None if isinstance(cell, float) and cell != cell else cell  # what is missing is NaN in pandas
 
 
