@@ -27,13 +27,14 @@ def problems(schema: Any, value: Any, where: str = "") -> list[str]:
     kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
     if not isinstance(value, kinds[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
         return [f"{where}: not {schema['type']}"]
+    inside: Any = value
     if schema["type"] == "array":
-        return [found for item in value for found in problems(schema["items"], item, where)]
-    if schema["type"] != "object" or "properties" not in schema:
+        return [found for item in inside for found in problems(schema["items"], item, where)]
+    known: dict[str, Any] = schema.get("properties", {}) if schema["type"] == "object" else {}
+    if not known:
         return []
-    known = schema["properties"]
-    inner = [found for key in value if key in known for found in problems(known[key], value[key], f"{where}.{key}")]
-    return [*inner, *(f"{where}.{key}: unknown" for key in value if key not in known)]
+    inner = [found for key in inside if key in known for found in problems(known[key], inside[key], f"{where}.{key}")]
+    return [*inner, *(f"{where}.{key}: unknown" for key in inside if key not in known)]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
