@@ -504,7 +504,7 @@ class TestFiles:
     def test_groups_make_the_same_files(self, augmented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         results = augmented("contrast-cues")
         figures = write(tmp_path / "one", results)
-        monkeypatch.setattr("elusive.augmentation.stage._GROUP_DOCUMENTS", 2)
+        monkeypatch.setattr("elusive.augmentation.stage.GROUP_DOCUMENTS", 2)
         assert write(tmp_path / "many", iter(results)) == figures
         assert pq.ParquetFile(tmp_path / "many" / "train.parquet").num_row_groups == 4
         assert (tmp_path / "one" / "train.jsonl").read_bytes() == (tmp_path / "many" / "train.jsonl").read_bytes()

@@ -2,24 +2,23 @@
 
 import contextlib
 import dataclasses
-import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elusive.config.augmentation import AugmentSettings
+from elusive.config.engine import LOCAL, EngineSettings
 from elusive.config.models import ModelRef
 from elusive.config.scoring import ScoreSettings
 from elusive.config.server import RewriteSettings
 from elusive.config.toml import to_table
-from elusive.corpus.documents import Document, corpus_hash
+from elusive.corpus.documents import Document, StoredDocuments, corpus_hash, stored
 from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
+from elusive.models.ray_actors import ActorPool, Work
 from elusive.models.tokenizers import tokenizer_alone
 from elusive.runs.files import ProgressFunction, atomic_path, file_hash, silent
 from elusive.runs.parquet import WRITE
@@ -27,28 +26,17 @@ from elusive.runs.progress import shown
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import Measure, ScoreSet, entropy_set
-from elusive.scoring.shards import iterate_scores
+from elusive.scoring.shards import TokenScores, iterate_scores, scores_of_part
 
-from .arm import Arm, count_at_ceiling
+from .arm import Arm
 from .arms import arm_named
-from .copies import AugmentedDocument, AugmentedText, _batches, augment_documents, check_sets
-from .marks import COLUMN, COLUMN_TYPE
+from .copies import AugmentedDocument, _batches, augment_documents, check_sets
+from .groups import GROUP_DOCUMENTS, AugmentedCounts, TextGroup, text_group, train_schema
 from .protection import ANSWERS, check_protected
-from .rankings import RANKING, ranking_rows, ranking_schema
+from .rankings import RANKING, ranking_schema
 from .rewriting import REWRITES, Rewriter, check_rewrite, identity_of
 from .signals import no_head_entity
 from .summary import AugmentedCorpus
-from .survival import SpanCounts, added, survival
-
-TRAIN_SCHEMA = pa.schema([("text", pa.string()), ("id", pa.string()), ("copy", pa.int32()), ("arm", pa.string())])
-
-
-_GROUP_DOCUMENTS = 256
-
-
-def train_schema(arm: Arm) -> pa.Schema:
-    """Columns of train.parquet: TRAIN_SCHEMA, and marks where the arm makes any."""
-    return TRAIN_SCHEMA.append(pa.field(COLUMN, COLUMN_TYPE)) if arm.marks else TRAIN_SCHEMA
 
 
 def write_augmented(
@@ -65,60 +53,29 @@ def write_augmented(
     Returns:
         How much was written.
     """
-    folder = Path(folder)
-    documents = texts = dropped = chances = at_ceiling = ranked = unchanged = clues = headed = right = 0
-    marked, markable = 0.0, 0
-    columns, by_rank = train_schema(arm_named(arm)), arm_named(arm).ranked
-    intact: dict[str, SpanCounts] = {}
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    groups = (text_group(group, arm, settings) for group in _batches(augmented, GROUP_DOCUMENTS))
+    return write_groups(folder, groups, arm, settings)
+
+
+def write_groups(
+    folder: str | Path, groups: Iterable[TextGroup], arm: str, settings: AugmentSettings
+) -> AugmentedCorpus:
+    """`write_augmented` of documents that were made into groups, here or elsewhere."""
+    folder, counts = Path(folder), AugmentedCounts()
     with contextlib.ExitStack() as stack:
         lines, train, ranking = (
             stack.enter_context(atomic_path(folder / name)) for name in ("train.jsonl", "train.parquet", RANKING)
         )
         stream = stack.enter_context(lines.open("w", encoding="utf-8", newline="\n"))
+        columns, schema = train_schema(arm_named(arm)), ranking_schema(arm, settings)
         train_table = stack.enter_context(pq.ParquetWriter(train, columns, compression="zstd"))
-        schema = ranking_schema(arm, settings)
         ranking_table = stack.enter_context(pq.ParquetWriter(ranking, schema, **WRITE))
-        for group in _batches(augmented, _GROUP_DOCUMENTS):
-            rows = [text for item in group for text in item.texts]
-            written = [_train_row(text, columns) for text in rows]
-            stream.writelines(encode(row) + "\n" for row in written)
-            train_table.write_table(pa.table({name: [row[name] for row in written] for name in columns.names}, columns))
-            ranking_table.write_table(ranking_rows([item.ranked for item in group], schema))
-            documents, texts = documents + len(group), texts + len(rows)
-            dropped += sum(item.dropped for item in group)
-            chances += sum(item.droppable * (len(item.texts) - 1) for item in group)
-            for item in group:
-                ranks = item.ranked.ranks if by_rank else np.zeros_like(item.ranked.ranks)
-                counted = count_at_ceiling(ranks, item.ranked.drop_probability, settings.alpha)
-                at_ceiling, ranked = at_ceiling + counted[0], ranked + counted[1]
-            unchanged += sum(_unchanged(text, item) for item in group for text in item.texts[1:])
-            marked += sum(item.marked for item in group)
-            markable += sum(item.droppable for item in group for text in item.texts if text.marks)
-            clues += sum(len(item.ranked.clues) for item in group)
-            headed += sum(len(item.ranked.clues) for item in group if item.right_clues is not None)
-            right += sum(item.right_clues or 0 for item in group)
-            intact = added([intact, *(item.spans for item in group)])
-    return AugmentedCorpus(
-        documents,
-        texts,
-        mean_drop_rate=dropped / chances if chances else 0.0,
-        mean_mark_rate=marked / markable if markable else 0.0,
-        at_ceiling=at_ceiling / ranked if ranked else 0.0,
-        unchanged=unchanged / (texts - documents) if texts > documents else 0.0,
-        clues=clues,
-        right_clues=right / headed if headed else None,
-        survival=survival(intact),
-    )
-
-
-def _train_row(text: AugmentedText, columns: pa.Schema) -> dict[str, Any]:
-    row = {name: getattr(text, name) for name in TRAIN_SCHEMA.names}
-    return row | ({COLUMN: text.marks and text.marks.row} if COLUMN in columns.names else {})
-
-
-def _unchanged(copy: AugmentedText, document: AugmentedDocument) -> bool:
-    return copy.text == document.ranked.text and not (copy.marks and copy.marks.acts)
+        for group in groups:
+            stream.write(group.lines)
+            train_table.write_table(group.train)
+            ranking_table.write_table(group.ranking)
+            counts += group.counts
+    return counts.summary()
 
 
 def augment_corpus(
@@ -153,27 +110,105 @@ def augment_corpus(
         ElusiveError: if there is no such arm, scores are missing, unfinished or of another corpus, the folder was begun
             with other settings, or as `check_texts`.
     """
-    if arm_named(arm).rewrites:
+    made = _Augmentation(arm, dict(score_folders), trained, tokenizer, score, settings)
+    return _augmented(documents, folder, made, LOCAL, progress)
+
+
+def _augmented(
+    documents: Collection[Document],
+    folder: str | Path,
+    made: "_Augmentation",
+    engine: EngineSettings,
+    progress: ProgressFunction,
+) -> AugmentedCorpus:
+    if arm_named(made.arm).rewrites:
         raise ElusiveError(
-            f"The copies of arm {arm} are a language model's, which a recipe names in [rewrite]. Use it in a recipe "
-            "(elusive run), or call rewrite_corpus."
+            f"The copies of arm {made.arm} are a language model's, which a recipe names in [rewrite]. Use it in a "
+            "recipe (elusive run), or call rewrite_corpus."
         )
     documents = documents_of(documents)
-    with _stage(documents, folder, arm, score_folders, trained, score, settings) as stage:
+    with _stage(documents, folder, made.arm, made.score_folders, made.trained, made.score, made.settings) as stage:
         if not stage.done:
-            scores = {one: iterate_scores(path) for one, path in score_folders.items()}
-            augmented = augment_documents(
-                documents,
-                arm,
-                scores,
-                trained=trained,
-                tokenizer=tokenizer,
-                score=score,
-                settings=settings,
-                progress=progress,
-            )
-            stage.finish(to_json(write_augmented(stage.folder, augmented, arm, settings)))
+            local = engine.engine == "local"
+            groups = made.groups(documents, progress) if local else made.by_actors(documents, engine, progress)
+            stage.finish(to_json(write_groups(stage.folder, groups, made.arm, made.settings)))
         return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Augmentation:
+    """All that one arm's texts are made with, but the documents."""
+
+    arm: str
+    score_folders: dict[ScoreSet, Path]
+    trained: str
+    tokenizer: Any
+    score: ScoreSettings
+    settings: AugmentSettings
+
+    def groups(self, documents: Collection[Document], progress: ProgressFunction) -> Iterator[TextGroup]:
+        """The texts of a corpus, group by group; scores are read beside the documents."""
+        return self._groups(
+            documents, {one: iterate_scores(path) for one, path in self.score_folders.items()}, progress
+        )
+
+    def group(self, documents: Sequence[Document], first: int) -> TextGroup:
+        """The texts of one group, whose first document has this place in the corpus, from 0."""
+        scores = {one: scores_of_part(path, first, len(documents)) for one, path in self.score_folders.items()}
+        [group] = self._groups(documents, scores, silent)
+        return group
+
+    def _groups(
+        self,
+        documents: Collection[Document],
+        scores: Mapping[ScoreSet, Iterable[TokenScores]],
+        progress: ProgressFunction,
+    ) -> Iterator[TextGroup]:
+        augmented = augment_documents(
+            documents,
+            self.arm,
+            scores,
+            trained=self.trained,
+            tokenizer=self.tokenizer,
+            score=self.score,
+            settings=self.settings,
+            progress=progress,
+        )
+        return (text_group(group, self.arm, self.settings) for group in _batches(augmented, GROUP_DOCUMENTS))
+
+    def by_actors(
+        self, documents: Collection[Document], engine: EngineSettings, progress: ProgressFunction
+    ) -> Iterator[TextGroup]:
+        """The groups in order, made by the actors of a Ray cluster: each takes the number of a group."""
+        corpus = stored(documents)
+        places = tuple(corpus.places(GROUP_DOCUMENTS))
+        folders = {one: path.absolute() for one, path in self.score_folders.items()}
+        task = _Task(dataclasses.replace(self, score_folders=folders), corpus.path.absolute(), places)
+        pool = ActorPool(_group_maker, task, engine, in_order=True)
+        done = 0
+        for _, group in pool.done(range(len(places))):
+            done += group.counts.documents
+            progress(done, len(corpus))
+            yield group
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What an actor needs to know to make any group of an arm's texts."""
+
+    augmentation: _Augmentation
+    corpus: Path
+    places: tuple[int, ...]
+    """Where the documents of each group begin."""
+
+    def group(self, number: int) -> TextGroup:
+        """One group."""
+        part = StoredDocuments(self.corpus).part(self.places[number], GROUP_DOCUMENTS)
+        return self.augmentation.group(part, number * GROUP_DOCUMENTS)
+
+
+def _group_maker(task: _Task) -> Work:
+    return task.group
 
 
 def rewrite_corpus(
@@ -316,11 +351,56 @@ def augment_from_scores(
     Raises:
         ElusiveError: if the scores were captured in two ways, or as for `augment_corpus`.
     """
+    made = _from_scores(arm, scores, entropy, trained, excluded_tokens, settings or AugmentSettings())
+    return _augmented(documents, folder, made, LOCAL, progress)
+
+
+def augment_by_actors(
+    documents: Collection[Document],
+    folder: str | Path,
+    arm: str,
+    scores: Mapping[str, Path],
+    *,
+    entropy: Path | None = None,
+    trained: str = "large",
+    excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
+    settings: AugmentSettings | None = None,
+    engine: EngineSettings,
+) -> AugmentedCorpus:
+    """`augment_from_scores` by the actors of a Ray cluster, which make the same files; shows its progress.
+
+    Args:
+        documents: the corpus that was scored, of a corpus folder.
+        folder: as for `augment_from_scores`, like the next six.
+        arm: its name.
+        scores: folders of attention scores, which the actors can read.
+        entropy: folder of the trained model's entropies.
+        trained: the role of the model that will be trained.
+        excluded_tokens: never ranked and never dropped.
+        settings: dropout.
+        engine: the cluster, and what an actor gets of it.
+
+    Raises:
+        ElusiveError: if Ray is missing or its cluster cannot be used, or as for `augment_from_scores`.
+    """
+    made = _from_scores(arm, scores, entropy, trained, excluded_tokens, settings or AugmentSettings())
+    with shown(f"augment {arm}") as progress:
+        return _augmented(documents, folder, made, engine, progress)
+
+
+def _from_scores(
+    arm: str,
+    scores: Mapping[str, Path],
+    entropy: Path | None,
+    trained: str,
+    excluded_tokens: tuple[str, ...],
+    settings: AugmentSettings,
+) -> "_Augmentation":
+    """How the texts are made, with the tokenizer and the queries that the scores' own settings name."""
     made = {role: stage_settings(path) for role, path in scores.items()}
     for role, one in made.items():
         _check_measure(scores[role], one, "attention")
     _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
-    settings = settings or AugmentSettings()
     each = arm_named(arm).by_sentence(settings.cue_fusion)
     _check_each({scores[role]: one for role, one in made.items() if each}, arm)
     own = made[trained]
@@ -328,19 +408,11 @@ def augment_from_scores(
     if entropy:
         _check_measure(entropy, stage_settings(entropy), "entropy")
         sets[entropy_set(trained)] = entropy
-    return augment_corpus(
-        documents,
-        folder,
-        arm,
-        sets,
-        trained=trained,
-        tokenizer=tokenizer_alone(ModelRef(own["model"], own["revision"])),
-        score=ScoreSettings(
-            queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
-        ),
-        settings=settings,
-        progress=progress,
+    score = ScoreSettings(
+        queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
     )
+    tokenizer = tokenizer_alone(ModelRef(own["model"], own["revision"]))
+    return _Augmentation(arm, sets, trained, tokenizer, score, settings)
 
 
 def _check_measure(folder: Path, made: Mapping[str, Any], expected: Measure) -> None:

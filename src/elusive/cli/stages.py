@@ -8,6 +8,7 @@ import tyro
 
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.corpus import CorpusSettings
+from elusive.config.engine import EngineSettings
 from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import Dtype, ModelRef
 from elusive.config.run import ReportSettings
@@ -79,6 +80,7 @@ def score(
     each: bool = False,
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL)] = ModelRef("elusive/large"),
     settings: Annotated[ScoreSettings, panel(ScoreSettings(), "attention")] = ScoreSettings(),
+    engine: Annotated[EngineSettings, panel(EngineSettings(), "engine")] = EngineSettings(),
 ) -> Any:
     """Score tokens by the attention that they receive, or by entropy.
 
@@ -91,6 +93,7 @@ def score(
         each: Write what the queries of each sentence give, too.
         model: The model whose attention is captured.
         settings: Which attention counts, and how it is captured.
+        engine: Who scores.
     """
     from elusive.runs.progress import shown
     from elusive.scoring.shards import Kept
@@ -106,7 +109,17 @@ def score(
     if words := sink_of(model, settings.sink):
         say(f"{model.name}: {words}.")
     with shown(f"score {model.name}") as progress:
-        score_corpus(documents, output, model, settings, measure=measure, fields=fields, keep=keep, progress=progress)
+        score_corpus(
+            documents,
+            output,
+            model,
+            settings,
+            measure=measure,
+            fields=fields,
+            keep=keep,
+            engine=engine,
+            progress=progress,
+        )
     say(f"{output}: scored")
     return {"output": output, "documents": len(documents)}
 
@@ -121,6 +134,7 @@ def augment(
     trained: Literal["large", "small"] = "large",
     excluded_tokens: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STR ...")] = ScoreSettings.excluded_tokens,
     settings: Annotated[AugmentSettings, panel(AugmentSettings(), "dropout")] = AugmentSettings(),
+    engine: Annotated[EngineSettings, panel(EngineSettings(), "engine")] = EngineSettings(),
 ) -> Any:
     """Write one arm's texts: originals and copies with dropped tokens.
 
@@ -134,9 +148,10 @@ def augment(
         trained: Whose own attention the arm `attention` ranks by.
         excluded_tokens: Never ranked and never dropped, in addition to special tokens and white space.
         settings: How many tokens are dropped, and which.
+        engine: Who makes the texts.
     """
     from elusive.augmentation.arms import arm_named
-    from elusive.augmentation.stage import augment_from_scores
+    from elusive.augmentation.stage import augment_by_actors, augment_from_scores
     from elusive.augmentation.survival import survival_words
     from elusive.runs.progress import shown
 
@@ -145,18 +160,14 @@ def augment(
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
     documents = documents_of(corpus)
-    with shown(f"augment {arm}") as progress:
-        augmented = augment_from_scores(
-            documents,
-            output,
-            arm,
-            folders,
-            entropy=entropy,
-            trained=trained,
-            excluded_tokens=excluded_tokens,
-            settings=settings,
-            progress=progress,
-        )
+    given: dict[str, Any] = {"entropy": entropy, "trained": trained, "excluded_tokens": excluded_tokens}
+    if engine.engine == "ray":
+        augmented = augment_by_actors(documents, output, arm, folders, settings=settings, engine=engine, **given)
+    else:
+        with shown(f"augment {arm}") as progress:
+            augmented = augment_from_scores(
+                documents, output, arm, folders, settings=settings, progress=progress, **given
+            )
     say(f"{output}: {augmented.texts:,} texts, {augmented.rates_in_words()}")
     if words := augmented.clues_in_words():
         say(words)

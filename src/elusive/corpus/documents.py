@@ -118,6 +118,29 @@ class StoredDocuments(Collection[Document]):
     def __contains__(self, document: object) -> bool:
         return any(document == other for other in self)
 
+    def places(self, size: int) -> list[int]:
+        """Where each part of so many documents begins, in bytes of the file: for `part`, on this machine or another."""
+        places, place = [], 0
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(stream):
+                places += [place] if number % size == 0 else []
+                place += len(line)
+        return places
+
+    def part(self, place: int, size: int) -> list[Document]:
+        """The documents from a place on, at most so many.
+
+        Raises:
+            ElusiveError: if the file was changed into something else.
+        """
+        with self.path.open("rb") as stream:
+            stream.seek(place)
+            lines = list(itertools.islice(stream, size))
+        try:
+            return [_stored_document(json.loads(line)) for line in lines]
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self.path, f"after byte {place:,}: not a row that Elusive wrote, {error}") from None
+
     @cached_property
     def _count(self) -> int:
         return sum(1 for _ in read_jsonl(self.path))
@@ -277,3 +300,17 @@ def corpus_hash(documents: Iterable[Document]) -> str:
         row = [document.id, document.text, [list(span) for span in document.spans]]
         digest.update(json.dumps(row, ensure_ascii=True).encode() + b"\n")
     return digest.hexdigest()
+
+
+def stored(documents: Collection[Document]) -> StoredDocuments:
+    """Documents that other processes can read too.
+
+    Raises:
+        ElusiveError: if they are none of a corpus folder.
+    """
+    if not isinstance(documents, StoredDocuments):
+        raise ElusiveError(
+            "--engine ray: expected a corpus folder, whose documents each actor reads by their place, got another "
+            "source. Make one first: elusive generate --source SOURCE --output CORPUS."
+        )
+    return documents

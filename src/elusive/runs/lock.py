@@ -149,7 +149,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     try:
         lock.write(Owner.here())
         _held[place] = lock
-        _remove_temporaries(place)
+        remove_temporaries(place)
         yield
     finally:
         if _held.get(place) is lock:
@@ -277,7 +277,7 @@ def _began(process: int) -> float | None:
         return None
 
 
-def _remove_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove what killed commands had begun to write, except in sub-folders that another command may be using."""
     for place, inside, files in os.walk(folder):
         inside[:] = [name for name in inside if not was_left_locked(Path(place) / name)]

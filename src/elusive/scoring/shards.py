@@ -16,7 +16,7 @@ from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path
 from elusive.runs.frames import Tabular
 from elusive.runs.parquet import WRITE, opened_parquet
-from elusive.runs.stage import refuse_old_folder
+from elusive.runs.stage import refuse_old_folder, stage_settings
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("document_id", pa.string()),
@@ -249,6 +249,29 @@ def iterate_scores(folder: str | Path, ids: Collection[str] | None = None) -> It
     if not (folder / "done.json").exists():
         raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
     return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path, ids))
+
+
+def scores_of_part(folder: str | Path, first: int, count: int) -> list[TokenScores]:
+    """The scores of some documents of a finished `score_corpus`, by their place in the corpus.
+
+    Args:
+        folder: the score set.
+        first: the first document, from 0.
+        count: so many from there on.
+
+    Raises:
+        ElusiveError: if a shard is missing or cannot be read.
+    """
+    size, last = stage_settings(folder)["shard_documents"], first + count - 1
+    numbers = range(first // size, last // size + 1)
+    scores = [row for number in numbers for row in read_shard(shard_path(folder, number))]
+    before = numbers[0] * size
+    return scores[first - before : first - before + count]
+
+
+def shard_path(folder: str | Path, number: int) -> Path:
+    """The file of a shard."""
+    return Path(folder) / f"part-{number:05d}.parquet"
 
 
 def read_scores(folder: str | Path) -> list[TokenScores]:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import platform
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +16,16 @@ import transformers
 from transformers import PreTrainedConfig
 
 from elusive.attention import ATTENTION, attention_to_load
+from elusive.config.engine import LOCAL, EngineSettings
 from elusive.config.models import ModelRef
 from elusive.config.scoring import ScoreSettings, Sink
-from elusive.corpus.documents import Document, corpus_hash
+from elusive.corpus.documents import Document, StoredDocuments, corpus_hash, stored
 from elusive.corpus.readers.given import Given, documents_of
 from elusive.errors import ElusiveError
 from elusive.models import loading, processes
+from elusive.models.ray_actors import ActorPool, Work
 from elusive.runs.files import ProgressFunction, silent
+from elusive.runs.lock import remove_temporaries
 from elusive.runs.progress import shown_together
 from elusive.runs.stage import Stage
 from elusive.runs.terminal import note
@@ -30,7 +34,7 @@ from .entropy import entropy_of_documents
 from .positions import answer_spans
 from .score import score_query_sets
 from .sets import Measure, QuerySet, ScoreSet
-from .shards import Kept, TokenScores, write_shard
+from .shards import Kept, TokenScores, shard_path, write_shard
 from .sinks import sink_in_words
 
 
@@ -95,6 +99,7 @@ def score_corpus(
     measure: Measure = "attention",
     fields: Sequence[str] = (),
     keep: Collection[Kept] = (),
+    engine: EngineSettings = LOCAL,
     progress: ProgressFunction = silent,
 ) -> None:
     """Score a corpus into a folder of Parquet shards; begun again, only what is missing is scored.
@@ -107,6 +112,7 @@ def score_corpus(
         measure: what is scored: attention (`score_documents`) or entropy (`entropy_of_documents`).
         fields: only spans of these fields (empty: all but the head fields).
         keep: what to write in addition, in columns of their own, as in `score_documents`.
+        engine: who scores the shards; they are the same.
         progress: called with (documents done, all documents).
 
     Raises:
@@ -120,7 +126,7 @@ def score_corpus(
         )
     query_set = QuerySet(settings.queries if measure == "attention" else "all", tuple(fields), "sentences" in keep)
     output = _Output(Path(folder), documents_of(documents), measure, query_set, progress)
-    _score_together([output], model, settings, per_head="heads" in keep)
+    _score_together([output], model, settings, per_head="heads" in keep, engine=engine)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,18 +142,29 @@ class _Output:
 
     def shard(self, number: int) -> Path:
         """The file of a shard."""
-        return self.folder / f"part-{number:05d}.parquet"
+        return shard_path(self.folder, number)
 
     def shards(self, size: int) -> int:
         """Number of shards of so many documents."""
         return math.ceil(len(self.documents) / size)
+
+    def lacking(self, size: int) -> list[int]:
+        """Numbers of the shards that its folder does not hold."""
+        return [number for number in range(self.shards(size)) if not self.shard(number).exists()]
 
     def in_shard(self, number: int, size: int) -> int:
         """Number of documents of a shard."""
         return min(max(len(self.documents) - number * size, 0), size)
 
 
-def _score_together(outputs: Sequence[_Output], model: ModelRef, settings: ScoreSettings, *, per_head: bool) -> None:
+def _score_together(
+    outputs: Sequence[_Output],
+    model: ModelRef,
+    settings: ScoreSettings,
+    *,
+    per_head: bool,
+    engine: EngineSettings = LOCAL,
+) -> None:
     """Score a corpus with one model into the folders of several score sets, with one forward pass for all of attention.
 
     Of each set, only the shards that its folder does not hold are scored.
@@ -165,7 +182,8 @@ def _score_together(outputs: Sequence[_Output], model: ModelRef, settings: Score
         for output in outputs:
             if output not in unfinished:
                 output.progress(len(output.documents), len(output.documents))
-        for output in _written(unfinished, scorer):
+        written = _written(unfinished, scorer) if engine.engine == "local" else _by_actors(unfinished, scorer, engine)
+        for output in written:
             figures = {"documents": len(output.documents), "shards": output.shards(settings.shard_documents)}
             seconds = round(time.monotonic() - began, 3)
             stages[output].finish({**figures, "seconds": seconds, "score_sets": len(unfinished)})
@@ -174,10 +192,7 @@ def _score_together(outputs: Sequence[_Output], model: ModelRef, settings: Score
 def _written(outputs: Sequence[_Output], scorer: "_Scorer") -> Iterator[_Output]:
     """Write the shards that are missing; gives each output when all its shards are there."""
     size = scorer.settings.shard_documents
-    lacking = {
-        output: [number for number in range(output.shards(size)) if not output.shard(number).exists()]
-        for output in outputs
-    }
+    lacking = {output: output.lacking(size) for output in outputs}
     yield from (output for output in outputs if not lacking[output])
     done = {
         output: len(output.documents) - sum(output.in_shard(number, size) for number in numbers)
@@ -201,6 +216,61 @@ def _written(outputs: Sequence[_Output], scorer: "_Scorer") -> Iterator[_Output]
             done[output] += len(scores[output])
             if number == lacking[output][-1]:
                 yield output
+
+
+def _by_actors(outputs: Sequence[_Output], scorer: "_Scorer", engine: EngineSettings) -> Iterator[_Output]:
+    """What `_written` does, by the actors of a Ray cluster: each takes the number of a shard, and writes it."""
+    size = scorer.settings.shard_documents
+    for output in outputs:
+        documents = stored(output.documents)
+        lacking = output.lacking(size)
+        done = len(documents) - sum(output.in_shard(number, size) for number in lacking)
+        place = dataclasses.replace(output, folder=output.folder.absolute(), documents=(), progress=silent)
+        corpus = documents.path.absolute(), tuple(documents.places(size))
+        task = _Task(scorer, place, scorer.made_with(output), *corpus)
+        for number, _ in ActorPool(_shard_writer, task, engine, uses_gpu=True).done(lacking):
+            done += output.in_shard(number, size)
+            output.progress(done, len(documents))
+        remove_temporaries(output.folder)  # of actors that were killed
+        yield output
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What an actor needs to know to write any shard of a score set."""
+
+    scorer: "_Scorer"
+    output: _Output
+    """Without its documents."""
+    made_with: dict[str, Any]
+    """What the command that started the actors has: models, settings and versions."""
+    corpus: Path
+    places: tuple[int, ...]
+    """Where the documents of each shard begin."""
+
+    def write(self, number: int) -> None:
+        """Write one shard, unless another actor did."""
+        path = self.output.shard(number)
+        if not path.exists():
+            part = StoredDocuments(self.corpus).part(self.places[number], self.scorer.settings.shard_documents)
+            [scores] = self.scorer.scores(part, {self.output: 0})
+            write_shard(path, scores)
+
+
+def _shard_writer(task: _Task) -> Work:
+    """Begin as an actor.
+
+    Raises:
+        ElusiveError: if this machine has other versions or weights than that of the command.
+    """
+    here = task.scorer.made_with(task.output)
+    if other := [name for name, value in task.made_with.items() if here.get(name) != value]:
+        differing = "; ".join(f"{name} {task.made_with[name]} there, {here.get(name)} here" for name in other)
+        raise ElusiveError(
+            f"{platform.node()} would score otherwise than the machine that started it ({differing}). Install the same "
+            "versions on all machines of the cluster, and give them the same model."
+        )
+    return task.write
 
 
 def _stretches(wanted: Mapping[_Output, int]) -> Iterator[tuple[int, int, list[_Output]]]:
@@ -257,6 +327,10 @@ class _Scorer:
 
     def identity(self, output: _Output) -> dict[str, Any]:
         """All that the scores of a set depend on; JSON types only."""
+        return {**self.made_with(output), "corpus": corpus_hash(output.documents)}
+
+    def made_with(self, output: _Output) -> dict[str, Any]:
+        """All but the corpus that the scores of a set depend on."""
         settings, queries = self.settings, output.query_set
         of_attention = {
             "queries": queries.queries,
@@ -278,7 +352,6 @@ class _Scorer:
             **({"sink": "first-token"} if sink_of(self.model, settings.sink) else {}),
             "max_length": settings.max_length,
             "shard_documents": settings.shard_documents,
-            "corpus": corpus_hash(output.documents),
         }
 
 
