@@ -38,7 +38,7 @@ def recall(
 
     Clue recall: how much of the head entity is among the k best tokens at cues.
 
-    Then how many clues each arm would write, how many are right, and which to use.
+    Then: the clues that each arm would write, those right, and which to use.
 
     Args:
         corpus: A corpus whose spans mark a head entity and answers.
