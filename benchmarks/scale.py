@@ -77,7 +77,7 @@ def measured(corpus: Path, scores: Path, actors: int, model: str, documents: int
 
 def print_items(counts: Sequence[int]) -> None:
     """What the driver holds and spends for items whose work is nothing; one process for all, so memory only grows."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -48,7 +48,7 @@ def test_a_source_that_actors_cannot_read_by_place_is_refused(tmp_path: Path, co
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ElusiveError, match=r"pip install 'elusive\[ray\]'"):
-        list(ActorPool(print, None, RAY).done([1]))
+        list(ActorPool(lambda _: print, None, RAY).done([1]))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     # Ray starts its workers at niceness 15, where a busy machine hardly lets them run.
     for name, value in {"RAY_worker_niceness": "0", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}.items():
         monkeypatch.setenv(name, value)
-    import ray
-    from ray.cluster_utils import Cluster
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     made.add_node(num_cpus=1)
@@ -119,7 +119,7 @@ def kill_an_actor() -> None:
 def test_nothing_is_lost_or_doubled_when_one_is_killed(
     victim: str, cluster: Any, tmp_path: Path, corpus: Corpus, expected: Path
 ):
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     ray.init(cluster.address, log_to_driver=False)
     folder = tmp_path / "scores"
@@ -154,7 +154,7 @@ def test_a_killed_command_goes_on_where_it_was(cluster: Any, tmp_path: Path, cor
 
 def on_a_full_disk(full: str) -> Callable[[int], str]:
     """Work that the disk of one node ("": of all) refuses."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     node = ray.get_runtime_context().get_node_id()
 
@@ -171,7 +171,7 @@ def on_a_full_disk(full: str) -> Callable[[int], str]:
 @needs_ray
 @pytest.mark.slow
 def test_a_full_disk_of_one_node_leaves_its_items_to_the_others(cluster: Any, monkeypatch: pytest.MonkeyPatch):
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     ray.init(cluster.address, log_to_driver=False)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -115,7 +115,7 @@ def augment_corpus(
 
 
 def _augmented(
-    documents: Collection[Document],
+    documents: Given,
     folder: str | Path,
     made: "_Augmentation",
     engine: EngineSettings,

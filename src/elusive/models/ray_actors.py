@@ -132,8 +132,8 @@ def _connected(engine: EngineSettings) -> Iterator[Any]:
     """Ray, connected; what was started here is stopped here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ElusiveError(f"--engine ray needs Ray Data ({error}). Run: pip install 'elusive[ray]'") from None
     if ray.is_initialized():  # by whoever calls, who also stops it
