@@ -17,7 +17,8 @@ people = 2
 [augment]
 copies = 1
 """
-VERBS_THAT_WRITE_NOTHING = {"settings"}
+WITHOUT_A_FOLDER = {"settings", "completion", "init", "merge"}
+"""They write nothing, a file, or a folder that is whole or not there."""
 COMMANDS: Mapping[str, tuple[str, str]] = {
     # The folder that is in use, and the rest of the command.
     "generate": ("new", "--output new --people 2"),
@@ -30,6 +31,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("new", "texts --output new"),
     "report": ("run/report", "run"),
     "run": ("run", "recipe.toml"),
+    "demo": ("new", "--output new"),
+    "questions": ("new", "corpus --output new --engine cloze"),
+    "learn": ("new", "corpus --output new"),
     "sweep": ("new", "recipe.toml --output new"),
     "pretrain": ("new", "pretrain.toml --output new"),
     "reproduce": ("new", "figure2 --family embedded --output new"),
@@ -70,7 +74,7 @@ def refused(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_every_verb_is_tried() -> None:
-    assert COMMANDS.keys() == VERBS.keys() - VERBS_THAT_WRITE_NOTHING
+    assert COMMANDS.keys() == VERBS.keys() - WITHOUT_A_FOLDER
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

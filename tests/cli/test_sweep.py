@@ -145,10 +145,10 @@ def test_texts_and_scores_are_shared_by_trials_that_differ_in_training(swept):
 
 def test_the_tables_are_printed_and_kept(swept, recipe, capsys, trained):
     main(["sweep", str(recipe), "--output", str(swept)])
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     text = (swept / "sweep.md").read_text()
     assert text in printed
-    assert "train and evaluate: 8 models, 1 at a time, 8 of them trained before" in printed
+    assert "train and evaluate: 8 models, 1 at a time, 8 of them trained before" in said
     assert f"Every trial: {swept / 'trials.jsonl'}" in printed
     assert "## All arms at equal settings: learning_rate 0.002, beta 0.05" in text, "the recipe's own"
     assert "both ways" in text
@@ -273,7 +273,7 @@ def test_averages_of_one_training(recipe, tmp_path, trained, capsys):
     flags = [str(recipe), "--output", str(tmp_path), *(word for flag in flags for word in ("--set", flag))]
     main(["sweep", *flags, "--set", 'sweep.grid={"train.average" = [0.5, 1.0]}'])
     assert [Path(one).parent.name for one in trained] == ["average-1.0"]
-    assert "train and evaluate: 1 model, 1 at a time" in capsys.readouterr().out
+    assert "train and evaluate: 1 model, 1 at a time" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.safetensors"))
     rows = rows_of(tmp_path)
     assert [row["trial"] for row in rows] == ["", "average-0.5", "average-1.0"]
@@ -302,8 +302,8 @@ def test_a_search_goes_on_to_the_trials_of_one_that_was_not_stopped(recipe, tmp_
     assert len(rates) == 2
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     assert len([row for row in rows if row["arm"] == "random"]) == 2, "what is not searched has one trial"
-    printed = capsys.readouterr().out
-    assert "round 2 of 2" in printed
+    printed, said = capsys.readouterr()
+    assert "round 2 of 2" in said
     assert "The search saw all questions" in printed
     run("parts", 1)
     del trained[:]

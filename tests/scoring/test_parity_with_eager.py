@@ -8,7 +8,6 @@ from elusive.attention import tiles
 from elusive.attention.received import received_attention
 from elusive.attention.recorder import Recorder, recording
 from elusive.config.scoring import ScoreSettings
-from elusive.errors import ElusiveError
 from elusive.scoring.positions import query_positions
 from elusive.scoring.score import score_documents
 from elusive.scoring.shards import TokenScores
@@ -209,10 +208,13 @@ def test_a_lora_wrapped_model_scores_as_its_merged_weights():
         np.testing.assert_allclose(one.scores, two.scores, rtol=0, atol=1e-5)
 
 
-def test_another_attention_is_refused():
-    _, eager = model_pair("llama")
-    with pytest.raises(ElusiveError, match="runs the attention 'eager', expected 'elusive'"):
-        score_documents(tiny_documents(2), eager, tiny_tokenizer(), ScoreSettings(queries="all"))
+def test_a_model_under_another_attention_gives_the_same_and_is_left_under_it():
+    ours, eager = model_pair("llama")
+    documents, settings = tiny_documents(2), ScoreSettings(queries="all")
+    got = score_documents(documents, eager, tiny_tokenizer(), settings)
+    for one, two in zip(got, score_documents(documents, ours, tiny_tokenizer(), settings), strict=True):
+        np.testing.assert_array_equal(one.scores, two.scores)
+    assert eager.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("bos", [True, False])

@@ -23,6 +23,7 @@ from elusive.corpus.stage import make_corpus
 from elusive.corpus.wording import listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
+from elusive.runs.lock import locked
 from elusive.runs.stage import Stage
 from elusive.runs.terminal import note
 from elusive.runs.typed_json import from_json, to_json
@@ -76,7 +77,8 @@ def make_questions(
     """
     check_writer(settings)
     began = time.monotonic()
-    read = make_corpus(corpus, Path(folder) / READ, tokenizer)
+    with locked(folder):  # in use, it is refused before anything is read into it
+        read = make_corpus(corpus, Path(folder) / READ, tokenizer)
     identity = {"questions": identity_of(settings), "corpus": corpus_hash(read.documents)}
     with Stage(folder, identity, beside=(READ,)) as stage:
         if stage.done:

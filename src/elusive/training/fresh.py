@@ -163,7 +163,7 @@ class FreshCopies(Dataset):
         Example:
             >>> import elusive
             >>> pair = elusive.Pair.load("elusive/large", "elusive/small", device="cpu")
-            >>> copies = FreshCopies.of_clues(pair.clues(elusive.biography_corpus(1)[0]))
+            >>> copies = FreshCopies.of_clues(pair.clues(elusive.biography_corpus(1, seed=1)[0]))
             >>> len(copies), copies.text(1, epoch=0) == copies.text(1, epoch=1)
             (11, False)
         """
