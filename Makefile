@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test check campaign wheel clean
+.PHONY: demo test check campaign wheel docs clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/elusive demo
@@ -32,6 +32,10 @@ campaign: $(VENV)/.ready-test
 wheel: $(VENV)/.ready-test
 	.ci/wheel
 
+# The site, in build/site: warnings are errors.
+docs: $(VENV)/.ready-docs
+	$(VENV)/bin/python site/build.py build/site
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Elusive needs Python >= 3.11, this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv $(VENV)
@@ -45,14 +49,9 @@ $(VENV)/.ready-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) '.[test]'
 	touch $@
 
-clean:
-	rm -rf $(VENV) runs build *.egg-info src/*.egg-info
-
-# The site, in build/site: warnings are errors.
-.PHONY: docs
-docs: $(VENV)/.ready-docs
-	$(VENV)/bin/python site/build.py build/site
-
 $(VENV)/.ready-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) '.[docs]'
 	touch $@
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info src/*.egg-info
