@@ -4,8 +4,8 @@ Axes: C copies, S sentences, T tokens.
 """
 
 import functools
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -23,6 +23,22 @@ from .forms import written
 from .ordering import random_order
 from .protection import matched_places
 from .rankings import RankedDocument
+
+
+class _Sentences(NamedTuple):
+    """What all edited copies of a document share."""
+
+    document_id: str
+    borders: list[tuple[int, int]]
+    """Characters of each sentence, the white space around it included."""
+    begin: str
+    """White space before the first."""
+    gaps: list[str]
+    """White space behind each. It stays where it is: a paragraph ends where one ended."""
+    in_blocks: set[int]
+    """Numbers of those that hold code or a part of a table."""
+    clues: dict[int, str]
+    """Clues by their sentence's first character, of sentences outside blocks."""
 
 
 class CopyWriter:
@@ -50,11 +66,10 @@ class CopyWriter:
         """
         if not self.edits(ranked):
             return self._kept(ranked, kept_CT)
-        borders = sentences(ranked.text)
-        in_blocks = self._in_blocks(ranked, borders)
+        shared = self._sentences(ranked)
         return [
-            self._edited(ranked, borders, in_blocks, parts, copy)
-            for parts, copy in zip(self._kept_sentences(ranked, kept_CT, borders), copies, strict=True)
+            self._edited(shared, parts, copy)
+            for parts, copy in zip(self._kept_sentences(ranked, kept_CT, shared.borders), copies, strict=True)
         ]
 
     def edits(self, ranked: RankedDocument) -> bool:
@@ -123,44 +138,40 @@ class CopyWriter:
             if any(start < block_end and end > block_start for block_start, block_end in blocks)
         }
 
-    def _edited(
-        self,
-        ranked: RankedDocument,
-        borders: Sequence[tuple[int, int]],
-        in_blocks: Collection[int],
-        parts: Sequence[str],
-        copy: int,
-    ) -> str:
-        parts = self._with_clues(ranked, borders, in_blocks, parts, copy)
-        text = ranked.text
-        # The white space between sentences stays where it is: a paragraph ends where one ended.
-        gaps = [text[start + len(text[start:end].rstrip()) : end] for start, end in borders]
-        if self.reorders:
-            generator = copy_generator(self.settings.seed, ranked.document_id, copy, "order")
-            order = random_order([part + gap for part, gap in zip(parts, gaps, strict=True)], generator, in_blocks)
-            parts = [parts[number] for number in order]
-        begin = text[: len(text) - len(text.lstrip())]
-        return begin + "".join(part + gap for part, gap in zip(parts, gaps, strict=True) if part)
+    def _sentences(self, ranked: RankedDocument) -> _Sentences:
+        text, borders = ranked.text, sentences(ranked.text)
+        in_blocks = self._in_blocks(ranked, borders)
+        starts_in_blocks = {borders[number][0] for number in in_blocks}
+        return _Sentences(
+            ranked.document_id,
+            borders,
+            text[: len(text) - len(text.lstrip())],
+            [text[start + len(text[start:end].rstrip()) : end] for start, end in borders],
+            in_blocks,
+            {
+                clue.sentence: text[clue.start : clue.end]
+                for clue in ranked.clues
+                if clue.sentence not in starts_in_blocks
+            },
+        )
 
-    def _with_clues(
-        self,
-        ranked: RankedDocument,
-        borders: Sequence[tuple[int, int]],
-        in_blocks: Collection[int],
-        parts: Sequence[str],
-        copy: int,
-    ) -> list[str]:
+    def _edited(self, shared: _Sentences, parts: Sequence[str], copy: int) -> str:
+        parts = self._with_clues(shared, parts, copy)
+        if self.reorders:
+            generator = copy_generator(self.settings.seed, shared.document_id, copy, "order")
+            whole = [part + gap for part, gap in zip(parts, shared.gaps, strict=True)]
+            parts = [parts[number] for number in random_order(whole, generator, shared.in_blocks)]
+        return shared.begin + "".join(part + gap for part, gap in zip(parts, shared.gaps, strict=True) if part)
+
+    def _with_clues(self, shared: _Sentences, parts: Sequence[str], copy: int) -> list[str]:
         """The sentences of a copy, some with their clue."""
-        sentences_in_blocks = {borders[number][0] for number in in_blocks}
-        clues = {clue.sentence: clue for clue in ranked.clues if clue.sentence not in sentences_in_blocks}
-        generator = copy_generator(self.settings.seed, ranked.document_id, copy, "clues")
+        generator = copy_generator(self.settings.seed, shared.document_id, copy, "clues")
         # Drawn for all sentences, so that arms with other clues write them in the same ones, and in the same forms.
-        chances_S2, forms = generator.random((len(borders), 2)).tolist(), self.settings.insert_forms
+        chances_S2, forms = generator.random((len(shared.borders), 2)).tolist(), self.settings.insert_forms
         edited = list(parts)
-        for number, ((start, _), (chance, form)) in enumerate(zip(borders, chances_S2, strict=True)):
-            if parts[number] and start in clues and chance < self.settings.insert_share:
-                clue = ranked.text[clues[start].start : clues[start].end]
-                edited[number] = written(clue, parts[number], forms[int(form * len(forms))])
+        for number, ((start, _), (chance, form)) in enumerate(zip(shared.borders, chances_S2, strict=True)):
+            if parts[number] and start in shared.clues and chance < self.settings.insert_share:
+                edited[number] = written(shared.clues[start], parts[number], forms[int(form * len(forms))])
         return edited
 
     def text_tokens(self, ranked: RankedDocument) -> Bool[np.ndarray, " tokens"]:
