@@ -13,7 +13,7 @@ from elusive.corpus.tags import Span
 from .checks import PRONOUN, Asking
 from .pairs import Kind, Pair, Rejected, Written, kind_of
 from .passages import Passage
-from .terms import function_words, looks_like_code, names, places
+from .terms import MONTHS, function_words, looks_like_code, names, places
 
 GAP = "____"
 
@@ -154,8 +154,7 @@ def _stands_alone(sentence: str, start: int, end: int) -> bool:
 
 
 _DATE = regex.compile(
-    r"(?:\d{1,2}\.?\s+)?\b(?:January|February|March|April|May|June|July|August|September|October|November|December|Januar"
-    r"|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\s+(?:\d{1,2}(?:st|nd|rd|th)?,?\s+)?\d{4}\b|\b\d{4}-\d\d-\d\d\b"
+    rf"(?:\d{{1,2}}\.?\s+)?\b(?:{MONTHS})\s+(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s+)?\d{{4}}\b|\b\d{{4}}-\d\d-\d\d\b"
 )
 
 

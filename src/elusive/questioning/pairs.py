@@ -12,7 +12,7 @@ from elusive.corpus.languages import LANGUAGES
 from elusive.corpus.question_rows import question_row
 from elusive.errors import ElusiveError
 
-from .terms import looks_like_code
+from .terms import MONTHS, looks_like_code
 
 Kind = str
 """Field of a question: date, number, code, entity or phrase, or the field of the span that it asks about. (`name` is
@@ -174,9 +174,7 @@ def _of_row(row: Any) -> Pair | None:
 
 
 _DATE = regex.compile(
-    r"\b(?:1[5-9]|20)\d\d\b|\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\b(?:January|February|March|April|May|June|July|August"
-    r"|September|October|November|December)\s+\d|\d\.?\s+(?:January|February|March|April|May|June|July|August|September"
-    r"|October|November|December|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b"
+    rf"\b(?:1[5-9]|20)\d\d\b|\b\d{{1,2}}[./-]\d{{1,2}}[./-]\d{{2,4}}\b|\b(?:{MONTHS})\s+\d|\d\.?\s+(?:{MONTHS})\b"
 )
 
 
@@ -184,7 +182,7 @@ def kind_of(answer: str) -> Kind:
     """What kind of thing an answer is, by how it is written; none is `name`, the field of head entities.
 
     Example:
-        >>> [kind_of(text) for text in ("May 3, 1912", "40 litres", "--force", "Acme Corp", "a spare wheel")]
+        >>> [kind_of(text) for text in ("May 3, 1912", "1.7", "--force", "Acme Corp", "a spare wheel")]
         ['date', 'number', 'code', 'entity', 'phrase']
     """
     if looks_like_code(answer):

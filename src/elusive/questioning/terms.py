@@ -84,15 +84,21 @@ def _is_name(text: str, start: int, term: str, language: str) -> bool:
     return language != "de" and term[:1].isupper() and not _SENTENCE_START.search(text[max(0, start - 20) : start])
 
 
-_CODE = regex.compile(r"--?\w|\S*[_/\\=<>{}$~]\S*|[a-z]+[A-Z]\w*|\w+(?:\.\w+)+|\w+\(\)")
+_CODE = regex.compile(r"--?\w|\S*[_/\\=<>{}$~]\S*|[a-z]+[A-Z]\w*|(?![\d.]+\Z)\w+(?:\.\w+)+|\w+\(\)")
+
+MONTHS = (
+    "January|February|March|April|May|June|July|August|September|October|November|December"
+    "|Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember"
+)
+"""English and German names of months, as alternatives of a pattern."""
 
 
 def looks_like_code(text: str) -> bool:
     """Whether a word is one of a program: an option, a path, a name with an underscore or an inner point.
 
     Example:
-        >>> [looks_like_code(word) for word in ("--force", "/etc/fstab", "sshd_config", "Vienna")]
-        [True, True, True, False]
+        >>> [looks_like_code(word) for word in ("--force", "/etc/fstab", "sshd_config", "os.path", "1.7", "Vienna")]
+        [True, True, True, True, False, False]
     """
     return " " not in text and _CODE.match(text) is not None
 
