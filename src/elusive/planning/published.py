@@ -18,7 +18,7 @@ class PublishedModel:
     Attributes:
         architecture: its model_type in transformers.
         parameters: how many it has, as published.
-        licence: of its weights, as the hub names it.
+        licence: of its weights, by the hub's name for it.
         gated: the hub asks for an account that has accepted the licence.
         shape: its sizes, see `ModelShape`.
     """

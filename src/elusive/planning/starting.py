@@ -51,6 +51,7 @@ def _head(name: str, preset: Preset, settings: str) -> Iterator[str]:
         yield from _comment(f"Gated: accept the licence at {pages}, then run `hf auth login`.")
     if preset.note:
         yield from _comment(preset.note)
+    yield from _comment("Sizes and licences are not looked up on the hub: see there.")
     yield "#"
     yield from _comment(
         f"What it takes on one {H100.name} ({H100.memory_bytes / 1e9:g} GB), if that holds everything: estimated by "
