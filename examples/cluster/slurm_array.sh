@@ -15,4 +15,4 @@ for model in "${LARGE:=meta-llama/Meta-Llama-3-8B}" "${SMALL:=meta-llama/Llama-3
     elusive score "corpora/$part" --output "scores/$part/${model##*/}" --model "$model" --queries all
 done
 elusive augment "corpora/$part" --output "augmented/$part" \
-    --large "scores/$part/${LARGE##*/}" --small "scores/$part/${SMALL##*/}" --arm contrast-cues
+    --large "scores/$part/${LARGE##*/}" --small "scores/$part/${SMALL##*/}" --arm contrast-all
