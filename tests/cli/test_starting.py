@@ -148,6 +148,9 @@ def test_a_flag_that_is_unknown_names_the_nearest(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--questoins", "q"])
     assert "unknown flag --questoins. Did you mean --questions?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--jsn"])
+    assert "unknown flag --jsn. Did you mean --json?" in capsys.readouterr().err
 
 
 # ---- what a verb loads

@@ -103,7 +103,7 @@ def _near_flags(function: Callable[..., Any], arguments: Sequence[str]) -> Itera
         yield
     except SystemExit as stop:
         if stop.code:
-            known = flags_of(function)
+            known = [*flags_of(function), *OUTPUT_FLAGS]
             given = [one.partition("=")[0].replace("_", "-") for one in arguments if one.startswith("--")]
             for flag in given:
                 near = difflib.get_close_matches(flag, known, n=1)
