@@ -10,7 +10,7 @@ import logging
 import os
 import pickle  # of what passes between processes, as Ray does it; never of a file
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from elusive.config.engine import EngineSettings
@@ -22,7 +22,7 @@ Work = Callable[[int], Any]
 _MOST_BLOCKS = 4096
 """Ray Data keeps account of so many blocks at the most, however many items there are."""
 _PAUSE_SECONDS = 5.0
-"""An actor whose disk refuses to be written waits so long, or it would take, and fail, most of the items."""
+"""An actor whose disk refuses to be written waits so long, or it would take, and fail, most of the items of a round."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,32 +46,33 @@ class ActorPool:
     def done(self, items: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Do all items; gives the number and the result of each.
 
-        An item that a node's disk refused is done again, elsewhere if there is an elsewhere, until a round finishes
-        none.
+        What a node's disk refused is done again by actors of other nodes, as long as there are any.
 
         Raises:
             ElusiveError: if Ray is missing or its cluster cannot be reached, has no room for an actor, or as the work.
         """
+        full: set[str] = set()
         with _connected(self.engine) as ray:
             while items:
                 refused: dict[int, str] = {}
-                for row in self._rows(ray, items):
+                for row in self._rows(ray, items, full):
                     if not row["error"]:
                         yield row["item"], pickle.loads(row["made"])
                     elif row["again"] and not self.in_order:
                         refused[row["item"]] = row["error"]
+                        full.add(row["node"])
                     else:
                         raise ElusiveError(row["error"])
-                if len(refused) == len(items):
+                if refused and not _nodes_with_room(ray, self.engine.ray_cpus) - full:
                     raise ElusiveError(next(iter(refused.values())))
                 items = sorted(refused)
 
-    def _rows(self, ray: Any, items: Sequence[int]) -> Iterator[dict[str, Any]]:
+    def _rows(self, ray: Any, items: Sequence[int], full: Collection[str]) -> Iterator[dict[str, Any]]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.execution_options.preserve_order = self.in_order
         gpus = self._gpus(ray)
-        actors = min(self._actors(ray, gpus), len(items))
+        actors = min(self._actors(ray, gpus, full), len(items))
         blocks = min(len(items), max(_MOST_BLOCKS, actors))
         yield from (
             ray.data.from_items([{"item": item} for item in items], override_num_blocks=blocks)
@@ -81,6 +82,7 @@ class ActorPool:
                 compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2),
                 num_cpus=self.engine.ray_cpus,
                 num_gpus=gpus,
+                **({"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(full))})"}} if full else {}),
             )
             .iter_rows()
         )
@@ -90,12 +92,14 @@ class ActorPool:
             return self.engine.ray_gpus
         return 1.0 if self.uses_gpu and ray.cluster_resources().get("GPU") else 0.0
 
-    def _actors(self, ray: Any, gpus: float) -> int:
+    def _actors(self, ray: Any, gpus: float, full: Collection[str]) -> int:
         """How many were asked for, or what there is room for.
 
         Raises:
             ElusiveError: if there is room for none.
         """
+        if full:  # of some nodes is left out what they have: one actor a node is surely placed
+            return len(_nodes_with_room(ray, self.engine.ray_cpus) - set(full))
         has = ray.cluster_resources()
         room = int(has.get("CPU", 0) // self.engine.ray_cpus)
         if gpus:
@@ -124,7 +128,24 @@ class _Actor:
             message, again = str(error), isinstance(error.__cause__, OSError)
         if again:
             time.sleep(_PAUSE_SECONDS)
-        return {"item": row["item"], "made": made, "error": message, "again": again}
+        return {
+            "item": row["item"],
+            "made": made,
+            "error": message,
+            "again": again,
+            "node": _own_node() if again else "",
+        }
+
+
+def _own_node() -> str:
+    import ray  # pyright: ignore[reportMissingImports]
+
+    return ray.get_runtime_context().get_node_id()
+
+
+def _nodes_with_room(ray: Any, cpus: int) -> set[str]:
+    """Ids of the nodes that are alive and have the cores of an actor."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= cpus}
 
 
 @contextlib.contextmanager
