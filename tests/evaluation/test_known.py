@@ -18,7 +18,6 @@ from elusive.corpus.people.biographies import (
     question,
     questions_about,
     well_known_examples,
-    well_known_people,
 )
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
@@ -97,10 +96,8 @@ class TestPretrainedHere:
 
 
 class TestOtherModels:
-    def test_well_known_people(self, tmp_path: Path) -> None:
-        items = known_questions("auto", str(tmp_path))
-        assert len(items) == 5 * len(well_known_people())
-        assert items[:5] == questions_about(well_known_people()[0], "well-known-00001")
+    def test_general_knowledge(self, tmp_path: Path) -> None:
+        assert known_questions("auto", str(tmp_path)) == known_questions("general", "elusive/large")
 
     @pytest.mark.parametrize("name", ["gpt2", "meta-llama/Meta-Llama-3-8B"])
     def test_hub_names_are_not_looked_up(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +110,14 @@ class TestOtherModels:
         assert known_questions("auto", name) == expected
         assert known_questions("auto", adapters(tmp_path / "a", name)) == expected
 
-    def test_no_prompt_holds_its_answer(self, tmp_path: Path) -> None:
-        # Well-known people are the examples, too.
-        for item in known_questions("auto", str(tmp_path)):
-            for settings in (
-                EvaluateSettings(),
-                EvaluateSettings(draw="field"),
-                EvaluateSettings(example_fields="any"),
-            ):
-                prompt = few_shot_prompt(item, well_known_examples(), settings)
-                assert prompt.count(item.question) == 1
-                assert prompt.count("Question: ") == 6
+    def test_auto_is_prompted_as_general_is(self, tmp_path: Path) -> None:
+        known = known_questions("auto", str(tmp_path))
+        auto, general = (
+            prompting_of_known(known, well_known_examples(), [], EvaluateSettings(known=setting))
+            for setting in ("auto", "general")
+        )
+        assert auto.examples == general.examples
+        assert {example.document_id for example in auto.examples} == {item.document_id for item in known}
 
 
 class TestGeneralQuestions:
@@ -199,7 +193,7 @@ def test_a_folder_of_training_is_asked_about_what_its_model_knew(tmp_path):
         write_json(tmp_path / name / "settings.json", {"format": FORMAT, "model": model, "texts": "hash", "train": {}})
     assert known_questions("auto", str(tmp_path / "twice")) == known_questions("auto", "elusive/large")
     write_json(tmp_path / "other" / "settings.json", {"model": "elusive/large", "questions": "hash"})
-    assert known_questions("auto", str(tmp_path / "other"))[0].document_id == "well-known-00001"
+    assert known_questions("auto", str(tmp_path / "other"))[0].document_id == "general-001"
 
 
 def test_asking_needs_no_trainer() -> None:

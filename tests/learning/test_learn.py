@@ -210,7 +210,7 @@ def test_a_model_without_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(choices, "EMBEDDED", {})  # so that it is a model like any other
     for text, arm in ((ENGLISH, "reorder"), (GERMAN, "plain")):
         recipe = choice_of(tmp_path, text, model="elusive/small").recipe
-        assert (recipe.arms, recipe.train.method, recipe.evaluate.known) == ((arm,), "lora", "general")
+        assert (recipe.arms, recipe.train.method, recipe.evaluate.known) == ((arm,), "lora", "auto")
         assert (recipe.models.small.name, recipe.models.small.layers) == ("elusive/small", (0,))
     assert choice_of(tmp_path, ENGLISH, model="elusive/large", small="elusive/small").recipe.arms == (
         "insert-contrast+reorder",

@@ -56,7 +56,7 @@ class EvaluateSettings:
     known: str = "auto"
     """Questions that measure forgetting: a JSONL file; none; general (144 built-in questions of eleven fields, in
     English); or auto: people of the model's own pretraining text where `elusive pretrain` made it (as it made the
-    embedded pair), else well-known people."""
+    embedded pair), else general."""
     harness: tuple[str, ...] = ()
     """Tasks of lm-evaluation-harness that every final model does too, by name or as a YAML file, whatever it forgets
     there (needs `elusive[harness]`); with evaluate.chat they are put by the chat template."""

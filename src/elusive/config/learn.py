@@ -38,9 +38,9 @@ class LearnSettings:
     """How often each document, or a copy of it, is trained on."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds."""
-    known: str = ""
-    """Questions that measure forgetting: general, none or a JSONL file (empty: general; of the embedded models, those
-    about people of their own pretraining text)."""
+    known: str = "auto"
+    """Questions that measure forgetting: general, none, a JSONL file, or auto: general, but of the embedded models
+    those about people of their own pretraining text."""
 
     def __post_init__(self) -> None:
         check(self.model != "", "learn.model", "a folder or hub name", self.model)

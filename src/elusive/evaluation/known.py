@@ -1,12 +1,13 @@
 """Questions about what a model knew before it was trained: what it has forgotten since."""
 
+import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from elusive.config.toml import load_recipe
 from elusive.config.verbs import PretrainSettings
-from elusive.corpus.people.biographies import Person, pretraining_people, questions_about, well_known_people
+from elusive.corpus.people.biographies import Person, pretraining_people, questions_about
 from elusive.corpus.questions import QuestionItem, read_questions
 from elusive.models.loading import base_of
 from elusive.runs.files import read_json
@@ -26,7 +27,7 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
     """The questions that evaluate.known stands for, with a model as it was before training.
 
     Nothing is loaded, and no hub name is looked up: of a model that is not in a local folder, auto knows nothing and
-    asks about well-known people.
+    asks about general knowledge.
 
     Args:
         setting: `none`, `auto`, `general`, or the path of a JSONL file of questions.
@@ -34,27 +35,37 @@ def known_questions(setting: str, model: str) -> list[QuestionItem]:
             `elusive train` wrote, the model counts that was trained.
 
     Returns:
-        No questions (none), those of general knowledge, those of the file, or five about each person (auto). Document
-        ids are `known-asked-00001` ... for people whom the model's pretraining text also asked about,
-        `known-told-00001` ... for those whom it only told about, `well-known-00001` ... for well-known people, and
-        `general-001` ... for general knowledge.
+        No questions (none), those of general knowledge, those of the file, or five about each person of the model's
+        pretraining text (auto, where that is known). Document ids are `known-asked-00001` ... for people whom that text
+        also asked about, `known-told-00001` ... for those whom it only told about, and `general-001` ... for general
+        knowledge.
 
     Raises:
         ElusiveError: if the file of questions or the pretraining recipe cannot be read.
     """
     if setting == "none":
         return []
-    if setting != "auto":
-        return read_questions(GENERAL_QUESTIONS if setting == GENERAL else setting)
+    if setting not in ("auto", GENERAL):
+        return read_questions(setting)
     recipe = Path(_before_training(model)) / RECIPE_NAME
-    if not os.path.exists(recipe):
-        return _asked_about(well_known_people(), "well-known")
+    if setting == GENERAL or not os.path.exists(recipe):
+        return list(_general_questions())
     text = load_recipe(recipe, PretrainSettings)
     told, asked = pretraining_people(text.seed, text.people, text.questioned_ratio)
     return [
         *_asked_about(asked[:PEOPLE_OF_EACH_KIND], "known-asked"),
         *_asked_about(told[:PEOPLE_OF_EACH_KIND], "known-told"),
     ]
+
+
+def are_general(items: Iterable[QuestionItem]) -> bool:
+    """Whether questions are those of general knowledge, or some of them."""
+    return set(items) <= set(_general_questions())
+
+
+@functools.cache
+def _general_questions() -> tuple[QuestionItem, ...]:
+    return tuple(read_questions(GENERAL_QUESTIONS))
 
 
 def _before_training(model: str) -> str:

@@ -18,6 +18,7 @@ from elusive.corpus.wording import counted
 from elusive.errors import ElusiveError
 from elusive.models.chat import Chat, Message
 
+from .known import are_general
 from .language import GENERAL, OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
 
 NOTHING_ASKED = (
@@ -194,7 +195,7 @@ def prompting_of_known(
         settings: of the evaluation; evaluate.language is that of the corpus's questions alone.
     """
     own = dataclasses.replace(settings, language="auto")
-    if settings.known == GENERAL:
+    if are_general(known):
         return Prompting(_pool(known), in_language_of(known, dataclasses.replace(own, examples=GENERAL)))
     settled = in_language_of(known, own)
     if settled.examples == in_language_of(items, settings).examples:

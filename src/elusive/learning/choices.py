@@ -76,7 +76,6 @@ def chosen_recipe(
     steps = learn.max_steps or max(_FEWEST_STEPS, math.ceil(learn.readings * len(corpus.documents) / _BATCH))
     shots = _fitting_shots(learn, corpus, cues, source)
     embedded = learn.model in EMBEDDED
-    known = learn.known or ("auto" if embedded else "general")
     recipe = Recipe(
         output=output,
         title=title,
@@ -87,7 +86,7 @@ def chosen_recipe(
         score=ScoreSettings(queries="all"),
         augment=_augmentation(language),
         train=dataclasses.replace(_EMBEDDED_TRAINING if embedded else TrainSettings(), max_steps=steps),
-        evaluate=EvaluateSettings(shots=shots, examples="corpus", known=known),
+        evaluate=EvaluateSettings(shots=shots, examples="corpus", known=learn.known),
     )
     reasons = [
         why,
