@@ -56,6 +56,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "evaluate_model",
     "write_report",
     "export",
+    "export_model",
     # Training and evaluation in a loop of your own.
     "FreshCopies",
     "FreshDropoutCollator",
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from .evaluation.stage import evaluate_model as evaluate_model
     from .experiments.sweep import sweep as sweep
     from .exporting import export as export
+    from .exporting.model import export_model as export_model
     from .models.loading import load_model as load_model
     from .models.loading import load_tokenizer as load_tokenizer
     from .paper.reproduce import reproduce as reproduce
@@ -195,6 +197,7 @@ _HOMES = {
     "evaluate_model": "evaluation.stage",
     "write_report": "reporting",
     "export": "exporting",
+    "export_model": "exporting.model",
     "FreshCopies": "training.fresh",
     "FreshDropoutCollator": "training.fresh",
     "FreshEpochs": "training.fresh",

@@ -350,23 +350,53 @@ def _compare(folders: Sequence[Path], output: Path, settings: ReportSettings) ->
 
 
 def export(
-    texts: tyro.conf.Positional[Path],
+    texts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
     output: Path,
     arm: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "",
     questions: OptionalPath = None,
+    answers: OptionalPath = None,
+    push_to_hub: Annotated[str, tyro.conf.arg(help_behavior_hint="", metavar="REPO")] = "",
+    public: bool = False,
     settings: Annotated[ExportSettings, panel(ExportSettings(), "export")] = ExportSettings(),
 ) -> Any:
-    """Write one arm's texts as a data set for other trainers.
+    """Write one arm's texts as a data set for other trainers, or a trained model with its card.
 
     The folder can go to the hub; questions become a task of lm-evaluation-harness.
 
     Args:
-        texts: A folder that `augment` wrote, or a run folder.
+        texts: A folder that `augment` wrote, a run folder, or a folder that `train` wrote (RUN/models/ARM/seed-0).
         output: The new folder.
         arm: Which arm of a run (needed there).
         questions: JSONL of questions; a run brings its own.
+        answers: Of a trained model, the folder that `evaluate` wrote; a run brings its own.
+        push_to_hub: Push the folder to this repository of the Hugging Face hub, which is private.
+        public: Let everybody see that repository.
         settings: The card, the base model and the training.
     """
+    from elusive.exporting.hub import Destination
+    from elusive.exporting.model import is_trained
+
+    if public and not push_to_hub:
+        raise ElusiveError("--public: expected a repository in --push-to-hub, got none.")
+    is_model = is_trained(texts)
+    hub = Destination(push_to_hub, "model" if is_model else "dataset", public) if push_to_hub else None
+    if hub:
+        hub.check()
+    if is_model:
+        done = _export_model(texts, output, arm, questions, answers, settings)
+    elif answers:
+        raise ElusiveError("--answers: of a trained model alone, but texts were given. Leave it out.")
+    else:
+        done = _export_texts(texts, output, arm, questions, settings)
+    if done.licence == "unknown":
+        say("licence: unknown, as the card says; give it with --licence")
+    address = hub.push(output, (*done.files, "export.json")) if hub else ""
+    if address:
+        say(f"{address}: pushed, {'public' if public else 'private'}")
+    return {"output": output, "exported": done} | ({"pushed": address} if address else {})
+
+
+def _export_texts(texts: Path, output: Path, arm: str, questions: Path | None, settings: ExportSettings) -> Any:
     from elusive.exporting import export as export_texts
     from elusive.runs.progress import shown
 
@@ -377,6 +407,19 @@ def export(
         say(f"texts cut into several rows, at white space: {done.cut:,}")
     if done.task:
         say(f"task for lm-evaluation-harness: {done.task} (--include_path {output / 'lm_eval'})")
-    if done.licence == "unknown":
-        say("licence: unknown, as the card says; give it with --licence")
-    return {"output": output, "exported": done}
+    return done
+
+
+def _export_model(
+    model: Path, output: Path, arm: str, questions: Path | None, answers: Path | None, settings: ExportSettings
+) -> Any:
+    from elusive.exporting.model import export_model
+
+    for flag, given in (("--arm", arm), ("--questions", questions)):
+        if given:
+            raise ElusiveError(f"{flag}: for the texts of an arm alone, but a trained model was given. Leave it out.")
+    done = export_model(model, output, answers=answers or "", settings=settings)
+    what = "adapters" if done.adapters else "a whole model"
+    results = f"its card shows {done.questions:,} questions" if done.questions else "not evaluated"
+    say(f"{output}: {what}, {len(done.files)} files, {results}")
+    return done

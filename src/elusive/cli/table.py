@@ -66,7 +66,7 @@ VERBS = {
     "questions": Verb(EVERYDAY, "Write closed-book questions about a corpus, and check them.", "documents:questions"),
     "report": Verb(EVERYDAY, "Write the tables, plots and page of a run folder.", "stages:report"),
     "merge": Verb(EVERYDAY, "Write a model with its adapters merged into it.", "stages:merge", loads_torch=True),
-    "export": Verb(EVERYDAY, "Write one arm's texts as a data set for other trainers.", "stages:export"),
+    "export": Verb(EVERYDAY, "Write one arm's texts, or a trained model, for others.", "stages:export"),
     "completion": Verb(EVERYDAY, "Print what makes a shell complete verbs, flags and settings.", "starting:completion"),
     "generate": Verb(STAGES, "Write a corpus folder: fictional people, or a source of yours.", "stages:generate"),
     "score": Verb(

@@ -30,15 +30,16 @@ class ExportSettings:
     """What an export says of itself, and how others are to train on it."""
 
     title: str = ""
-    """Name of the data set (empty: the run's title, or "Elusive texts", and the arm)."""
+    """Name of the data set (empty: the run's title, or "Elusive texts", and the arm), or of the model."""
     licence: str = "unknown"
-    """Licence of the texts, as the hub names it (e.g. cc-by-4.0); `unknown` is said plainly in the card."""
+    """Licence of the texts or of the model, as the hub names it (e.g. cc-by-4.0); `unknown` is said plainly."""
     language: tuple[str, ...] = ()
     """Languages of the texts, e.g. en."""
     source: str = ""
     """Where the texts come from, for the card (empty: the run's corpus.source, of a path its last part)."""
     base_model: str = ""
-    """Model to be trained: folder or hub name (empty: the run's; without a run elusive/large, if its tokens fit)."""
+    """Model to be trained: folder or hub name (empty: the run's; without a run elusive/large, if its tokens fit). Of
+    adapters: what the model that they stand on is called on the hub."""
     base_revision: str = ""
     """Commit or branch of base_model."""
     method: Literal["lora", "full"] | None = None

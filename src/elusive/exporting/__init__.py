@@ -19,18 +19,17 @@ from elusive.config.verbs import ExportSettings
 from elusive.corpus.questions import read_questions
 from elusive.errors import ElusiveError
 from elusive.evaluation.prompts import prompting_of
-from elusive.runs.files import ProgressFunction, read_json, silent, write_json, write_text
-from elusive.runs.lock import is_passing, locked
+from elusive.runs.files import ProgressFunction, silent, write_json, write_text
+from elusive.runs.lock import locked
+from elusive.runs.publishing import public_name
 
 from .base_model import BaseModel, copy_embedded, load_base_model
-from .card import QUESTIONS, dataset_card, public_name
+from .card import QUESTIONS, dataset_card
+from .earlier import MARK, earlier_files, remove_others
 from .harness import harness_task, question_rows
 from .sources import Source, base_model_of, find_source, training_settings
 from .splitting import write_rows, write_table
 from .trainers import plan, trainer_files
-
-MARK = "export.json"
-"""The export's own record; a folder that holds it may be written again from the same input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ def export(
             tokenizer cannot be loaded or is not the one that the copies were made with, or another command uses it.
     """
     found, folder = find_source(source, arm), Path(output)
-    _earlier_files(folder, found)  # refuses what is no folder for an export, before anything is written there
+    earlier_files(folder, found.identity)  # refuses what is no folder for an export, before anything is written there
     with locked(folder):
         return _export(found, folder, questions, settings or ExportSettings(), progress)
 
@@ -91,7 +90,7 @@ def export(
 def _export(
     found: Source, folder: Path, questions: str | Path, settings: ExportSettings, progress: ProgressFunction
 ) -> Exported:
-    earlier = _earlier_files(folder, found)
+    earlier = earlier_files(folder, found.identity)
     train = training_settings(found, settings)
     base = load_base_model(*base_model_of(found, settings))
     if not settings.base_model:
@@ -119,32 +118,10 @@ def _export(
     for name, text in texts.items():
         write_text(folder / name, text)
     written = {*texts, "train.jsonl", "train.parquet", *copy_embedded(base, folder), *([QUESTIONS] if rows else [])}
-    for name in earlier - written:  # of an earlier export of these texts, with other settings
-        (folder / name).unlink(missing_ok=True)
+    remove_others(folder, earlier - written)
     done = Exported(tuple(sorted(written)), **vars(counts), licence=settings.licence, task=task)
     write_json(folder / MARK, record | dataclasses.asdict(done) | {"done": True})
     return done
-
-
-def _earlier_files(folder: Path, source: Source) -> set[str]:
-    """Files of an earlier export of the same texts.
-
-    Raises:
-        ElusiveError: if the folder holds anything else.
-    """
-    if not folder.exists():
-        return set()
-    if not folder.is_dir():
-        raise ElusiveError(f"{folder} is a file: expected a folder to write to, or none yet.")
-    if all(is_passing(path.name) for path in folder.iterdir()):
-        return set()
-    mark = read_json(folder / MARK) if (folder / MARK).exists() else {}
-    exported = isinstance(mark, dict) and str(mark.get("made_by", "")).startswith("elusive export")
-    if not exported or mark["input"] != source.identity:
-        holds = f"an export of other texts (arm {mark['input']['arm']})" if exported else "other files"
-        raise ElusiveError(f"{folder} holds {holds}, which are not overwritten. Give another --output, or delete it.")
-    # The record says what to delete, so it may name nothing outside the folder.
-    return {name for name in mark["files"] if (folder / name).resolve().is_relative_to(folder.resolve())}
 
 
 def _refuse_other_tokens(source: Source, base: BaseModel) -> None:

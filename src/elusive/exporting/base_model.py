@@ -1,8 +1,6 @@
 """The model that the exported texts are meant for: its tokens, its context, the tokens that end an answer."""
 
 import dataclasses
-import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import loading
 from elusive.models.gguf_files import refuse_gguf
+from elusive.models.names import on_hub
 from elusive.models.rotary import RotaryRule
 from elusive.runs.files import atomic_path
 from elusive.training.adapters import lora_targets
@@ -29,7 +28,6 @@ from elusive.training.steps import default_row_length
 
 COPY = "base_model"
 """Where an embedded model is copied to: no other trainer knows the name elusive/large."""
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +58,7 @@ class BaseModel:
     @property
     def on_hub(self) -> bool:
         """Whether the name is one of the hub's, rather than a folder."""
-        return bool(_HUB_NAME.fullmatch(self.name)) and not self.embedded and not os.path.exists(self.name)
+        return on_hub(self.name)
 
     @property
     def path(self) -> str:

@@ -11,8 +11,7 @@ from elusive.models.gguf_files import GgufFile
 from elusive.models.loading import adapter_config, base_of, base_revision, has_other_files, resolve
 from elusive.models.merging import write_plain
 from elusive.runs.files import write_text
-
-from .card import code, public_name
+from elusive.runs.publishing import code, markdown, public_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +99,8 @@ def _card(name: str, config: dict[str, Any], merged: Merged, revision: str) -> s
     ]
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts)
     return (
-        f"---\n{front}\n---\n\n# {public_name(name)}, merged\n\nAdapters and their model in one, as plain safetensors: "
-        "transformers, vLLM and other programs load this folder as any model.\n\n"
+        f"---\n{front}\n---\n\n# {markdown(public_name(name))}, merged\n\nAdapters and their model in one, as plain "
+        "safetensors: transformers, vLLM and other programs load this folder as any model.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\nThe licence is that of the model, and of the texts that the adapters were "
         "trained on.\n"
     )

@@ -1,5 +1,7 @@
-"""The models that ship with the package, by name."""
+"""Names of models: those that ship with the package, and those of the hub."""
 
+import os
+import re
 from pathlib import Path
 
 EMBEDDED = {
@@ -11,3 +13,11 @@ EMBEDDED = {
 def resolve(name: str) -> str:
     """The folder of an embedded model; other names unchanged."""
     return str(EMBEDDED.get(name, name))
+
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def on_hub(name: str) -> bool:
+    """Whether a name is one of the hub's, rather than a folder or a model that ships with the package."""
+    return bool(_HUB_NAME.fullmatch(name)) and name not in EMBEDDED and not os.path.exists(name)

@@ -147,6 +147,17 @@ class RunFolder:
         run = cls(folder.parents[1])
         return run if folder.parent.name == _AUGMENTED and run.recipe.exists() else None
 
+    @classmethod
+    def around_model(cls, model: str | Path) -> "tuple[RunFolder, Path] | None":
+        """The run or sweep that the folder of a trained model lies in, and the folder of that model's answers."""
+        folder = Path(model).resolve()
+        models = next((parent for parent in folder.parents[:3] if parent.name == _MODELS), None)
+        if models is None:
+            return None
+        run = cls(models.parent)
+        is_run = run.recipe.exists() or run.sweep_recipe.exists()
+        return (run, run.path / _ANSWERS / folder.relative_to(models)) if is_run else None
+
     def model(self, arm: str, seed: int, trial: str = "") -> Path:
         """The folder of a trained model.
 

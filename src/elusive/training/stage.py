@@ -21,9 +21,18 @@ from elusive.corpus.readers import read_corpus
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.models.devices import default_device
-from elusive.models.loading import config_context, innermost, load_model, load_tokenizer, model_identity
+from elusive.models.loading import (
+    base_of,
+    base_revision,
+    config_context,
+    innermost,
+    load_model,
+    load_tokenizer,
+    model_identity,
+)
+from elusive.models.names import EMBEDDED, resolve
 from elusive.models.rotary import RotaryRule
-from elusive.runs.files import ProgressFunction, file_hash, read_json, silent
+from elusive.runs.files import ProgressFunction, file_hash, read_json, silent, write_text
 from elusive.runs.folder import METRICS
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import note, warn
@@ -31,12 +40,14 @@ from elusive.runs.typed_json import from_json, to_json
 
 from .adapters import LinearWeights, adapters_of, with_adapters
 from .averaging import average_with_start
+from .card import ModelCard
 from .chat_rows import chat_rows
 from .checkpoints import remove_checkpoints
 from .fresh import fresh_rows, ranking_beside
 from .hiding import check_hides
 from .losses import reference_losses
 from .marked_rows import MarkedRow, ReferencedRows, Row, RowCollator, marked_rows, mask_token_id
+from .origin import Origin, origin_of
 from .packing import check_padded, packs
 from .sequences import row_order, tokenize_rows
 from .start import Start, bases_in
@@ -67,12 +78,14 @@ class Training(Fitted):
         rows: sequences of one epoch over them.
         tokens: their tokens.
         packed: whether a step's texts were packed into one sequence.
+        origin: how the texts were made; None where nothing beside them says so.
     """
 
     texts: int
     rows: int
     tokens: int
     packed: bool
+    origin: Origin | None = field(default=None, kw_only=True)
 
 
 def _check_frequencies(steps: Steps, rule: RotaryRule) -> None:
@@ -186,7 +199,12 @@ def _train(
     in_a_pass = sum(steps.lengths[: steps.rows_a_pass])
     if processes.is_main():
         done = Training(
-            **dataclasses.asdict(fitted), texts=count, rows=steps.rows_a_pass, tokens=int(in_a_pass), packed=packed
+            **vars(fitted),
+            texts=count,
+            rows=steps.rows_a_pass,
+            tokens=int(in_a_pass),
+            packed=packed,
+            origin=origin_of(texts),
         )
         _finish(learner, weights, tokenizer, stage, start, bases, done)
 
@@ -206,7 +224,33 @@ def _finish(
     if start.settings.method == "lora":
         start.name_base(stage.folder, bases)
     tokenizer.save_pretrained(stage.folder)
+    write_text(stage.folder / "README.md", card_of(start.model, start.settings, done).text())  # in the place of peft's
     stage.finish(to_json(done))
+
+
+def card_of(model: ModelRef, settings: TrainSettings, done: Training) -> ModelCard:
+    """The card of a training that is told nothing but what it did.
+
+    Args:
+        model: what was trained.
+        settings: how.
+        done: what came of it.
+    """
+    return ModelCard(
+        start=model.name,
+        base=_named_base(model.name),
+        revision=model.revision or base_revision(resolve(model.name)),
+        settings=settings,
+        fitted=done,
+        texts=done.texts,
+        origin=done.origin,
+    )
+
+
+def _named_base(name: str) -> str:
+    """The whole model behind a name, by its own name where it ships with the package."""
+    folder = base_of(name)
+    return next((embedded for embedded, place in EMBEDDED.items() if folder == str(place)), folder)
 
 
 def _average(trained: Path, stage: Stage, start: Start, bases: Path) -> None:

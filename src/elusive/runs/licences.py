@@ -11,3 +11,14 @@ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license
 """
 LICENCES = frozenset(_NAMES.split())
 """What may stand in a card's `license`; any other licence is `other` with a `license_name`."""
+
+
+def licence_fields(given: str) -> dict[str, str]:
+    """The fields of a card; a licence that the hub has no name for is `other`, with its own name.
+
+    Example:
+        >>> licence_fields("MIT"), licence_fields("Ours")
+        ({'license': 'mit'}, {'license': 'other', 'license_name': 'Ours'})
+    """
+    name = given.strip().lower()
+    return {"license": name} if name in LICENCES else {"license": "other", "license_name": given.strip()}
