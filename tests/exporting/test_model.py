@@ -51,7 +51,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = folder / "augmented" / "plain" / "train.jsonl"
     write_jsonl(texts, [{"text": f"Person {number} was born in {1900 + number}."} for number in range(4)])
     settings = {"optim": "sgd", "run_name": "/home/somebody/runs/first"}
-    for arm, method in (("plain", "lora"), ("whole", "full")):
+    methods: Any = (("plain", "lora"), ("whole", "full"))
+    for arm, method in methods:
         chosen = TrainSettings(method=method, max_steps=2, batch_size=2, lora_rank=2, training_arguments=settings)
         train(texts, folder / "models" / arm / "seed-0", model=ModelRef(str(base), device="cpu"), settings=chosen)
     items = [QuestionItem(f"q{n}", f"When was Person {n} born?", (str(1900 + n),), "date", f"d{n}") for n in range(4)]
@@ -96,7 +97,7 @@ def test_adapters_with_their_results(run: Path, adapters: Path, tmp_path: Path) 
     base = AutoModelForCausalLM.from_pretrained(run.parent / "base")
     expected = logits(load_model(ModelRef(str(adapters), device="cpu")))
     torch.testing.assert_close(logits(PeftModel.from_pretrained(base, str(tmp_path / "out"))), expected)
-    card = HubCard.load(tmp_path / "out" / "README.md")
+    card: Any = HubCard.load(tmp_path / "out" / "README.md")
     data = card.data.to_dict()
     assert (data["base_model"], data["base_model_relation"], data["license"]) == ("org/base", "adapter", "mit")
     found = {(one.dataset_config, one.metric_type): one.metric_value for one in card.data.eval_results}

@@ -106,8 +106,7 @@ class Destination:
             raise ElusiveError(f"--push-to-hub: {_first_line(error)}") from error
         except errors.HfHubHTTPError as error:
             raise ElusiveError(self._refusal(error)) from error
-        # Of httpx, or of httpx2, by the version of huggingface_hub; and of hf_xet, which stores large files.
-        except (errors.HfHubHTTPError.__bases__[0], ConnectionError, TimeoutError) as error:
+        except (_transport_error(), ConnectionError, TimeoutError) as error:  # the latter of hf_xet, for large files
             raise ElusiveError(
                 f"--push-to-hub: {self._api.endpoint} could not be reached ({_first_line(error)}). {_LATER}"
             ) from error
@@ -127,6 +126,13 @@ class Destination:
 
 _LOG_IN = "Run `hf auth login`, or set HF_TOKEN to a token that may write."
 _LATER = "The export lies in its folder; run the same command again to push it."
+
+
+def _transport_error() -> type[Exception]:
+    """What httpx raises, or httpx2, by the version of huggingface_hub."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]
 
 
 def _first_line(error: Any) -> str:

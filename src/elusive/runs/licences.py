@@ -1,5 +1,7 @@
 """The hub's licence identifiers: https://huggingface.co/docs/hub/repositories-licenses."""
 
+from typing import Any
+
 _NAMES = """
 unknown apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
 bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda
@@ -13,7 +15,7 @@ LICENCES = frozenset(_NAMES.split())
 """What may stand in a card's `license`; any other licence is `other` with a `license_name`."""
 
 
-def licence_fields(given: str) -> dict[str, str]:
+def licence_fields(given: str) -> dict[str, Any]:
     """The fields of a card; a licence that the hub has no name for is `other`, with its own name.
 
     Example:
