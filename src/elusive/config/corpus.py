@@ -80,6 +80,9 @@ class CorpusSettings:
     headings: Headings = "path"
     """Headings of a chunk of Markdown or of a converted document: path puts all those above it in front, so that it
     names its subject; own keeps those that stand in it; none leaves them out."""
+    other_forms: bool = False
+    """Read a text of a folder in each of its forms. Else a PDF, EPUB, office document or plain text is left out if
+    HTML, Markdown or other pages of the folder hold the same."""
     tokenizer: str = ""
     """Folder or hub name of the tokenizer that counts them (empty: the trained model's; elusive/large in generate)."""
     subset: str = ""

@@ -23,6 +23,7 @@ from elusive.runs.temporary import temporary_folder
 
 from .conversion.forms import FORM_OF_SUFFIX, FORMS
 from .markup import markup_of, refused_markup
+from .other_forms import OTHER_FORMS
 
 HUB_PREFIX = "hf:"
 
@@ -149,6 +150,12 @@ class SourceFile(NamedTuple):
         stem, suffix = os.path.splitext(self.name)
         return stem if suffix.lower() in _COMPRESSED_SUFFIXES else self.name
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether its name says that pages may be read in it once more, in another form."""
+        suffix = os.path.splitext(self.plain_name)[1].lower()
+        return (_FORMATS.get(suffix) or FORM_OF_SUFFIX.get(suffix)) in OTHER_FORMS
+
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
         """Its bytes as a stream, decompressed (see `input_files.opened`)."""
         return opened(self.path, self.label, self.limits)
@@ -195,7 +202,11 @@ class Source:
         return self.name.startswith(HUB_PREFIX) or any(os.path.isfile(folder / name) for name in _DATASET_FILES)
 
     def files(self) -> Iterator[SourceFile]:
-        """Its files in the order of their paths, without hidden ones."""
+        """Its files in the order of their paths, without hidden ones; what may be pages in another form comes last."""
+        yield from (file for file in self._named_files() if not file.may_repeat)
+        yield from (file for file in self._named_files() if file.may_repeat)
+
+    def _named_files(self) -> Iterator[SourceFile]:
         return (file._replace(label=_as_text(file.label), name=_as_text(file.name)) for file in self._files())
 
     def _files(self) -> Iterator[SourceFile]:

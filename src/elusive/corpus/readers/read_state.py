@@ -3,7 +3,7 @@
 import collections
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,13 +13,17 @@ from elusive.corpus.quarantine import BadRow, bad_row
 from elusive.corpus.questions import QuestionItem
 from elusive.corpus.wording import by_field, counted
 from elusive.errors import ElusiveError
+from elusive.messages import shortened, visible
 
 from .chunks import token_counts
 from .conversion.forms import FORMS
 from .cutting import Cut, cut
 from .files import SourceFile
+from .other_forms import MOST_NEW, OTHER_FORMS, PageText
 from .squad_paragraphs import Paragraphs
 from .used_ids import UsedIds
+
+_NAMED = 3
 
 FLAT_COLUMNS = ("context", "question", "answers")
 """Columns of SQuAD's flat form on the hub, with one question in each row."""
@@ -62,6 +66,7 @@ class ReadCounts:
         cut: files, rows and paragraphs that were cut into chunks.
         chunks: the chunks of these.
         longest: tokens of the longest of these.
+        in_other_forms: files that hold what pages hold, by their names, with the share of it that pages hold.
         lost_spans: spans longer than a chunk that a border cuts, and that no chunk has.
     """
 
@@ -71,6 +76,7 @@ class ReadCounts:
     cut: int = 0
     chunks: int = 0
     longest: int = 0
+    in_other_forms: dict[str, float] = field(default_factory=dict)
     lost_spans: int = 0
 
     @property
@@ -84,6 +90,12 @@ class ReadCounts:
         if self.converted:
             forms = {FORMS[form].words: number for form, number in self.converted.items()}
             said.append(f"converted to Markdown: {by_field(forms, 'file', 'files')}")
+        if self.in_other_forms:
+            names = [f"{shortened(visible(name), 40)} ({share:.0%})" for name, share in self.in_other_forms.items()]
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            said.append(
+                f"pages hold the text of {', '.join(names[:_NAMED])}{more}, left out; corpus.other_forms reads it again"
+            )
         if self.cut:
             lost = f"; {counted(self.lost_spans, 'span')} longer than a chunk lost" if self.lost_spans else ""
             said.append(
@@ -112,6 +124,7 @@ class ReadState:
         self.tokenizer = tokenizer
         self.counts = counts or ReadCounts()
         self.paragraphs = Paragraphs()
+        self.pages = PageText()
         self.full = False
         self._documents = 0
         self._document_ids = UsedIds()
@@ -127,6 +140,26 @@ class ReadState:
         """How many more documents the limit allows."""
         limit = self.settings.limit
         return limit - self._documents - len(self.paragraphs) if limit else sys.maxsize
+
+    def repeats_pages(self, lines: Iterable[str], form: CorpusFormat, file: SourceFile) -> bool:
+        """Whether a file is another form of pages that were read before, to be left out. Of a page the text is noted.
+
+        Args:
+            lines: the text, or its lines.
+            form: of the file.
+            file: the file.
+        """
+        if file.alone or self.settings.other_forms:
+            return False
+        if form not in OTHER_FORMS:
+            for line in lines:
+                self.pages.add(line)
+            return False
+        share = self.pages.share_of(lines)
+        if share < 1 - MOST_NEW:
+            return False
+        self.counts.in_other_forms[file.name] = share
+        return True
 
     def repeated(self, document: Document, label: str, where: str) -> str:
         """Note a document; returns why it cannot be used if its id was used before, else empty."""

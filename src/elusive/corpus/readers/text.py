@@ -21,6 +21,8 @@ _HAS_HEADS = re.compile(r"^[ ]{0,3}(?:#|-|=|\+\+\+|<!--)", re.MULTILINE)
 
 WITHOUT_TEXT = LeftOut("file of headings, links or comments alone")
 
+IN_OTHER_FORM = LeftOut("text that other files have as pages")
+
 
 def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Iterator[Entry]:
     """The chunks of one file, until the limit; a file that is not UTF-8 or empty is one bad row.
@@ -37,7 +39,11 @@ def text_entries(file: SourceFile, state: ReadState, *, markdown: bool) -> Itera
         with file.opened() as stream:
             yield bad_row(file.label, line, reason, stream.read(4 * RAW_CHARACTERS))
     elif markdown:
-        yield from _markdown_entries(_whole(file), file, state)
+        text = _whole(file)
+        state.repeats_pages([text], "markdown", file)
+        yield from _markdown_entries(text, file, state)
+    elif _repeats_pages(file, state):
+        yield IN_OTHER_FORM
     else:
         yield from _chunk_entries(_plain_chunks(file, state), file, state)
 
@@ -54,8 +60,16 @@ def converted_entries(file: SourceFile, state: ReadState, form: CorpusFormat) ->
         ElusiveError: with the reason, if it cannot be converted.
     """
     text = converted(file, form, state.settings)
+    if state.repeats_pages([text], form, file):
+        yield IN_OTHER_FORM
+        return
     state.counts.converted[form] += 1
     yield from _markdown_entries(text, file, state)
+
+
+def _repeats_pages(file: SourceFile, state: ReadState) -> bool:
+    with file.opened() as stream:
+        return state.repeats_pages(_lines(stream), "text", file)
 
 
 def _markdown_entries(text: str, file: SourceFile, state: ReadState) -> Iterator[Entry]:
