@@ -4,7 +4,7 @@ Each stage reads what the stage before it wrote in the run folder and is skipped
 stopped goes on where it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from elusive import __version__
@@ -57,8 +57,9 @@ def _run(recipe: Recipe, folder: RunFolder, trials: list[Trial], announce: Annou
     corpus = corpus_of(recipe, trials, folder)
     for line in (*summary_lines(folder.corpus), *evaluation_in_words(corpus, recipe, folder)):
         announce(f"    {line}")
-    announce(f"2/6 score: attention of {recipe.models.large.name} and {recipe.models.small.name}")
-    score_folders = _score(recipe, corpus, folder)
+    needed = needed_scores(recipe, corpus.documents)
+    announce(f"2/6 score: attention of {' and '.join(_scored_models(recipe, needed))}")
+    score_folders = _score(recipe, corpus, folder, needed)
     announce(f"3/6 augment: {', '.join(recipe.arms)}")
     for trial in trials[1:]:
         made = augment_for(trial, corpus, score_folders, folder)
@@ -86,11 +87,17 @@ def _report(recipe: Recipe, folder: RunFolder) -> Path:
     return page
 
 
-def _score(recipe: Recipe, corpus: Corpus, folder: RunFolder) -> dict[ScoreSet, Path]:
+def _scored_models(recipe: Recipe, needed: Sequence[ScoreSet]) -> list[str]:
+    """The names of the models whose attention is read, each once: of an arm that contrasts nothing, that is one."""
+    models = recipe.models.by_role()
+    return list(dict.fromkeys(models[one.model].name for one in needed))
+
+
+def _score(recipe: Recipe, corpus: Corpus, folder: RunFolder, needed: Sequence[ScoreSet]) -> dict[ScoreSet, Path]:
     return score_sets(
         corpus.documents,
         folder.scores_folder(),
-        needed_scores(recipe, corpus.documents),
+        needed,
         models=recipe.models.by_role(),
         settings=recipe.score,
         field_documents=recipe.report.cue_documents,

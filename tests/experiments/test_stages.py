@@ -8,6 +8,7 @@ import pytest
 from elusive.config.corpus import CorpusSettings
 from elusive.config.evaluation import EvaluateSettings
 from elusive.config.run import Recipe
+from elusive.config.scoring import ScoreSettings
 from elusive.corpus.documents import Corpus, Document
 from elusive.corpus.questions import QuestionItem
 from elusive.errors import ElusiveError
@@ -41,7 +42,7 @@ def test_prompts_that_cannot_be_made_are_refused():
         words(BORN, shots=1000)
 
 
-def test_a_run_without_questions_says_so_before_it_scores(tmp_path: Path):
+def said_before_scoring(folder: Path, arms: tuple[str, ...]) -> list[str]:
     said: list[str] = []
 
     def announce(line: str) -> None:
@@ -49,11 +50,22 @@ def test_a_run_without_questions_says_so_before_it_scores(tmp_path: Path):
         if line.startswith("2/6"):
             raise KeyboardInterrupt
 
-    (tmp_path / "c.jsonl").write_text('{"text": "Ada was born."}\n')
-    recipe = Recipe(output=str(tmp_path / "run"), corpus=CorpusSettings(source=str(tmp_path / "c.jsonl")))
+    (folder / "c.jsonl").write_text('{"text": "Ada was born."}\n')
+    corpus, score = CorpusSettings(source=str(folder / "c.jsonl")), ScoreSettings(queries="all")
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, announce=announce)
-    assert said[1:3] == [
+        run(Recipe(output=str(folder / "run"), corpus=corpus, score=score, arms=arms), announce=announce)
+    return said
+
+
+def test_a_run_says_whose_attention_it_reads(tmp_path: Path):
+    """Of an arm that needs no scores, the report shows those of the trained model."""
+    assert said_before_scoring(tmp_path, ("plain",))[-1] == "2/6 score: attention of elusive/large"
+    said = said_before_scoring(tmp_path, ("plain", "contrast-all"))
+    assert said[-1] == "2/6 score: attention of elusive/large and elusive/small"
+
+
+def test_a_run_without_questions_says_so_before_it_scores(tmp_path: Path):
+    assert said_before_scoring(tmp_path, ("plain",))[1:3] == [
         "1 document, 0 questions",
         "no questions, so nothing will be evaluated: give corpus.questions (a JSONL file), or corpus.question_forms "
         "for fields that are marked",
