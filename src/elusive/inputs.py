@@ -8,6 +8,7 @@ from io import RawIOBase
 from pathlib import Path
 
 from .errors import ElusiveError
+from .storage import Location, UrlPath, located
 
 PIPE_SECONDS = 10.0
 """How long a pipe may have nobody who writes to it."""
@@ -15,8 +16,8 @@ PIPE_SECONDS = 10.0
 _BLOCK_BYTES = 1 << 20
 
 
-def regular_file(path: str | Path, label: str = "") -> Path:
-    """A path at which a file is, links followed.
+def regular_file(path: str | Location, label: str = "") -> Location:
+    """A path or URL at which a file is, links followed.
 
     Args:
         path: the path.
@@ -26,20 +27,34 @@ def regular_file(path: str | Path, label: str = "") -> Path:
         ElusiveError: if nothing is there, it cannot be reached, or it is a folder, a pipe, a socket or a device.
     """
     label = label or str(path)
-    mode = _mode(path, label)
+    place = located(path)
+    if isinstance(place, UrlPath):
+        return _file_at_url(place, label)
+    mode = _mode(place, label)
     if not stat.S_ISREG(mode):
         raise ElusiveError(f"{label}: expected a file, got {_kind(mode)}. Give the path of a file.")
-    return Path(path)
+    return place
 
 
-def is_there(path: str | Path) -> bool:
-    """Whether anything is at a path, a link to nothing included.
+def _file_at_url(place: UrlPath, label: str) -> UrlPath:
+    if not place.exists():
+        raise cannot_read(label, FileNotFoundError())
+    if not place.is_file():
+        raise cannot_read(label, IsADirectoryError())
+    return place
+
+
+def is_there(path: str | Location) -> bool:
+    """Whether anything is at a path or URL, a link to nothing included.
 
     Raises:
         ElusiveError: if the system does not say, because a folder on the way is closed, say.
     """
+    place = located(path)
+    if isinstance(place, UrlPath):
+        return place.exists()
     try:
-        os.lstat(path)
+        os.lstat(place)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     except OSError as error:
@@ -47,16 +62,17 @@ def is_there(path: str | Path) -> bool:
     return True
 
 
-def is_pipe(path: str | Path) -> bool:
+def is_pipe(path: str | Location) -> bool:
     """Whether a pipe is at a path.
 
     Raises:
         ElusiveError: if nothing is there, or it cannot be reached.
     """
-    return stat.S_ISFIFO(_mode(path, str(path)))
+    place = located(path)
+    return isinstance(place, Path) and stat.S_ISFIFO(_mode(place, str(path)))
 
 
-def file_blocks(path: str | Path) -> Iterator[bytes]:
+def file_blocks(path: str | Location) -> Iterator[bytes]:
     """The content of a file in blocks.
 
     Raises:

@@ -35,7 +35,7 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from elusive.augmentation.rankings import RankingFile
-from elusive.augmentation.stage import augment_from_scores
+from elusive.augmentation.stage import ScoreFolders, augment_from_scores
 from elusive.config.corpus import CorpusSettings
 from elusive.config.evaluation import EvaluateSettings
 from elusive.config.models import ModelRef
@@ -372,7 +372,7 @@ def _augment(folder: Path) -> None:
         list(iterate_scores(path))
         stage_settings(path)
     documents = load_corpus(run.corpus).documents
-    augment_from_scores(documents, folder / "out", "contrast-cues", scores)
+    augment_from_scores(documents, folder / "out", "contrast-cues", ScoreFolders(scores))
 
 
 def _export_and_draw(folder: Path) -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from elusive.config.toml import from_table, to_table
 from elusive.errors import ElusiveError
 from elusive.runs.parquet import opened_parquet
 from elusive.runs.stage import FORMAT, check_format
+from elusive.storage import Location, located
 
 from .clue_spans import Clue
 
@@ -91,8 +91,8 @@ class RankingFile:
         ElusiveError: if it is missing, unreadable, or of a version whose files this one does not read.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Location) -> None:
+        self.path = located(path)
         self.arm, self.settings = _arm_and_settings(self.path)
 
     def documents(self, ids: Collection[str] | None = None) -> Iterator[RankedDocument]:
@@ -158,7 +158,7 @@ def _at(table: pa.Table | pa.RecordBatch, number: int) -> RankedDocument:
     )
 
 
-def _arm_and_settings(path: Path) -> tuple[str, AugmentSettings]:
+def _arm_and_settings(path: Location) -> tuple[str, AugmentSettings]:
     if not path.exists():
         raise ElusiveError(
             f"No {path.name} in {path.parent}. It is what `elusive augment`, or the stage 'augment' of a run, writes "

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +25,8 @@ from elusive.runs.progress import shown
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.typed_json import from_json, to_json
 from elusive.scoring.sets import Measure, ScoreSet, entropy_set
-from elusive.scoring.shards import TokenScores, iterate_scores, scores_of_part
+from elusive.scoring.shards import TokenScores, iterate_scores, scores_of_part, shard_paths
+from elusive.storage import Location, located
 
 from .arm import Arm
 from .arms import arm_named
@@ -40,7 +40,7 @@ from .summary import AugmentedCorpus
 
 
 def write_augmented(
-    folder: str | Path, augmented: Iterable[AugmentedDocument], arm: str, settings: AugmentSettings
+    folder: str | Location, augmented: Iterable[AugmentedDocument], arm: str, settings: AugmentSettings
 ) -> AugmentedCorpus:
     """Write train.jsonl, train.parquet and ranking.parquet: all three, or none.
 
@@ -58,10 +58,10 @@ def write_augmented(
 
 
 def write_groups(
-    folder: str | Path, groups: Iterable[TextGroup], arm: str, settings: AugmentSettings
+    folder: str | Location, groups: Iterable[TextGroup], arm: str, settings: AugmentSettings
 ) -> AugmentedCorpus:
     """`write_augmented` of documents that were made into groups, here or elsewhere."""
-    folder, counts = Path(folder), AugmentedCounts()
+    folder, counts = located(folder), AugmentedCounts()
     with contextlib.ExitStack() as stack:
         lines, train, ranking = (
             stack.enter_context(atomic_path(folder / name)) for name in ("train.jsonl", "train.parquet", RANKING)
@@ -80,9 +80,9 @@ def write_groups(
 
 def augment_corpus(
     documents: Given,
-    folder: str | Path,
+    folder: str | Location,
     arm: str,
-    score_folders: Mapping[ScoreSet, Path],
+    score_folders: Mapping[ScoreSet, Location],
     *,
     trained: str,
     tokenizer: Any,
@@ -116,7 +116,7 @@ def augment_corpus(
 
 def _augmented(
     documents: Given,
-    folder: str | Path,
+    folder: str | Location,
     made: "_Augmentation",
     engine: EngineSettings,
     progress: ProgressFunction,
@@ -131,8 +131,8 @@ def _augmented(
         if not stage.done:
             local = engine.engine == "local"
             groups = made.groups(documents, progress) if local else made.by_actors(documents, engine, progress)
-            stage.finish(to_json(write_groups(stage.folder, groups, made.arm, made.settings)))
-        return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
+            stage.finish(to_json(write_groups(stage.place, groups, made.arm, made.settings)))
+        return from_json(AugmentedCorpus, stage.summary, str(stage.place))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ class _Augmentation:
     """All that one arm's texts are made with, but the documents."""
 
     arm: str
-    score_folders: dict[ScoreSet, Path]
+    score_folders: dict[ScoreSet, Location]
     trained: str
     tokenizer: Any
     score: ScoreSettings
@@ -197,7 +197,7 @@ class _Task:
     """What an actor needs to know to make any group of an arm's texts."""
 
     augmentation: _Augmentation
-    corpus: Path
+    corpus: Location
     places: tuple[int, ...]
     """Where the documents of each group begin."""
 
@@ -213,9 +213,9 @@ def _group_maker(task: _Task) -> Work:
 
 def rewrite_corpus(
     documents: Collection[Document],
-    folder: str | Path,
+    folder: str | Location,
     arm: str,
-    score_folders: Mapping[ScoreSet, Path],
+    score_folders: Mapping[ScoreSet, Location],
     *,
     trained: str,
     tokenizer: Any,
@@ -260,16 +260,16 @@ def rewrite_corpus(
             )
             with shown(f"rewrite {arm}") as progress:
                 written = rewriter.rewritten(documents, originals, progress, len(documents))
-                made = write_augmented(stage.folder, written, arm, settings)
+                made = write_augmented(stage.place, written, arm, settings)
             stage.finish(to_json(dataclasses.replace(made, rewrites=rewriter.summary())))
-        return from_json(AugmentedCorpus, stage.summary, str(stage.folder))
+        return from_json(AugmentedCorpus, stage.summary, str(stage.place))
 
 
 def _stage(
     documents: Collection[Document],
-    folder: str | Path,
+    folder: str | Location,
     arm: str,
-    score_folders: Mapping[ScoreSet, Path],
+    score_folders: Mapping[ScoreSet, Location],
     trained: str,
     score: ScoreSettings,
     settings: AugmentSettings,
@@ -296,11 +296,11 @@ def _stage(
         "trained": trained,
         "corpus": corpus,
         "models": {one.name: made["model"] for one, made in scored.items()},
-        "scores": {one.name: file_hash(*sorted(path.glob("part-*.parquet"))) for one, path in score_folders.items()},
+        "scores": {one.name: file_hash(*shard_paths(path)) for one, path in score_folders.items()},
         **more,
     }
     # Answers that are paid for serve other settings too, as long as nothing was made of them.
-    return Stage(folder, depends, beside=(REWRITES,))
+    return Stage(folder, depends, beside=(REWRITES,), anywhere=not arm_named(arm).rewrites)
 
 
 def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, settings: AugmentSettings) -> None:
@@ -323,99 +323,76 @@ def check_texts(documents: Iterable[Document], arm: Arm, score: ScoreSettings, s
             raise no_head_entity(document.id, score.head_fields)
 
 
+@dataclasses.dataclass(frozen=True)
+class ScoreFolders:
+    """The scores that an arm's texts are made from, by what they are scores of.
+
+    Attributes:
+        attention: folders of attention scores that `score_corpus` wrote, by the model's role (large, small).
+        entropy: folder of the trained model's entropies (measure = entropy), where the arm reads them.
+        trained: the role of the model that will be trained.
+    """
+
+    attention: Mapping[str, str | Location]
+    entropy: str | Location | None = None
+    trained: str = "large"
+
+
 def augment_from_scores(
     documents: Collection[Document],
-    folder: str | Path,
+    folder: str | Location,
     arm: str,
-    scores: Mapping[str, Path],
+    scores: ScoreFolders,
     *,
-    entropy: Path | None = None,
-    trained: str = "large",
     excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
-    settings: AugmentSettings | None = None,
+    settings: AugmentSettings = AugmentSettings(),
+    engine: EngineSettings = LOCAL,
     progress: ProgressFunction = silent,
 ) -> AugmentedCorpus:
     """`augment_corpus`, with the tokenizer and the queries as the scores' own settings name them.
 
     Args:
-        documents: the corpus that was scored.
+        documents: the corpus that was scored; of a corpus folder, where actors make the texts.
         folder: where the texts go.
         arm: its name, a key of arms.ARMS.
-        scores: folders of attention scores that `score_corpus` wrote, by the model's role (large, small).
-        entropy: folder of the trained model's entropies (measure = entropy), where the arm reads them.
-        trained: the role of the model that will be trained.
+        scores: the scores, which actors can read too.
         excluded_tokens: never ranked and never dropped.
         settings: dropout.
+        engine: who makes the texts; they are the same.
         progress: called with (documents, of how many).
 
     Raises:
-        ElusiveError: if the scores were captured in two ways, or as for `augment_corpus`.
+        ElusiveError: if the scores were captured in two ways, Ray is missing or its cluster cannot be used, or as for
+            `augment_corpus`.
     """
-    made = _from_scores(arm, scores, entropy, trained, excluded_tokens, settings or AugmentSettings())
-    return _augmented(documents, folder, made, LOCAL, progress)
-
-
-def augment_by_actors(
-    documents: Collection[Document],
-    folder: str | Path,
-    arm: str,
-    scores: Mapping[str, Path],
-    *,
-    entropy: Path | None = None,
-    trained: str = "large",
-    excluded_tokens: tuple[str, ...] = ScoreSettings.excluded_tokens,
-    settings: AugmentSettings | None = None,
-    engine: EngineSettings,
-) -> AugmentedCorpus:
-    """`augment_from_scores` by the actors of a Ray cluster, which make the same files; shows its progress.
-
-    Args:
-        documents: the corpus that was scored, of a corpus folder.
-        folder: as for `augment_from_scores`, like the next six.
-        arm: its name.
-        scores: folders of attention scores, which the actors can read.
-        entropy: folder of the trained model's entropies.
-        trained: the role of the model that will be trained.
-        excluded_tokens: never ranked and never dropped.
-        settings: dropout.
-        engine: the cluster, and what an actor gets of it.
-
-    Raises:
-        ElusiveError: if Ray is missing or its cluster cannot be used, or as for `augment_from_scores`.
-    """
-    made = _from_scores(arm, scores, entropy, trained, excluded_tokens, settings or AugmentSettings())
-    with shown(f"augment {arm}") as progress:
-        return _augmented(documents, folder, made, engine, progress)
+    return _augmented(documents, folder, _from_scores(arm, scores, excluded_tokens, settings), engine, progress)
 
 
 def _from_scores(
-    arm: str,
-    scores: Mapping[str, Path],
-    entropy: Path | None,
-    trained: str,
-    excluded_tokens: tuple[str, ...],
-    settings: AugmentSettings,
+    arm: str, scores: ScoreFolders, excluded_tokens: tuple[str, ...], settings: AugmentSettings
 ) -> "_Augmentation":
     """How the texts are made, with the tokenizer and the queries that the scores' own settings name."""
-    made = {role: stage_settings(path) for role, path in scores.items()}
+    folders = {role: located(path) for role, path in scores.attention.items()}
+    made = {role: stage_settings(path) for role, path in folders.items()}
     for role, one in made.items():
-        _check_measure(scores[role], one, "attention")
-    _check_one_way({scores[role]: one for role, one in made.items()}, excluded_tokens)
+        _check_measure(folders[role], one, "attention")
+    _check_one_way({folders[role]: one for role, one in made.items()}, excluded_tokens)
     each = arm_named(arm).by_sentence(settings.cue_fusion)
-    _check_each({scores[role]: one for role, one in made.items() if each}, arm)
-    own = made[trained]
-    sets = {ScoreSet(role, own["queries"], each=each): path for role, path in scores.items()}
-    if entropy:
+    _check_each({folders[role]: one for role, one in made.items() if each}, arm)
+    own = made[scores.trained]
+    sets = {ScoreSet(role, own["queries"], each=each): path for role, path in folders.items()}
+    if scores.entropy:
+        entropy = located(scores.entropy)
         _check_measure(entropy, stage_settings(entropy), "entropy")
-        sets[entropy_set(trained)] = entropy
+        sets[entropy_set(scores.trained)] = entropy
     score = ScoreSettings(
         queries=own["queries"], head_fields=tuple(own["head_fields"]), excluded_tokens=excluded_tokens
     )
     tokenizer = tokenizer_alone(ModelRef(own["model"], own["revision"]))
-    return _Augmentation(arm, sets, trained, tokenizer, score, settings)
+    return _Augmentation(arm, sets, scores.trained, tokenizer, score, settings)
 
 
-def _check_measure(folder: Path, made: Mapping[str, Any], expected: Measure) -> None:
+def _check_measure(folder: Location, made: Mapping[str, Any], expected: Measure) -> None:
     found = made.get("measure", "attention")
     if found != expected:
         raise ElusiveError(
@@ -424,7 +401,7 @@ def _check_measure(folder: Path, made: Mapping[str, Any], expected: Measure) -> 
         )
 
 
-def _check_each(made: Mapping[Path, Mapping[str, Any]], arm: str) -> None:
+def _check_each(made: Mapping[Location, Mapping[str, Any]], arm: str) -> None:
     """Refuse scores of whole documents for an arm that looks sentence by sentence."""
     for folder, one in made.items():
         if not one.get("each"):
@@ -434,7 +411,7 @@ def _check_each(made: Mapping[Path, Mapping[str, Any]], arm: str) -> None:
             )
 
 
-def _check_one_way(made: Mapping[Path, Mapping[str, Any]], excluded_tokens: tuple[str, ...]) -> None:
+def _check_one_way(made: Mapping[Location, Mapping[str, Any]], excluded_tokens: tuple[str, ...]) -> None:
     """Refuse scores that were captured in two ways, or renormalised over other tokens than those to be ranked."""
     first, *others = made.items()
     for folder, other in others:

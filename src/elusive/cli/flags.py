@@ -21,6 +21,7 @@ from elusive.config.toml import assigned, inline
 from elusive.errors import ElusiveError
 from elusive.messages import of_a_screen
 from elusive.runs.terminal import is_json, say, warn
+from elusive.storage import Location, local, located
 
 from .table import OUTPUT_FLAGS, introduction
 
@@ -28,6 +29,9 @@ _FLAGS = tyro.constructors.ConstructorRegistry()
 
 OptionalPath = Annotated[Path | None, tyro.conf.arg(help_behavior_hint="")]
 """A path that may be left out; its text says what happens then."""
+
+OptionalLocation = Annotated[Location | None, tyro.conf.arg(help_behavior_hint="")]
+"""The same of a path or URL."""
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="", metavar="STR ...")]
 """Any number of names."""
@@ -62,6 +66,28 @@ def _table(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Primi
         instance_from_str=lambda words: {".".join(parts): value for parts, value in map(assigned, words)},
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=lambda value: [f"{key}={inline(item)}" for key, item in value.items()],
+    )
+
+
+@_FLAGS.primitive_rule
+def _place(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A path; where a verb takes a URL too, its parameter is a `Location`."""
+    takes_url = info.type in (Location, Location | None)
+    if not takes_url and info.type != Path:
+        return None
+
+    def made(words: list[str]) -> Location:
+        try:
+            return located(words[0]) if takes_url else local(words[0], "what this verb reads and writes")
+        except ElusiveError as error:
+            raise _RefusedError(error) from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URL" if takes_url else "PATH",
+        instance_from_str=made,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
     )
 
 

@@ -12,6 +12,7 @@ from elusive.runs.terminal import is_terminal, note, say
 if TYPE_CHECKING:
     from elusive.corpus.documents import Document
     from elusive.evaluation.predictions import Metrics
+    from elusive.storage import Location
     from elusive.training.stage import Training
 
 
@@ -20,7 +21,7 @@ def indented(line: str) -> None:
     note(f"  {line}")
 
 
-def documents_of(corpus: Path) -> "Collection[Document]":
+def documents_of(corpus: "Location") -> "Collection[Document]":
     """The documents of whatever can be read as a corpus; what reading made of them is noted."""
     from elusive.corpus.stage import open_corpus
 

@@ -18,8 +18,9 @@ from elusive.config.verbs import ExportSettings, LlmSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
 from elusive.runs.terminal import say, warn
+from elusive.storage import Location, local
 
-from .flags import Names, OptionalPath, panel
+from .flags import Names, OptionalLocation, OptionalPath, panel
 from .printing import documents_of, indented, measures, print_results, training_summary
 
 _MODEL = {"name": "model"}
@@ -27,7 +28,7 @@ _NO_HEADS = ("layers", "heads")
 
 
 def generate(
-    output: Path,
+    output: Location,
     llm: bool = False,
     settings: Annotated[CorpusSettings, panel(CorpusSettings(), "corpus")] = CorpusSettings(),
     server: Annotated[LlmSettings, panel(LlmSettings(), "server")] = LlmSettings(),
@@ -43,7 +44,7 @@ def generate(
         server: The server of --llm, and how it is used.
     """
     if llm:
-        return _generate_by_llm(output, settings, server)
+        return _generate_by_llm(local(output, "people by a language model"), settings, server)
     if server != LlmSettings():
         raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
     from elusive.corpus.stage import make_corpus, summary_lines
@@ -72,8 +73,8 @@ def _generate_by_llm(output: Path, settings: CorpusSettings, server: LlmSettings
 
 
 def score(
-    corpus: tyro.conf.Positional[Path],
-    output: Path,
+    corpus: tyro.conf.Positional[Location],
+    output: Location,
     measure: Literal["attention", "entropy"] = "attention",
     fields: Names = (),
     per_head: bool = False,
@@ -125,11 +126,11 @@ def score(
 
 
 def augment(
-    corpus: tyro.conf.Positional[Path],
-    output: Path,
-    large: Path,
-    small: OptionalPath = None,
-    entropy: OptionalPath = None,
+    corpus: tyro.conf.Positional[Location],
+    output: Location,
+    large: Location,
+    small: OptionalLocation = None,
+    entropy: OptionalLocation = None,
     arm: str = "contrast-cues",
     trained: Literal["large", "small"] = "large",
     excluded_tokens: Annotated[tuple[str, ...], tyro.conf.arg(metavar="STR ...")] = ScoreSettings.excluded_tokens,
@@ -151,7 +152,7 @@ def augment(
         engine: Who makes the texts.
     """
     from elusive.augmentation.arms import arm_named
-    from elusive.augmentation.stage import augment_by_actors, augment_from_scores
+    from elusive.augmentation.stage import ScoreFolders, augment_from_scores
     from elusive.augmentation.survival import survival_words
     from elusive.runs.progress import shown
 
@@ -160,14 +161,17 @@ def augment(
     if trained not in folders:
         raise ElusiveError(f"--trained {trained}: expected the folder of its scores in --{trained}, got none.")
     documents = documents_of(corpus)
-    given: dict[str, Any] = {"entropy": entropy, "trained": trained, "excluded_tokens": excluded_tokens}
-    if engine.engine == "ray":
-        augmented = augment_by_actors(documents, output, arm, folders, settings=settings, engine=engine, **given)
-    else:
-        with shown(f"augment {arm}") as progress:
-            augmented = augment_from_scores(
-                documents, output, arm, folders, settings=settings, progress=progress, **given
-            )
+    with shown(f"augment {arm}") as progress:
+        augmented = augment_from_scores(
+            documents,
+            output,
+            arm,
+            ScoreFolders(folders, entropy, trained),
+            excluded_tokens=excluded_tokens,
+            settings=settings,
+            engine=engine,
+            progress=progress,
+        )
     say(f"{output}: {augmented.texts:,} texts, {augmented.rates_in_words()}")
     if words := augmented.clues_in_words():
         say(words)
@@ -179,7 +183,7 @@ def augment(
 
 
 def train(
-    texts: tyro.conf.Positional[Path],
+    texts: tyro.conf.Positional[Location],
     output: Path,
     questions: OptionalPath = None,
     model: Annotated[ModelRef, panel(ModelRef("elusive/large"), "model", names=_MODEL, left_out=_NO_HEADS)] = ModelRef(

@@ -10,11 +10,11 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import atomic_path, damaged, read_jsonl
+from elusive.storage import Location, located
 
 from .quarantine import BadRow, BadRowsError, CorpusCounts, LeftOut, file_kind
 from .questions import QuestionItem
@@ -104,8 +104,8 @@ class StoredDocuments(Collection[Document]):
         ElusiveError: if the file is missing; while reading, if it was changed into something else.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Location) -> None:
+        self.path = located(path)
         if not self.path.exists():
             raise ElusiveError(f"{path} is missing. Run the stage that writes it first.")
 
@@ -201,7 +201,7 @@ def collect(entries: Iterable[Entry]) -> Corpus:
 
 
 def write_corpus(
-    folder: str | Path,
+    folder: str | Location,
     entries: Iterable[Entry],
     check: Callable[[CorpusCounts], object] = lambda counts: None,
     *,
@@ -221,7 +221,7 @@ def write_corpus(
     Returns:
         What the stream held.
     """
-    folder = Path(folder)
+    folder = located(folder)
     tally = Tally(most_bad)
     refusal = None
     with _jsonl_writer(folder / "quarantine.jsonl") as write_bad:
@@ -243,20 +243,20 @@ def write_corpus(
 
 
 @contextlib.contextmanager
-def _jsonl_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+def _jsonl_writer(path: Location) -> Iterator[Callable[[Mapping[str, Any]], object]]:
     """A function that writes one object a line; the file appears when the block ends without an error."""
     encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would build one for every row
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         yield lambda row: stream.write(encode(row) + "\n")
 
 
-def load_corpus(folder: str | Path) -> Corpus:
+def load_corpus(folder: str | Location) -> Corpus:
     """Read what `write_corpus` wrote; the documents and the quarantined rows stay on disk.
 
     Raises:
         ElusiveError: if a file is missing or was changed into something else.
     """
-    folder = Path(folder)
+    folder = located(folder)
     return Corpus(
         documents=StoredDocuments(folder / "documents.jsonl"),
         questions=tuple(_load(folder / "questions.jsonl", _stored_question)),
@@ -284,7 +284,7 @@ def _stored_question(row: Mapping[str, Any]) -> QuestionItem:
     return item
 
 
-def _load(path: Path, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[RowT]:
+def _load(path: Location, build: Callable[[Mapping[str, Any]], RowT]) -> Iterator[RowT]:
     for number, row in enumerate(read_jsonl(path), 1):
         try:
             item = build(row)

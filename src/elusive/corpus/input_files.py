@@ -5,12 +5,12 @@ import dataclasses
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from elusive.config.corpus import CorpusSettings
 from elusive.errors import ElusiveError
 from elusive.inputs import cannot_read, regular_file
+from elusive.storage import Location, UrlPath
 
 from .encodings import as_utf8, encoding_of_mark, is_utf8
 from .quarantine import RAW_CHARACTERS
@@ -77,7 +77,7 @@ class Line(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[BinaryIO]:
+def opened(path: Location, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[BinaryIO]:
     """A file as a stream of bytes; gzip and Zstandard, recognised by their first bytes, are decompressed.
 
     Text with the byte order mark of UTF-16 or UTF-32, or in the encoding of the settings, comes as UTF-8.
@@ -92,7 +92,7 @@ def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> It
             too far.
     """
     label = label or str(path)
-    regular_file(path, label)
+    path = regular_file(path, label)
     try:
         with _decompressed(path, label, limits) as stream:
             encoding = _encoding(stream, path, label, limits)
@@ -101,7 +101,7 @@ def opened(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> It
         raise _cannot_read(label, error) from None
 
 
-def _encoding(stream: BinaryIO, path: Path, label: str, limits: ReadLimits) -> str:
+def _encoding(stream: BinaryIO, path: Location, label: str, limits: ReadLimits) -> str:
     """The encoding from which a text is converted; empty for UTF-8, and for what is no text."""
     mark = encoding_of_mark(stream.peek(_MARK_BYTES)[:_MARK_BYTES])  # type: ignore[attr-defined]
     if mark or not limits.encoding:
@@ -110,24 +110,25 @@ def _encoding(stream: BinaryIO, path: Path, label: str, limits: ReadLimits) -> s
         return "" if is_utf8(iter(lambda: again.read(_BUFFER_BYTES), b"")) else limits.encoding
 
 
-def is_compressed(path: Path) -> bool:
+def is_compressed(path: Location) -> bool:
     """Whether a file is gzip or Zstandard."""
     return bool(_compression(path))
 
 
-def _compression(path: Path) -> str:
+def _compression(path: Location) -> str:
     with path.open("rb") as stream:
         first_bytes = stream.read(4)
     return next((name for magic, name in _COMPRESSIONS.items() if first_bytes.startswith(magic)), "")
 
 
-def _decompressed(path: Path, label: str, limits: ReadLimits) -> BinaryIO:
+def _decompressed(path: Location, label: str, limits: ReadLimits) -> BinaryIO:
     if not (compression := _compression(path)):
         return path.open("rb", _BUFFER_BYTES)
     # pyarrow refuses every stream that is cut off; zstandard stops there in silence.
     import pyarrow
 
-    stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), compression)
+    packed = pyarrow.PythonFile(path.open("rb"), "r") if isinstance(path, UrlPath) else pyarrow.OSFile(str(path))
+    stream = pyarrow.CompressedInputStream(packed, compression)
     return io.BufferedReader(_Bounded(stream, path.stat().st_size, label, limits), _BUFFER_BYTES)
 
 
@@ -194,7 +195,7 @@ def _skip_blank_lines(stream: BinaryIO) -> int:
     return stream.read(space.rfind(b"\n") + 1).count(b"\n")
 
 
-def byte_lines(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[Line]:
+def byte_lines(path: Location, label: str = "", limits: ReadLimits = ReadLimits()) -> Iterator[Line]:
     """The non-blank lines of a file, without line ends and without a byte order mark.
 
     Raises:
@@ -207,7 +208,7 @@ def byte_lines(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -
                 yield line._replace(raw=raw.rstrip(b"\r\n"))
 
 
-def read_bytes(path: Path, label: str = "", limits: ReadLimits = ReadLimits()) -> bytes:
+def read_bytes(path: Location, label: str = "", limits: ReadLimits = ReadLimits()) -> bytes:
     """The content of a file, decompressed.
 
     Raises:

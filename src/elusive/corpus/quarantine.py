@@ -4,12 +4,12 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from elusive.config.corpus import CorpusSettings
 from elusive.errors import ElusiveError
 from elusive.messages import visible
+from elusive.storage import Location
 
 from .wording import counted, listed
 
@@ -60,7 +60,7 @@ class BadRowsError(ElusiveError):
 
 
 def bad_row(
-    source: str | Path, line: int, reason: str, raw: bytes, of: Literal["document", "question"] = "document"
+    source: str | Location, line: int, reason: str, raw: bytes, of: Literal["document", "question"] = "document"
 ) -> BadRow:
     """A bad row with its bytes made text and cut to size."""
     # A character has at most four bytes; the cut keeps a huge row from being decoded for its first few characters.
@@ -119,7 +119,7 @@ def most_bad_rows(settings: CorpusSettings) -> int:
     return 0 if settings.skip_bad or settings.max_bad_share else MOST_BAD_ROWS
 
 
-def refuse_bad_rows(counts: CorpusCounts, settings: CorpusSettings, quarantine: Path | None = None) -> None:
+def refuse_bad_rows(counts: CorpusCounts, settings: CorpusSettings, quarantine: Location | None = None) -> None:
     """Stop where too many rows were bad, or no document was found.
 
     Args:

@@ -10,6 +10,7 @@ from elusive.config.scoring import ScoreSettings
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, write_jsonl
 from elusive.stats.halves import first_half_within
+from elusive.storage import Location, located
 
 from .documents import Document, load_corpus
 from .questions import QuestionItem, read_questions
@@ -59,7 +60,7 @@ class SplitCounts:
     hidden_spans: int
 
 
-def split_questions(folder: Path, settings: CorpusSettings) -> SplitCounts:
+def split_questions(folder: Location, settings: CorpusSettings) -> SplitCounts:
     """Keep in a corpus folder the questions that are asked, and the spans that are cues.
 
     Spans of answers to questions that give no cue are taken out of the documents, so that nothing that reads the folder
@@ -140,7 +141,7 @@ def questions_that_give_cues(path: str | Path) -> list[QuestionItem]:
     return read_questions(beside if path.name == "questions.jsonl" and beside.exists() else path)
 
 
-def question_sets_of(folder: str | Path) -> str:
+def question_sets_of(folder: str | Location) -> str:
     """What a corpus folder says of its question sets, in words; empty where it has no questions, or is none."""
-    done = Path(folder) / "done.json"
+    done = located(folder) / "done.json"
     return str(read_json(done).get("question_sets", "")) if done.exists() else ""

@@ -6,7 +6,6 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from elusive.config.corpus import CorpusSettings
@@ -17,6 +16,7 @@ from elusive.errors import ElusiveError
 from elusive.runs.files import file_hash, read_json, read_jsonl, write_jsonl
 from elusive.runs.stage import Stage
 from elusive.runs.typed_json import from_json
+from elusive.storage import Location, UrlPath, located
 
 from .chunk_questions import BEYOND_LIMIT, follow_chunks
 from .documents import Corpus, Entry, load_corpus, write_corpus
@@ -31,7 +31,7 @@ from .wording import counted
 REPLACED = LeftOut("question replaced by those of corpus.questions")
 
 
-def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
+def make_corpus(settings: CorpusSettings, folder: str | Location, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
     """Read or generate the corpus and write it to the run folder; a finished folder is only loaded.
 
     Its figures are in done.json (`summary_lines` puts them in words), answers without a place in
@@ -55,19 +55,26 @@ def make_corpus(settings: CorpusSettings, folder: str | Path, tokenizer: str = D
             "source": source.hash() if source else "",
             "questions": file_hash(settings.questions) if settings.questions else "",
         }
-        with Stage(folder, {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes}) as stage:
+        depends = {"corpus": _identity(settings), "tokenizer": tokenizer, "hashes": hashes}
+        with Stage(folder, depends, anywhere=True) as stage:
             if not stage.done:
                 _write(settings, stage, source, tokenizer)
-    return load_corpus(stage.folder)
+    return load_corpus(stage.place)
 
 
-def open_corpus(path: str | Path) -> Corpus:
+def open_corpus(path: str | Location) -> Corpus:
     """A corpus folder as `make_corpus` writes it, or anything else that can be read as a corpus.
 
     Raises:
         ElusiveError: if it cannot be read.
     """
-    return load_corpus(path) if os.path.exists(Path(path) / "documents.jsonl") else read_corpus(path)
+    return load_corpus(path) if is_corpus(path) else read_corpus(path)
+
+
+def is_corpus(path: str | Location) -> bool:
+    """Whether a corpus folder is there, as `make_corpus` writes it."""
+    place = located(path) / "documents.jsonl"
+    return place.exists() if isinstance(place, UrlPath) else os.path.exists(place)
 
 
 def _identity(settings: CorpusSettings) -> dict[str, Any]:
@@ -104,19 +111,19 @@ def _write(settings: CorpusSettings, stage: Stage, source: Source | None, tokeni
     chosen, marked = markers(settings, questions)
     read = ReadCounts()
     entries = _with_questions(_entries(settings, source, tokenizer, read), questions)
-    quarantine = stage.folder / "quarantine.jsonl"
+    quarantine = stage.place / "quarantine.jsonl"
     check = functools.partial(refuse_bad_rows, settings=settings, quarantine=quarantine)
     marked_entries = follow_chunks(mark_entries(entries, chosen))
-    counts = write_corpus(stage.folder, marked_entries, check, most_bad=most_bad_rows(settings))
+    counts = write_corpus(stage.place, marked_entries, check, most_bad=most_bad_rows(settings))
     if marked.unplaced:
-        write_jsonl(stage.folder / "unplaced.jsonl", map(vars, marked.unplaced))
+        write_jsonl(stage.place / "unplaced.jsonl", map(vars, marked.unplaced))
     summary = _summary(counts, read, marked)
     if counts.questions:
         summary["question_sets"] = sets
-    if (given := Path(settings.source) / CUE_QUESTIONS).exists():
-        write_jsonl(stage.folder / CUE_QUESTIONS, read_jsonl(given))
+    if (given := located(settings.source) / CUE_QUESTIONS).exists():
+        write_jsonl(stage.place / CUE_QUESTIONS, read_jsonl(given))
     if _is_split(settings):
-        found = split_questions(stage.folder, settings)
+        found = split_questions(stage.place, settings)
         hidden = f"{counted(found.hidden_spans, 'span')} of other answers hidden"
         summary["marked"].append(f"{found.cues:,} of the questions give cues, {found.asked:,} are asked; {hidden}")
     stage.finish(summary)
@@ -132,7 +139,7 @@ def _question_sets(settings: CorpusSettings) -> str:
     Raises:
         ElusiveError: if the source is split already.
     """
-    if not (Path(settings.source) / CUE_QUESTIONS).exists():
+    if not (located(settings.source) / CUE_QUESTIONS).exists():
         return question_sets_in_words(settings)
     before = question_sets_of(settings.source)
     if _is_split(settings):
@@ -173,13 +180,13 @@ def _summary(counts: CorpusCounts, read: ReadCounts, marked: MarkCounts) -> dict
     }
 
 
-def summary_lines(folder: str | Path) -> list[str]:
+def summary_lines(folder: str | Location) -> list[str]:
     """What a corpus folder holds and what became of every row of its source, in words.
 
     Args:
         folder: a folder that `make_corpus` wrote.
     """
-    folder = Path(folder)
+    folder = located(folder)
     found = from_json(_Summary, read_json(folder / "done.json"), str(folder / "done.json"))
     quarantined, left_out = found.quarantined, found.left_out
     documents, questions = counted(found.documents, "document"), counted(found.questions, "question")
@@ -219,7 +226,7 @@ def _with_questions(entries: Iterator[Entry], questions: list[QuestionItem]) -> 
 def _entries(settings: CorpusSettings, source: Source | None, tokenizer: str, counts: ReadCounts) -> Iterator[Entry]:
     if source is None:
         return itertools.chain(*biographies_of(settings))
-    if os.path.exists(Path(source.name) / "documents.jsonl"):
+    if is_corpus(source.name):
         return _first_documents(load_corpus(source.name), settings.limit)
     return read_entries(settings, tokenizer, source, counts)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from elusive.errors import ElusiveError
+from elusive.storage import local
 
 from .lock import is_passing
 from .stage import refuse_old_folder
@@ -46,6 +47,9 @@ class RunFolder:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        local(self.path, "a run")
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":

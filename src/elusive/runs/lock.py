@@ -5,6 +5,11 @@ file. The system gives the lock up when the process ends, however it ends, so a 
 file systems pass such locks on from host to host as a rule, but not all do, and some have none. So the file decides
 where the lock cannot: one that another host left behind is refused, because nobody here can see whether its command
 still works.
+
+Object stores have no locks either. In a folder at a URL, making the file is the lock: it is made only where there is
+none, which stores decide for two who come at once (S3, Google's and Azure's do; the hub, and some that speak S3's
+protocol, do not). A command that was killed leaves it behind; the next one on the same host sees that, on another it is
+refused. Whoever holds it looks before each file whether it is still its own.
 """
 
 import contextlib
@@ -25,6 +30,7 @@ from typing import Any
 from filelock import lock_descriptor
 
 from elusive.errors import ElusiveError
+from elusive.storage import Location, UrlPath, located
 
 from .disk import disk_errors
 from .terminal import warn
@@ -81,10 +87,10 @@ class Owner:
         return cls(process, _began(process) or 0.0, platform.node(), _boot_id(), since, command)
 
     @classmethod
-    def of(cls, path: Path) -> "Owner | None":
+    def of(cls, path: Location) -> "Owner | None":
         """The process that a lock file names; None where it names none (yet)."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_bytes())
             return cls(**{field.name: found[field.name] for field in dataclasses.fields(cls)})
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -128,9 +134,12 @@ class _Lock:
 _held: dict[Path, _Lock] = {}
 """The locks of this process by folder."""
 
+_held_at_urls: dict[UrlPath, bytes] = {}
+"""What this process wrote into the lock files of folders at URLs."""
+
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Location) -> Iterator[None]:
     """Keep other commands out of a folder while the block runs; half-written files of killed ones are removed first.
 
     Args:
@@ -140,7 +149,11 @@ def locked(folder: str | Path) -> Iterator[None]:
         FolderInUseError: if another command, of this process too, uses the folder; says which, where and since when.
         ElusiveError: if another host left it locked, or the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = located(folder)
+    if isinstance(folder, UrlPath):
+        with _locked_at_url(folder):
+            yield
+        return
     with disk_errors(folder):
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +170,42 @@ def locked(folder: str | Path) -> Iterator[None]:
         lock.release()
 
 
-def check_still_locked(path: str | Path) -> None:
+@contextlib.contextmanager
+def _locked_at_url(folder: UrlPath) -> Iterator[None]:
+    path, content = folder / LOCK, json.dumps(dataclasses.asdict(Owner.here())).encode()
+    if not path.create(content):
+        owner = Owner.of(path)
+        if owner and not (owner.host == platform.node() and owner.has_ended):
+            raise _in_use_at_url(folder, owner)
+        path.unlink(missing_ok=True)
+        if not path.create(content):  # somebody was faster
+            raise _in_use_at_url(folder, Owner.of(path))
+    _held_at_urls[folder] = content
+    try:
+        check_still_locked(path)  # of two who came at once, a store without the condition keeps the last one's file
+        yield
+    finally:
+        del _held_at_urls[folder]
+        if _holds(path, content):
+            path.unlink(missing_ok=True)
+
+
+def _in_use_at_url(folder: UrlPath, owner: Owner | None) -> FolderInUseError:
+    return FolderInUseError(
+        f"{folder} is in use by {owner or 'another command'}. Wait until it is done, or give another output folder. "
+        f"Whether a command of another host still works cannot be told from here; if it has ended, delete "
+        f"{folder / LOCK}."
+    )
+
+
+def _holds(path: UrlPath, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except FileNotFoundError:
+        return False
+
+
+def check_still_locked(path: str | Location) -> None:
     """Refuse to write to a folder that was removed, or moved and made again, since this process locked it.
 
     Args:
@@ -166,20 +214,30 @@ def check_still_locked(path: str | Path) -> None:
     Raises:
         ElusiveError: if the folder is another one now.
     """
+    path = located(path)
+    if isinstance(path, UrlPath):
+        for folder, content in _held_at_urls.items():
+            if str(path).startswith(f"{folder}/") and not _holds(folder / LOCK, content):
+                raise _replaced(folder)
+        return
     if not _held:
         return
-    path = Path(path).resolve()
+    path = path.resolve()
     for folder in (path, *path.parents):
         if (lock := _held.get(folder)) and not _is(lock.path, lock.descriptor):
-            raise ElusiveError(
-                f"{folder} was removed or replaced while this command was writing to it, so nothing more is written "
-                "there. Run the same command again."
-            )
+            raise _replaced(folder)
 
 
-def was_left_locked(folder: str | Path) -> bool:
+def _replaced(folder: Location) -> ElusiveError:
+    return ElusiveError(
+        f"{folder} was removed or replaced while this command was writing to it, so nothing more is written there. Run "
+        "the same command again."
+    )
+
+
+def was_left_locked(folder: str | Location) -> bool:
     """Whether a folder is in use, or was when its command was killed."""
-    return (Path(folder) / LOCK).exists()
+    return (located(folder) / LOCK).exists()
 
 
 def is_passing(name: str) -> bool:
@@ -277,8 +335,10 @@ def _began(process: int) -> float | None:
         return None
 
 
-def remove_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Location) -> None:
     """Remove what killed commands had begun to write, except in sub-folders that another command may be using."""
+    if isinstance(folder, UrlPath):  # where nothing is written but whole files
+        return
     for place, inside, files in os.walk(folder):
         inside[:] = [name for name in inside if not was_left_locked(Path(place) / name)]
         for name in files:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +9,14 @@ import pyarrow.parquet as pq
 
 from elusive.errors import ElusiveError
 from elusive.inputs import regular_file
+from elusive.storage import Location, UrlPath
 
 WRITE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 """How they are written."""
 
 
 @contextlib.contextmanager
-def opened_parquet(path: Path, again: str) -> Iterator[pq.ParquetFile]:
+def opened_parquet(path: Location, again: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from.
 
     Args:
@@ -26,10 +26,11 @@ def opened_parquet(path: Path, again: str) -> Iterator[pq.ParquetFile]:
     Raises:
         ElusiveError: if it is missing or damaged; in the block also where a value has another type than expected.
     """
-    regular_file(path)
+    place = regular_file(path)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(place.open("rb")) if isinstance(place, UrlPath) else place
+            yield stack.enter_context(pq.ParquetFile(source, page_checksum_verification=True))
     except ElusiveError:
         raise
     # What pyarrow raises of a page, and NumPy of a value, that is not what the schema says.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elusive.errors import ElusiveError
+from elusive.storage import Location, local, located
 
 from .files import read_json, write_sealed_json
 from .lock import FolderInUseError, locked, was_left_locked
@@ -28,35 +29,48 @@ class Stage:
         settings: all that its result depends on, hashes of its inputs included; JSON types only.
         writes: whether this process writes; of several that work together one does, and enters first.
         beside: patterns of names in the folder that other stages write.
+        anywhere: whether the folder may be at a URL, because all of its files are written by `atomic_path`.
 
     Raises:
-        ElusiveError: on entering, if the folder holds anything that other settings made, or files whose settings are
-            not known, or that a version wrote whose folders this one does not read, or if another command uses it.
+        ElusiveError: if the folder is at a URL and may not be; on entering, if it holds anything that other settings
+            made, or files whose settings are not known, or that a version wrote whose folders this one does not read,
+            or if another command uses it.
     """
 
     def __init__(
-        self, folder: str | Path, settings: Mapping[str, Any], *, writes: bool = True, beside: Sequence[str] = ()
+        self,
+        folder: str | Location,
+        settings: Mapping[str, Any],
+        *,
+        writes: bool = True,
+        beside: Sequence[str] = (),
+        anywhere: bool = False,
     ) -> None:
-        self.folder = Path(folder)
+        self.place = located(folder) if anywhere else local(folder, "what this command writes")
         self.settings = {"format": FORMAT, **settings}
         self.writes = writes
         # A stage that failed before it wrote anything but bad rows, to be corrected, may be begun again.
         self._kept = (_SETTINGS, "quarantine.jsonl", ".*", *beside)
         self._lock = contextlib.ExitStack()
 
+    @property
+    def folder(self) -> Path:
+        """The folder, on a file system of this machine."""
+        return local(self.place, "what this command writes")
+
     def __enter__(self) -> "Stage":
         self.check()
-        if not self.writes or (self.done and not was_left_locked(self.folder)):
+        if not self.writes or (self.done and not was_left_locked(self.place)):
             return self
         try:
-            self._lock.enter_context(locked(self.folder))
+            self._lock.enter_context(locked(self.place))
         except FolderInUseError:
             if not self.done:
                 raise
         with self._lock:  # given back if anything is refused now
             self.check()  # another command may have been faster
             if not self.done:
-                write_sealed_json(self.folder / _SETTINGS, self.settings)
+                write_sealed_json(self.place / _SETTINGS, self.settings)
             self._lock = self._lock.pop_all()
         return self
 
@@ -69,42 +83,42 @@ class Stage:
         Raises:
             ElusiveError: says what differs, and what to do.
         """
-        names = sorted(path.name for path in self.folder.glob("*"))
+        names = sorted(path.name for path in self.place.glob("*"))
         made = [name for name in names if not any(fnmatch.fnmatchcase(name, one) for one in self._kept)]
         if not made:
             return
-        if (self.folder / _SETTINGS).exists():
-            _refuse_other_settings(self.folder, stage_settings(self.folder), self.settings)
+        if (self.place / _SETTINGS).exists():
+            _refuse_other_settings(self.place, stage_settings(self.place), self.settings)
         else:
-            _refuse_unknown_settings(self.folder, made)
+            _refuse_unknown_settings(self.place, made)
 
     @property
     def done(self) -> bool:
         """Whether everything is written."""
-        return (self.folder / _DONE).exists()
+        return (self.place / _DONE).exists()
 
     @property
     def summary(self) -> dict[str, Any]:
         """What `finish` was given."""
-        return read_json(self.folder / _DONE)
+        return read_json(self.place / _DONE)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Mark the stage as done; its figures are kept with the mark."""
-        write_sealed_json(self.folder / _DONE, summary)
+        write_sealed_json(self.place / _DONE, summary)
 
 
-def stage_settings(folder: str | Path) -> dict[str, Any]:
+def stage_settings(folder: str | Location) -> dict[str, Any]:
     """The settings of a folder that a stage wrote; whoever reads such a folder asks here first.
 
     Raises:
         ElusiveError: if it has none, or a version wrote it whose folders this one does not read.
     """
-    settings = read_json(Path(folder) / _SETTINGS)
+    settings = read_json(located(folder) / _SETTINGS)
     check_format(settings, folder)
     return settings
 
 
-def refuse_old_folder(folder: str | Path, shown: str | Path = "") -> None:
+def refuse_old_folder(folder: str | Location, shown: str | Location = "") -> None:
     """Refuse a stage's folder of a version whose folders this one does not read; one without settings is no such.
 
     Args:
@@ -114,11 +128,11 @@ def refuse_old_folder(folder: str | Path, shown: str | Path = "") -> None:
     Raises:
         ElusiveError: if it was written by another version; says what to do.
     """
-    if (Path(folder) / _SETTINGS).exists():
-        check_format(read_json(Path(folder) / _SETTINGS), shown or folder)
+    if (located(folder) / _SETTINGS).exists():
+        check_format(read_json(located(folder) / _SETTINGS), shown or folder)
 
 
-def check_format(settings: Mapping[str, Any], shown: str | Path) -> None:
+def check_format(settings: Mapping[str, Any], shown: str | Location) -> None:
     """Refuse settings that a stage of another format wrote.
 
     Args:
@@ -142,7 +156,7 @@ def check_format(settings: Mapping[str, Any], shown: str | Path) -> None:
     )
 
 
-def _refuse_unknown_settings(folder: Path, made: Sequence[str]) -> None:
+def _refuse_unknown_settings(folder: Location, made: Sequence[str]) -> None:
     names = ", ".join(made[:5]) + (", ..." if len(made) > 5 else "")
     if _DONE in made:
         raise ElusiveError(
@@ -155,7 +169,7 @@ def _refuse_unknown_settings(folder: Path, made: Sequence[str]) -> None:
     )
 
 
-def _refuse_other_settings(folder: Path, before: Any, now: Mapping[str, Any]) -> None:
+def _refuse_other_settings(folder: Location, before: Any, now: Mapping[str, Any]) -> None:
     old, new = _flat(before), _flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if changed:

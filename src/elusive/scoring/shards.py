@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
@@ -17,6 +16,7 @@ from elusive.runs.files import atomic_path
 from elusive.runs.frames import Tabular
 from elusive.runs.parquet import WRITE, opened_parquet
 from elusive.runs.stage import refuse_old_folder, stage_settings
+from elusive.storage import Location, located
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("document_id", pa.string()),
@@ -125,7 +125,7 @@ class TokenScores(Tabular):
         return SentenceScores(self.sentences, self.rows, self.row_queries)
 
 
-def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
+def write_shard(path: Location, scores: Sequence[TokenScores]) -> None:
     """Write scores to one Parquet file, with more columns where they hold single heads or sentences."""
     columns: dict[str, Any] = {
         "document_id": [row.document_id for row in scores],
@@ -151,7 +151,7 @@ def write_shard(path: Path, scores: Sequence[TokenScores]) -> None:
         pq.write_table(pa.table(columns, schema=schema_with(kept, sinks)), temporary, **WRITE)
 
 
-def read_shard(path: Path, ids: Collection[str] | None = None) -> list[TokenScores]:
+def read_shard(path: Location, ids: Collection[str] | None = None) -> list[TokenScores]:
     """The scores of one Parquet file, in its order.
 
     Args:
@@ -233,7 +233,7 @@ def _sentences(row: Mapping[str, Any], nested: Mapping[str, Any]) -> dict[str, n
     return {"sentences": sentences_2, **arrays}
 
 
-def iterate_scores(folder: str | Path, ids: Collection[str] | None = None) -> Iterator[TokenScores]:
+def iterate_scores(folder: str | Location, ids: Collection[str] | None = None) -> Iterator[TokenScores]:
     """The scores of a finished `score_corpus`, in the corpus's order, one shard in memory at a time.
 
     Args:
@@ -244,14 +244,14 @@ def iterate_scores(folder: str | Path, ids: Collection[str] | None = None) -> It
         ElusiveError: if the folder is missing, not done or of another version (at once), or a shard cannot be read
             (when its turn comes).
     """
-    folder = Path(folder)
+    folder = located(folder)
     refuse_old_folder(folder)
     if not (folder / "done.json").exists():
         raise ElusiveError(f"The scores in {folder} are not finished. Run the score stage first (again, to resume it).")
-    return (row for path in sorted(folder.glob("part-*.parquet")) for row in read_shard(path, ids))
+    return (row for path in shard_paths(folder) for row in read_shard(path, ids))
 
 
-def scores_of_part(folder: str | Path, first: int, count: int) -> list[TokenScores]:
+def scores_of_part(folder: str | Location, first: int, count: int) -> list[TokenScores]:
     """The scores of some documents of a finished `score_corpus`, by their place in the corpus.
 
     Args:
@@ -269,12 +269,17 @@ def scores_of_part(folder: str | Path, first: int, count: int) -> list[TokenScor
     return scores[first - before : first - before + count]
 
 
-def shard_path(folder: str | Path, number: int) -> Path:
+def shard_paths(folder: str | Location) -> list[Location]:
+    """The shards that a folder holds, in their order."""
+    return sorted(located(folder).glob("part-*.parquet"))  # type: ignore[type-var] # all are of one kind
+
+
+def shard_path(folder: str | Location, number: int) -> Location:
     """The file of a shard."""
-    return Path(folder) / f"part-{number:05d}.parquet"
+    return located(folder) / f"part-{number:05d}.parquet"
 
 
-def read_scores(folder: str | Path) -> list[TokenScores]:
+def read_scores(folder: str | Location) -> list[TokenScores]:
     """All that `iterate_scores` gives, in a list.
 
     Raises:

@@ -29,12 +29,13 @@ from elusive.runs.lock import remove_temporaries
 from elusive.runs.progress import shown_together
 from elusive.runs.stage import Stage
 from elusive.runs.terminal import note
+from elusive.storage import Location, located
 
 from .entropy import entropy_of_documents
 from .positions import answer_spans
 from .score import score_query_sets
 from .sets import Measure, QuerySet, ScoreSet
-from .shards import Kept, TokenScores, shard_path, write_shard
+from .shards import Kept, TokenScores, shard_path, shard_paths, write_shard
 from .sinks import sink_in_words
 
 
@@ -92,7 +93,7 @@ def _keeping(query_set: QuerySet, keep: Collection[Kept]) -> QuerySet:
 
 def score_corpus(
     documents: Given,
-    folder: str | Path,
+    folder: str | Location,
     model: ModelRef,
     settings: ScoreSettings,
     *,
@@ -125,7 +126,7 @@ def score_corpus(
             f"{', '.join((*fields, *keep))}. Leave these out, or score attention."
         )
     query_set = QuerySet(settings.queries if measure == "attention" else "all", tuple(fields), "sentences" in keep)
-    output = _Output(Path(folder), documents_of(documents), measure, query_set, progress)
+    output = _Output(located(folder), documents_of(documents), measure, query_set, progress)
     _score_together([output], model, settings, per_head="heads" in keep, engine=engine)
 
 
@@ -133,14 +134,18 @@ def score_corpus(
 class _Output:
     """One score set on its way into its folder."""
 
-    folder: Path
+    folder: Location
     documents: Collection[Document]
     """Those of the corpus, or its first ones."""
     measure: Measure
     query_set: QuerySet
     progress: ProgressFunction
 
-    def shard(self, number: int) -> Path:
+    def stage(self, scorer: "_Scorer") -> Stage:
+        """The stage that fills its folder."""
+        return Stage(self.folder, scorer.identity(self), writes=processes.is_main(), anywhere=True)
+
+    def shard(self, number: int) -> Location:
         """The file of a shard."""
         return shard_path(self.folder, number)
 
@@ -150,7 +155,8 @@ class _Output:
 
     def lacking(self, size: int) -> list[int]:
         """Numbers of the shards that its folder does not hold."""
-        return [number for number in range(self.shards(size)) if not self.shard(number).exists()]
+        there = {path.name for path in shard_paths(self.folder)}
+        return [number for number in range(self.shards(size)) if self.shard(number).name not in there]
 
     def in_shard(self, number: int, size: int) -> int:
         """Number of documents of a shard."""
@@ -173,10 +179,7 @@ def _score_together(
         check_corpus(output.documents, settings, output.query_set)
     scorer = _Scorer(model, settings, per_head)
     with contextlib.ExitStack() as entered:
-        stages = {
-            output: entered.enter_context(Stage(output.folder, scorer.identity(output), writes=processes.is_main()))
-            for output in outputs
-        }
+        stages = {output: entered.enter_context(output.stage(scorer)) for output in outputs}
         began = time.monotonic()
         unfinished = [output for output in outputs if not stages[output].done]
         for output in outputs:
@@ -244,7 +247,7 @@ class _Task:
     """Without its documents."""
     made_with: dict[str, Any]
     """What the command that started the actors has: models, settings and versions."""
-    corpus: Path
+    corpus: Location
     places: tuple[int, ...]
     """Where the documents of each shard begin."""
 

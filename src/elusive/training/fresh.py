@@ -9,7 +9,6 @@ import bisect
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,14 @@ from elusive.augmentation.units import first_tokens_of_units
 from elusive.clues.corpus_clues import CorpusClues
 from elusive.config.augmentation import AugmentSettings
 from elusive.errors import ElusiveError
+from elusive.storage import Location, located
 
 from .marked_rows import Row, pieces_of_texts
 from .sequences import pad_right, token_rows
 from .texts import TrainingTexts
 
-Ranking = str | Path | RankedClues
-"""The path of a ranking.parquet, or what it would hold."""
+Ranking = str | Location | RankedClues
+"""The path or URL of a ranking.parquet, or what it would hold."""
 
 
 class CopyMaker:
@@ -106,10 +106,10 @@ class CopyMaker:
 
 
 def _ranked(ranking: Ranking) -> RankingFile | RankedClues:
-    return ranking if isinstance(ranking, RankedClues) else _ranking_file(Path(ranking))
+    return ranking if isinstance(ranking, RankedClues) else _ranking_file(located(ranking))
 
 
-def _ranking_file(path: Path) -> RankingFile:
+def _ranking_file(path: Location) -> RankingFile:
     if not path.exists():
         raise ElusiveError(
             f"No {path.name} in {path.parent}: fresh copies are drawn from the file that `elusive augment` writes "
@@ -407,18 +407,18 @@ class FreshRows(Dataset):
         return pieces_of_texts(texts, self._copies.maker.tokenizer, self._max_length, "fresh copies")
 
 
-def ranking_beside(texts: str | Path) -> Path:
+def ranking_beside(texts: str | Location) -> Location:
     """The ranking.parquet that was written with a train.jsonl.
 
     Raises:
         ElusiveError: if there is none.
     """
-    path = Path(texts).with_name(RANKING)
+    path = located(texts).with_name(RANKING)
     _ranking_file(path)
     return path
 
 
-def fresh_rows(texts: str | Path, tokenizer: PreTrainedTokenizerFast, max_length: int) -> FreshRows:
+def fresh_rows(texts: str | Location, tokenizer: PreTrainedTokenizerFast, max_length: int) -> FreshRows:
     """The rows of the first pass over the fresh copies of a train.jsonl; further passes are still to be counted.
 
     Args:
@@ -431,7 +431,7 @@ def fresh_rows(texts: str | Path, tokenizer: PreTrainedTokenizerFast, max_length
             token.
     """
     copies = FreshCopies(ranking_beside(texts), tokenizer)
-    static_texts = TrainingTexts(Path(texts)).marked()
+    static_texts = TrainingTexts(located(texts)).marked()
     for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.marked_texts(0)), 1):
         if static != fresh:
             raise ElusiveError(

@@ -37,6 +37,7 @@ from elusive.runs.folder import METRICS
 from elusive.runs.stage import Stage, stage_settings
 from elusive.runs.terminal import note, warn
 from elusive.runs.typed_json import from_json, to_json
+from elusive.storage import Location, local, located
 
 from .adapters import LinearWeights, adapters_of, with_adapters
 from .averaging import average_with_start
@@ -104,7 +105,7 @@ def _check_frequencies(steps: Steps, rule: RotaryRule) -> None:
 
 
 def train(
-    texts: str | Path,
+    texts: str | Location,
     folder: str | Path,
     *,
     model: ModelRef,
@@ -140,7 +141,7 @@ def train(
             that ranking.parquet does not give.
     """
     settings = settings or TrainSettings()
-    start, bases = Start(model, settings), Path(bases) if bases else bases_in(Path(folder))
+    start, bases = Start(model, settings), Path(bases) if bases else bases_in(local(folder, "a trained model"))
     start.check()
     _check_before_loading(settings, evaluator)
     identity = _identity(texts, model, settings, evaluator)
@@ -160,7 +161,7 @@ def train(
 
 
 def _train(
-    texts: str | Path,
+    texts: str | Location,
     stage: Stage,
     start: Start,
     bases: Path,
@@ -169,7 +170,7 @@ def _train(
     progress: ProgressFunction,
 ) -> None:
     model, settings = start.model, start.settings
-    count = TrainingTexts(Path(texts)).check(
+    count = TrainingTexts(located(texts)).check(
         settings.skip_bad, stage.folder / QUARANTINE if processes.is_main() else None
     )
     tokenizer = load_tokenizer(model)
@@ -317,7 +318,7 @@ def _collator(steps: Steps, tokenizer: PreTrainedTokenizerFast, packed: bool, se
 
 
 def _identity(
-    texts: str | Path, model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None
+    texts: str | Location, model: ModelRef, settings: TrainSettings, evaluator: Evaluator | None
 ) -> dict[str, Any]:
     """All that the trained weights, and what is asked in their training, depend on."""
     start = Start(model, settings).identity
@@ -339,7 +340,7 @@ def _identity(
 
 
 def _steps(
-    texts: str | Path, model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, settings: TrainSettings
+    texts: str | Location, model: str, tokenizer: PreTrainedTokenizerFast, max_length: int, settings: TrainSettings
 ) -> Steps:
     """The rows of the texts and of the replay, and the order in which they are trained on."""
     rows: Any
@@ -352,7 +353,7 @@ def _steps(
             rows.count_pass()
         lengths, passes, uses = rows.lengths, rows.passes, rows.uses
     else:
-        rows = _static_rows(TrainingTexts(Path(texts)), tokenizer, max_length, settings)
+        rows = _static_rows(TrainingTexts(located(texts)), tokenizer, max_length, settings)
         in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
         settings = with_steps(settings, in_a_pass, sum(lengths))
         draws = draws_for(in_a_pass, settings)

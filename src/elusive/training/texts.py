@@ -14,6 +14,7 @@ from elusive.corpus.values import parse_row, text_value
 from elusive.corpus.wording import counted, listed
 from elusive.errors import ElusiveError
 from elusive.runs.files import write_jsonl
+from elusive.storage import Location
 
 from .chat_rows import subject_of
 
@@ -29,7 +30,7 @@ class TrainingTexts:
             or not.
     """
 
-    path: Path
+    path: Location
 
     def __iter__(self) -> Iterator[str]:
         return (text for text, _ in self.marked())

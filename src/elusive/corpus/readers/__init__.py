@@ -14,6 +14,7 @@ from elusive.corpus.input_files import ReadLimits
 from elusive.corpus.quarantine import LeftOut, bad_row, most_bad_rows, refuse_bad_rows
 from elusive.errors import ElusiveError
 from elusive.inputs import regular_file
+from elusive.storage import Location, is_url, located
 
 from .conversion.forms import FORMS
 from .files import Source, SourceFile, left_out, opened_source, seen_format
@@ -32,7 +33,7 @@ _SHOWN_BYTES = 1024
 
 
 def read_corpus(
-    source: str | Path,
+    source: str | Location,
     format: CorpusFormat = "auto",
     limit: int = 0,
     *,
@@ -67,7 +68,7 @@ def read_corpus(
     has several files; a SQuAD paragraph `<title>-0001`, by its number in the article.
 
     Args:
-        source: the path, pattern or name.
+        source: the path, pattern, URL or name.
         format: one of the above.
         limit: largest number of documents (0: all).
         skip_bad: put bad rows into `quarantined`, with the reason, instead of stopping.
@@ -84,7 +85,8 @@ def read_corpus(
     known = typing.get_args(CorpusFormat)
     if format not in known:
         raise ElusiveError(f"corpus.format: expected one of {', '.join(known)}, got {format!r}.")
-    chosen = CorpusSettings(source=str(source), format=format, limit=limit, skip_bad=skip_bad, **settings)
+    name = str(located(source) if is_url(source) else source)
+    chosen = CorpusSettings(source=name, format=format, limit=limit, skip_bad=skip_bad, **settings)
     tally, counts = Tally(most_bad_rows(chosen)), ReadCounts()
     corpus = collect(tally.passing(read_entries(chosen, tokenizer, counts=counts)))
     refuse_bad_rows(tally.counts(), chosen)
@@ -154,7 +156,7 @@ def _file_entries(file: SourceFile, state: ReadState) -> Iterator[Entry]:
         yield bad_row(file.label, 1, reason, _first_bytes(file.path))
 
 
-def _first_bytes(path: Path) -> bytes:
+def _first_bytes(path: Location) -> bytes:
     try:
         with regular_file(path).open("rb") as stream:
             return stream.read(_SHOWN_BYTES)

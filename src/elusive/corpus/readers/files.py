@@ -20,6 +20,7 @@ from elusive.errors import ElusiveError
 from elusive.inputs import is_pipe, is_there, pipe_blocks, regular_file
 from elusive.runs.files import file_hash
 from elusive.runs.temporary import temporary_folder
+from elusive.storage import Location, UrlPath, is_url, located
 
 from .conversion.forms import FORM_OF_SUFFIX, FORMS
 from .markup import markup_of, refused_markup
@@ -131,14 +132,14 @@ class SourceFile(NamedTuple):
     """One file of a source.
 
     Attributes:
-        path: where its bytes stand.
+        path: where its bytes stand, on this machine or at a URL.
         label: what messages call it.
         name: its path within the source, with which ids begin.
         alone: whether the source is this file.
         limits: how much of it is read.
     """
 
-    path: Path
+    path: Location
     label: str
     name: str
     alone: bool
@@ -166,10 +167,10 @@ class SourceFile(NamedTuple):
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[Path]:
-        """The file itself, or where it was unpacked, for readers that do not begin at its start."""
-        regular_file(self.path, self.label)
-        if not is_compressed(self.path):
-            yield self.path
+        """The file itself, or where it was unpacked or fetched to, for readers that do not begin at its start."""
+        path = regular_file(self.path, self.label)
+        if isinstance(path, Path) and not is_compressed(path):
+            yield path
             return
         with temporary_folder() as folder:
             path = folder / "unpacked"
@@ -196,10 +197,15 @@ class Source:
     spooled: Path | None = None
 
     @property
+    def is_on_hub(self) -> bool:
+        """Whether it is the name of a dataset on the hub; `hf://` is the URL of a file or folder there."""
+        return self.name.startswith(HUB_PREFIX) and not is_url(self.name)
+
+    @property
     def is_dataset(self) -> bool:
-        """Whether the library `datasets` reads it: a name on the hub, or a folder of save_to_disk."""
+        """Whether the library `datasets` reads it: a name on the hub, or a folder of save_to_disk on this machine."""
         folder = Path(self.name)
-        return self.name.startswith(HUB_PREFIX) or any(os.path.isfile(folder / name) for name in _DATASET_FILES)
+        return self.is_on_hub or any(os.path.isfile(folder / name) for name in _DATASET_FILES)
 
     def files(self) -> Iterator[SourceFile]:
         """Its files in the order of their paths, without hidden ones; what may be pages in another form comes last."""
@@ -210,10 +216,12 @@ class Source:
         return (file._replace(label=_as_text(file.label), name=_as_text(file.name)) for file in self._files())
 
     def _files(self) -> Iterator[SourceFile]:
-        path = Path(self.name)
+        path = located(self.name)
         if self.spooled:
             label = "standard input" if self.name == STANDARD_INPUT else self.name
             yield SourceFile(self.spooled, label, "stdin", alone=True)
+        elif isinstance(path, UrlPath):
+            yield from _files_at_url(path)
         elif os.path.isdir(path):
             for name in _walk(path, (path.resolve(),)):
                 yield SourceFile(path / name, str(path / name), name, alone=False)
@@ -227,13 +235,27 @@ class Source:
 
     def hash(self) -> str:
         """SHA-256 over the names and contents of its files; empty for a dataset on the hub."""
-        if self.name.startswith(HUB_PREFIX):
+        if self.is_on_hub:
             return ""
         digest = hashlib.sha256()
         for file in self.files():
             # Ids begin with the names, but the name of a single file's folder changes nothing.
             digest.update(json.dumps([file.name, _hash(file)]).encode())
         return digest.hexdigest()
+
+
+def _files_at_url(place: UrlPath) -> Iterator[SourceFile]:
+    """A file, those below a folder without hidden ones, or those of a pattern; in the order of their paths."""
+    if place.is_file():
+        yield SourceFile(place, str(place), place.name, alone=True)
+        return
+    parts = place.url.split("/")
+    fixed = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    base = UrlPath("/".join(parts[:fixed]))
+    for file in base.files_below("/".join(parts[fixed:])):
+        name = file.url.removeprefix(f"{base.url}/")
+        if not any(part.startswith(".") for part in name.split("/")):
+            yield SourceFile(file, str(file), name, alone=False)
 
 
 def _as_text(name: str) -> str:
@@ -256,7 +278,11 @@ def opened_source(name: str) -> Iterator[Source]:
     Raises:
         ElusiveError: if there is nothing at `name`, or standard input is a terminal.
     """
-    if name.startswith(HUB_PREFIX):
+    if is_url(name):
+        if not any(Source(name).files()):
+            raise ElusiveError(f"No file at {name}, and none below it. Give the URL of a corpus that exists.")
+        yield Source(name)
+    elif name.startswith(HUB_PREFIX):
         yield Source(name)
     elif name == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
@@ -387,7 +413,7 @@ def _as_characters(head: bytes) -> str:
 
 def left_out(file: SourceFile) -> str:
     """Why a file of a folder is left out: it holds no text, or is read under another name. Empty for others."""
-    if os.path.islink(file.path) and os.path.isfile(file.path):
+    if isinstance(file.path, Path) and os.path.islink(file.path) and os.path.isfile(file.path):
         root = str(file.path).removesuffix(file.name)
         if Path(os.path.realpath(file.path)).is_relative_to(os.path.realpath(root or ".")):
             return "link to another file of the source"
