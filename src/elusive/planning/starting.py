@@ -116,6 +116,11 @@ queries = "cues"  # before each marked fact; "all" for a corpus without spans
 copies = 10
 alpha = 0.6       # a token is dropped with probability alpha (1 - exp(-beta rank))
 beta = 0.05       # smaller for long texts: 0.005 for paragraphs
+# The paper ranks by the mean difference of the models' attention. `elusive recall`
+# says what finds most with your pair; on a real one it was the ratio, each cue for
+# itself (docs/real-models.md):
+# contrast_signal = "ratio"
+# cue_fusion = "max"
 {across}
 [train]
 method = "lora"   # "full" trains all weights, and takes much more memory
