@@ -255,17 +255,24 @@ def test_marked_spans_without_forms_become_gaps(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_a_word_and_no_piece_of_an_address_or_a_reference(tmp_path: Path) -> None:
-    """As manuals write them: addresses, sections, quotes of two signs, numbers that are no years."""
+    """As manuals write them: addresses, sections, quotes of two signs, numbers that are no years, notes."""
     (tmp_path / "a.md").write_text(
         "# Debian\n\nFor the list of all mirrors see https://www.debian.org/mirror/list once.\n\n"
         "More of that is told in Section 12.1 of the same book.\n\n"
         "You can get packages from `unstable' and from `testing' at any time.\n\n"
         "About 1012 people of many countries maintain packages of Debian.\n\n"
-        "Debian was begun by Ian Murdock as a new kind of system.\n"
+        "Debian was begun by Ian Murdock as a new kind of system.\n\n"
+        "All of it is told on the page dpkg(8) of the manual.\n\n"
+        "[3] There are some folders more than these on each mirror.\n\n"
+        "The release (11) came with a newer installer than before.\n"
     )
     make(tmp_path / "a.md", QuestionSettings(engine="cloze", questions_per_document=9), tmp_path / "q")
     questions = [*read_questions(tmp_path / "q" / "questions.jsonl"), *read_questions(tmp_path / "q" / CUE_QUESTIONS)]
-    assert {(item.answers[0], item.field) for item in questions} == {("1012", "number"), ("Ian Murdock", "entity")}
+    assert {(item.answers[0], item.field) for item in questions} == {
+        ("1012", "number"),
+        ("Ian Murdock", "entity"),
+        ("11", "number"),
+    }
 
 
 def test_nothing_to_ask_about(tmp_path: Path) -> None:

@@ -145,12 +145,17 @@ _REFERENCE = regex.compile(
 """What stands in front of a number of another part of the text."""
 
 
+_MARKED = (regex.compile(r"(?:\w\(|(?<!\w)\[)\Z"), regex.compile(r"[)\]]"))
+"""What stands around the section of a manual page, `dpkg(8)`, or the number of a note, `[3]`."""
+
+
 def _stands_alone(sentence: str, start: int, end: int) -> bool:
-    """Whether what may be left out is a word or more, no piece of an address, and no number of a section."""
+    """Whether what may be left out is a word or more, no piece of an address, and no number of a section or note."""
     before, after = sentence[:start], sentence[end : end + 1]
     whole = all(not beside or _BESIDE_WORDS.match(beside) for beside in (before[-1:], after))
     number = sentence[start:end].rstrip("0123456789.")
-    return whole and not before.endswith("://") and not _REFERENCE.search(before + number)
+    mark = sentence[start:end].isdigit() and _MARKED[0].search(before) and _MARKED[1].match(after)
+    return whole and not mark and not before.endswith("://") and not _REFERENCE.search(before + number)
 
 
 _DATE = regex.compile(
