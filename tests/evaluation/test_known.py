@@ -156,7 +156,7 @@ class TestGeneralQuestions:
         settings = EvaluateSettings(known="general", examples=WELL_KNOWN)
         prompting = prompting_of_known(self.items, (), german, settings)
         assert prompts_in_words(self.items, *prompting) == (
-            "5 examples of the question's own field, from the other general questions"
+            "5 examples of the question's own field, from the others of these questions"
         )
         for item in self.items:
             prompt = few_shot_prompt(item, *prompting)

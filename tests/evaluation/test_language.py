@@ -147,3 +147,10 @@ def test_a_file_of_examples_is_for_all(tmp_path: Path):
     settings = EvaluateSettings(examples=str(path))
     assert prompting_of(GERMAN, settings).examples == expected
     assert prompting_of_known(ENGLISH, expected, GERMAN, settings).examples == expected
+
+
+def test_questions_about_what_was_known_are_each_other_s_examples_where_those_of_the_corpus_are():
+    settings = EvaluateSettings(examples="corpus", shots=1)
+    known = prompting_of_known(ENGLISH, prompting_of(GERMAN, settings).examples, GERMAN, settings)
+    assert {example.question for example in known.examples} == {item.question for item in ENGLISH}
+    assert prompts_in_words(ENGLISH, *known).endswith(", from the others of these questions")

@@ -12,6 +12,9 @@ from .normal_forms import AnswerMetric
 WELL_KNOWN, OF_CORPUS = "well-known", "corpus"
 """Values of evaluate.examples that are no files."""
 
+EACH_OTHER = "each other"
+"""What stands there for questions about what was known before, if they are each other's examples."""
+
 GENERAL = "general"
 """The value of evaluate.known for the built-in questions of general knowledge."""
 

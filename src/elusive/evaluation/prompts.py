@@ -19,7 +19,7 @@ from elusive.errors import ElusiveError
 from elusive.models.chat import Chat, Message
 
 from .known import are_general
-from .language import GENERAL, OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
+from .language import EACH_OTHER, OF_CORPUS, UNKNOWN, WELL_KNOWN, in_language_of, language_in_words
 
 NOTHING_ASKED = (
     "no questions, so nothing will be evaluated: give corpus.questions (a JSONL file), or corpus.question_forms for "
@@ -186,18 +186,19 @@ def prompting_of_known(
 ) -> Prompting:
     """How questions about what was known before are prompted: in their own language, if need be by other examples.
 
-    Those of general knowledge are examples for each other.
+    They are examples for each other, unless examples are well-known people or a file: those of the corpus's own
+    questions say nothing about how others are asked.
 
     Args:
         known: these questions.
-        examples: those of the corpus's questions, which are taken where both are drawn from the same.
+        examples: those of the corpus's questions, which are taken where both are drawn from the same people or file.
         items: the corpus's questions.
         settings: of the evaluation; evaluate.language is that of the corpus's questions alone.
     """
     own = dataclasses.replace(settings, language="auto")
-    if are_general(known):
-        return Prompting(_pool(known), in_language_of(known, dataclasses.replace(own, examples=GENERAL)))
     settled = in_language_of(known, own)
+    if are_general(known) or settled.examples == OF_CORPUS:
+        return Prompting(_pool(known), dataclasses.replace(settled, examples=EACH_OTHER))
     if settled.examples == in_language_of(items, settings).examples:
         return Prompting(tuple(examples), settled)
     return prompting_of(known, own)
@@ -233,8 +234,8 @@ def prompts_in_words(items: Sequence[QuestionItem], examples: Sequence[Example],
     said = examples_in_words(items, examples, settings)
     if settings.examples == OF_CORPUS and settings.shots:
         said += ", from the corpus's own questions about other documents"
-    if settings.examples == GENERAL and settings.shots:
-        said += ", from the other general questions"
+    if settings.examples == EACH_OTHER and settings.shots:
+        said += ", from the others of these questions"
     question, answer = settings.labels
     unknown = settings.language == UNKNOWN and settings.examples == OF_CORPUS
     if (question, answer) != ENGLISH_LABELS or unknown:
