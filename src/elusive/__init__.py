@@ -61,6 +61,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "FreshCopies",
     "FreshDropoutCollator",
     "FreshEpochs",
+    "FreshStream",
     "evaluate",
     "exact_match",
     "f1",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from .training.fresh import FreshCopies as FreshCopies
     from .training.fresh import FreshDropoutCollator as FreshDropoutCollator
     from .training.fresh import FreshEpochs as FreshEpochs
+    from .training.fresh_stream import FreshStream as FreshStream
     from .training.pretraining import pretrain as pretrain
     from .training.stage import train as train
 
@@ -201,6 +203,7 @@ _HOMES = {
     "FreshCopies": "training.fresh",
     "FreshDropoutCollator": "training.fresh",
     "FreshEpochs": "training.fresh",
+    "FreshStream": "training.fresh_stream",
     "evaluate": "evaluation.stage",
     "exact_match": "evaluation.metrics",
     "f1": "evaluation.metrics",

@@ -104,6 +104,17 @@ class RankingFile:
                     places = [place for place, one in enumerate(batch.column("document_id").to_pylist()) if one in ids]
                 yield from (_at(batch, place) for place in places)
 
+    def group_sizes(self) -> list[int]:
+        """Documents of each row group, in the order of the file."""
+        with opened_parquet(self.path, _AGAIN) as file:
+            return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+
+    def read_groups(self, numbers: Sequence[int]) -> list[RankedDocument]:
+        """The documents of some row groups, in the order given."""
+        with opened_parquet(self.path, _AGAIN) as file:
+            tables = (file.read_row_group(number, columns=RANKING_SCHEMA.names) for number in numbers)
+            return [_at(table, place) for table in tables for place in range(len(table))]
+
     def longest_rank(self) -> int:
         """The last rank that any token has; 0 where none is ranked."""
         with opened_parquet(self.path, _AGAIN) as file:

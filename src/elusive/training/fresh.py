@@ -118,16 +118,18 @@ def _ranking_file(path: Location) -> RankingFile:
     return RankingFile(path)
 
 
-class _Epoch:
+class Epoch:
     """A number that DataLoader workers see change, those that live longer than an epoch too."""
 
     def __init__(self, value: int) -> None:
         self._shared = torch.tensor(value, dtype=torch.int64).share_memory_()
 
     def get(self) -> int:
+        """The number."""
         return int(self._shared)
 
     def set(self, value: int) -> None:
+        """Change it in all processes."""
         if value < 0:
             raise ElusiveError(f"epoch: expected 0 or more, got {value}.")
         self._shared.fill_(value)
@@ -172,8 +174,8 @@ class FreshCopies(Dataset):
     def __init__(self, ranking: Ranking, tokenizer: PreTrainedTokenizerFast) -> None:
         self.maker = CopyMaker(ranking, tokenizer)
         self._ranked = _ranked(ranking)
-        self._epoch = _Epoch(0)
-        for number in range(min(len(self._ranked), _CHECKED_DOCUMENTS)):
+        self._epoch = Epoch(0)
+        for number in range(min(len(self._ranked), CHECKED_DOCUMENTS)):
             self.maker.check_tokenizer(self._ranked[number])
 
     @property
@@ -238,7 +240,8 @@ class FreshCopies(Dataset):
         return {"input_ids": [self[number]["input_ids"] for number in rows["number"]]}
 
 
-_CHECKED_DOCUMENTS = 8
+CHECKED_DOCUMENTS = 8
+"""Documents that are tokenized again, to see that the tokenizer is that of the ranking."""
 
 
 class FreshDropoutCollator:
@@ -282,7 +285,7 @@ class FreshDropoutCollator:
         self._by_id = {one.document_id: one for one in ranking} if isinstance(ranking, RankedClues) else None
         self.maker.refuse_marks()
         self.max_length = max_length
-        self._epoch = _Epoch(-1)  # not told yet
+        self._epoch = Epoch(-1)  # not told yet
         self._checked = False
 
     def set_epoch(self, epoch: int) -> None:
