@@ -25,7 +25,7 @@ from elusive.runs.terminal import say
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
-from elusive.training.trainer import check_arguments
+from elusive.training.arguments import check_arguments
 
 Announce = Callable[[str], None]
 

@@ -32,12 +32,13 @@ from elusive.models.rotary import RotaryRule
 from elusive.runs.files import read_jsonl, write_jsonl
 from elusive.runs.stopping import Stopped, stopped_by_sigterm
 from elusive.training.adapters import with_adapters
+from elusive.training.arguments import FitSettings
 from elusive.training.checkpoints import discard_partial, newest_checkpoint
 from elusive.training.packing import check_padded
 from elusive.training.sequences import pack_rows, pad_right, row_order, split_step, tokenize_rows
 from elusive.training.stage import Evaluator, train
 from elusive.training.steps import default_row_length, steps_for, with_steps
-from elusive.training.trainer import FitSettings, Steps, fit
+from elusive.training.trainer import Steps, fit
 
 from ..tiny_models import BOUNDARY, model_pair, tiny_documents, tiny_tokenizer
 

@@ -10,9 +10,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from elusive.config.training import TrainSettings
 from elusive.errors import ElusiveError
 from elusive.models import processes
+from elusive.training.arguments import FitSettings
 from elusive.training.sequences import row_order, tokenize_rows
 from elusive.training.starting_point import StartingPointDecay
-from elusive.training.trainer import FitSettings, Steps, fit
+from elusive.training.trainer import Steps, fit
 
 FIT = FitSettings(
     learning_rate=1e-2,

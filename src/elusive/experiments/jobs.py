@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -21,13 +20,15 @@ from elusive.errors import ElusiveError
 from elusive.evaluation.harness import evaluate_harness
 from elusive.evaluation.in_training import evaluator_of
 from elusive.evaluation.known import known_questions
+from elusive.evaluation.predictions import Metrics, read_metrics
 from elusive.evaluation.prompts import prompting_of
 from elusive.evaluation.stage import evaluate_model
 from elusive.runs.folder import RunFolder, harness_scores, known_answers
-from elusive.runs.progress import shown_together
+from elusive.runs.progress import Show, Shown, shown_together
 from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
 from elusive.training.start import Start, bases_in
+from elusive.training.tracking import track_answers
 
 from .placement import gpu_places, processes_at_once, take_place
 from .trials import AVERAGE, UNTRAINED, Trial
@@ -100,8 +101,8 @@ def train_and_evaluate(
             for job in jobs if at_once <= 1 else [job for job in jobs if job not in missing]:
                 _train_and_evaluate(job, corpus, run, weights, show)
         if at_once > 1:
-            for name, done, total in _in_processes(recipe, corpus, run, missing, at_once, weights):
-                show(name, done, total)
+            for progress in _in_processes(recipe, corpus, run, missing, at_once, weights):
+                show(*progress)
 
 
 def _seeds(trials: Sequence[Trial]) -> list[int]:
@@ -135,8 +136,8 @@ def _known(trial: Trial) -> list[QuestionItem]:
 
 def _in_processes(
     recipe: Recipe, corpus: Corpus, run: RunFolder, jobs: Sequence[Job], at_once: int, weights: bool
-) -> Iterator[tuple[str, int, int]]:
-    """Train side by side in processes of their own; yields their progress as (name, done, total)."""
+) -> Iterator[tuple[str, int, int, str]]:
+    """Train side by side in processes of their own; yields their progress as (name, done, total, remark)."""
     context = multiprocessing.get_context(START_METHOD)
     places, shown = context.SimpleQueue(), context.Queue()
     for place in gpu_places(recipe, at_once):
@@ -200,15 +201,13 @@ def _train_and_evaluate_in_worker(job: Job, corpus: Corpus, run: RunFolder, weig
         os._exit(CODE)  # the pool would send it to the command, and wait for the next job
 
 
-def _send(name: str, done: int, total: int) -> None:
+def _send(name: str, done: int, total: int, remark: str) -> None:
     # Every step of a small model would flood the queue.
     if done == total or done % 5 == 0:
-        _shown_by_worker.put((name, done, total))
+        _shown_by_worker.put((name, done, total, remark))
 
 
-def _train_and_evaluate(
-    job: Job, corpus: Corpus, run: RunFolder, weights: bool, show: Callable[[str, int, int], None]
-) -> None:
+def _train_and_evaluate(job: Job, corpus: Corpus, run: RunFolder, weights: bool, show: Show) -> None:
     """Train, ask each trial's weights all questions, and remove the weights unless they are to be kept."""
     for trial in job.trials:
         shared = job.trials[0].model_folder(run, job.seed) if trial is not job.trials[0] else None
@@ -220,7 +219,7 @@ def _train_and_evaluate(
 
 
 def _train_and_evaluate_one(
-    trial: Trial, seed: int, corpus: Corpus, run: RunFolder, shared: Path | None, show: Callable[[str, int, int], None]
+    trial: Trial, seed: int, corpus: Corpus, run: RunFolder, shared: Path | None, show: Show
 ) -> None:
     """Train one trial with one seed and ask it all questions; the trial `untrained` is only asked."""
     done = _is_done(run, trial, seed, asked=bool(corpus.questions))
@@ -239,7 +238,7 @@ def _train_and_evaluate_one(
                 examples,
                 recipe.evaluate,
                 answers,
-                functools.partial(show, f"evaluate {label}"),
+                Shown(show, f"evaluate {label}"),
             )
         train(
             trial.texts_folder(run) / "train.jsonl",
@@ -249,23 +248,33 @@ def _train_and_evaluate_one(
             trained=shared,
             bases=bases_in(run.path),
             evaluator=evaluator,
-            progress=functools.partial(show, f"train {label}"),
+            progress=Shown(show, f"train {label}"),
         )
         if done and not has_weights(learned):
             return  # a sweep that keeps answers alone
         model = dataclasses.replace(model, name=str(learned))
+    measures: dict[str, float] = {}
     if corpus.questions:
-        evaluate_model(
+        found = evaluate_model(
             list(corpus.questions),
             examples,
             answers,
             model=model,
             settings=recipe.evaluate,
             known=known,
-            progress=functools.partial(show, f"evaluate {label}"),
+            progress=Shown(show, f"evaluate {label}"),
         )
+        measures = _measures(found, read_metrics(known_answers(answers)) if known else None)
         if recipe.evaluate.harness:
             evaluate_harness(model, recipe.evaluate, harness_scores(answers))
+    if not done:
+        track_answers(trial.model_folder(run, seed), recipe.train, measures)
+
+
+def _measures(found: Metrics, known: Metrics | None) -> dict[str, float]:
+    """What trackers are told of a model's answers."""
+    of_known = {"known_em": known.em, "known_f1": known.f1} if known else {}
+    return {"em": found.em, "f1": found.f1, "questions": found.questions, **of_known}
 
 
 def has_weights(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from elusive.runs.terminal import say
 from elusive.runs.versions import versions
 from elusive.scoring.sets import ScoreSet
 from elusive.scoring.stage import score_sets
-from elusive.training.trainer import check_arguments
+from elusive.training.arguments import check_arguments
 
 from .jobs import has_weights, jobs_in_words, jobs_of, train_and_evaluate
 from .needs import checked_scores, scores_of_arm

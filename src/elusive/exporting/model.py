@@ -23,6 +23,7 @@ from elusive.runs.publishing import public_name
 from elusive.runs.stage import stage_settings
 from elusive.runs.typed_json import from_json
 from elusive.training.card import EMBEDDED_COPY, CardResults, ModelCard
+from elusive.training.origin import Origin, origin_of
 from elusive.training.stage import Training, card_of
 
 from .answers import results_of
@@ -127,6 +128,7 @@ def _card(folder: Path, done: Training, answers: str | Path, settings: ExportSet
     return dataclasses.replace(
         card,
         base=base,
+        origin=card.origin or (_origin(*found) if found else None),
         start=base if card.start == card.base else card.start,
         revision=settings.base_revision if settings.base_model else card.revision,
         title=settings.title,
@@ -138,9 +140,15 @@ def _card(folder: Path, done: Training, answers: str | Path, settings: ExportSet
     )
 
 
+def _origin(run: RunFolder, place: Path) -> Origin | None:
+    """How a run's texts were made, of a training that did not note it."""
+    return origin_of(run.augmented(place.parts[0]) / "train.jsonl") if len(place.parts) == 2 else None
+
+
 def _results(folder: Path, answers: str | Path, found: tuple[RunFolder, Path] | None) -> CardResults | None:
     """What the model answered, by the folder that was given or by its run."""
-    run, of_run = found or (None, None)
+    run = found[0] if found else None
+    of_run = found[0].answers_of(found[1]) if found else None
     place = Path(answers) if answers else of_run
     if place is None or not (answers or (place / "done.json").exists()):
         return None

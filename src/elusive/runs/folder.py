@@ -19,6 +19,7 @@ _CORPUS, _SCORES, _AUGMENTED, _MODELS, _ANSWERS, _REPORT = (
     "evaluation",
     "report",
 )
+_TENSORBOARD = "tensorboard"
 METRICS = "metrics.jsonl"
 """What a training notes as it goes, in the folder of its model."""
 
@@ -153,14 +154,18 @@ class RunFolder:
 
     @classmethod
     def around_model(cls, model: str | Path) -> "tuple[RunFolder, Path] | None":
-        """The run or sweep that the folder of a trained model lies in, and the folder of that model's answers."""
+        """The run or sweep that the folder of a trained model lies in, and its place among the models: ARM/seed-S."""
         folder = Path(model).resolve()
         models = next((parent for parent in folder.parents[:3] if parent.name == _MODELS), None)
         if models is None:
             return None
         run = cls(models.parent)
         is_run = run.recipe.exists() or run.sweep_recipe.exists()
-        return (run, run.path / _ANSWERS / folder.relative_to(models)) if is_run else None
+        return (run, folder.relative_to(models)) if is_run else None
+
+    def answers_of(self, place: Path) -> Path:
+        """The folder of a model's answers, by the model's place as `around_model` gives it."""
+        return self.path / _ANSWERS / place
 
     def model(self, arm: str, seed: int, trial: str = "") -> Path:
         """The folder of a trained model.
@@ -179,6 +184,11 @@ class RunFolder:
     def metrics(self, arm: str, seed: int, trial: str = "") -> Path:
         """The loss of a training, and its answers in between, step by step."""
         return self.model(arm, seed, trial) / METRICS
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files of TensorBoard, in a folder for each training; of a training alone, in its own folder."""
+        return self.path / _TENSORBOARD
 
     @property
     def report(self) -> Path:

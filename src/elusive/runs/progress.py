@@ -4,18 +4,29 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from elusive.messages import visible
 
-from .files import ProgressFunction
 from .terminal import is_quiet, is_terminal, note, stop_waiting
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 _BARS = 12
+
+
+_COLUMNS = 80
+"""The longest line."""
+
+
+_BESIDE_NAME = 54
+"""Columns that the bar takes at least, with the counts, the remark and the times."""
+
+
+Show = Callable[[str, int, int, str], None]
+"""Shows one of several pieces of work: called with (name, done, total, remark)."""
 
 
 def clock(seconds: float) -> str:
@@ -26,7 +37,7 @@ def clock(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def shown(name: str) -> Iterator[ProgressFunction]:
+def shown(name: str) -> Iterator["Shown"]:
     """Show one piece of work: its name, its progress and the time left.
 
     Args:
@@ -36,12 +47,31 @@ def shown(name: str) -> Iterator[ProgressFunction]:
         The function to call with (done, total).
     """
     with shown_together() as show:
-        yield lambda done, total: show(name, done, total)
+        yield Shown(show, name)
+
+
+class Shown:
+    """Shows one of several pieces of work; called with (done, total).
+
+    Args:
+        show: called with (name, done, total, remark).
+        name: name of the work.
+    """
+
+    def __init__(self, show: "Show", name: str) -> None:
+        self._show, self._name, self._remark = show, name, ""
+
+    def __call__(self, done: int, total: int) -> None:
+        self._show(self._name, done, total, self._remark)
+
+    def remark(self, words: str) -> None:
+        """Show words beside the progress from now on, such as the loss."""
+        self._remark = words
 
 
 @contextlib.contextmanager
 def shown_together() -> Iterator["Display"]:
-    """Show several pieces of work at once; yields the function to call with (name, done, total)."""
+    """Show several pieces of work at once; yields the function to call with (name, done, total, remark)."""
     display = Display()
     try:
         yield display
@@ -60,14 +90,15 @@ class Display:
             stop_waiting()
             self._bars.start()
 
-    def __call__(self, name: str, done: int, total: int) -> None:
+    def __call__(self, name: str, done: int, total: int, remark: str = "") -> None:
         if self._bars is None:
-            self._lines.setdefault(name, _Line(name)).show(done, total)
+            self._lines.setdefault(name, _Line(name)).show(done, total, remark)
             return
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(visible(name), total=total)
+            words = _shortened(visible(name), self._bars.console.width - _BESIDE_NAME)
+            self._tasks[name] = self._bars.add_task(words, total=total, remark="")
         many = len(self._tasks) > _BARS and done == total  # finished ones make room
-        self._bars.update(self._tasks[name], completed=done, total=total, visible=not many)
+        self._bars.update(self._tasks[name], completed=done, total=total, visible=not many, remark=remark)
 
     def close(self) -> None:
         """Stop drawing."""
@@ -75,7 +106,7 @@ class Display:
             self._bars.stop()
 
 
-def _bars():
+def _bars(console: Any = None) -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -85,15 +116,19 @@ def _bars():
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    # The bar has what the words leave of the line.
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=3)),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        TextColumn("{task.fields[remark]}", markup=False, table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        console=console or Console(stderr=True, width=min(_COLUMNS, Console(stderr=True).width)),
+        expand=True,
     )
 
 
@@ -104,7 +139,7 @@ class _Line:
         self.first: int | None = None
         self.last = -math.inf
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, done: int, total: int, remark: str = "") -> None:
         now = time.monotonic()
         if self.first is None:
             self.first = done
@@ -113,5 +148,22 @@ class _Line:
         self.last = now
         elapsed = now - self.began
         worked = done - self.first
-        left = f", {clock(elapsed / worked * (total - done))} left" if worked > 0 and done < total else ""
-        note(f"  {self.name}: {done:,} of {total:,} ({clock(elapsed)}{left})")
+        left = f"{clock(elapsed / worked * (total - done))} left" if worked > 0 and done < total else ""
+        words = ", ".join(one for one in (clock(elapsed), left, remark) if one)
+        note(_fitted(self.name, f": {done:,} of {total:,} ({words})"))
+
+
+def _fitted(name: str, rest: str) -> str:
+    """A line of at most `_COLUMNS`: a long name loses its middle.
+
+    Example:
+        >>> _fitted("train plain", ": 1 of 2"), len(_fitted("train " + "+".join(["insert"] * 20), ": 1 of 2"))
+        ('  train plain: 1 of 2', 80)
+    """
+    return f"  {_shortened(name, _COLUMNS - 2 - len(rest))}{rest}"
+
+
+def _shortened(name: str, room: int) -> str:
+    """A name without its middle where it is longer than the room for it, which is at least 12 characters."""
+    room = max(12, room)
+    return name if len(name) <= room else f"{name[: room - room // 2 - 3]}...{name[len(name) - room // 2 :]}"

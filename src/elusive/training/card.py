@@ -165,7 +165,7 @@ class ModelCard:
             *from_,
             ("licence", markdown(self.licence)),
             ("source of the texts", markdown(self.source) or "not given"),
-            *(_origin_rows(origin) if origin else [("arm", "not known: the texts are not those of `elusive augment`")]),
+            *(_origin_rows(origin) if origin else [("arm", "not known: nothing beside the texts says it")]),
             ("trained", f"LoRA, rank {train.lora_rank}, alpha {train.lora_alpha}" if lora else "all weights"),
             ("learning rate", f"{train.learning_rate:g}, {train.lr_scheduler}, warm-up {train.warmup_ratio:g}"),
             ("texts in one step", str(train.batch_size)),

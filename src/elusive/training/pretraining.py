@@ -19,10 +19,11 @@ from elusive.runs.stage import Stage
 from elusive.runs.temporary import temporary_folder
 from elusive.runs.typed_json import to_json
 
+from .arguments import FitSettings
 from .checkpoints import remove_checkpoints
 from .pretraining_text import RECIPE_NAME, texts
 from .sequences import pack_rows, row_order, tokenize_rows
-from .trainer import FitSettings, Steps, fit
+from .trainer import Steps, fit
 
 BOS, EOS, PAD = range(3)
 """Ids of the special tokens."""

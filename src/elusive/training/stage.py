@@ -40,6 +40,7 @@ from elusive.runs.typed_json import from_json, to_json
 from elusive.storage import Location, local, located
 
 from .adapters import LinearWeights, adapters_of, with_adapters
+from .arguments import FitSettings, check_arguments
 from .averaging import average_with_start
 from .card import ModelCard
 from .chat_rows import chat_rows
@@ -54,7 +55,7 @@ from .sequences import row_order, tokenize_rows
 from .start import Start, bases_in
 from .steps import default_row_length, draws_for, steps_for, with_steps
 from .texts import TrainingTexts
-from .trainer import FitSettings, Fitted, Steps, check_arguments, fit
+from .trainer import Fitted, Steps, fit
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _train(
     fitted, weights = fit(
         learner,
         steps,
-        _fit_settings(settings),
+        FitSettings.of(settings),
         stage.folder,
         device=torch.device(device) if processes.share_weights() else learner.device,
         collate=_collator(steps, tokenizer, packed, settings),
@@ -438,20 +439,3 @@ def _replay_rows(
         )
         texts = [document.text for document in corpus.documents]
     return tokenize_rows(texts, tokenizer, max_length, "replay text")
-
-
-def _fit_settings(settings: TrainSettings) -> FitSettings:
-    return FitSettings(
-        learning_rate=settings.learning_rate,
-        lr_scheduler=settings.lr_scheduler,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        precision=settings.precision,
-        seed=settings.seed,
-        save_steps=settings.save_steps,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        l2_sp=settings.l2_sp,
-        training_arguments=settings.training_arguments,
-    )

@@ -6,7 +6,6 @@ it would have seen, and so do several processes together.
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import json
 import logging
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +24,16 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from elusive.augmentation.marks import MarkUse
-from elusive.config.training import Precision
 from elusive.errors import ElusiveError
 from elusive.models import processes
-from elusive.models.devices import computes_bfloat16, peak_bytes
+from elusive.models.devices import peak_bytes
 from elusive.models.loading import innermost, without_future_warnings
 from elusive.runs.files import ProgressFunction, silent, write_jsonl
 from elusive.runs.folder import METRICS
+from elusive.runs.progress import Shown
 from elusive.runs.stopping import stop_deferred
 
+from .arguments import FitSettings, trainer_arguments
 from .checkpoints import (
     CHECKPOINTS,
     MarkCheckpoints,
@@ -47,30 +47,10 @@ from .marked_rows import MarkedRow, Row, RowCollator
 from .packing import PACKED, attention_of
 from .sequences import split_step
 from .starting_point import StartingPointDecay
-
-"""Loss, learning rate, tokens and what questions showed, a line each, in the model's folder."""
-
+from .trackers import point_tensorboard
 
 Ask = Callable[[Any, float], Mapping[str, float]]
 """Asks a model in its training, after so many passes; called in every process, returns measures in the main one."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What `fit` needs in addition to the sequences; both kinds of training translate their settings to this."""
-
-    learning_rate: float
-    lr_scheduler: Literal["linear", "cosine", "constant"]
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    precision: Precision
-    seed: int
-    save_steps: int
-    gradient_checkpointing: bool = False
-    gradient_accumulation_steps: int = 1
-    l2_sp: float = 0.0
-    training_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,10 +182,24 @@ class _OrderedTrainer(Trainer):
 
 
 class _Report(TrainerCallback):
+    """Shows the steps, with the loss since the last log; the last step is done once its loss is logged."""
+
     def __init__(self, progress: ProgressFunction) -> None:
         self.progress = progress
 
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if logs and "loss" in logs and isinstance(self.progress, Shown):
+            self.progress.remark(f"loss {logs['loss']:.3f}")
+
     def on_step_end(self, args, state, control, **kwargs) -> None:
+        if state.global_step < state.max_steps:
+            self._show(state)
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        if state.global_step == state.max_steps:
+            self._show(state)
+
+    def _show(self, state: Any) -> None:
         if state.is_world_process_zero:
             self.progress(state.global_step, state.max_steps)
 
@@ -344,8 +338,11 @@ def fit(
     if processes.is_main():
         discard_partial(checkpoints)
     own_attention = innermost(model).config._attn_implementation
-    arguments = _training_arguments(model, len(steps.order), settings, checkpoints, device or model.device)
+    arguments = trainer_arguments(
+        settings, len(steps.order), checkpoints, device or model.device, use_cache=model.config.use_cache
+    )
     trainer = _trainer(model, steps, arguments, collate)
+    point_tensorboard(trainer.callback_handler.callbacks, folder)
     trainer.add_callback(_Report(progress))
     if settings.l2_sp:  # of the weights as they are now: a checkpoint is loaded later
         trainer.add_callback(StartingPointDecay(model, settings.l2_sp))
@@ -382,7 +379,7 @@ def _trainer(model: Any, steps: Steps, arguments: TrainingArguments, collate: Ro
             train_dataset=_Parts(steps, parts),
             data_collator=_Collator(collate),
         )
-    except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
+    except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not whole
         raise ElusiveError(f"train.training_arguments: transformers' Trainer refuses them: {error}") from error
     if trainer.is_deepspeed_enabled:
         raise ElusiveError("Expected DDP or FSDP, got DeepSpeed, whose weights cannot be gathered here. Use FSDP.")
@@ -406,118 +403,3 @@ def _gathered_weights(trainer: Trainer, model: Any) -> dict[str, Any] | None:
 def _mean_over_step(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
     logits = outputs["logits"]
     return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
-
-
-def _training_arguments(
-    model: Any, steps: int, settings: FitSettings, folder: Path, device: torch.device
-) -> TrainingArguments:
-    bfloat16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_bfloat16(device))
-    check_arguments(settings.training_arguments)
-    chosen: dict[str, Any] = {
-        "lr_scheduler_type": settings.lr_scheduler if settings.lr_scheduler != "constant" else "constant_with_warmup",
-        "optim": "adamw_torch_fused",
-        "save_total_limit": 2,
-        "logging_steps": max(1, min(50, steps // 10)),
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": device.type == "cuda",
-        "ddp_find_unused_parameters": False,
-        **settings.training_arguments,
-    }
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            max_steps=steps,
-            per_device_train_batch_size=1,  # one part of a step, whatever number of texts
-            gradient_accumulation_steps=settings.gradient_accumulation_steps,
-            learning_rate=settings.learning_rate,
-            warmup_steps=round(settings.warmup_ratio * steps),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            bf16=bfloat16,
-            use_cpu=device.type == "cpu",
-            seed=settings.seed,
-            save_strategy="steps" if settings.save_steps else "no",
-            save_steps=settings.save_steps or 500,
-            remove_unused_columns=False,
-            gradient_checkpointing=settings.gradient_checkpointing,
-            use_cache=model.config.use_cache,  # the Trainer writes it into the configuration that is saved
-            **chosen,
-        )
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise ElusiveError(f"train.training_arguments: transformers' TrainingArguments refuse them: {error}") from error
-    # Without a launcher one process uses one device: DataParallel would take rows of its own for each.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-_SETTINGS = {
-    "max_steps": "max_steps",
-    "num_train_epochs": "epochs",
-    "per_device_train_batch_size": "batch_size",
-    "auto_find_batch_size": "batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "learning_rate": "learning_rate",
-    "warmup_steps": "warmup_ratio",
-    "weight_decay": "weight_decay",
-    "max_grad_norm": "max_grad_norm",
-    "bf16": "precision",
-    "fp16": "precision",
-    "seed": "seed",
-    "save_strategy": "save_steps",
-    "save_steps": "save_steps",
-    "gradient_checkpointing": "gradient_checkpointing",
-    "eval_strategy": "evaluate_at_epochs",
-    "do_eval": "evaluate_at_epochs",
-}
-"""TrainingArguments that settings of [train] stand for."""
-
-
-_KEPT = {
-    "output_dir",
-    "use_cpu",
-    "use_cache",
-    "remove_unused_columns",
-    "train_sampling_strategy",
-    "dataloader_drop_last",
-    "ignore_data_skip",
-    "average_tokens_across_devices",
-    "resume_from_checkpoint",
-    "load_best_model_at_end",
-}
-"""TrainingArguments that would change which tokens are seen, or how a run is resumed."""
-
-
-_LAUNCHED = {"fsdp", "fsdp_config", "deepspeed"}
-"""TrainingArguments that would spread weights which have been loaded whole by then."""
-
-
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Refuse what cannot be passed through to transformers' TrainingArguments.
-
-    Args:
-        given: values by field name.
-
-    Raises:
-        ElusiveError: if a name is none of theirs, or stands for something that Elusive decides.
-    """
-    names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
-    for name in given:
-        if name in _SETTINGS:
-            raise ElusiveError(f"train.training_arguments: expected no '{name}'. Set train.{_SETTINGS[name]} instead.")
-        if name in _KEPT:
-            raise ElusiveError(
-                f"train.training_arguments: expected no '{name}'. It would change which tokens are seen, or how a run "
-                "resumes."
-            )
-        if name in _LAUNCHED:
-            raise ElusiveError(
-                f"train.training_arguments: expected no '{name}'. Weights are spread by `accelerate launch` with FSDP "
-                "in its configuration, before they are loaded."
-            )
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise ElusiveError(
-                f"train.training_arguments: '{name}' is no field of transformers' TrainingArguments.{hint}"
-            )
