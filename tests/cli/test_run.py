@@ -288,7 +288,8 @@ def test_a_run_reads_each_model_at_its_own_heads(tmp_path):
         ),
         score=ScoreSettings(renormalise=True, excluded_tokens=(".",)),
     )
-    _score(recipe, make_corpus(recipe.corpus, tmp_path / "corpus"), RunFolder(tmp_path))
+    corpus = make_corpus(recipe.corpus, tmp_path / "corpus")
+    _score(recipe, corpus, RunFolder(tmp_path), needed_scores(recipe, corpus.documents))
     for name, layers, heads in (
         ("large-cues", [1], []),
         ("large-cue-company", [1], []),

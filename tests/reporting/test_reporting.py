@@ -144,7 +144,8 @@ def test_every_table_says_what_may_be_dropped_and_what_survives(finished: tuple[
     assert "Dropout: alpha 0.6, beta 0.05, unseen tokens kept.\n" in markdown
     assert "| attention | .412 | .002 / .001 |" in markdown
     page = (run / "report" / "index.html").read_text(encoding="utf-8")
-    assert "<dt>Dropout</dt><dd>alpha 0.6, beta 0.05, unseen tokens kept, 10 copies" in page
+    assert "<dt>Copies</dt><dd>10 beside each original</dd>" in page
+    assert "<dt>Dropout</dt><dd>alpha 0.6, beta 0.05, unseen tokens kept</dd>" in page
     assert "<td>.412</td><td>.002 / .001</td>" in page
 
 
@@ -542,6 +543,16 @@ def test_rank_bars_worked_by_hand(tmp_path: Path) -> None:
     everything = (row.large, row.small, row.contrast, row.chance)
     assert [one.head_share for one in everything] == [0.25] * 4
     assert [one.value for one in everything] == [1.0] * 4, "all are shown"
+
+
+def test_settings_are_said_where_an_arm_of_the_run_depends_on_them(finished: tuple[Path, dict[str, Any]]) -> None:
+    results = read_results(finished[0] / "report" / "results.json")
+    row = dataclasses.replace(results.arms["plain"], clues=120, right_clues=None)
+    inserting = dataclasses.replace(results, arms={"plain": results.arms["plain"], "insert-contrast+reorder": row})
+    assert inserting.dropout == ""
+    assert "Dropout" not in results_markdown(inserting)
+    rewriting = dataclasses.replace(results, arms={"rewrite-paraphrase": row})
+    assert rewriting.clues.startswith("clues by ratio, of 5 words, no answers, reach 3, margin 0.5; rewrite-paraphrase")
 
 
 def test_clues_are_said_where_an_arm_writes_any(finished: tuple[Path, dict[str, Any]]) -> None:

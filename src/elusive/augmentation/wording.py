@@ -28,17 +28,27 @@ def dropout_words(settings: AugmentSettings) -> str:
     return ", ".join(words)
 
 
+def clue_words(settings: AugmentSettings) -> str:
+    """All that decides which clues are found.
+
+    Example:
+        >>> clue_words(AugmentSettings())
+        'clues by ratio, of 5 words, no answers, reach 3, margin 0.5'
+    """
+    answers = "answers allowed" if settings.clue_answers else "no answers"
+    found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, {answers}, reach {settings.clue_reach:g}"
+    return f"{found}, margin {settings.clue_margin:g}"
+
+
 def insertion_words(settings: AugmentSettings) -> str:
-    """All that decides which clues are written, and how.
+    """All that decides which clues are found, and how they are written into sentences.
 
     Example:
         >>> insertion_words(AugmentSettings(insert_forms=("prefix",)))
         'clues by ratio, of 5 words, no answers, reach 3, margin 0.5, written with chance 0.8 as prefix'
     """
-    answers = "answers allowed" if settings.clue_answers else "no answers"
-    found = f"clues by {settings.clue_signal}, of {settings.clue_words} words, {answers}, reach {settings.clue_reach:g}"
     forms = ", ".join(settings.insert_forms)
-    return f"{found}, margin {settings.clue_margin:g}, written with chance {settings.insert_share:g} as {forms}"
+    return f"{clue_words(settings)}, written with chance {settings.insert_share:g} as {forms}"
 
 
 def clues_in_words(clues: int, right: float | None) -> str:

@@ -37,13 +37,13 @@ def print_results(page: Path) -> dict[str, Any]:
 
     results = read_results(page.parent / "results.json")
     say("\n" + results_table(results, _columns()))
-    say(f"\nDropout: {results.dropout}")
-    if results.clues:
-        say(f"Clues: {results.clues}")
-    said = results.verdict
-    for line in (said.headline, said.advice, said.cost, *(f"Not done yet: {one}" for one in results.missing)):
+    settings = {"Dropout": results.dropout, "Clues": results.clues}
+    if said := [f"{name}: {words}" for name, words in settings.items() if words]:
+        say("\n" + "\n".join(said))
+    verdict = results.verdict
+    for line in (verdict.headline, verdict.advice, verdict.cost, *(f"Not done yet: {one}" for one in results.missing)):
         if line:
-            say(f"\n{line}" if line == said.headline else line)
+            say(f"\n{line}" if line == verdict.headline else line)
     for remark, pairs in results.verdict.differences.items():
         for pair in pairs:
             say(f"  {remark}: {pair}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elusive.augmentation.arms import ARMS
 from elusive.augmentation.survival import Survival
-from elusive.augmentation.wording import clues_in_words, dropout_words, insertion_words
+from elusive.augmentation.wording import clue_words, clues_in_words, dropout_words, insertion_words
 from elusive.clues.recall import RecallTable
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.training import TrainSettings
@@ -261,17 +262,19 @@ class Results:
 
     @property
     def dropout(self) -> str:
-        """The settings of dropout in words."""
-        return dropout_words(self.augment)
+        """The settings of dropout in words; empty where no arm has drop probabilities."""
+        dropping = any(arm in ARMS and ARMS[arm].drops for arm in self.arms)
+        return dropout_words(self.augment) if dropping else ""
 
     @property
     def clues(self) -> str:
-        """How clues were sought and written, and how many each arm found, in words; empty where no arm writes any."""
+        """How clues were sought and written, and how many each arm found, in words; empty where no arm needs any."""
         found = {arm: row for arm, row in self.arms.items() if row.clues}
         if not found:
             return ""
         counts = ", ".join(f"{arm} {clues_in_words(row.clues, row.right_clues)}" for arm, row in found.items())
-        return f"{insertion_words(self.augment)}; {counts}"
+        rewritten = all(ARMS[arm].rewrites for arm in found)
+        return f"{clue_words(self.augment) if rewritten else insertion_words(self.augment)}; {counts}"
 
     @property
     def survival(self) -> dict[str, dict[str, Survival]]:

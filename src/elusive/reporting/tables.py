@@ -88,7 +88,8 @@ def results_markdown(results: Results) -> str:
         [arm, score(row.mean_drop_rate), *map(whole, (row.texts, row.steps, row.seconds))]
         for arm, row in results.arms.items()
     ]
-    lines += ["## Training", "", f"Dropout: {cell(results.dropout)}.", ""]
+    lines += ["## Training", ""]
+    lines += [f"Dropout: {cell(results.dropout)}.", ""] if results.dropout else []
     lines += [f"Clues: {cell(results.clues)}.", ""] if results.clues else []
     lines += markdown_table(["arm", "mean drop rate", "texts", "steps", "seconds"], training)
     lines += _markdown_survival(results)
