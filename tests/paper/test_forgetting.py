@@ -82,7 +82,8 @@ def test_by_hand(numbers):
 def test_in_words(numbers):
     text = forgetting_markdown(numbers)
     assert (
-        "2 documents in 1 cohort, each arm trained once on each with 500 equal steps; 4 questions about people" in text
+        "2 documents in 1 cohort, each arm trained once on each with 500 equal steps; 4 questions about what was"
+        in text
     )
     lines = text.splitlines()
     assert (
@@ -96,7 +97,7 @@ def test_in_words(numbers):
 
 def test_without_known_people_there_is_nothing_to_lose(done, monkeypatch):
     monkeypatch.setattr(forgetting, "known_outcomes", lambda one: ([], []))
-    with pytest.raises(ElusiveError, match=r"expected answers about people known before training, got none\. Leave"):
+    with pytest.raises(ElusiveError, match=r"expected answers about what was known before training, got none\. Leave"):
         forgetting_numbers(done)
 
 

@@ -92,7 +92,7 @@ def training_summary(trained: "Training") -> str:
 
 
 def measures(metrics: "Metrics", known: "Metrics | None") -> str:
-    """Exact match and F1 of each field, of all questions, and of those about people known before training.
+    """Exact match and F1 of each field, of all questions, and of those about what was known before training.
 
     Args:
         metrics: of the questions.

@@ -130,7 +130,7 @@ def _is_done(run: RunFolder, trial: Trial, seed: int, *, asked: bool) -> bool:
 
 
 def _known(trial: Trial) -> list[QuestionItem]:
-    """Questions about people known before training."""
+    """Questions about what was known before training."""
     return known_questions(trial.recipe.evaluate.known, trial.recipe.trained.name)
 
 

@@ -66,7 +66,7 @@ class BeyondRow:
         em: over all questions.
         f1: over all questions.
         minus: EM minus that of plain training and of the paper's arm, paired.
-        known: EM on people known before training.
+        known: EM on what was known before training.
         texts: what it was trained on.
     """
 

@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class KnownEM:
-    """EM on questions about people known before training; `lost` is an arm's EM minus that before training, paired."""
+    """EM on what was known before training; `lost` is an arm's EM minus that before training, paired."""
 
     questions: int
     em: float | None
@@ -51,7 +51,7 @@ class ArmRow:
         paper_settings: the paper's; empty where it prints none.
         cells: by the table's columns.
         all: EM over all questions.
-        known: EM on people known before training; None where that was not evaluated.
+        known: EM on what was known before training; None where that was not evaluated.
         dropped: how much of its texts is dropped; None where it was not looked up.
     """
 

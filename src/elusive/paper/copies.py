@@ -38,7 +38,7 @@ class CopiesRow:
         fields: EM of each field.
         all: EM over all questions.
         change: the same minus that of the arm under the first setting, paired; None under the first.
-        known: EM on people known before training.
+        known: EM on what was known before training.
         mean_drop_rate: dropped tokens over rankable ones; None for plain training.
         survival: by field, how often spans are intact in the copies.
     """

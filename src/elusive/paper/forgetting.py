@@ -35,10 +35,10 @@ class ForgettingRow:
         arm: the arm, or untrained.
         setting: what is moved, and to which value; `DEFAULTS` where nothing is.
         em: EM on the new people.
-        known: EM on people known before training.
+        known: EM on what was known before training.
         lost: the same minus that before training, paired.
         em_change: EM on the new people minus that of the arm under the defaults, paired.
-        known_change: the same of people known before.
+        known_change: the same of what was known before.
         on_front: whether no other row has more of one EM and as much of the other.
         tokens: tokens trained on, replay included; a mean over trainings like the next.
         seconds: how long training took.
@@ -86,7 +86,8 @@ def forgetting_numbers(done: Sequence[Done]) -> Forgetting:
     """
     if not all(known_outcomes(one)[0] for one in done):
         raise ElusiveError(
-            "forgetting: expected answers about people known before training, got none. Leave evaluate.known as it is."
+            "forgetting: expected answers about what was known before training, got none. "
+            "Leave evaluate.known as it is."
         )
     points = {(one.arm, one.setting): one for experiment in done for one in _points(experiment)}
     asked, (_, known) = done[0].asked, known_outcomes(done[0])
@@ -150,7 +151,7 @@ def _corrected(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
 
 
 def _with_front(rows: Sequence[ForgettingRow]) -> list[ForgettingRow]:
-    """The rows, each told whether it is on the Pareto front of EM on new and on known people."""
+    """The rows, each told whether it is on the Pareto front of EM on new people and on what was known."""
     found = on_front([(row.em.value or 0.0, row.known.value or 0.0) for row in rows])
     return [dataclasses.replace(row, on_front=one) for row, one in zip(rows, found, strict=True)]
 
@@ -188,9 +189,9 @@ def _difference(one: Difference | None) -> str:
 def _size(numbers: Forgetting) -> str:
     return (
         f"{numbers.documents:,} documents in {counted(numbers.cohorts, 'cohort')}, each arm trained once on each with "
-        f"{numbers.steps:,.0f} equal steps; {numbers.known_questions:,} questions about people known before training. "
-        "One setting is moved at a time. Differences are paired. *Front*: no other row has more of one EM and as much "
-        "of the other."
+        f"{numbers.steps:,.0f} equal steps; {numbers.known_questions:,} questions about what was known before "
+        "training. One setting is moved at a time. Differences are paired. *Front*: no other row has more of one EM and "
+        "as much of the other."
     )
 
 

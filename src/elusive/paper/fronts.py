@@ -61,7 +61,7 @@ def front_figure(points: Sequence[Scored], width: float = WIDE, *, default: str)
         titles = list(dict.fromkeys(one.title for one in points))
         for number, title in enumerate(titles):
             _draw_arm(axes, [one for one in points if one.title == title], number, default)
-        axes.set_xlabel("EM on people known before training")
+        axes.set_xlabel("EM on what was known before training")
         axes.set_ylabel("EM on new people")
         _leave_room(axes, points)
         for axis in (axes.xaxis, axes.yaxis):

@@ -221,7 +221,7 @@ def _pretraining_stage(model: str, own: PretrainSettings) -> PlannedStage:
 
 
 def _known(recipe: SweepRecipe, model: str, to_make: Mapping[str, PretrainSettings]) -> int:
-    """How many questions are asked about people known before."""
+    """How many questions are asked about what was known before."""
     if recipe.evaluate.known == "auto" and model in to_make:
         own = to_make[model]
         groups = pretraining_people(own.seed, own.people, own.questioned_ratio)

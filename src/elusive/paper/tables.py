@@ -237,7 +237,7 @@ def _pairs(
 
 
 def known_outcomes(done: Done) -> tuple[list[Outcome], list[Questions]]:
-    """Every trial's answers about people known before training, and the questions; none where none were asked."""
+    """Every trial's answers about what was known before training, and the questions; none where none were asked."""
     runs = [RunFolder(Path(recipe.output)) for recipe in done.recipes]
     trials = [grid_trials(recipe) for recipe in done.recipes]
     answers = [known_answers(here[0].answers_folder(run, 0)) for run, here in zip(runs, trials, strict=True)]
@@ -248,7 +248,7 @@ def known_outcomes(done: Done) -> tuple[list[Outcome], list[Questions]]:
 
 
 def known_of(done: Done) -> dict[str, dict[str, KnownEM]]:
-    """EM on people known before training, for each equal way: of each arm, and what it lost."""
+    """EM on what was known before training, for each equal way: of each arm, and what it lost."""
     outcomes, questions = known_outcomes(done)
     if not outcomes:
         return {}

@@ -75,7 +75,7 @@ class CorpusSizes:
         answer_tokens: mean tokens of an answer.
         ranked_share: share of a document's tokens that are ranked, neither special nor excluded.
         replay_tokens: mean tokens of a replay text (0: the mean of the documents).
-        known: questions about people known before, evaluated at the end alone (see evaluate.known).
+        known: questions about what was known before, evaluated at the end alone (see evaluate.known).
 
     Raises:
         ElusiveError: if there are no documents.

@@ -53,7 +53,7 @@ def collect(run: RunFolder, recipe: Recipe, documents: Collection[Document], dis
     """Gather the figures of a run's stages, with intervals and paired differences.
 
     Intervals resample documents and, where arms were trained with several seeds, seeds too. Where every model was also
-    evaluated on people known before training, each arm has `known`.
+    evaluated on what was known before training, each arm has `known`.
 
     Args:
         run: the run folder.
@@ -253,7 +253,7 @@ def _tasks(answers: Sequence[Path]) -> dict[str, float]:
 
 
 def _known_scores(run: RunFolder, recipe: Recipe, standing: Standing) -> dict[str, KnownScores]:
-    """What every model still answers about people known before training; empty unless every model was evaluated."""
+    """What every model still answers about what was known before training; empty unless every model was evaluated."""
     answers = {arm: [known_answers(folder) for folder in folders] for arm, folders in _answers(run, standing).items()}
     if UNTRAINED not in answers or not all(
         has_predictions(folder) for folders in answers.values() for folder in folders

@@ -104,7 +104,7 @@ class ArmResults:
         f1: F1 over all questions.
         em_per_seed: exact match of each training seed.
         fields: scores of each field.
-        known: what it still answers about people known before training; None where that was not evaluated.
+        known: what it still answers about what was known before training; None where that was not evaluated.
         tasks: scores of lm-evaluation-harness's tasks, a mean over seeds, by task and measure.
     """
 
@@ -288,7 +288,7 @@ class Results:
 
     @property
     def known(self) -> dict[str, KnownScores]:
-        """What each arm still answers about people known before training; empty where that was not evaluated."""
+        """What each arm still answers about what was known before training; empty where that was not evaluated."""
         return {name: arm.known for name, arm in self.arms.items() if arm.known}
 
     @property

@@ -25,7 +25,7 @@ TABLE_COLUMNS = 120
 
 
 KNOWN_WIDTH = 8
-"""Width of its column on people known before training."""
+"""Width of its column on what was known before training."""
 
 
 _OTHER_COLUMNS = 44
