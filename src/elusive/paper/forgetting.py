@@ -190,8 +190,8 @@ def _size(numbers: Forgetting) -> str:
     return (
         f"{numbers.documents:,} documents in {counted(numbers.cohorts, 'cohort')}, each arm trained once on each with "
         f"{numbers.steps:,.0f} equal steps; {numbers.known_questions:,} questions about what was known before "
-        "training. One setting is moved at a time. Differences are paired. *Front*: no other row has more of one EM and "
-        "as much of the other."
+        "training. One setting is moved at a time. Differences are paired. *Front*: no other row has more of one EM "
+        "and as much of the other."
     )
 
 
