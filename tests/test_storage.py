@@ -32,6 +32,7 @@ from elusive.scoring.shards import read_scores
 from elusive.scoring.stage import score_corpus
 from elusive.storage import UrlPath, is_url, local, located
 from elusive.training.fresh import fresh_rows
+from elusive.training.origin import origin_of
 from elusive.training.stage import train
 
 SMALL = ModelRef("elusive/small", device="cpu")
@@ -273,6 +274,9 @@ def test_the_files_are_those_of_a_folder_and_only_what_is_missing_is_made_again(
     check_chain(memory, tmp_path)
     rows = fresh_rows(memory / "augmented" / "train.jsonl", load_tokenizer(SMALL), 512)
     assert len(rows) == 33
+    origins = [origin_of(folder / "augmented" / "train.jsonl") for folder in (memory, tmp_path)]
+    assert origins[0] == origins[1]
+    assert origins[0] is not None
     scores, put_there = memory / "scores", []
     before = read_scores(scores)
     (scores / "part-00001.parquet").unlink()

@@ -331,7 +331,7 @@ class TestOwnTrainer:
         rows.count_pass()
         expected = [tokenize_rows(copies.texts(epoch), tokenizer, max_length) for epoch in range(3)]
         assert rows.passes == [len(of_pass) for of_pass in expected]
-        assert rows.lengths == [len(row) for of_pass in expected for row in of_pass]
+        assert rows.lengths.tolist() == [len(row) for of_pass in expected for row in of_pass]
         assert len(rows) == sum(rows.passes)
         for number in np.random.default_rng(0).permutation(len(rows)):
             assert ids_of(rows[number]).tolist() == list(itertools.chain(*expected))[number].tolist()
@@ -352,7 +352,7 @@ class TestOwnTrainer:
         rows = FreshRows(copies, 2)
         rows.count_pass()
         rows.count_pass()
-        assert rows.lengths == [2, 1, 2] * 2
+        assert rows.lengths.tolist() == [2, 1, 2] * 2
         assert [ids_of(rows[number]).tolist() for number in range(6)] == [[7, 7], [7], [7, 7]] * 2
 
     def test_each_pass_sees_its_own_copies_once(

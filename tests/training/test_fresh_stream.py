@@ -12,6 +12,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 import elusive.augmentation.stage
+from elusive.augmentation import rankings as rankings_module
 from elusive.augmentation.rankings import RankedDocument, RankingFile
 from elusive.errors import ElusiveError
 from elusive.storage import UrlPath
@@ -121,6 +122,22 @@ def test_a_new_epoch_begins_at_the_beginning(stream: FreshStream):
     stream.load_state_dict({**stream.state_dict(), "given": 40})
     stream.set_epoch(1)
     assert len(rows_of(stream)) == 2 * TEXTS
+
+
+def test_of_a_ranking_file_the_groups_that_were_used_last_are_held(
+    rankings: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    whole = [one.document_id for one in RankingFile(rankings[0]).documents()]
+    file, other, opened = RankingFile(rankings[0]), RankingFile(rankings[0]), []
+    original = rankings_module.opened_parquet
+    monkeypatch.setattr(rankings_module, "_HELD_BYTES", 2 * max(other._group(number).nbytes for number in range(3)))
+    monkeypatch.setattr(rankings_module, "opened_parquet", lambda *given: (opened.append(1), original(*given))[1])
+    assert [file[number].document_id for number in range(len(file))] == whole
+    before = len(opened)
+    assert [file[number].document_id for number in (5, 3, 2, 4)] == [whole[number] for number in (5, 3, 2, 4)]
+    assert len(opened) == before  # the last two groups
+    assert file[0].document_id == whole[0]
+    assert len(opened) == before + 1
 
 
 def test_workers_of_a_loader_share_the_texts(stream: FreshStream, rankings: list[Path], tokenizer: Any):

@@ -1,5 +1,6 @@
 """ranking.parquet: each document's tokens, ranks, drop probabilities and clues, as an arm's copies were drawn."""
 
+import collections
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from elusive.config.augmentation import AugmentSettings
 from elusive.config.toml import from_table, to_table
@@ -36,6 +38,8 @@ RANKING_SCHEMA = pa.schema(
 
 
 _BATCH_DOCUMENTS = 256
+_HELD_BYTES = 1 << 28
+"""Row groups that were used last are held up to so many bytes; a set of 100,000 short documents is held whole."""
 _AGAIN = "Delete its folder and augment again."
 
 
@@ -94,6 +98,7 @@ class RankingFile:
     def __init__(self, path: str | Location) -> None:
         self.path = located(path)
         self.arm, self.settings = _arm_and_settings(self.path)
+        self._held: collections.OrderedDict[int, pa.Table] = collections.OrderedDict()
 
     def documents(self, ids: Collection[str] | None = None) -> Iterator[RankedDocument]:
         """The documents in the order of the corpus; those with these ids alone where any are given."""
@@ -106,8 +111,7 @@ class RankingFile:
 
     def group_sizes(self) -> list[int]:
         """Documents of each row group, in the order of the file."""
-        with opened_parquet(self.path, _AGAIN) as file:
-            return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        return [self._metadata.row_group(number).num_rows for number in range(self._metadata.num_row_groups)]
 
     def read_groups(self, numbers: Sequence[int]) -> list[RankedDocument]:
         """The documents of some row groups, in the order given."""
@@ -122,18 +126,36 @@ class RankingFile:
         return max((int(chunk.flatten().to_numpy().max(initial=0)) for chunk in ranks.chunks), default=0)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return self._metadata.num_rows
 
     def __getitem__(self, number: int) -> RankedDocument:
-        """One document by its place in the corpus; the file is then held in memory."""
+        """One document by its place in the corpus; what was read last stays in memory, of a small file all of it."""
         if not 0 <= number < len(self):
             raise IndexError(number)
-        return _at(self._table, number)
+        group = int(np.searchsorted(self._ends, number, side="right"))
+        table = self._group(group)
+        return _at(table, number - int(self._ends[group]) + len(table))
 
     @cached_property
-    def _table(self) -> pa.Table:
+    def _metadata(self) -> pq.FileMetaData:
         with opened_parquet(self.path, _AGAIN) as file:
-            return file.read(columns=RANKING_SCHEMA.names)
+            return file.metadata
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """The first document behind each row group, int64 (groups,)."""
+        return np.cumsum(self.group_sizes(), dtype=np.int64)
+
+    def _group(self, number: int) -> pa.Table:
+        """A row group; those that were used last are held."""
+        table = self._held.pop(number, None)
+        if table is None:
+            with opened_parquet(self.path, _AGAIN, self._metadata) as file:
+                table = file.read_row_group(number, columns=RANKING_SCHEMA.names)
+            while self._held and sum(one.nbytes for one in self._held.values()) + table.nbytes > _HELD_BYTES:
+                self._held.popitem(last=False)
+        self._held[number] = table
+        return table
 
 
 def ranking_schema(arm: str, settings: AugmentSettings) -> pa.Schema:

@@ -23,12 +23,12 @@ def indented(line: str) -> None:
 
 def documents_of(corpus: "Location") -> "Collection[Document]":
     """The documents of whatever can be read as a corpus; what reading made of them is noted."""
-    from elusive.corpus.stage import open_corpus
+    from elusive.corpus.stage import documents_at
 
-    opened = open_corpus(corpus)
-    for line in opened.notes:
+    documents, notes = documents_at(corpus)
+    for line in notes:
         indented(line)
-    return opened.documents
+    return documents
 
 
 def print_results(page: Path) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def generate(
         return _generate_by_llm(local(output, "people by a language model"), settings, server)
     if server != LlmSettings():
         raise ElusiveError("Settings of a language model's server were given without --llm. Add --llm, or leave them.")
-    from elusive.corpus.stage import make_corpus, summary_lines
+    from elusive.corpus.stage import make_corpus_folder, summary_lines
     from elusive.runs.files import read_json
 
-    make_corpus(settings, output)
+    make_corpus_folder(settings, output)
     say(f"{output}: " + "\n".join(summary_lines(output)))
     return {"output": output, **read_json(output / "done.json")}
 

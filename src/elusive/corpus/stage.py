@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from elusive.config.corpus import CorpusSettings
@@ -19,7 +19,7 @@ from elusive.runs.typed_json import from_json
 from elusive.storage import Location, UrlPath, located
 
 from .chunk_questions import BEYOND_LIMIT, follow_chunks
-from .documents import Corpus, Entry, load_corpus, write_corpus
+from .documents import Corpus, Document, Entry, StoredDocuments, load_corpus, write_corpus
 from .quarantine import CorpusCounts, LeftOut, most_bad_rows, refuse_bad_rows
 from .question_sets import CUE_QUESTIONS, question_sets_in_words, question_sets_of, split_questions
 from .questions import QuestionItem, read_questions
@@ -32,7 +32,21 @@ REPLACED = LeftOut("question replaced by those of corpus.questions")
 
 
 def make_corpus(settings: CorpusSettings, folder: str | Location, tokenizer: str = DEFAULT_TOKENIZER) -> Corpus:
-    """Read or generate the corpus and write it to the run folder; a finished folder is only loaded.
+    """`make_corpus_folder`, and what it holds.
+
+    Returns:
+        Documents in the order of the source, which stay on disk, and questions.
+
+    Raises:
+        ElusiveError: as `make_corpus_folder`.
+    """
+    return load_corpus(make_corpus_folder(settings, folder, tokenizer))
+
+
+def make_corpus_folder(
+    settings: CorpusSettings, folder: str | Location, tokenizer: str = DEFAULT_TOKENIZER
+) -> Location:
+    """Read or generate the corpus and write it to the run folder, unless it is there.
 
     Its figures are in done.json (`summary_lines` puts them in words), answers without a place in
     unplaced.jsonl.
@@ -43,7 +57,7 @@ def make_corpus(settings: CorpusSettings, folder: str | Location, tokenizer: str
         tokenizer: in whose tokens chunks of text are counted, where the settings name none.
 
     Returns:
-        Documents in the order of the source, and questions.
+        The folder.
 
     Raises:
         ElusiveError: if the source cannot be read, or more rows are bad than the settings allow; quarantine.jsonl then
@@ -59,7 +73,7 @@ def make_corpus(settings: CorpusSettings, folder: str | Location, tokenizer: str
         with Stage(folder, depends, anywhere=True) as stage:
             if not stage.done:
                 _write(settings, stage, source, tokenizer)
-    return load_corpus(stage.place)
+    return stage.place
 
 
 def open_corpus(path: str | Location) -> Corpus:
@@ -69,6 +83,18 @@ def open_corpus(path: str | Location) -> Corpus:
         ElusiveError: if it cannot be read.
     """
     return load_corpus(path) if is_corpus(path) else read_corpus(path)
+
+
+def documents_at(path: str | Location) -> tuple[Collection[Document], Sequence[str]]:
+    """The documents of what `open_corpus` opens, without the questions of a corpus folder; and its notes.
+
+    Raises:
+        ElusiveError: if it cannot be read.
+    """
+    if is_corpus(path):
+        return StoredDocuments(located(path) / "documents.jsonl"), ()
+    read = read_corpus(path)
+    return read.documents, read.notes
 
 
 def is_corpus(path: str | Location) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from elusive.errors import ElusiveError
+from elusive.storage import Location
 
 _SHOWN = 2
 """Weights that a message names."""
@@ -133,10 +134,10 @@ def _damages(folder: Path) -> Iterator[str]:
             yield f"{path} is damaged: expected safetensors, got {_content(path)} ({error}). {_AGAIN}"
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Location) -> dict[str, Any] | None:
     """The JSON object of a file; None if it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

@@ -16,12 +16,13 @@ WRITE: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
 @contextlib.contextmanager
-def opened_parquet(path: Location, again: str) -> Iterator[pq.ParquetFile]:
+def opened_parquet(path: Location, again: str, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from.
 
     Args:
         path: the file.
         again: what makes it again, for the message.
+        metadata: of the file, if it was read before.
 
     Raises:
         ElusiveError: if it is missing or damaged; in the block also where a value has another type than expected.
@@ -30,7 +31,7 @@ def opened_parquet(path: Location, again: str) -> Iterator[pq.ParquetFile]:
     try:
         with contextlib.ExitStack() as stack:
             source = stack.enter_context(place.open("rb")) if isinstance(place, UrlPath) else place
-            yield stack.enter_context(pq.ParquetFile(source, page_checksum_verification=True))
+            yield stack.enter_context(pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True))
     except ElusiveError:
         raise
     # What pyarrow raises of a page, and NumPy of a value, that is not what the schema says.

@@ -5,6 +5,7 @@ copy number c + e * copies, drawn by the same generator as every other copy. So 
 text; and what an epoch holds depends on its number alone, not on how often or by which process it was asked for.
 """
 
+import array
 import bisect
 import functools
 import itertools
@@ -366,7 +367,6 @@ class FreshRows(Dataset):
         max_length: longest row in tokens; longer texts become several rows.
 
     Attributes:
-        lengths: tokens of each row counted so far.
         passes: rows in each pass counted so far.
     """
 
@@ -374,18 +374,26 @@ class FreshRows(Dataset):
         self._copies, self._max_length = copies, max_length
         self._first_rows: list[np.ndarray] = []  # in each pass the first row of each text
         self._pieces = functools.lru_cache(maxsize=64)(self._make_pieces)
-        self.lengths: list[int] = []
+        self._lengths = array.array("i")
         self.passes: list[int] = []
 
-    def count_pass(self) -> None:
-        """Count the rows of one more pass."""
-        before = len(self.lengths)
-        first_rows = []
-        for pieces in self._pieces_of(self._copies.marked_texts(len(self.passes))):
-            first_rows.append(len(self.lengths))
-            self.lengths += map(len, pieces)
-        self._first_rows.append(np.array(first_rows))
-        self.passes.append(len(self.lengths) - before)
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row counted so far, int64 (rows,)."""
+        return np.array(self._lengths, dtype=np.int64)
+
+    def count_pass(self, texts: Iterable[MarkedText] | None = None) -> None:
+        """Count the rows of one more pass.
+
+        Args:
+            texts: those of the pass (None: drawn here).
+        """
+        before, first_rows = len(self._lengths), array.array("q")
+        for pieces in self._pieces_of(self._copies.marked_texts(len(self.passes)) if texts is None else texts):
+            first_rows.append(len(self._lengths))
+            self._lengths.extend(map(len, pieces))
+        self._first_rows.append(np.array(first_rows, dtype=np.int64))
+        self.passes.append(len(self._lengths) - before)
 
     @property
     def uses(self) -> frozenset[MarkUse]:
@@ -394,7 +402,7 @@ class FreshRows(Dataset):
         return frozenset((marks,) if marks else ())
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self._lengths)
 
     def __getitem__(self, number: int) -> Row:
         epoch = bisect.bisect_right([int(first_rows[0]) for first_rows in self._first_rows], number) - 1
@@ -434,16 +442,21 @@ def fresh_rows(texts: str | Location, tokenizer: PreTrainedTokenizerFast, max_le
             token.
     """
     copies = FreshCopies(ranking_beside(texts), tokenizer)
+    rows = FreshRows(copies, max_length)
+    rows.count_pass(_first_pass(texts, copies))
+    if not len(rows):
+        raise ElusiveError(f"No {texts} to train on: expected at least one text.")
+    return rows
+
+
+def _first_pass(texts: str | Location, copies: FreshCopies) -> Iterator[MarkedText]:
+    """The texts of the first pass, each of which a train.jsonl must hold."""
     static_texts = TrainingTexts(located(texts)).marked()
     for number, (static, fresh) in enumerate(itertools.zip_longest(static_texts, copies.marked_texts(0)), 1):
-        if static != fresh:
+        if static is None or static != fresh:
             raise ElusiveError(
                 f"{texts}, line {number}: expected what ranking.parquet beside it gives for the first pass, got "
                 "another text or other marks. Fresh copies are drawn from ranking.parquet: train on a folder as "
                 "`elusive augment` wrote it, or on the static copies (train.copies = static)."
             )
-    rows = FreshRows(copies, max_length)
-    rows.count_pass()
-    if not len(rows):
-        raise ElusiveError(f"No {texts} to train on: expected at least one text.")
-    return rows
+        yield static

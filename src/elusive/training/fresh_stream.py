@@ -7,6 +7,7 @@ position without drawing what came before it, and what a share gives depends on 
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from elusive.augmentation.rankings import RankedDocument, RankingFile
 from elusive.errors import ElusiveError
-from elusive.storage import Location
+from elusive.storage import Location, UrlPath
 
 from .fresh import CHECKED_DOCUMENTS, CopyMaker, Epoch
 from .sequences import token_rows
@@ -76,7 +77,7 @@ class FreshStream(IterableDataset):
                 "FreshStream: expected 0 <= rank < world_size and a window of at least 1, got "
                 f"{rank}, {world_size} and {window}."
             )
-        paths = [rankings] if isinstance(rankings, (str, Location)) else list(rankings)
+        paths: list[str | Location] = [rankings] if isinstance(rankings, str | Path | UrlPath) else list(rankings)
         if not paths:
             raise ElusiveError("FreshStream: expected at least one ranking.parquet, got none.")
         self._files = [RankingFile(path) for path in paths]

@@ -1,7 +1,6 @@
 """How the texts of a training were made, as `elusive augment` noted beside them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from elusive.augmentation.arms import ARMS
 from elusive.augmentation.wording import dropout_words
@@ -9,6 +8,7 @@ from elusive.config.augmentation import AugmentSettings
 from elusive.config.toml import from_table
 from elusive.models.weights import read_object
 from elusive.runs.stage import FORMAT
+from elusive.storage import Location, located
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Origin:
     seed: int
 
 
-def origin_of(texts: str | Path) -> Origin | None:
+def origin_of(texts: str | Location) -> Origin | None:
     """How a train.jsonl was made; None if nothing beside it says so in the form of this version."""
-    folder = Path(texts).parent
+    folder = located(texts).parent
     settings, done = (read_object(folder / name) for name in ("settings.json", "done.json"))
     if not settings or not done or settings.get("format") != FORMAT or settings.get("arm") not in ARMS:
         return None

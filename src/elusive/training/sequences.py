@@ -70,7 +70,7 @@ def pack_rows(rows: Iterable[np.ndarray], sequence_length: int) -> list[np.ndarr
 
 
 def row_order(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     replay_lengths: Sequence[int] = (),
     *,
     batch_size: int,
@@ -105,7 +105,7 @@ def row_order(
     if len(replay_lengths) and replay_batch_size:
         drawn = _permutations(generator, itertools.repeat(len(replay_lengths)), steps * replay_batch_size)
         replay = len(lengths) + drawn
-    lengths_N = np.asarray([*lengths, *replay_lengths])
+    lengths_N = np.concatenate([np.asarray(lengths), np.asarray(replay_lengths, dtype=np.int64)])
     parts = [_steps_of(own, batch_size), _steps_of(replay, replay_batch_size) or [replay] * steps]
     if lengths_N.min() == lengths_N.max():
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]  # nothing to pad
@@ -151,7 +151,7 @@ def _by_length(steps: list[np.ndarray], lengths: np.ndarray) -> list[np.ndarray]
     return sorted_steps
 
 
-def split_step(rows: np.ndarray, lengths: Sequence[int], parts: int) -> list[np.ndarray]:
+def split_step(rows: np.ndarray, lengths: Sequence[int] | np.ndarray, parts: int) -> list[np.ndarray]:
     """One step's rows in so many parts of like numbers of tokens; of few rows, some parts have none.
 
     Args:

@@ -96,7 +96,7 @@ def _check_frequencies(steps: Steps, rule: RotaryRule) -> None:
     Raises:
         ElusiveError: if there is such a step.
     """
-    mixed = [rows for rows in steps.order if len({rule.group(steps.lengths[row]) for row in rows}) > 1]
+    mixed = [rows for rows in steps.order if len({rule.group(int(steps.lengths[row])) for row in rows}) > 1]
     if mixed:
         raise ElusiveError(
             f"train.max_length: this model has other rotary frequencies for rows of more than {rule.shared} tokens "
@@ -198,7 +198,7 @@ def _train(
         ask_at=ask_at,
         progress=progress,
     )
-    in_a_pass = sum(steps.lengths[: steps.rows_a_pass])
+    in_a_pass = np.sum(steps.lengths[: steps.rows_a_pass])
     if processes.is_main():
         done = Training(
             **vars(fitted),
@@ -299,7 +299,7 @@ def _packed(learner: Any, steps: Steps, settings: TrainSettings) -> bool:
     Raises:
         ElusiveError: if they cannot share a step in any form, or keys cannot be hidden that are to be.
     """
-    shortest, longest = min(steps.lengths), max(steps.lengths)
+    shortest, longest = int(np.min(steps.lengths)), int(np.max(steps.lengths))
     if max(map(len, steps.order)) > 1 and shortest < longest:
         check_padded(learner, shortest, longest)
     packed = settings.packing and packs(learner, longest)
@@ -348,15 +348,15 @@ def _steps(
     if settings.copies == "fresh":
         rows = fresh_rows(texts, tokenizer, max_length)
         in_a_pass = len(rows)
-        settings = with_steps(settings, in_a_pass, sum(rows.lengths[:in_a_pass]))
+        settings = with_steps(settings, in_a_pass, int(rows.lengths.sum()))
         draws = draws_for(in_a_pass, settings)
         while len(rows) < draws:
             rows.count_pass()
         lengths, passes, uses = rows.lengths, rows.passes, rows.uses
     else:
         rows = _static_rows(TrainingTexts(located(texts)), tokenizer, max_length, settings)
-        in_a_pass, lengths, passes = len(rows), [len(row) for row in rows], ()
-        settings = with_steps(settings, in_a_pass, sum(lengths))
+        in_a_pass, lengths, passes = len(rows), np.array([len(row) for row in rows], dtype=np.int64), ()
+        settings = with_steps(settings, in_a_pass, int(lengths.sum()))
         draws = draws_for(in_a_pass, settings)
         uses: frozenset[MarkUse] = frozenset(row.use for row in rows if isinstance(row, MarkedRow))
     replay = _replay_rows(model, tokenizer, max_length, steps_for(in_a_pass, settings), settings)
@@ -370,7 +370,7 @@ def _steps(
         seed=settings.seed,
         passes=passes,
     )
-    all_lengths = [*lengths, *replay_lengths]
+    all_lengths = np.concatenate([lengths, np.array(replay_lengths, dtype=np.int64)])
     return Steps(rows + replay, all_lengths, order, in_a_pass, len(lengths), uses, settings.mask_steepness)
 
 

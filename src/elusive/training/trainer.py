@@ -59,7 +59,7 @@ class Steps:
 
     Attributes:
         rows: tokens by number, with their marks where there are any; made when they are asked for, perhaps.
-        lengths: tokens of each row.
+        lengths: tokens of each row, int64 (rows,).
         order: row numbers of each step.
         rows_a_pass: how many of the arm's rows make up one pass.
         replay_from: rows from this number on are replay, and belong to no pass.
@@ -68,7 +68,7 @@ class Steps:
     """
 
     rows: Any
-    lengths: Sequence[int]
+    lengths: Sequence[int] | np.ndarray
     order: Sequence[np.ndarray]
     rows_a_pass: int
     replay_from: int
@@ -83,7 +83,8 @@ class Steps:
     @functools.cached_property
     def tokens_after(self) -> np.ndarray:
         """Tokens trained on up to each step, replay included, int64 (steps,)."""
-        return np.cumsum([sum(self.lengths[row] for row in rows) for rows in self.order])
+        lengths = np.asarray(self.lengths, dtype=np.int64)
+        return np.cumsum([int(lengths[rows].sum()) for rows in self.order])
 
     @functools.cached_property
     def passes_after(self) -> np.ndarray:
