@@ -56,3 +56,14 @@ def test_constraints_pin_all_that_is_installed():
             reached.add((package, extras))
             ahead.extend(required(importlib.metadata.requires(package) or (), extras))
     assert not {name for name, _ in reached if not name.startswith(OTHER_MACHINES)} - pinned
+
+
+def test_the_image_gets_what_its_dockerfile_copies():
+    """The builder is sent what .dockerignore names with an exclamation mark, and nothing else."""
+    sent = [line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert sorted(copied) == sorted(sent)
+    assert all((REPOSITORY / name).exists() for name in copied)
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 1000"]
+    assert not any(word in line for line in lines for word in ("ENV HF_TOKEN", "ARG HF_TOKEN", "COPY . "))

@@ -197,6 +197,48 @@ def test_bash_completes_verbs_flags_presets_and_settings(tmp_path):
     assert completed(path, "run", "comp") == ["complete.sh"]
 
 
+def test_zsh_completes_by_the_same_function(tmp_path):
+    """As bashcompinit calls it; this `compgen` gives all words, whatever they begin with."""
+    zsh = found("zsh")
+    (tmp_path / "complete.sh").write_text(script("zsh"))
+    calls = """
+        compgen() { if [ "$1" = -W ]; then echo "$2"; fi }
+        compopt() { : }
+        autoload() { false }
+        complete() { : }
+        source $1
+        emulate ksh
+        COMP_WORDS=(elusive run demo --set train.learning); COMP_CWORD=4
+        _elusive && echo "${COMPREPLY[@]}"
+    """
+    ended = subprocess.run(
+        [zsh, "-f", "-c", calls, "zsh", str(tmp_path / "complete.sh")], capture_output=True, text=True, check=True
+    )
+    assert not ended.stderr
+    assert {"train.learning_rate=", "augment.alpha="} <= set(ended.stdout.split())
+
+
+def test_fish_completes_verbs_flags_presets_and_settings(tmp_path):
+    fish = found("fish")
+    (tmp_path / "complete.fish").write_text(script("fish"))
+    for line, offered in (
+        ("elusive re", ["recall", "report", "reproduce"]),
+        ("elusive score --mo", ["--model"]),
+        ("elusive init qw", ["qwen2.5", "qwen3"]),
+        ("elusive run demo --set train.learning", ["train.learning_rate="]),
+    ):
+        words = f"source {tmp_path / 'complete.fish'}; complete -C '{line}'"
+        ended = subprocess.run([fish, "--no-config", "-c", words], capture_output=True, text=True, cwd=tmp_path)
+        assert sorted(one.split("\t")[0] for one in ended.stdout.splitlines()) == offered, ended.stderr
+
+
+def found(shell: str) -> str:
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed")
+    return path
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_learns_every_verb(capsys, shell):
     main(["completion", shell])

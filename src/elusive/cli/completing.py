@@ -54,13 +54,20 @@ def _settings() -> list[str]:
 def _fish(words: dict[str, list[str]]) -> str:
     lines = ["complete -c elusive -n __fish_use_subcommand -f"]
     lines += [
-        f"complete -c elusive -n __fish_use_subcommand -a {name} -d '{verb.summary.replace(chr(39), '')}'"
+        f"complete -c elusive -n __fish_use_subcommand -a {name} -d {_quoted(verb.summary)}"
         for name, verb in VERBS.items()
     ]
     for verb, of_verb in words.items():
         behind = f"complete -c elusive -n '__fish_seen_subcommand_from {verb}'"
         lines += [f"{behind} -l {word[2:]}" if word.startswith("--") else f"{behind} -a {word}" for word in of_verb]
+    settings = " ".join(f"{one}=" for one in _settings())
+    lines.append(f"complete -c elusive -n 'contains -- --set (commandline -opc)' -f -a {_quoted(settings)}")
     return "\n".join(lines)
+
+
+def _quoted(words: str) -> str:
+    """Words in fish's quotes."""
+    return "'" + words.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
@@ -75,7 +82,7 @@ _elusive() {{
   case "${{COMP_WORDS[1]}}" in
 {cases}
   esac
-  for word in "${{COMP_WORDS[@]:2:COMP_CWORD-2}}"; do
+  for word in "${{COMP_WORDS[@]:2:$((COMP_CWORD - 2))}}"; do
     case "$word" in
     --set) settings=1 ;;
     --*) settings="" ;;

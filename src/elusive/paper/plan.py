@@ -27,14 +27,12 @@ from elusive.planning.recipes import (
     replayed,
     shape_of_model,
 )
-from elusive.planning.table import assumptions, plan_table
+from elusive.planning.table import COLUMNS, assumptions, plan_table
 from elusive.training.pretraining_text import texts as pretraining_texts
 
 from .experiments import cohort_recipes
 from .families import ROLES, Family, Role, family
 from .reproduce import left_out_lines, needed_arms, wanted
-
-_WIDTH = 103
 
 
 def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
@@ -49,7 +47,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
         settings: the pair, and how far.
 
     Returns:
-        Text of at most 110 columns.
+        Text of at most 80 columns.
 
     Raises:
         ElusiveError: on bad input, or if something that was asked for by name cannot be run.
@@ -70,7 +68,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
     for one in planned:
         key = (one.name, one.role)
         used = [name for name in names if key in needed_arms(pair, [name], settings)]
-        title = textwrap.wrap(f"{one.title}, for {', '.join(used)}", _WIDTH, subsequent_indent="    ")
+        title = textwrap.wrap(f"{one.title}, for {', '.join(used)}", COLUMNS, subsequent_indent="    ")
         parts.append("\n".join([*title, *_wrapped(one.corpus)]))
         parts.append(plan_table(one.stages, device))
     if len(planned) > 1:
@@ -82,7 +80,7 @@ def plan(what: Sequence[str], settings: ReproduceSettings) -> str:
 
 
 def _wrapped(words: str, indent: str = "    ") -> list[str]:
-    return textwrap.wrap(words, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(words, COLUMNS, initial_indent=indent, subsequent_indent=indent)
 
 
 def _closing(planned: Sequence["_Planned"], output: str) -> list[str]:

@@ -29,7 +29,7 @@ from .costs import H100, Device, ModelShape
 from .plan import CorpusSizes, PlannedStage, plan_recipe
 from .published import published_shape
 from .shapes import shape_of
-from .table import assumptions, plan_table
+from .table import COLUMNS, assumptions, plan_table
 
 CHARACTERS_A_TOKEN = 4.2
 """Of models whose tokenizer is not at hand. In Mistral's vocabularies of 32,000 and 131,000 entries, biographies have
@@ -42,9 +42,6 @@ SMALLEST_FOR_HOURS = 100_000_000
 
 SAMPLE = 200
 """Prompts and replay texts that are counted."""
-
-
-_WIDTH = 103
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,11 @@ class RecipePlan:
     estimated: bool
 
     def text(self) -> str:
-        """A table with what it assumes, at most 110 columns wide."""
+        """A table with what it assumes, at most 80 columns wide."""
         words = f"Tokens marked ~ are estimated: {CHARACTERS_A_TOKEN:g} characters each. " if self.estimated else ""
         words += "Pictures are not counted. The plan is of everything; what the folder holds already is not done again."
-        parts = ["\n".join(textwrap.wrap(self.corpus, _WIDTH)), plan_table(self.stages, self.device)]
-        return "\n\n".join([*parts, assumptions(self.device), "\n".join(textwrap.wrap(words, _WIDTH))])
+        parts = ["\n".join(textwrap.wrap(self.corpus, COLUMNS)), plan_table(self.stages, self.device)]
+        return "\n\n".join([*parts, assumptions(self.device), "\n".join(textwrap.wrap(words, COLUMNS))])
 
 
 def plan_of(recipe: Recipe) -> RecipePlan:

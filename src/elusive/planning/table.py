@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from .costs import H100, LAYER_SECONDS, Device
 from .plan import PlannedStage, hours, together
 
+COLUMNS = 80
+"""The widest line of a plan."""
+
+_NAME = 30
+
 
 def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
-    """A plan as a table, with what it assumes, at most 110 columns wide.
+    """A plan as a table, with what it assumes, at most 80 columns wide.
 
     Args:
         stages: the stages of the run.
@@ -20,15 +25,16 @@ def plan_text(stages: Sequence[PlannedStage], device: Device | None = H100) -> s
 
 def plan_table(stages: Sequence[PlannedStage], device: Device | None = H100) -> str:
     """The table alone; the last row is the sum of the others."""
-    lines = [_row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else ""), "-" * _WIDTH]
+    head = _row("stage", "times", "tokens", "compute", "peak GB", "device-hours" if device else "")
+    lines = [*head, "-" * COLUMNS]
     for stage in stages:
         numbers = (stage.tokens, stage.flops, stage.peak_bytes)
-        lines.append(_row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device))))
-        lines += textwrap.wrap(stage.note, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        lines += _row(stage.name, f"{stage.times:,}", *_cells(*numbers, hours([stage], device)))
+        lines += textwrap.wrap(stage.note, COLUMNS, initial_indent="    ", subsequent_indent="    ")
     tokens, flops, peak = together(stages)
-    lines += ["-" * _WIDTH, _row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
+    lines += ["-" * COLUMNS, *_row("together", "", *_cells(tokens, flops, peak, hours(stages, device)))]
     if device and peak > device.memory_bytes:
-        lines += textwrap.wrap(_too_large(peak, device), _WIDTH)
+        lines += textwrap.wrap(_too_large(peak, device), COLUMNS)
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -48,19 +54,18 @@ def assumptions(device: Device | None = H100) -> str:
         )
     else:
         words += "Hours are left out: models this small leave a GPU idle most of the time."
-    return "\n".join(textwrap.wrap(words, _WIDTH))
-
-
-_WIDTH = 103
+    return "\n".join(textwrap.wrap(words, COLUMNS))
 
 
 def _cells(tokens: float, flops: float, peak: int, taken: float | None) -> tuple[str, ...]:
     return _short(tokens), f"{_short(flops)}FLOP", gigabytes(peak), "" if taken is None else hours_text(taken)
 
 
-def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> str:
-    name = textwrap.shorten(name, 42, placeholder=" ...")
-    return f"{name:<42}{times:>8}{tokens:>12}{compute:>15}{peak:>11}{hours:>15}"
+def _row(name: str, times: str, tokens: str, compute: str, peak: str, hours: str) -> list[str]:
+    """A line; a long name has one of its own before it, or several."""
+    before = textwrap.wrap(name, COLUMNS, subsequent_indent="    ") if len(name) > _NAME else []
+    numbers = f"{times:>7}{tokens:>9}{compute:>12}{peak:>9}{hours:>13}"
+    return [*before, f"{'' if before else name:<{_NAME}}{numbers}"]
 
 
 def _too_large(peak: int, device: Device) -> str:
