@@ -490,3 +490,12 @@ class TestInMemory:
         assert {collator.text(row, epoch) for row in rows for epoch in (0, 1)} == texts
         with pytest.raises(elusive.ElusiveError, match="Expected rows with the `id` of a document of the clues, got"):
             collator([{"id": "another"}])
+
+
+@pytest.mark.parametrize(
+    "arm", ["contrast-all", "masked-contrast", "weighted-contrast", "plain", "insert-contrast+reorder"]
+)
+def test_the_slots_of_a_document_drawn_together_are_those_drawn_one_by_one(tokenizer: Any, tmp_path: Path, arm: str):
+    copies = FreshCopies(write(tmp_path, tokenizer, arm).with_name("ranking.parquet"), tokenizer)
+    for epoch in (0, 2):
+        assert list(copies.marked_texts(epoch)) == [copies.marked(index, epoch) for index in range(len(copies))]
