@@ -492,9 +492,7 @@ class TestInMemory:
             collator([{"id": "another"}])
 
 
-@pytest.mark.parametrize(
-    "arm", ["contrast-all", "masked-contrast", "weighted-contrast", "plain", "insert-contrast+reorder"]
-)
+@pytest.mark.parametrize("arm", ["contrast-all", "contrast-cues-unbroken", "entrodrop", "plain", "reorder"])
 def test_the_slots_of_a_document_drawn_together_are_those_drawn_one_by_one(tokenizer: Any, tmp_path: Path, arm: str):
     copies = FreshCopies(write(tmp_path, tokenizer, arm).with_name("ranking.parquet"), tokenizer)
     for epoch in (0, 2):
