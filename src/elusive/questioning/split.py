@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from elusive.evaluation.normal_forms import AnswerMetric, exact_match_of
 
 from .checks import BEYOND_MOST, CONTRADICTED, SAID_BEFORE
@@ -140,21 +144,19 @@ def _drawn(seed: int, one: Written) -> str:
 
 def _facts(questions: Sequence[Written]) -> list[list[int]]:
     """The questions by the fact that they are about, as places in the sequence."""
-    of_key: dict[Hashable, int] = {}
-    root = list(range(len(questions)))
-
-    def find(place: int) -> int:
-        while root[place] != place:
-            root[place] = root[root[place]]
-            place = root[place]
-        return place
-
-    for place, one in enumerate(questions):
-        for key in _keys(one):
-            root[find(place)] = find(of_key.setdefault(key, place))
+    numbers: dict[Hashable, int] = {}
+    edges = [
+        (place, numbers.setdefault(key, len(numbers))) for place, one in enumerate(questions) for key in _keys(one)
+    ]
+    if not edges:
+        return []
+    question_E, key_E = np.array(edges).T
+    nodes = len(questions) + len(numbers)
+    graph = coo_array((np.ones(len(edges)), (question_E, len(questions) + key_E)), shape=(nodes, nodes))
+    _, component_N = connected_components(graph, directed=False)
     groups: dict[int, list[int]] = collections.defaultdict(list)
-    for place in range(len(questions)):
-        groups[find(place)].append(place)
+    for place, component in enumerate(component_N[: len(questions)].tolist()):
+        groups[component].append(place)
     return list(groups.values())
 
 
