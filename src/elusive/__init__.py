@@ -55,6 +55,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "pretrain",
     "evaluate_model",
     "write_report",
+    "read_results",
     "export",
     "export_model",
     # Training and evaluation in a loop of your own.
@@ -145,6 +146,7 @@ if TYPE_CHECKING:
     from .paper.reproduce import reproduce as reproduce
     from .pipeline import run as run
     from .reporting import write_report as write_report
+    from .reporting.results import read_results as read_results
     from .scoring.score import score_documents as score_documents
     from .scoring.shards import TokenScores as TokenScores
     from .scoring.shards import iterate_scores as iterate_scores
@@ -197,6 +199,7 @@ _HOMES = {
     "train": "training.stage",
     "pretrain": "training.pretraining",
     "evaluate_model": "evaluation.stage",
+    "read_results": "reporting.results",
     "write_report": "reporting",
     "export": "exporting",
     "export_model": "exporting.model",

@@ -869,6 +869,20 @@ def test_results_are_read_back_as_they_were_written(finished: tuple[Path, dict[s
         read_results(tmp_path / "results.json")
 
 
+def test_results_are_a_table_and_draw_their_figures(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, row = finished
+    results = read_results(run)
+    columns = results.columns()
+    assert columns["arm"] == list(row["arms"])
+    assert columns["em"] == [arm["em"]["value"] for arm in row["arms"].values()]
+    assert columns["em_low"] == [arm["em"]["low"] for arm in row["arms"].values()]
+    field = row["fields"][0]
+    assert columns[f"em_{field}"] == [arm["fields"][field]["em"]["value"] for arm in row["arms"].values()]
+    figures = results.figures()
+    assert {"em-by-field", "drop-probability"} <= set(figures)
+    assert figures["em-by-field"].axes[0].get_lines() or figures["em-by-field"].axes[0].containers
+
+
 # ---- what is missing
 
 

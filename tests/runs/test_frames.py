@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from elusive.clues.recall import Chance, ClueRecall, RecallTable, SignalRecall
+from elusive.evaluation.predictions import MeanScores, Metrics
 from elusive.runs.frames import Items, Joined, html_table
 from elusive.scoring.shards import TokenScores
 
@@ -47,3 +49,25 @@ def test_scores_of_several_texts_are_one_table() -> None:
     assert table["score"] == [0.5, 0.25, 0.5, 0.25]
     assert Joined[TokenScores]().columns() == {}
     assert Joined[TokenScores]()._repr_html_() == "<table><thead><tr></tr></thead><tbody></tbody></table>"
+
+
+def test_metrics_are_a_table_whose_last_row_is_all_questions() -> None:
+    metrics = Metrics(0.5, 0.75, 4, {"<city>": MeanScores(1.0, 1.0, 2), "date": MeanScores(0.0, 0.5, 2)}, 1.5)
+    assert metrics.columns() == {
+        "field": ["<city>", "date", "all"],
+        "em": [1.0, 0.0, 0.5],
+        "f1": [1.0, 0.5, 0.75],
+        "questions": [2, 2, 4],
+    }
+    assert list(metrics.to_pandas()["em"]) == [1.0, 0.0, 0.5]
+    assert "<td>&lt;city&gt;</td><td>1</td>" in metrics._repr_html_()
+
+
+def test_clue_recall_is_a_table_with_a_row_for_each_cue() -> None:
+    signals = [SignalRecall(value, low, high, 3, None) for value, low, high in ((0.3, 0.1, 0.5), (0.2, None, None))]
+    row = ClueRecall(3, signals[0], signals[1], signals[0], Chance(0.25, 0.1), {})
+    columns = RecallTable(10, ("name",), {"all cues": row}).columns()
+    assert columns["cue"] == ["all cues"]
+    assert [columns[name] for name in ("large", "large_low", "small", "small_low", "chance")] == [
+        [0.3], [0.1], [0.2], [None], [0.25],
+    ]  # fmt: skip

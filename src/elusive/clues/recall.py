@@ -13,9 +13,18 @@ from jaxtyping import Bool, Float, Float64, Int64
 from elusive.config.augmentation import AugmentSettings
 from elusive.corpus.documents import Document
 from elusive.errors import ElusiveError
+from elusive.runs.frames import Tabular
 from elusive.scoring.positions import head_tokens, rankable_tokens
 from elusive.scoring.shards import TokenScores
-from elusive.stats.estimates import Difference, Estimate, corrected_by_name, difference, estimate, mean
+from elusive.stats.estimates import (
+    Difference,
+    Estimate,
+    corrected_by_name,
+    difference,
+    estimate,
+    estimate_columns,
+    mean,
+)
 
 from .contrast import contrast, contrast_rows
 from .fusion import fused, random_orders
@@ -233,8 +242,8 @@ class ClueRecall:
 
 
 @dataclass(frozen=True)
-class RecallTable:
-    """Clue recall@k at several cues.
+class RecallTable(Tabular):
+    """Clue recall@k at several cues; as a table, a row for each.
 
     Attributes:
         k: how many of the best ranked tokens count.
@@ -245,6 +254,14 @@ class RecallTable:
     k: int
     head_fields: tuple[str, ...]
     rows: dict[str, ClueRecall]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One list a column: cue, documents, then value, low and high of each signal, and chance."""
+        rows = self.rows.values()
+        columns: dict[str, list[Any]] = {"cue": list(self.rows), "documents": [row.documents for row in rows]}
+        for signal in RANKED:
+            columns |= estimate_columns(signal, [row.by(signal) for row in rows])
+        return columns | {"chance": [row.chance.value for row in rows]}
 
 
 def corrected_rows(rows: Mapping[str, ClueRecall]) -> dict[str, ClueRecall]:

@@ -6,12 +6,13 @@ Axes: S training seeds, Q questions.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from elusive.errors import ElusiveError
 from elusive.runs.files import read_json, read_jsonl
+from elusive.runs.frames import Tabular
 from elusive.runs.typed_json import from_json
 
 PREDICTIONS = "predictions.jsonl"
@@ -123,11 +124,17 @@ class MeanScores:
 
 
 @dataclass(frozen=True)
-class Metrics(MeanScores):
-    """What a metrics.json holds: the means over all questions and over each field's."""
+class Metrics(MeanScores, Tabular):
+    """What a metrics.json holds: the means over all questions and over each field's; as a table, a row for each."""
 
     fields: dict[str, MeanScores]
     seconds: float
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One list a column: field, em, f1, questions; `all` comes last."""
+        rows = {**self.fields, "all": self}
+        of_rows = {name: [getattr(row, name) for row in rows.values()] for name in ("em", "f1", "questions")}
+        return {"field": list(rows), **of_rows}
 
 
 def has_predictions(folder: str | Path) -> bool:

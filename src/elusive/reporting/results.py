@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elusive.augmentation.arms import ARMS
 from elusive.augmentation.survival import Survival
@@ -13,8 +13,13 @@ from elusive.config.augmentation import AugmentSettings
 from elusive.config.training import TrainSettings
 from elusive.corpus.wording import counted
 from elusive.runs.files import read_json, write_json
+from elusive.runs.folder import RunFolder
+from elusive.runs.frames import Tabular
 from elusive.runs.typed_json import from_json, to_json
-from elusive.stats.estimates import Difference, Estimate, of_row
+from elusive.stats.estimates import Difference, Estimate, estimate_columns, of_row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -211,8 +216,8 @@ class RankShares:
 
 
 @dataclass(frozen=True)
-class Results:
-    """A run's results.
+class Results(Tabular):
+    """A run's results; as a table, a row for each arm.
 
     Attributes:
         title: the recipe's.
@@ -260,6 +265,28 @@ class Results:
     made: RunFacts = RunFacts()
     missing: tuple[str, ...] = ()
 
+    def columns(self) -> dict[str, list[Any]]:
+        """One list a column: arm, EM, F1 and known EM with their intervals, EM of each field, drop rate and steps."""
+        rows = list(self.arms.values())
+        columns: dict[str, list[Any]] = {"arm": list(self.arms)}
+        for metric in ("em", "f1") if self.evaluated else ():
+            columns |= estimate_columns(metric, [row.score(metric) for row in rows])
+        if self.known:
+            columns |= estimate_columns("known_em", [row.known.em if row.known else None for row in rows])
+        for name in self.fields:
+            columns[f"em_{name}"] = [row.fields[name].em.value if name in row.fields else None for row in rows]
+        return columns | {name: [getattr(row, name) for row in rows] for name in ("mean_drop_rate", "steps")}
+
+    def figures(self, *, longest: int = 100) -> "dict[str, Figure]":
+        """The figures of the report by name, e.g. `em-by-field`, as matplotlib draws them for a screen.
+
+        Args:
+            longest: last rank of the drop probability's curve (0: no such curve).
+        """
+        from .plots import draw
+
+        return {name: layouts["wide"] for name, layouts in draw(self, longest if self.dropout else 0).items()}
+
     @property
     def dropout(self) -> str:
         """The settings of dropout in words; empty where no arm has drop probabilities."""
@@ -306,7 +333,13 @@ def write_results(path: str | Path, results: Results) -> None:
 def read_results(path: str | Path) -> Results:
     """Read results.json.
 
+    Args:
+        path: that file, or the run folder whose report it is part of.
+
     Raises:
         ElusiveError: if it is missing or holds something else.
     """
+    path = Path(path)
+    if path.is_dir():
+        path = RunFolder(path).report / "results.json"
     return from_json(Results, read_json(path), str(path))

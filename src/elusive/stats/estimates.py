@@ -31,6 +31,17 @@ class Estimate:
     high: float | None
 
 
+def estimate_columns(name: str, estimates: Sequence[Estimate | None]) -> dict[str, list[float | None]]:
+    """Estimates as the columns of a table: the values under a name, and the ends of their intervals.
+
+    Example:
+        >>> estimate_columns("em", [Estimate(0.5, 0.25, 0.75), None])
+        {'em': [0.5, None], 'em_low': [0.25, None], 'em_high': [0.75, None]}
+    """
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: [getattr(one, end) if one else None for one in estimates] for column, end in ends.items()}
+
+
 @dataclass(frozen=True)
 class Difference:
     """The mean of a minus the mean of b, paired, with its 95% interval; None as in `Estimate`.
