@@ -16,6 +16,9 @@ from elusive.runs.terminal import note
 
 from .adapters import continued_adapters
 
+_SETS = ("target_modules", "exclude_modules")
+"""What peft holds as sets in the settings of adapters."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Start:
@@ -114,14 +117,17 @@ class Start:
     def name_base(self, folder: Path, bases: Path) -> None:
         """Let the adapters in a folder name their model as peft, transformers and vLLM find it: by hub name or folder.
 
-        Written afterwards: peft would look a name up on the hub while it saves.
+        Written afterwards: peft would look a name up on the hub while it saves. It writes sets of names in the order of
+        their hashes, which differs between processes; here they are sorted, so that equal adapters are equal files.
         """
         written = self.write_base(bases)
         base, config = str(written or base_of(self.model.name)), folder / "adapter_config.json"
         named: dict[str, Any] = {"base_model_name_or_path": str(Path(base).absolute()) if Path(base).exists() else base}
         if self.model.revision and not written:
             named["revision"] = self.model.revision
-        write_json(config, read_json(config) | named)
+        saved = read_json(config)
+        names = {key: sorted(saved[key]) for key in _SETS if isinstance(saved.get(key), list)}
+        write_json(config, saved | names | named)
 
     @property
     def _adapters(self) -> dict[str, Any]:
