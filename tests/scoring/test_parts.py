@@ -26,9 +26,10 @@ def test_parts_of_a_corpus_together_are_the_corpus(tmp_path: Path, size: int):
 
 def test_a_part_of_a_changed_corpus_is_refused(tmp_path: Path):
     write_corpus(tmp_path, [Document(id, "text") for id in IDS])
-    stored = StoredDocuments(tmp_path / "documents.jsonl")
+    path = tmp_path / "documents.jsonl"
+    stored = StoredDocuments(path)
     place = stored.places(3)[1]
-    stored.path.write_text("x" + stored.path.read_text())
+    path.write_text("x" + path.read_text())
     with pytest.raises(ElusiveError, match=f"damaged .after byte {place}"):
         stored.part(place, 3)
 
