@@ -56,7 +56,8 @@ def test_the_setting_is_for_files_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_bytes('{"text": "Zoë"}\n{"text": "café"}\n'.encode("cp1252"))
     (tmp_path / "c.txt").write_text("Zoë", encoding="utf-8")
     found = read_corpus(tmp_path, encoding="cp1252").documents
-    assert [document.text for document in found] == ["Zoë", "Zoë", "café", "Zoë"]
+    assert [document.id for document in found] == ["b.jsonl#000001", "b.jsonl#000002", "a.txt", "c.txt"]
+    assert [document.text for document in found] == ["Zoë", "café", "Zoë", "Zoë"]
 
 
 def test_a_wrong_setting_is_refused(tmp_path: Path) -> None:

@@ -363,9 +363,9 @@ def export(
     public: bool = False,
     settings: Annotated[ExportSettings, panel(ExportSettings(), "export")] = ExportSettings(),
 ) -> Any:
-    """Write one arm's texts as a data set for other trainers, or a trained model with its card.
+    """Write one arm's texts, or a trained model, for others.
 
-    The folder can go to the hub; questions become a task of lm-evaluation-harness.
+    Texts become a data set, questions a task of lm-evaluation-harness.
 
     Args:
         texts: A folder that `augment` wrote, a run folder, or a folder that `train` wrote (RUN/models/ARM/seed-0).
