@@ -10,8 +10,8 @@ from elusive.errors import ElusiveError
 from elusive.runs.files import write_jsonl
 from elusive.training import trackers
 from elusive.training.stage import train
+from elusive.training.tracked_answers import track_answers
 from elusive.training.trackers import check_trackers, tensorboard_folder, tracked_name
-from elusive.training.tracking import track_answers
 
 from ..tiny_models import tiny_model, tiny_tokenizer
 

@@ -28,7 +28,7 @@ from elusive.runs.progress import Show, Shown, shown_together
 from elusive.runs.stopping import CODE, Stopped, start_worker
 from elusive.training.stage import train
 from elusive.training.start import Start, bases_in
-from elusive.training.tracking import track_answers
+from elusive.training.tracked_answers import track_answers
 
 from .placement import gpu_places, processes_at_once, take_place
 from .trials import AVERAGE, UNTRAINED, Trial
